@@ -1,0 +1,178 @@
+"""The catalogue: what each model accepts and what it is said to cost. A model is a TOML file beside this one.
+
+Facts come from the API's model pages (docs/api/models/<id>); the API's own `reserved_credits` outranks every
+price here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from batcher.errors import UsageError
+from batcher.jobs import ParamValue
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SelectParam(_Value):
+    """One of a list of texts. Numbers and booleans of such a param travel as texts too (API model pages)."""
+
+    type: Literal["select"]
+    options: tuple[str, ...]
+    default: str | None = None
+
+    def wire(self, value: ParamValue) -> str:
+        """The value as it goes on the wire. Raises ValueError with what is allowed."""
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if text not in self.options:
+            close = difflib.get_close_matches(text, self.options, n=1)
+            raise ValueError(
+                f"must be one of {', '.join(self.options)}" + (f"; did you mean {close[0]!r}?" if close else "")
+            )
+        return text
+
+    @property
+    def allowed(self) -> str:
+        return " | ".join(self.options)
+
+
+class NumberParam(_Value):
+    """A JSON number between `min` and `max` in steps of `step` counted from `min` (from 0 without one)."""
+
+    type: Literal["number"]
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    default: float | None = None
+
+    def wire(self, value: ParamValue) -> int | float:
+        """The value as it goes on the wire, a whole number as int. Raises ValueError with what is allowed."""
+        if isinstance(value, bool):
+            raise ValueError(f"must be a number, {self.allowed}")
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            raise ValueError(f"must be a number, {self.allowed}") from None
+        outside = (self.min is not None and number < self.min) or (self.max is not None and number > self.max)
+        if outside or number != number or abs(number) == float("inf"):
+            raise ValueError(f"must be {self.allowed}")
+        if self.step is not None:
+            steps = (number - (self.min or 0)) / self.step
+            if abs(steps - round(steps)) > 1e-9:
+                raise ValueError(f"must be {self.allowed}")
+        return int(number) if number.is_integer() else number
+
+    @property
+    def allowed(self) -> str:
+        low = "" if self.min is None else f"{self.min:g}"
+        high = "" if self.max is None else f"{self.max:g}"
+        whole = "a whole number " if self.step == 1 else ""
+        step = f" in steps of {self.step:g}" if self.step not in (None, 1) else ""
+        return f"{whole}from {low} to {high}{step}"
+
+
+class TextParam(_Value):
+    """Free text."""
+
+    type: Literal["text"]
+    default: str | None = None
+
+    def wire(self, value: ParamValue) -> str:
+        """The value as it goes on the wire."""
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    @property
+    def allowed(self) -> str:
+        return "text"
+
+
+Param = Annotated[SelectParam | NumberParam | TextParam, Field(discriminator="type")]
+
+
+class PromptRule(_Value):
+    """Length of a prompt in characters, both ends allowed."""
+
+    min: int = 1
+    max: int | None = None
+
+
+class KindRule(_Value):
+    """What one kind of reference file may be; `max_bytes` in bytes."""
+
+    max_bytes: int
+    mime_types: tuple[str, ...]
+
+
+class ReferenceRule(_Value):
+    """How many reference files a job may have and of which kinds."""
+
+    max_files: int = 0
+    image: KindRule | None = None
+
+    def rule_for(self, mime: str) -> KindRule | None:
+        """The rule that takes this MIME type, if any."""
+        return self.image if self.image and mime in self.image.mime_types else None
+
+
+class Model(_Value):
+    """One model of the API. `base_credits` is the price of its default settings ("from")."""
+
+    id: str
+    result: Literal["video", "image", "audio"]
+    base_credits: int
+    price_params: tuple[str, ...] = ()
+    price_reference: bool = False
+    prompt: PromptRule = PromptRule()
+    params: Mapping[str, Param] = {}
+    references: ReferenceRule = ReferenceRule()
+
+    def default(self, name: str) -> ParamValue | None:
+        """The catalogue's default of a param, in wire type."""
+        param = self.params[name]
+        return None if param.default is None else param.wire(param.default)
+
+    def wire_params(self, chosen: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+        """The params of a job: in wire type, without those equal to the default. Raises ValueError."""
+        wired = {name: self.params[name].wire(value) for name, value in chosen.items()}
+        return {name: value for name, value in sorted(wired.items()) if value != self.default(name)}
+
+    def price_class(self, params: Mapping[str, ParamValue], *, has_reference: bool) -> str:
+        """The price class of a job: the model and every setting that may move its price.
+
+        `params` as `wire_params` returns them.
+        """
+        parts = [self.id] + [f"{name}={params.get(name, self.default(name))}" for name in self.price_params]
+        if self.price_reference:
+            parts.append(f"reference={'yes' if has_reference else 'no'}")
+        return " ".join(parts)
+
+
+@cache
+def _files() -> Mapping[str, str]:
+    folder = resources.files(__package__)
+    return {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
+
+
+def model_ids() -> list[str]:
+    """The ids of all models of the catalogue, sorted."""
+    return sorted(_files())
+
+
+@cache
+def get_model(model_id: str) -> Model:
+    """The model of that id. Raises UsageError, with the nearest name, when there is none."""
+    text = _files().get(model_id)
+    if text is None:
+        close = difflib.get_close_matches(model_id, model_ids(), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"unknown model {model_id!r}", hint=f"{hint}Known: {', '.join(model_ids())}")
+    return Model.model_validate(tomllib.loads(text))

@@ -1,0 +1,245 @@
+"""The nouns: what a job is, how it is identified, which phases it passes and which moves are legal.
+
+Pure values; nothing here reads a file, a clock or the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import NewType
+
+JobId = NewType("JobId", str)
+ParamValue = str | int | float | bool
+
+#: Changing what goes into the hash changes every id and would buy every job again, so it is versioned.
+IDENTITY_VERSION = 1
+#: Characters of a job id shown to people and put into file names; any unambiguous prefix is accepted back.
+SHORT_ID = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FileReference:
+    """An input file, known by the hash of its bytes; the path only says where they are now."""
+
+    path: Path
+    sha256: str
+    size: int
+    mime: str
+    kind: str = "image"
+
+    @property
+    def text(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class UrlReference:
+    """An input that the API fetches itself; known by its text."""
+
+    url: str
+    kind: str = "image"
+
+    @property
+    def text(self) -> str:
+        return self.url
+
+
+Reference = FileReference | UrlReference
+
+
+def clean_prompt(text: str) -> str:
+    """The prompt as it is hashed and sent: line ends are newlines, outer white space is gone."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def job_id(
+    *,
+    campaign: str,
+    model: str,
+    prompt: str,
+    params: Mapping[str, ParamValue],
+    reference: Reference | None,
+    take: int,
+) -> JobId:
+    """The identity of a job (product.md, "Identity"): 32 hexadecimal digits.
+
+    `prompt` must be clean (`clean_prompt`); `params` are in wire type and without catalogue defaults.
+    Position, names and paths are left out on purpose: moving or renaming must buy nothing.
+    """
+    match reference:
+        case FileReference(sha256=digest):
+            source: list[str] | None = ["file", digest]
+        case UrlReference(url=url):
+            source = ["url", url]
+        case None:
+            source = None
+    canonical = json.dumps(
+        [IDENTITY_VERSION, campaign, model, prompt, dict(params), source, take],
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+    )
+    return JobId(hashlib.sha256(canonical.encode()).hexdigest()[:32])
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One generation that is wanted, as a manifest asks for it.
+
+    `name` is the prompt's name (for reports, `--only` and file names); `file_name` is the result's name
+    without folder and extension. Neither is part of the identity.
+    """
+
+    id: JobId
+    campaign: str
+    model: str
+    name: str
+    prompt: str
+    params: Mapping[str, ParamValue]
+    reference: Reference | None
+    take: int
+    price_class: str
+    catalog_credits: int
+    file_name: str
+
+
+class Status(StrEnum):
+    """The status of a job as the ledger shows it."""
+
+    PLANNED = "planned"  # wanted; nothing bought
+    SUBMITTING = "submitting"  # the intent is on disk, the API's answer is not
+    QUEUED = "queued"  # the API has it
+    PROCESSING = "processing"  # the API works on it
+    SUCCEEDED = "succeeded"  # the API has a result; the file may still be on its way
+    FAILED = "failed"  # the API refused it or failed at it, or it cannot be sent
+    DOUBTFUL = "doubtful"  # we cannot know whether it was charged; a person decides
+    CANCELLED = "cancelled"  # not wanted any more; nothing bought
+
+
+#: Every legal move. The ledger refuses others, by compare-and-set on the old status.
+MOVES: Mapping[Status, frozenset[Status]] = {
+    Status.PLANNED: frozenset({Status.SUBMITTING, Status.CANCELLED, Status.FAILED}),
+    Status.SUBMITTING: frozenset(
+        {Status.QUEUED, Status.PROCESSING, Status.SUCCEEDED, Status.FAILED, Status.DOUBTFUL, Status.PLANNED}
+    ),
+    Status.QUEUED: frozenset({Status.PROCESSING, Status.SUCCEEDED, Status.FAILED, Status.DOUBTFUL}),
+    Status.PROCESSING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.DOUBTFUL}),
+    Status.SUCCEEDED: frozenset({Status.PLANNED}),
+    Status.FAILED: frozenset({Status.PLANNED}),
+    Status.DOUBTFUL: frozenset({Status.QUEUED, Status.FAILED, Status.PLANNED}),
+    Status.CANCELLED: frozenset({Status.PLANNED}),
+}
+
+#: Bought and not at an end: a run goes on with these whatever its manifest says.
+UNSETTLED = (Status.SUBMITTING, Status.QUEUED, Status.PROCESSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose money: the API's base URL and a fingerprint of the key (never the key)."""
+
+    base_url: str
+    fingerprint: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.base_url}#{self.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An attempt that is on disk before it is sent. Only the ledger makes one.
+
+    `key` and `body` are what goes on the wire, byte for byte, however often it is sent.
+    `intended_at` is in seconds since the epoch. `maybe_received` is never taken back.
+    """
+
+    attempt_id: int
+    job_id: JobId
+    number: int
+    key: str
+    body: bytes
+    account: str
+    intended_at: float
+    maybe_received: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Wanted, nothing bought (or the last attempt was closed at no cost)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitting:
+    """An intent without the API's answer."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The API has the task: queued or processing. `submitted_at` in seconds since the epoch."""
+
+    attempt_id: int
+    task_id: str
+    status: Status
+    submitted_at: float
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """One file of a result: where it comes from and how far it has come.
+
+    `target` (relative to the state folder) and `sha256` are set before the file gets its name, `saved` after.
+    `validator` is the strong ETag under which a cut download may go on.
+    """
+
+    number: int
+    url: str
+    validator: str | None = None
+    target: str | None = None
+    sha256: str | None = None
+    saved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The API has a result; files that are not `saved` are still to be fetched."""
+
+    attempt_id: int
+    task_id: str
+    files: tuple[ResultFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Failed, doubtful or cancelled: nothing happens until a person or a manifest says so."""
+
+    status: Status
+
+
+Phase = Planned | Submitting | Waiting | Succeeded | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the ledger: what is wanted and the phase it is in."""
+
+    id: JobId
+    campaign: str
+    model: str
+    name: str
+    prompt: str
+    params: Mapping[str, ParamValue]
+    reference: Reference | None
+    take: int
+    price_class: str
+    catalog_credits: int
+    file_name: str
+    phase: Phase = field(default_factory=Planned)

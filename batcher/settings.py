@@ -1,0 +1,124 @@
+"""The numbers that a run obeys, as values: limits, polling, retries, stop rules, budget.
+
+The manifest room parses them, the engine obeys them; neither knows the other, so they meet here.
+Durations are in seconds, sums in credits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import UsageError
+
+UNITS = {"second": 1.0, "s": 1.0, "minute": 60.0, "m": 60.0, "hour": 3600.0, "h": 3600.0, "day": 86400.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` requests in any window of `seconds`."""
+
+    count: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.count / self.seconds
+
+    def __str__(self) -> str:
+        unit = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}.get(self.seconds)
+        return f"{self.count}/{unit or f'{self.seconds:g}s'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Requests a window and things at once; `requests` counts every request to the API's host."""
+
+    submit: Rate = Rate(30, 60.0)
+    requests: Rate = Rate(120, 60.0)
+    in_flight: int = 20
+    downloads: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """When to ask for a task's state (rivya-api.md section 3); `give_up` ends this run's waiting for a task."""
+
+    first: float = 3.0
+    every: float = 5.0
+    max: float = 30.0
+    give_up: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """Repeats of one request; how long a key is trusted to replay; how long an outage is sat out."""
+
+    times: int = 8
+    replay_window: float = 3600.0
+    outage: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Caps in credits; None means no cap. `keep` is what has to stay in the wallet."""
+
+    campaign: int | None = None
+    day: int | None = None
+    keep: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything of a manifest that says how to run, not what to make."""
+
+    limits: Limits = Limits()
+    polling: Polling = Polling()
+    retries: Retries = Retries()
+    failures_in_a_row: int = 10
+    budget: Budget = Budget()
+    download: bool = True
+
+
+def _lowest(values: Sequence[int | None]) -> int | None:
+    return min((v for v in values if v is not None), default=None)
+
+
+def strictest(all_settings: Sequence[Settings]) -> Settings:
+    """What a run over several manifests obeys: of each number the strictest.
+
+    Campaign caps stay with their campaigns and are not merged: the result has none.
+    Raises UsageError when there is nothing to merge.
+    """
+    if not all_settings:
+        raise UsageError("no manifest was named")
+
+    def slower(rates: list[Rate]) -> Rate:
+        return min(rates, key=lambda rate: (rate.per_second, rate.count))
+
+    limits = [s.limits for s in all_settings]
+    polling = [s.polling for s in all_settings]
+    retries = [s.retries for s in all_settings]
+    keeps = [s.budget.keep for s in all_settings if s.budget.keep is not None]
+    return Settings(
+        limits=Limits(
+            submit=slower([x.submit for x in limits]),
+            requests=slower([x.requests for x in limits]),
+            in_flight=min(x.in_flight for x in limits),
+            downloads=min(x.downloads for x in limits),
+        ),
+        polling=Polling(
+            first=max(x.first for x in polling),
+            every=max(x.every for x in polling),
+            max=max(x.max for x in polling),
+            give_up=min(x.give_up for x in polling),
+        ),
+        retries=Retries(
+            times=min(x.times for x in retries),
+            replay_window=min(x.replay_window for x in retries),
+            outage=min(x.outage for x in retries),
+        ),
+        failures_in_a_row=min(s.failures_in_a_row for s in all_settings),
+        budget=Budget(day=_lowest([s.budget.day for s in all_settings]), keep=max(keeps, default=None)),
+        download=any(s.download for s in all_settings),
+    )
