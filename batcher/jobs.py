@@ -170,6 +170,41 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskState:
+    """What the API says of a task, sorted into our words. Credits are whole; None means that it did not say.
+
+    `word` is the API's own status text; an unknown one is tolerated, kept here and counts as processing.
+    """
+
+    task_id: str
+    status: Status
+    word: str
+    reserved_credits: int | None = None
+    final_credits: int | None = None
+    urls: tuple[str, ...] = ()
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A reference file that the API has: one a file (`sha256`) and account.
+
+    `checked_at` (seconds since the epoch) is when the API last vouched for it.
+    """
+
+    sha256: str
+    url: str
+    kind: str
+    name: str
+    mime: str
+    file_id: str | None
+    duration_token: str | None
+    duration_seconds: float | None
+    checked_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """Wanted, nothing bought (or the last attempt was closed at no cost)."""
 

@@ -1,0 +1,50 @@
+"""Time as an argument, so that tests run on virtual time.
+
+Within a run only `monotonic` decides about waiting and rate windows; `wall` is what is written down and what
+carries rate windows over a restart. Both in seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the house reads the time."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch, UTC; may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never goes back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemClock:
+    """This machine's clocks."""
+
+    def wall(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def iso(seconds: float) -> str:
+    """Seconds since the epoch as the ledger writes them: ISO 8601, UTC, `Z`, microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_iso(text: str) -> float:
+    """The inverse of `iso`. Raises ValueError for anything else."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def local_day(seconds: float) -> str:
+    """The local date of this machine at that time, `YYYY-MM-DD`; what the day cap counts by."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d")

@@ -1,0 +1,26 @@
+"""The ledger: one SQLite file that knows every job, purchase, price, upload and request. All SQL lives here."""
+
+from .connection import storage_errors
+from .enrolment import NOT_IN_MANIFEST, Enrolled
+from .lock import hold_lock
+from .reader import Known, LedgerReader, Pending, Price, Sum
+from .transaction import Change, Stale
+from .writer import Caps, Ledger, Observer, Refusal
+
+__all__ = [
+    "NOT_IN_MANIFEST",
+    "Caps",
+    "Change",
+    "Enrolled",
+    "Known",
+    "Ledger",
+    "LedgerReader",
+    "Observer",
+    "Pending",
+    "Price",
+    "Refusal",
+    "Stale",
+    "Sum",
+    "hold_lock",
+    "storage_errors",
+]

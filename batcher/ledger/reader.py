@@ -1,0 +1,253 @@
+"""Reading the ledger: by id, by prefix, in pages. Nothing here writes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from batcher.errors import StorageError, UsageError
+from batcher.jobs import Account, Job, JobId, Status, Upload
+
+from . import rows, schema
+from .connection import open_reader, storage_errors
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Credits: `held` is open (counted against caps), `settled` is paid for good."""
+
+    held: int
+    settled: int
+
+    @property
+    def committed(self) -> int:
+        return self.held + self.settled
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price that the API has named for a class, and when (ISO 8601, UTC)."""
+
+    credits: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the plan has to know of a job that stands in the ledger already."""
+
+    status: Status
+    error_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A planned job in manifest order."""
+
+    id: JobId
+    name: str
+    position: int
+    catalog_credits: int
+    price_class: str
+
+
+class LedgerReader:
+    """A ledger that can only be read; also while a run is writing it.
+
+    Every method raises StorageError when the file cannot be read.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open `path` read-only. Raises StorageError when there is none or it is of another version."""
+        connection = open_reader(path)
+        with storage_errors(path):
+            if schema.pending(connection, path):
+                raise StorageError(
+                    f"{path} is empty or was written by an older version of batcher",
+                    hint="The next `batcher run` brings it up to date, after a copy.",
+                )
+        return cls(connection, path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a query; for few."""
+        with storage_errors(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
+        """The first row of a query, if any."""
+        with storage_errors(self.path):
+            found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+            return found
+
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[sqlite3.Row]:
+        """The rows of a query one after the other; for many."""
+        with storage_errors(self.path):
+            yield from self._connection.execute(sql, values)
+
+    # Identity and jobs
+
+    @property
+    def ledger_id(self) -> str:
+        """The random id that went into every idempotency key of this ledger."""
+        row = self.row("SELECT ledger_id FROM meta")
+        assert row is not None
+        return str(row["ledger_id"])
+
+    def load(self, job_id: JobId) -> Job:
+        """A job with its phase. Raises UsageError when it is unknown."""
+        wanted = self.row("SELECT * FROM wanted WHERE id = ?", (job_id,))
+        if wanted is None:
+            raise UsageError(f"there is no job {job_id} in {self.path}")
+        attempt = self.row("SELECT * FROM attempts WHERE id = ?", (wanted["attempt_id"],))
+        files = self.rows("SELECT * FROM files WHERE attempt_id = ? ORDER BY number", (wanted["attempt_id"],))
+        return rows.job(wanted, attempt, files)
+
+    def resolve(self, prefix: str) -> JobId:
+        """The one job whose id begins with `prefix`. Raises UsageError for none or several."""
+        low = prefix.lower()
+        found = self.rows("SELECT id FROM wanted WHERE id >= ? AND id < ? LIMIT 3", (low, low + "g"))
+        if len(found) == 1 and low:
+            return JobId(found[0]["id"])
+        if found:
+            raise UsageError(f"{prefix!r} is the beginning of several job ids", hint="Type more of it.")
+        raise UsageError(f"there is no job {prefix!r} in {self.path}", hint="`batcher jobs` lists them.")
+
+    def known(self, ids: Sequence[JobId]) -> dict[JobId, Known]:
+        """Of these jobs the ones that the ledger has, with their status."""
+        found: dict[JobId, Known] = {}
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            marks = ",".join("?" * len(page))
+            sql = f"SELECT id, status, error_code FROM wanted WHERE id IN ({marks})"
+            for row in self.rows(sql, page):
+                found[JobId(row["id"])] = Known(Status(row["status"]), row["error_code"])
+        return found
+
+    def pending(self, campaign: str, *, after: int, limit: int) -> list[Pending]:
+        """A page of the campaign's planned jobs of its newest expansion, in manifest order."""
+        found = self.rows(
+            "SELECT w.id, w.name, w.position, w.catalog_credits, w.price_class FROM wanted AS w"
+            " JOIN campaigns AS c ON c.name = w.campaign"
+            " WHERE w.campaign = ? AND w.status = 'planned' AND w.position > ? AND w.expansion = c.expansion"
+            " ORDER BY w.position LIMIT ?",
+            (campaign, after, limit),
+        )
+        return [
+            Pending(JobId(r["id"]), r["name"], r["position"], r["catalog_credits"], r["price_class"]) for r in found
+        ]
+
+    def unsettled(self, campaign: str) -> list[tuple[JobId, Status]]:
+        """The campaign's jobs that are bought and not at an end, oldest first."""
+        found = self.rows(
+            "SELECT id, status FROM wanted WHERE campaign = ?"
+            " AND status IN ('submitting', 'queued', 'processing') ORDER BY seq",
+            (campaign,),
+        )
+        return [(JobId(row["id"]), Status(row["status"])) for row in found]
+
+    def unsaved(self, campaign: str) -> list[JobId]:
+        """The campaign's succeeded jobs of which a file is still to be fetched."""
+        found = self.rows(
+            "SELECT DISTINCT w.id FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
+            " JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
+            " WHERE f.saved_at IS NULL AND w.campaign = ? AND w.status = 'succeeded'",
+            (campaign,),
+        )
+        return [JobId(row["id"]) for row in found]
+
+    def gone(self, campaign: str, expansion: int) -> int:
+        """How many planned jobs of the campaign an expansion did not contain."""
+        row = self.row(
+            "SELECT count(*) FROM wanted WHERE campaign = ? AND status = 'planned' AND expansion <> ?",
+            (campaign, expansion),
+        )
+        return int(row[0]) if row else 0
+
+    # Money
+
+    def seen_price(self, account: str, price_class: str) -> Price | None:
+        """The price that the API named last for a class, if it has named one."""
+        row = self.row(
+            "SELECT coalesce(reserved_credits, final_credits) AS credits, coalesce(submitted_at, finished_at) AS at"
+            " FROM attempts WHERE account = ? AND price_class = ?"
+            " AND (reserved_credits IS NOT NULL OR outcome = 'succeeded') ORDER BY id DESC LIMIT 1",
+            (account, price_class),
+        )
+        return Price(row["credits"], row["at"]) if row and row["credits"] is not None else None
+
+    def class_is_open(self, account: str, price_class: str) -> bool:
+        """Whether an attempt of the class is on its way whose price the API has not named yet."""
+        return (
+            self.row(
+                "SELECT 1 FROM attempts WHERE account = ? AND price_class = ?"
+                " AND reserved_credits IS NULL AND final_credits IS NULL AND outcome IS NULL",
+                (account, price_class),
+            )
+            is not None
+        )
+
+    def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> Sum:
+        """Credits held and settled, of all attempts or of one campaign, local day or run."""
+        row = self.row(
+            "SELECT coalesce(sum(held), 0) AS held, coalesce(sum(settled), 0) AS settled FROM spent"
+            " WHERE (?1 IS NULL OR campaign = ?1) AND (?2 IS NULL OR day = ?2) AND (?3 IS NULL OR run_id = ?3)",
+            (campaign, day, run_id),
+        )
+        assert row is not None
+        return Sum(row["held"], row["settled"])
+
+    def taken_since(self, account: str, attempt_id: int) -> int:
+        """Credits that attempts newer than `attempt_id` hold or have settled."""
+        row = self.row(
+            "SELECT coalesce(sum(coalesce(final_credits, reserved_credits, quoted_credits)), 0)"
+            " FROM attempts WHERE id > ? AND account = ?",
+            (attempt_id, account),
+        )
+        return int(row[0]) if row else 0
+
+    def last_attempt_id(self) -> int:
+        """The newest attempt's row id; 0 when nothing was bought yet."""
+        row = self.row("SELECT coalesce(max(id), 0) FROM attempts")
+        return int(row[0]) if row else 0
+
+    # Uploads, runs, sums
+
+    def upload(self, account: Account, sha256: str) -> Upload | None:
+        """The upload of a file in an account, if there is one."""
+        row = self.row("SELECT * FROM uploads WHERE account = ? AND sha256 = ?", (account.text, sha256))
+        return rows.upload(row) if row else None
+
+    def counts(self, campaigns: Sequence[str] = ()) -> dict[str, dict[str, int]]:
+        """How many jobs of each campaign have which status; of all campaigns when none is named."""
+        found: dict[str, dict[str, int]] = {name: {} for name in campaigns}
+        for row in self.stream("SELECT campaign, status, count(*) AS n FROM wanted GROUP BY campaign, status"):
+            if not campaigns or row["campaign"] in found:
+                found.setdefault(row["campaign"], {})[row["status"]] = row["n"]
+        return found
+
+    def saved(self, campaign: str) -> int:
+        """How many jobs of the campaign have their (first) file."""
+        row = self.row("SELECT count(*) FROM jobs WHERE campaign = ? AND result_path IS NOT NULL", (campaign,))
+        return int(row[0]) if row else 0
+
+    def last_run(self) -> sqlite3.Row | None:
+        """The newest run, if there was one."""
+        return self.row("SELECT * FROM runs ORDER BY id DESC LIMIT 1")
+
+    def sends_after(self, send_id: int, *, last: int) -> list[tuple[int, str, str]]:
+        """Of the send log the newest `last` rows after `send_id`: row id, time (ISO 8601), kind; oldest first."""
+        found = self.rows("SELECT id, at, kind FROM sends WHERE id > ? ORDER BY id DESC LIMIT ?", (send_id, last))
+        return [(row["id"], row["at"], row["kind"]) for row in reversed(found)]

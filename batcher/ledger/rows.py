@@ -1,0 +1,158 @@
+"""Rows of the ledger as the nouns of the house, and back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from batcher.clock import from_iso
+from batcher.jobs import (
+    Ended,
+    FileReference,
+    Intent,
+    Job,
+    JobId,
+    JobSpec,
+    Phase,
+    Planned,
+    Reference,
+    ResultFile,
+    Status,
+    Submitting,
+    Succeeded,
+    Upload,
+    UrlReference,
+    Waiting,
+)
+
+
+def reference_columns(reference: Reference | None) -> dict[str, Any]:
+    """The five columns of a reference."""
+    match reference:
+        case FileReference():
+            return {
+                "reference": reference.text,
+                "reference_kind": reference.kind,
+                "reference_sha256": reference.sha256,
+                "reference_size": reference.size,
+                "reference_mime": reference.mime,
+            }
+        case UrlReference():
+            columns: dict[str, Any] = {"reference": reference.url, "reference_kind": reference.kind}
+        case None:
+            columns = {"reference": None, "reference_kind": None}
+    return columns | {"reference_sha256": None, "reference_size": None, "reference_mime": None}
+
+
+def spec_columns(spec: JobSpec) -> dict[str, Any]:
+    """A wanted job as columns of `wanted`."""
+    return {
+        "id": spec.id,
+        "campaign": spec.campaign,
+        "name": spec.name,
+        "model": spec.model,
+        "prompt": spec.prompt,
+        "params": json.dumps(dict(spec.params), sort_keys=True),
+        **reference_columns(spec.reference),
+        "take": spec.take,
+        "price_class": spec.price_class,
+        "catalog_credits": spec.catalog_credits,
+        "file_name": spec.file_name,
+    }
+
+
+def _reference(row: sqlite3.Row) -> Reference | None:
+    if row["reference"] is None:
+        return None
+    if row["reference_sha256"] is None:
+        return UrlReference(row["reference"], row["reference_kind"])
+    return FileReference(
+        path=Path(row["reference"]),
+        sha256=row["reference_sha256"],
+        size=row["reference_size"],
+        mime=row["reference_mime"],
+        kind=row["reference_kind"],
+    )
+
+
+def job(wanted: sqlite3.Row, attempt: sqlite3.Row | None, files: list[sqlite3.Row]) -> Job:
+    """A job with its phase, from its row, its latest attempt and that attempt's files."""
+    return Job(
+        id=JobId(wanted["id"]),
+        campaign=wanted["campaign"],
+        model=wanted["model"],
+        name=wanted["name"],
+        prompt=wanted["prompt"],
+        params=json.loads(wanted["params"]),
+        reference=_reference(wanted),
+        take=wanted["take"],
+        price_class=wanted["price_class"],
+        catalog_credits=wanted["catalog_credits"],
+        file_name=wanted["file_name"],
+        phase=_phase(Status(wanted["status"]), attempt, files),
+    )
+
+
+def _phase(status: Status, attempt: sqlite3.Row | None, files: list[sqlite3.Row]) -> Phase:
+    if status is Status.PLANNED:
+        return Planned()
+    if attempt is None or status in (Status.FAILED, Status.DOUBTFUL, Status.CANCELLED):
+        return Ended(status)
+    if status is Status.SUBMITTING:
+        return Submitting(intent(attempt))
+    if status is Status.SUCCEEDED:
+        return Succeeded(attempt["id"], attempt["task_id"], result_files(attempt, files))
+    return Waiting(
+        attempt_id=attempt["id"],
+        task_id=attempt["task_id"],
+        status=status,
+        submitted_at=from_iso(attempt["submitted_at"]),
+        account=attempt["account"],
+    )
+
+
+def intent(attempt: sqlite3.Row) -> Intent:
+    """The intent of an attempt's row: what is on disk is what is sent."""
+    return Intent(
+        attempt_id=attempt["id"],
+        job_id=JobId(attempt["job_id"]),
+        number=attempt["number"],
+        key=attempt["idempotency_key"],
+        body=attempt["body"],
+        account=attempt["account"],
+        intended_at=from_iso(attempt["intended_at"]),
+        maybe_received=bool(attempt["maybe_received"]),
+    )
+
+
+def result_files(attempt: sqlite3.Row, files: list[sqlite3.Row]) -> tuple[ResultFile, ...]:
+    """One entry a result URL; a URL that is missing yet is the empty text."""
+    urls = json.loads(attempt["result_urls"])
+    return tuple(
+        ResultFile(
+            number=row["number"],
+            url=urls[row["number"]] if row["number"] < len(urls) else "",
+            validator=row["validator"],
+            target=row["target"],
+            sha256=row["sha256"],
+            saved=row["saved_at"] is not None,
+        )
+        for row in files
+    )
+
+
+def upload(row: sqlite3.Row) -> Upload:
+    """An upload from its row."""
+    return Upload(
+        sha256=row["sha256"],
+        url=row["url"],
+        kind=row["kind"],
+        name=row["name"],
+        mime=row["mime"],
+        file_id=row["file_id"],
+        duration_token=row["duration_token"],
+        duration_seconds=row["duration_seconds"],
+        checked_at=from_iso(row["checked_at"]),
+    )

@@ -1,0 +1,265 @@
+"""The tables of the ledger and how they came to be: one migration a change, never edited after a release.
+
+`wanted` holds what a manifest asks for and the status of each job; `attempts` one row a purchase. The view
+`jobs` shows both as the contract's table. Money stands once, in three columns of `attempts`: the hold is
+`reserved_credits`, else `quoted_credits`, until `final_credits` is set; so it cannot leak or count twice.
+`spent` sums it by run, campaign and day, kept by triggers in the transaction of the change.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batcher.errors import StorageError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Migrations
+
+MIGRATION_SET = "batcher"
+
+_VERSION_1 = """
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    ledger_id TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    started_at TEXT NOT NULL,
+    ended_at TEXT,
+    exit_code INTEGER,
+    reason TEXT,
+    version TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    account TEXT NOT NULL,
+    campaigns TEXT NOT NULL,
+    settings TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE campaigns (
+    name TEXT PRIMARY KEY,
+    manifest TEXT NOT NULL,
+    expansion INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE wanted (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    campaign TEXT NOT NULL REFERENCES campaigns (name),
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    params TEXT NOT NULL,
+    reference TEXT,
+    reference_kind TEXT,
+    reference_sha256 TEXT,
+    reference_size INTEGER,
+    reference_mime TEXT,
+    take INTEGER NOT NULL,
+    price_class TEXT NOT NULL,
+    catalog_credits INTEGER NOT NULL,
+    file_name TEXT NOT NULL,
+    expansion INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN
+        ('planned', 'submitting', 'queued', 'processing', 'succeeded', 'failed', 'doubtful', 'cancelled')),
+    attempt_id INTEGER REFERENCES attempts (id),
+    error_code TEXT,
+    error_message TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX wanted_by_position ON wanted (campaign, status, position);
+CREATE INDEX wanted_unsettled ON wanted (campaign, seq) WHERE status IN ('submitting', 'queued', 'processing');
+
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    job_id TEXT NOT NULL REFERENCES wanted (id),
+    number INTEGER NOT NULL,
+    run_id INTEGER NOT NULL REFERENCES runs (id),
+    account TEXT NOT NULL,
+    day TEXT NOT NULL,
+    price_class TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL UNIQUE,
+    client_request_id TEXT NOT NULL,
+    body BLOB NOT NULL,
+    quoted_credits INTEGER NOT NULL CHECK (quoted_credits >= 0),
+    reserved_credits INTEGER CHECK (reserved_credits >= 0),
+    final_credits INTEGER CHECK (final_credits >= 0),
+    maybe_received INTEGER NOT NULL DEFAULT 0 CHECK (maybe_received IN (0, 1)),
+    task_id TEXT,
+    api_status TEXT,
+    result_urls TEXT NOT NULL DEFAULT '[]',
+    outcome TEXT CHECK (outcome IN ('succeeded', 'failed', 'refused', 'doubtful', 'resolved')),
+    error_code TEXT,
+    error_message TEXT,
+    intended_at TEXT NOT NULL,
+    submitted_at TEXT,
+    finished_at TEXT,
+    UNIQUE (job_id, number)
+) STRICT;
+CREATE INDEX attempts_priced ON attempts (account, price_class, id)
+    WHERE reserved_credits IS NOT NULL OR outcome = 'succeeded';
+CREATE INDEX attempts_unpriced ON attempts (account, price_class)
+    WHERE reserved_credits IS NULL AND final_credits IS NULL AND outcome IS NULL;
+CREATE INDEX attempts_by_task ON attempts (task_id);
+
+CREATE TABLE files (
+    attempt_id INTEGER NOT NULL REFERENCES attempts (id),
+    number INTEGER NOT NULL,
+    validator TEXT,
+    target TEXT UNIQUE,
+    sha256 TEXT,
+    size INTEGER,
+    saved_at TEXT,
+    PRIMARY KEY (attempt_id, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX files_unsaved ON files (attempt_id) WHERE saved_at IS NULL;
+
+CREATE TABLE uploads (
+    account TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    url TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    mime TEXT NOT NULL,
+    file_id TEXT,
+    duration_token TEXT,
+    duration_seconds REAL,
+    uploaded_at TEXT NOT NULL,
+    checked_at TEXT NOT NULL,
+    PRIMARY KEY (account, sha256)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    run_id INTEGER,
+    job_id TEXT,
+    attempt INTEGER,
+    event TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+CREATE INDEX events_by_job ON events (job_id) WHERE job_id IS NOT NULL;
+
+CREATE TABLE sends (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE spent (
+    run_id INTEGER NOT NULL,
+    campaign TEXT NOT NULL,
+    day TEXT NOT NULL,
+    held INTEGER NOT NULL,
+    settled INTEGER NOT NULL,
+    PRIMARY KEY (run_id, campaign, day)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER attempts_hold AFTER INSERT ON attempts BEGIN
+    INSERT INTO spent
+        SELECT NEW.run_id, campaign, NEW.day, NEW.quoted_credits, 0 FROM wanted WHERE id = NEW.job_id
+        ON CONFLICT DO UPDATE SET held = held + excluded.held;
+END;
+CREATE TRIGGER attempts_settle AFTER UPDATE OF reserved_credits, final_credits ON attempts BEGIN
+    UPDATE spent SET
+        held = held
+            - iif(OLD.final_credits IS NULL, coalesce(OLD.reserved_credits, OLD.quoted_credits), 0)
+            + iif(NEW.final_credits IS NULL, coalesce(NEW.reserved_credits, NEW.quoted_credits), 0),
+        settled = settled - coalesce(OLD.final_credits, 0) + coalesce(NEW.final_credits, 0)
+    WHERE run_id = NEW.run_id AND day = NEW.day
+        AND campaign = (SELECT campaign FROM wanted WHERE id = NEW.job_id);
+END;
+
+CREATE VIEW jobs AS
+SELECT
+    w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.take, w.status,
+    coalesce(a.number, 0) AS attempt, a.client_request_id, a.idempotency_key, a.task_id,
+    a.quoted_credits, a.reserved_credits, a.final_credits,
+    json_extract(a.result_urls, '$[0]') AS result_url,
+    iif(f.saved_at IS NULL, NULL, f.target) AS result_path,
+    iif(f.saved_at IS NULL, NULL, f.sha256) AS result_sha256,
+    coalesce(w.error_code, a.error_code) AS error_code,
+    coalesce(w.error_message, a.error_message) AS error_message,
+    w.created_at, a.submitted_at, a.finished_at, w.updated_at, w.position, w.price_class
+FROM wanted AS w
+LEFT JOIN attempts AS a ON a.id = w.attempt_id
+LEFT JOIN files AS f ON f.attempt_id = a.id AND f.number = 0;
+"""
+
+
+MIGRATIONS = (("version_1", _VERSION_1),)
+
+
+def _migrations() -> Migrations:
+    # sqlite-utils is slow to import, and only a writer that opens a ledger needs it.
+    from sqlite_utils import Migrations
+
+    migrations = Migrations(MIGRATION_SET)
+
+    def step(script: str) -> Callable[[Any], None]:
+        def apply(db: Any) -> None:
+            # executescript() would commit the migration's transaction, so statement by statement.
+            for statement in _statements(script):
+                db.execute(statement)
+
+        return apply
+
+    for name, script in MIGRATIONS:
+        migrations(name=name)(step(script))
+    return migrations
+
+
+def _statements(script: str) -> list[str]:
+    found, rest = [], ""
+    for line in script.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            found.append(rest)
+            rest = ""
+    return found
+
+
+def applied(connection: sqlite3.Connection) -> set[str]:
+    """The names of the migrations that this ledger has been through; empty for a new file."""
+    table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
+    if not table:
+        return set()
+    rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (MIGRATION_SET,))
+    return {row[0] for row in rows}
+
+
+def pending(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the ledger is new or of an older version. Raises StorageError for one of a newer version."""
+    present, known = applied(connection), {name for name, _ in MIGRATIONS}
+    if newer := present - known:
+        raise StorageError(
+            f"{path} was written by a newer version of batcher ({', '.join(sorted(newer))})",
+            hint="Install that version, or name another folder with --state.",
+        )
+    return present != known
+
+
+def migrate(connection: sqlite3.Connection, path: Path, *, stamp: str) -> None:
+    """Bring the ledger to this version; a copy of an older one is made first, never over another copy.
+
+    The caller holds the ledger's lock (design.md, crash windows). `stamp` goes into the copy's name.
+    """
+    from sqlite_utils import Database
+
+    if applied(connection):
+        copy_ledger(connection, path.with_name(f"{path.stem}.before-{stamp}{path.suffix}"))
+    _migrations().apply(Database(connection))
+
+
+def copy_ledger(connection: sqlite3.Connection, target: Path) -> None:
+    """A consistent copy of the ledger. Raises StorageError when `target` exists."""
+    if target.exists():
+        raise StorageError(f"{target} exists already", hint="Move it away, then run the same command again.")
+    connection.execute("VACUUM INTO ?", (str(target),))

@@ -1,0 +1,399 @@
+"""Writing the ledger: every method is one transaction with its event in it, and returns after its commit.
+
+Money lives by three rules here (product.md, promises 1 to 3): an attempt exists only through `intend`, which
+checks every cap in the transaction that takes the hold; what the API took replaces the hold when it says so;
+an attempt is settled once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from batcher.clock import Clock, iso, local_day
+from batcher.errors import BatcherError
+from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
+
+from . import enrolment, rows, schema
+from .connection import open_writer, storage_errors
+from .enrolment import Enrolled
+from .reader import LedgerReader
+from .transaction import Change, Transaction
+
+_SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
+
+
+Observer = Callable[[Change], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What this run may commit, in credits; None means no cap.
+
+    `wallet` is the last reading and `wallet_mark` the newest attempt (row id) before it was asked for.
+    """
+
+    run: int | None = None
+    campaigns: dict[str, int] = field(default_factory=dict)
+    day: int | None = None
+    keep: int | None = None
+    wallet: int = 0
+    wallet_mark: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a job was not admitted: `cap` is `price`, `run`, `campaign`, `day` or `keep`."""
+
+    cap: str
+    message: str
+    quote: int
+
+
+class Ledger:
+    """The one writer of a ledger. `read` reads through the same connection."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, clock: Clock, observe: Observer) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._observe = observe
+        self._run_id: int | None = None
+        self.path = path
+        self.read = LedgerReader(connection, path)
+        self._ledger_id = self.read.ledger_id
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock, observe: Observer = lambda _: None) -> Self:
+        """Open or make the ledger at `path`; the caller holds the run lock if it may have to be migrated.
+
+        Raises StorageError when it cannot be used or is of a newer version.
+        """
+        connection = open_writer(path)
+        with storage_errors(path):
+            if schema.pending(connection, path):
+                schema.migrate(connection, path, stamp=iso(clock.wall()).replace(":", "")[:17])
+            connection.execute(
+                "INSERT OR IGNORE INTO meta VALUES (1, ?, ?)", (secrets.token_hex(16), iso(clock.wall()))
+            )
+        return cls(connection, path, clock, observe)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec]) -> Enrolled:
+        """Make the ledger want exactly the jobs of this expansion; what is bought already stays as it is.
+
+        `manifest` is the file's path, for people. Streams `specs` in batches, a transaction each.
+        """
+        return enrolment.enrol(self._write, self.read, campaign, manifest, specs)
+
+    @contextmanager
+    def _write(self) -> Iterator[Transaction]:
+        # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
+        with storage_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(self._connection, self._clock.wall(), self._run_id)
+            try:
+                yield transaction
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+        for change in transaction.changes:
+            self._observe(change)
+
+    # Runs
+
+    def start_run(self, *, version: str, pid: int, account: str, campaigns: Sequence[str], settings: str) -> int:
+        """Open a run. Every intent that it finds on disk may have been received, for good."""
+        with self._write() as t:
+            run_id = t.insert(
+                "runs",
+                started_at=t.at,
+                version=version,
+                pid=pid,
+                account=account,
+                campaigns=json.dumps(list(campaigns)),
+                settings=settings,
+            )
+            t.run_id = run_id
+            t.run(
+                "UPDATE attempts SET maybe_received = 1 WHERE id IN"
+                " (SELECT attempt_id FROM wanted WHERE status = 'submitting')"
+            )
+            t.run("DELETE FROM sends WHERE at < ?", (iso(t.seconds - _SENDS_KEPT_SECONDS),))
+            t.event("run_started", detail={"version": version, "campaigns": list(campaigns)})
+        self._run_id = run_id
+        return run_id
+
+    def end_run(self, *, exit_code: int, reason: str) -> None:
+        """Close the run with its exit code and the reason in words."""
+        with self._write() as t:
+            t.run(
+                "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
+                (t.at, exit_code, reason, self._run_id),
+            )
+            t.event("run_ended", detail={"exit_code": exit_code, "reason": reason})
+
+    def note(self, event: str, **detail: Any) -> None:
+        """Write down something that happened to the run as a whole."""
+        with self._write() as t:
+            t.event(event, detail=detail)
+
+    # Sends
+
+    def stamp(self, kind: str) -> int:
+        """Write down a request right before it is sent, for the rate windows; returns the row id."""
+        with self._write() as t:
+            return t.insert("sends", at=t.at, kind=kind)
+
+    # Money
+
+    def intend(self, job: Job, *, account: Account, compose: Callable[[str], bytes], caps: Caps) -> Intent | Refusal:
+        """Commit key, exact body and hold of a new attempt, if every cap has room for it.
+
+        `compose` makes the body from the client_request_id; it runs once an attempt. Raises Stale when the job is
+        not planned any more.
+        """
+        with self._write() as t:
+            number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
+            seen = self.read.seen_price(account.text, job.price_class)
+            if seen is None and self.read.class_is_open(account.text, job.price_class):
+                return Refusal("price", "waits until the API has named this price", job.catalog_credits)
+            quote = seen.credits if seen else job.catalog_credits
+            day = local_day(t.seconds)
+            if refusal := self._over_a_cap(job.campaign, quote, day, account, caps):
+                return refusal
+            request_id = f"{job.campaign}-{job.id}-{number}"
+            attempt_id = t.insert(
+                "attempts",
+                job_id=job.id,
+                number=number,
+                run_id=self._run_id,
+                account=account.text,
+                day=day,
+                price_class=job.price_class,
+                idempotency_key=self._key(job.id, number),
+                client_request_id=request_id,
+                body=compose(request_id),
+                quoted_credits=quote,
+                intended_at=t.at,
+            )
+            t.move(job.id, Status.PLANNED, Status.SUBMITTING, attempt_id=attempt_id)
+            t.event("intended", job_id=job.id, old=Status.PLANNED, new=Status.SUBMITTING, detail={"hold": quote})
+            return rows.intent(t.attempt(attempt_id))
+
+    def _over_a_cap(self, campaign: str, quote: int, day: str, account: Account, caps: Caps) -> Refusal | None:
+        read = self.read
+        checks: list[tuple[str, int | None, Callable[[], int]]] = [
+            ("run", caps.run, lambda: read.spent(run_id=self._run_id).committed),
+            ("campaign", caps.campaigns.get(campaign), lambda: read.spent(campaign=campaign).committed),
+            ("day", caps.day, lambda: read.spent(day=day).committed),
+        ]
+        for cap, limit, committed in checks:
+            if limit is not None and (used := committed()) + quote > limit:
+                return Refusal(cap, f"{cap} cap of {limit}: {used} held or settled, {quote} more wanted", quote)
+        if caps.keep is not None:
+            left = caps.wallet - read.taken_since(account.text, caps.wallet_mark)
+            if left - quote < caps.keep:
+                return Refusal("keep", f"{left} in the wallet, {caps.keep} to keep, {quote} wanted", quote)
+        return None
+
+    def _key(self, job_id: JobId, number: int) -> str:
+        # Derived, so that even a lost row could not lead to another key for the same purchase.
+        return hashlib.sha256(f"{self._ledger_id}/{job_id}/{number}".encode()).hexdigest()[:40]
+
+    def maybe_received(self, intent: Intent, why: str) -> None:
+        """Mark the attempt: a sending of it ended without a definite answer. Never taken back."""
+        with self._write() as t:
+            t.run("UPDATE attempts SET maybe_received = 1 WHERE id = ?", (intent.attempt_id,))
+            t.event("maybe_received", job_id=intent.job_id, attempt=intent.number, detail={"why": why})
+
+    def submitted(self, intent: Intent, task: TaskState) -> None:
+        """Record the API's answer to a create, before anything else happens with it."""
+        self.record(intent.job_id, intent.attempt_id, task)
+
+    def record(self, job_id: JobId, attempt_id: int, task: TaskState) -> None:
+        """Record what the API says of a task, whoever brings the news. Settles once, at the end.
+
+        Raises Stale when the attempt is not the job's latest or has been closed.
+        """
+        with self._write() as t:
+            attempt = t.attempt(attempt_id)
+            old = t.status(job_id, attempt_id)
+            known = json.loads(attempt["result_urls"])
+            t.run(
+                "UPDATE attempts SET task_id = coalesce(task_id, ?), submitted_at = coalesce(submitted_at, ?),"
+                " reserved_credits = coalesce(?, reserved_credits), api_status = ?, result_urls = ? WHERE id = ?",
+                (
+                    task.task_id,
+                    t.at,
+                    None if attempt["final_credits"] is not None else task.reserved_credits,
+                    task.word,
+                    json.dumps(list(task.urls) or known),
+                    attempt_id,
+                ),
+            )
+            if task.status in (Status.SUCCEEDED, Status.FAILED) and old is not task.status:
+                self._settle(t, attempt_id, task)
+            self._add_files(t, attempt_id, task)
+            if old is not task.status:
+                t.move(job_id, old, task.status)
+            if old is not task.status or attempt["task_id"] is None or attempt["api_status"] != task.word:
+                detail = {"task_id": task.task_id, "word": task.word, "reserved": task.reserved_credits}
+                if task.status is Status.FAILED:
+                    detail |= {"code": task.error_code, "message": task.error_message}
+                t.event(str(task.status), job_id=job_id, old=old, new=task.status, detail=detail)
+
+    def _settle(self, t: Transaction, attempt_id: int, task: TaskState) -> None:
+        # Without a word about the final price the hold counts as spent: no page promises a refund.
+        t.run(
+            "UPDATE attempts SET final_credits = coalesce(?, reserved_credits, quoted_credits), outcome = ?,"
+            " finished_at = ?, error_code = ?, error_message = ? WHERE id = ? AND final_credits IS NULL",
+            (task.final_credits, str(task.status), t.at, task.error_code, task.error_message, attempt_id),
+        )
+
+    def _add_files(self, t: Transaction, attempt_id: int, task: TaskState) -> None:
+        if task.status is Status.SUCCEEDED:
+            for number in range(max(1, len(task.urls))):
+                t.run("INSERT OR IGNORE INTO files (attempt_id, number) VALUES (?, ?)", (attempt_id, number))
+
+    def refused(self, intent: Intent, code: str, message: str) -> Status:
+        """A definite refusal: the job failed and the hold is freed, unless an earlier sending may have arrived.
+
+        Then nobody knows whether it was charged: doubtful, and the hold stays. Returns the new status.
+        """
+        with self._write() as t:
+            if t.attempt(intent.attempt_id)["maybe_received"]:
+                self._doubt(t, intent.job_id, intent.attempt_id, code, message)
+                return Status.DOUBTFUL
+            self._close(t, intent, code, message)
+            t.move(intent.job_id, Status.SUBMITTING, Status.FAILED)
+            self._report_end(t, intent, Status.FAILED, code, message)
+            return Status.FAILED
+
+    def unsent(self, intent: Intent, code: str, message: str) -> Status:
+        """Close an attempt at no cost and plan its job again; the next attempt has a new key.
+
+        Only for an attempt that cannot have been received; a maybe-received one becomes doubtful instead.
+        Returns the new status.
+        """
+        with self._write() as t:
+            if t.attempt(intent.attempt_id)["maybe_received"]:
+                self._doubt(t, intent.job_id, intent.attempt_id, code, message)
+                return Status.DOUBTFUL
+            self._close(t, intent, code, message)
+            t.move(intent.job_id, Status.SUBMITTING, Status.PLANNED)
+            self._report_end(t, intent, Status.PLANNED, code, message)
+            return Status.PLANNED
+
+    def _close(self, t: Transaction, intent: Intent, code: str, message: str) -> None:
+        t.run(
+            "UPDATE attempts SET final_credits = 0, outcome = 'refused', finished_at = ?, error_code = ?,"
+            " error_message = ? WHERE id = ? AND final_credits IS NULL",
+            (t.at, code, message, intent.attempt_id),
+        )
+
+    def _report_end(self, t: Transaction, intent: Intent, new: Status, code: str, message: str) -> None:
+        t.event(
+            "refused",
+            job_id=intent.job_id,
+            old=Status.SUBMITTING,
+            new=new,
+            detail={"code": code, "message": message},
+        )
+
+    def doubt(self, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
+        """We cannot know whether the API charged us: the hold stays, a person decides."""
+        with self._write() as t:
+            self._doubt(t, job_id, attempt_id, code, message)
+
+    def _doubt(self, t: Transaction, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
+        old = t.status(job_id, attempt_id)
+        t.run(
+            "UPDATE attempts SET outcome = 'doubtful', error_code = ?, error_message = ? WHERE id = ?",
+            (code, message, attempt_id),
+        )
+        t.move(job_id, old, Status.DOUBTFUL)
+        t.event(
+            "doubtful",
+            job_id=job_id,
+            old=old,
+            new=Status.DOUBTFUL,
+            detail={"code": code, "message": message},
+        )
+
+    def cannot_send(self, job_id: JobId, code: str, message: str) -> None:
+        """A planned job that cannot be bought (its reference changed): failed, nothing was paid."""
+        with self._write() as t:
+            t.move(job_id, Status.PLANNED, Status.FAILED, code=code, message=message)
+            t.event(
+                "failed",
+                job_id=job_id,
+                old=Status.PLANNED,
+                new=Status.FAILED,
+                detail={"code": code, "message": message},
+            )
+
+    # Uploads and files
+
+    def remember_upload(self, account: Account, upload: Upload) -> None:
+        """Keep an upload: one row a file and account; a newer one takes its place."""
+        with self._write() as t:
+            t.run(
+                "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    account.text,
+                    upload.sha256,
+                    upload.url,
+                    upload.kind,
+                    upload.name,
+                    upload.mime,
+                    upload.file_id,
+                    upload.duration_token,
+                    upload.duration_seconds,
+                    t.at,
+                    iso(upload.checked_at),
+                ),
+            )
+            t.event("uploaded", detail={"sha256": upload.sha256, "name": upload.name})
+
+    def vouched(self, account: Account, sha256: str) -> None:
+        """The API still has the upload, as of now."""
+        with self._write() as t:
+            t.run("UPDATE uploads SET checked_at = ? WHERE account = ? AND sha256 = ?", (t.at, account.text, sha256))
+
+    def begin_file(self, attempt_id: int, number: int, validator: str | None) -> None:
+        """Remember under which validator (strong ETag) a download was begun, so that it may go on."""
+        with self._write() as t:
+            t.run("UPDATE files SET validator = ? WHERE attempt_id = ? AND number = ?", (validator, attempt_id, number))
+
+    def claim_file(self, attempt_id: int, number: int, *, target: str, sha256: str, size: int) -> bool:
+        """Commit hash and target of a whole file before it gets its name; False when another job has the target."""
+        try:
+            with self._write() as t:
+                t.run(
+                    "UPDATE files SET target = ?, sha256 = ?, size = ? WHERE attempt_id = ? AND number = ?",
+                    (target, sha256, size, attempt_id, number),
+                )
+        except BatcherError as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):
+                return False
+            raise
+        return True
+
+    def file_saved(self, job_id: JobId, attempt_id: int, number: int) -> None:
+        """The file stands whole under its target."""
+        with self._write() as t:
+            t.run(
+                "UPDATE files SET saved_at = ?, validator = NULL WHERE attempt_id = ? AND number = ?",
+                (t.at, attempt_id, number),
+            )
+            t.event("saved", job_id=job_id, detail={"number": number})
