@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from .errors import UsageError
 
@@ -122,3 +123,15 @@ def strictest(all_settings: Sequence[Settings]) -> Settings:
         budget=Budget(day=_lowest([s.budget.day for s in all_settings]), keep=max(keeps, default=None)),
         download=any(s.download for s in all_settings),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of the campaigns this run may start: prompt names by glob, and at most `limit` new intents."""
+
+    only: tuple[str, ...] = ()
+    limit: int | None = None
+
+    def takes(self, name: str) -> bool:
+        """Whether a prompt's name is selected."""
+        return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)

@@ -3,7 +3,7 @@
 from .connection import storage_errors
 from .enrolment import NOT_IN_MANIFEST, Enrolled
 from .lock import hold_lock
-from .reader import Known, LedgerReader, Pending, Price, Sum
+from .reader import Known, LedgerReader, Outcome, Pending, Price, Send, Sum
 from .transaction import Change, Stale
 from .writer import Caps, Ledger, Observer, Refusal
 
@@ -16,9 +16,11 @@ __all__ = [
     "Ledger",
     "LedgerReader",
     "Observer",
+    "Outcome",
     "Pending",
     "Price",
     "Refusal",
+    "Send",
     "Stale",
     "Sum",
     "hold_lock",

@@ -46,10 +46,30 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """How many jobs of a prompt have a status; `saved` is false for succeeded ones that lack a file."""
+
+    name: str
+    status: Status
+    saved: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A request to the API's host, written down right before it left; `at` is ISO 8601, UTC."""
+
+    id: int
+    at: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pending:
     """A planned job in manifest order."""
 
     id: JobId
+    campaign: str
     name: str
     position: int
     catalog_credits: int
@@ -146,7 +166,8 @@ class LedgerReader:
             (campaign, after, limit),
         )
         return [
-            Pending(JobId(r["id"]), r["name"], r["position"], r["catalog_credits"], r["price_class"]) for r in found
+            Pending(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], r["price_class"])
+            for r in found
         ]
 
     def unsettled(self, campaign: str) -> list[tuple[JobId, Status]]:
@@ -238,6 +259,17 @@ class LedgerReader:
                 found.setdefault(row["campaign"], {})[row["status"]] = row["n"]
         return found
 
+    def outcome(self, campaign: str) -> Iterator[Outcome]:
+        """How the jobs of the campaign's newest expansion stand, by prompt name."""
+        for row in self.stream(
+            "SELECT w.name, w.status, f.unsaved, count(*) AS n FROM wanted AS w"
+            " JOIN campaigns AS c ON c.name = w.campaign AND c.expansion = w.expansion"
+            " LEFT JOIN (SELECT DISTINCT attempt_id, 1 AS unsaved FROM files WHERE saved_at IS NULL) AS f"
+            " ON f.attempt_id = w.attempt_id WHERE w.campaign = ? GROUP BY w.name, w.status, f.unsaved",
+            (campaign,),
+        ):
+            yield Outcome(row["name"], Status(row["status"]), row["unsaved"] is None, row["n"])
+
     def saved(self, campaign: str) -> int:
         """How many jobs of the campaign have their (first) file."""
         row = self.row("SELECT count(*) FROM jobs WHERE campaign = ? AND result_path IS NOT NULL", (campaign,))
@@ -247,7 +279,16 @@ class LedgerReader:
         """The newest run, if there was one."""
         return self.row("SELECT * FROM runs ORDER BY id DESC LIMIT 1")
 
-    def sends_after(self, send_id: int, *, last: int) -> list[tuple[int, str, str]]:
-        """Of the send log the newest `last` rows after `send_id`: row id, time (ISO 8601), kind; oldest first."""
-        found = self.rows("SELECT id, at, kind FROM sends WHERE id > ? ORDER BY id DESC LIMIT ?", (send_id, last))
-        return [(row["id"], row["at"], row["kind"]) for row in reversed(found)]
+    def sends_after(self, send_id: int) -> list[Send]:
+        """The rows of the send log after `send_id`, oldest first."""
+        return [Send(*row) for row in self.rows("SELECT id, at, kind FROM sends WHERE id > ? ORDER BY id", (send_id,))]
+
+    def last_sends(self, count: int, *, kind: str | None = None) -> list[Send]:
+        """The newest `count` rows of the send log, of one kind or of all, oldest first."""
+        found = self.rows(
+            "SELECT id, at, kind FROM sends WHERE kind = ? ORDER BY id DESC LIMIT ?"
+            if kind
+            else "SELECT id, at, kind FROM sends WHERE ? IS NULL ORDER BY id DESC LIMIT ?",
+            (kind, count),
+        )
+        return [Send(*row) for row in reversed(found)]

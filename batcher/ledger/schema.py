@@ -112,7 +112,7 @@ CREATE TABLE files (
     attempt_id INTEGER NOT NULL REFERENCES attempts (id),
     number INTEGER NOT NULL,
     validator TEXT,
-    target TEXT UNIQUE,
+    target TEXT UNIQUE COLLATE NOCASE,
     sha256 TEXT,
     size INTEGER,
     saved_at TEXT,
@@ -152,6 +152,7 @@ CREATE TABLE sends (
     at TEXT NOT NULL,
     kind TEXT NOT NULL
 ) STRICT;
+CREATE INDEX sends_by_kind ON sends (kind, id);
 
 CREATE TABLE spent (
     run_id INTEGER NOT NULL,

@@ -1,0 +1,156 @@
+"""Bytes to files: whole or absent, never over somebody else's (product.md, promise 6).
+
+A download grows as a part file. When it is whole it is synced, its hash and target are committed (by the caller),
+and only then it gets its name, by a hard link that fails where a file stands already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from batcher import filetypes
+from batcher.errors import StorageError
+from batcher.filetypes import FileType
+
+#: A result longer than this many bytes is not taken.
+RESULT_BYTES = 4 * 1024**3
+
+
+class Unusable(Exception):
+    """What arrived is not the result: wrong length, wrong type, too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A part file that is complete and on disk."""
+
+    sha256: str
+    size: int
+    type: FileType
+
+
+class Artifacts:
+    """The results below one state folder. Raises StorageError when the disk cannot be used."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+
+    def part(self, attempt_id: int, number: int) -> Path:
+        """Where a file of an attempt grows; made with its folder."""
+        folder = self._state / "results" / ".parts"
+        with _disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{attempt_id}-{number}.part"
+
+    async def receive(self, part: Path, chunks: AsyncIterator[bytes], *, offset: int) -> None:
+        """Write `chunks` from `offset` on; what was there behind it is dropped. Raises Unusable when it is too long."""
+        with _disk_errors(part), _open_at(part, offset) as file:
+            async for chunk in chunks:
+                file.write(chunk)
+                if file.tell() > RESULT_BYTES:
+                    raise Unusable(f"the result is longer than {RESULT_BYTES} bytes")
+
+    def finish(self, part: Path, *, total: int | None, kind: str) -> Whole:
+        """Check length and type of a part file and sync it. `kind` is what the model makes; "" takes any.
+
+        Raises Unusable, after removing the part file, when it is not that.
+        """
+        with _disk_errors(part), part.open("r+b") as file:
+            head = file.read(filetypes.HEAD_BYTES)
+            size = file.seek(0, os.SEEK_END)
+            found = filetypes.sniff(head)
+            fault = ""
+            if total is not None and size != total:
+                fault = f"{size} bytes arrived, {total} were announced"
+            elif found is None or (kind and found.kind != kind):
+                fault = f"it is {found.mime if found else 'of no known type'}, not {kind or 'a media file'}"
+            if not fault and found:
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+                return Whole(digest, size, found)
+        self.drop(part)
+        raise Unusable(fault)
+
+    def place(self, part: Path, target: str, sha256: str) -> bool:
+        """Give a whole part file its name, durably; False when another file has that name.
+
+        A file with the same hash under that name is ours: a crash came between naming and recording.
+        """
+        path = self._state / target
+        with _disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.holds(target, sha256):
+                try:
+                    _link(part, path)
+                except FileExistsError:
+                    return False
+            _sync_folder(path.parent)
+            part.unlink(missing_ok=True)
+            return True
+
+    def holds(self, target: str, sha256: str) -> bool:
+        """Whether the file under `target` has that hash."""
+        path = self._state / target
+        with _disk_errors(path):
+            return path.is_file() and not path.is_symlink() and self.digest(path) == sha256
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file's bytes, in hexadecimal."""
+        with _disk_errors(path), path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def size(self, part: Path) -> int:
+        """Bytes of a part file; 0 when there is none."""
+        with _disk_errors(part):
+            return part.stat().st_size if part.exists() else 0
+
+    def drop(self, part: Path) -> None:
+        """Remove a part file."""
+        with _disk_errors(part):
+            part.unlink(missing_ok=True)
+
+
+def _open_at(part: Path, offset: int) -> BinaryIO:
+    file = part.open("r+b" if part.exists() else "w+b")
+    file.truncate(offset)
+    file.seek(offset)
+    return file
+
+
+def _link(part: Path, path: Path) -> None:
+    """Name `part` as `path` unless that exists. Raises FileExistsError."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links here (exFAT): an empty file of ours reserves the name, then the rename replaces it.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        part.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{path}: {error.strerror or error}", hint="Check the disk and the permissions; nothing bought is lost."
+        ) from error

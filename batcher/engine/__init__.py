@@ -1,0 +1,275 @@
+"""Which jobs, how many at once, how fast, and when to stop.
+
+Tickets lie in a heap a lane, by due time; a few workers a lane take what is due, let the lifecycle make one step,
+and put the ticket back as the step says. So thousands of waiting tasks cost a heap entry each.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+import anyio
+
+from batcher.clock import Clock
+from batcher.errors import Kind, first_of
+from batcher.jobs import JobId, Status
+from batcher.ledger import Ledger, Stale
+from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step, Turn
+from batcher.settings import Selection, Settings
+
+from .feeder import Feeder
+from .gate import RateGate
+
+__all__ = ["Ending", "Engine", "RateGate"]
+
+#: Seconds that open paid requests get after a first signal (product.md, exit 130 / 143).
+GRACE_SECONDS = 10.0
+#: No new job starts while more results than this wait for a download: their URLs may not live long.
+FETCH_BACKLOG = 100
+_SUBMITTERS = 16
+_POLLERS = 16
+
+
+@dataclass(slots=True)
+class _Ticket:
+    job_id: JobId
+    campaign: str
+    price_class: str
+    turn: Turn = field(default_factory=Turn)
+    in_flight: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: the kind decides the exit code, `reason` is for people.
+
+    `left` counts why jobs did not come to their end in this run; `blocked` says which caps were in the way.
+    """
+
+    kind: Kind
+    reason: str
+    left: dict[str, int]
+    blocked: tuple[str, ...]
+
+
+class Engine:
+    """One run over some campaigns. `run` returns when nothing is left to do or something stops it."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        lifecycle: Lifecycle,
+        settings: Settings,
+        campaigns: Sequence[str],
+        selection: Selection,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._lifecycle = lifecycle
+        self._settings = settings
+        self._campaigns = campaigns
+        self._selection = selection
+        self._clock = clock
+        self._feeder = Feeder(ledger.read, campaigns, selection)
+        self._heaps: dict[Lane, list[tuple[float, int, _Ticket]]] = {lane: [] for lane in Lane}
+        self._wake = {lane: anyio.Event() for lane in Lane}
+        self._order = count()
+        self._open: dict[JobId, _Ticket] = {}
+        self._given_up: set[JobId] = set()
+        self._started = 0
+        self._in_flight = 0
+        self._row_of_failures = 0
+        self._halts: list[tuple[Kind, str]] = []
+        self._left: Counter[str] = Counter()
+        self._over = False
+        self._scope = anyio.CancelScope()
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs bought or being bought, without those that only lack their file."""
+        return self._in_flight
+
+    async def run(self) -> Ending:
+        """Work until everything selected is at its end, or a halt. Raises StorageError."""
+        for campaign in self._campaigns:
+            for job_id, status in self._ledger.read.unsettled(campaign):
+                lane = Lane.SUBMIT if status is Status.SUBMITTING else Lane.POLL
+                self._add(_Ticket(job_id, campaign, ""), lane)
+            if self._settings.download:
+                for job_id in self._ledger.read.unsaved(campaign):
+                    self._add(_Ticket(job_id, campaign, "", in_flight=False), Lane.FETCH)
+        workers = {Lane.SUBMIT: _SUBMITTERS, Lane.POLL: _POLLERS, Lane.FETCH: self._settings.limits.downloads}
+        with self._scope:
+            try:
+                async with anyio.create_task_group() as group:
+                    for lane, number in workers.items():
+                        for _ in range(number):
+                            group.start_soon(self._work, lane)
+            except BaseExceptionGroup as group_error:
+                # The workers' first real error is what the caller has to know.
+                raise _first_error(group_error) from None
+        return self._ending()
+
+    def stop(self, kind: Kind, reason: str) -> None:
+        """Start nothing new; open paid requests get some seconds, then the run ends."""
+        self._halts.append((kind, reason))
+        self._lifecycle.hurry(GRACE_SECONDS)
+        self._scope.cancel()
+
+    # Workers
+
+    async def _work(self, lane: Lane) -> None:
+        while ticket := await self._next(lane):
+            try:
+                step = await self._lifecycle.advance(self._ledger.read.load(ticket.job_id), ticket.turn)
+            except Stale:
+                step = Again(lane)  # a person decided meanwhile: look again
+            self._place(ticket, lane, step)
+
+    async def _next(self, lane: Lane) -> _Ticket | None:
+        """The next ticket that is due in this lane; None when the run is over."""
+        while not self._over:
+            now, heap = self._clock.monotonic(), self._heaps[lane]
+            if heap and heap[0][0] <= now:
+                return heapq.heappop(heap)[2]
+            if lane is Lane.SUBMIT and (ticket := self._new()):
+                return ticket
+            if not self._open:
+                self._over = True
+                for each in Lane:
+                    self._notify(each)
+                break
+            wake = self._wake[lane]
+            with anyio.move_on_after(heap[0][0] - now if heap else None):
+                await wake.wait()
+        return None
+
+    def _new(self) -> _Ticket | None:
+        """A planned job, if there is room for one more in flight."""
+        limit = self._selection.limit
+        if (
+            self._halts
+            or self._in_flight >= self._settings.limits.in_flight
+            or (limit is not None and self._started >= limit)
+            or len(self._heaps[Lane.FETCH]) >= FETCH_BACKLOG
+        ):
+            return None
+        found = self._feeder.next(lambda job_id: job_id in self._open or job_id in self._given_up)
+        if found is None:
+            return None
+        ticket = _Ticket(found.id, found.campaign, found.price_class)
+        self._open[found.id] = ticket
+        self._started += 1
+        self._in_flight += 1
+        return ticket
+
+    def _add(self, ticket: _Ticket, lane: Lane) -> None:
+        self._open[ticket.job_id] = ticket
+        self._in_flight += ticket.in_flight
+        heapq.heappush(self._heaps[lane], (self._clock.monotonic(), next(self._order), ticket))
+
+    def _place(self, ticket: _Ticket, lane: Lane, step: Step) -> None:
+        match step:
+            case Again(to, seconds):
+                heapq.heappush(self._heaps[to], (self._clock.monotonic() + seconds, next(self._order), ticket))
+                if to is Lane.FETCH and ticket.in_flight:
+                    self._land(ticket)
+                self._notify(to)
+                if to is not lane:
+                    self._succeed(to)
+                return
+            case Blocked(refusal):
+                self._feeder.close(ticket.campaign, ticket.price_class, refusal)
+                self._started -= 1
+            case Halted(halt, status):
+                self._halted(Kind.KEY if halt.reason == "key" else Kind.CAPPED, f"{halt.code}: {halt.message}")
+                if status is Status.PLANNED:
+                    self._started -= 1
+            case Finished(status, left):
+                self._finished(ticket, status, left)
+                self._feeder.reopen()
+        del self._open[ticket.job_id]
+        if ticket.in_flight:
+            self._land(ticket)
+        self._notify(Lane.SUBMIT)
+
+    def _land(self, ticket: _Ticket) -> None:
+        ticket.in_flight = False
+        self._in_flight -= 1
+        self._notify(Lane.SUBMIT)
+
+    def _succeed(self, to: Lane) -> None:
+        """A job went on to another lane: its price is named, or a part of its hold may have come free."""
+        self._feeder.reopen()
+        if to is Lane.FETCH:
+            self._row_of_failures = 0
+        self._notify(Lane.SUBMIT)
+
+    def _finished(self, ticket: _Ticket, status: Status, left: str) -> None:
+        if left:
+            self._left[left] += 1
+        if status is Status.PLANNED:
+            self._given_up.add(ticket.job_id)
+        if status is Status.SUCCEEDED:
+            self._row_of_failures = 0
+        elif status is Status.FAILED:
+            self._row_of_failures += 1
+            if self._row_of_failures == self._settings.failures_in_a_row:
+                self._halted(Kind.CAPPED, f"{self._row_of_failures} jobs failed in a row (stop.failures_in_a_row)")
+
+    def _halted(self, kind: Kind, reason: str) -> None:
+        if any(known == kind for known, _ in self._halts):
+            return
+        self._ledger.note("halted", kind=kind.value, reason=reason)
+        if kind is Kind.KEY:
+            self.stop(kind, reason)
+        else:
+            self._halts.append((kind, reason))
+
+    def _notify(self, lane: Lane) -> None:
+        self._wake[lane].set()
+        self._wake[lane] = anyio.Event()
+
+    # The end
+
+    def _ending(self) -> Ending:
+        kinds = list(self._halts)
+        blocked = tuple(dict.fromkeys(refusal.message for refusal in self._feeder.closed.values()))
+        caps = sorted({r.cap for r in self._feeder.closed.values()} - {"price"})
+        if caps:
+            kinds.append((Kind.CAPPED, f"no room left under: {', '.join(caps)}"))
+        unfinished = self._unfinished()
+        if unfinished:
+            kinds.append((Kind.UNFINISHED, ", ".join(f"{n} {what}" for what, n in unfinished.items())))
+        kind = first_of([k for k, _ in kinds])
+        reason = next((words for k, words in kinds if k is kind), "everything selected is done")
+        return Ending(kind, reason, dict(self._left.most_common(20)), blocked)
+
+    def _unfinished(self) -> dict[str, int]:
+        """Selected jobs that are not done, by what is the matter with them."""
+        found: Counter[str] = Counter()
+        for campaign in self._campaigns:
+            for part in self._ledger.read.outcome(campaign):
+                if not self._selection.takes(part.name):
+                    continue
+                match part.status:
+                    case Status.CANCELLED:
+                        continue
+                    case Status.SUCCEEDED:
+                        if self._settings.download and not part.saved:
+                            found["without file"] += part.count
+                    case Status.PLANNED if self._selection.limit is not None:
+                        continue
+                    case status:
+                        found[str(status)] += part.count
+        return dict(found)
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,249 @@
+"""One job's next step. Crash safety lives here: this is the only caller of `Provider.submit`.
+
+    planned     references uploaded → intend (key, body, hold committed) → submit → record the task id
+    submitting  the same key and the same bytes again
+    queued …    poll → record
+    succeeded   fetch the files
+
+After an answer to a paid POST comes nothing but the commit of what it said. Both stand in one shielded block, so
+no cancellation can come between them; `hurry` bounds how long that block may still take.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+import anyio
+
+from batcher.artifacts import Artifacts
+from batcher.clock import Clock
+from batcher.errors import StorageError
+from batcher.jobs import (
+    Ended,
+    FileReference,
+    Intent,
+    Job,
+    Planned,
+    Status,
+    Submitting,
+    Succeeded,
+    TaskState,
+    Upload,
+    Waiting,
+)
+from batcher.ledger import Caps, Ledger, Refusal
+from batcher.providers import Accepted, Conflict, Halt, Later, Provider, Refused, Unknown
+from batcher.settings import Settings
+
+from .fetch import Fetcher
+from .references import Changed, References
+from .steps import Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
+
+__all__ = ["Again", "Blocked", "Finished", "Gate", "Halted", "Lane", "Lifecycle", "Slot", "Step", "Turn"]
+
+#: A 409 on our own key is repeated for so many seconds before it counts as doubtful (issue on failure classes).
+CONFLICT_SECONDS = 600.0
+#: So long a task of ours may be unknown to the API before it counts as doubtful.
+UNKNOWN_SECONDS = 120.0
+_CONFLICT_EVERY = 30.0
+_UNKNOWN_EVERY = 20.0
+
+
+class Lifecycle:
+    """Moves jobs forward, one step a call; may be called for many jobs at once."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        provider: Provider,
+        gate: Gate,
+        artifacts: Artifacts,
+        clock: Clock,
+        settings: Settings,
+        caps: Caps,
+        rng: random.Random,
+    ) -> None:
+        self._ledger = ledger
+        self._provider = provider
+        self._gate = gate
+        self._clock = clock
+        self._settings = settings
+        self.caps = caps
+        self._rng = rng
+        self._references = References(ledger, provider, gate, clock)
+        self._fetcher = Fetcher(ledger, provider, gate, artifacts, rng, settings.retries.times)
+        self._open_posts: set[anyio.CancelScope] = set()
+        self._hurry_at = math.inf
+
+    async def advance(self, job: Job, turn: Turn) -> Step:
+        """One step of a job. Raises StorageError when it cannot be written down."""
+        match job.phase:
+            case Planned():
+                return await self._buy(job, turn)
+            case Submitting(intent):
+                return await self._repeat_intent(intent, turn)
+            case Waiting() as waiting:
+                return await self._poll(job, waiting, turn)
+            case Succeeded() as succeeded:
+                if not self._settings.download:
+                    return Finished(Status.SUCCEEDED)
+                return await self._fetcher.step(job, succeeded, turn)
+            case Ended(status):
+                return Finished(status)
+
+    def hurry(self, seconds: float) -> None:
+        """Give open paid requests so many seconds more, and later ones no longer."""
+        self._hurry_at = anyio.current_time() + seconds
+        for scope in self._open_posts:
+            scope.deadline = self._hurry_at
+
+    # Buying
+
+    async def _buy(self, job: Job, turn: Turn) -> Step:
+        upload: Upload | None = None
+        if isinstance(job.reference, FileReference):
+            match await self._references.upload(job.reference, job.model):
+                case Upload() as upload:
+                    turn.answered()
+                case Changed(message):
+                    self._ledger.cannot_send(job.id, "reference_changed", message)
+                    return Finished(Status.FAILED)
+                case Refused(code, message):
+                    self._ledger.cannot_send(job.id, code, f"the reference was refused: {message}")
+                    return Finished(Status.FAILED)
+                case Halt() as halt:
+                    return Halted(halt, Status.PLANNED)
+                case Later() as later:
+                    return self._not_now(turn, later, Lane.SUBMIT, Status.PLANNED)
+        async with self._gate.slot("submit") as slot:
+            made = self._ledger.intend(
+                job,
+                account=self._provider.account,
+                compose=lambda request_id: self._provider.body(job, upload, request_id),
+                caps=self.caps,
+            )
+            if isinstance(made, Refusal):
+                return Blocked(made)
+            return await self._send(made, slot, turn)
+
+    async def _repeat_intent(self, intent: Intent, turn: Turn) -> Step:
+        if intent.account != self._provider.account.text:
+            return Finished(Status.SUBMITTING, left=f"it was bought with another key or base URL ({intent.account})")
+        if self._clock.wall() - intent.intended_at > self._settings.retries.replay_window:
+            message = "its key is too old to be trusted to replay (retries.replay_window)"
+            return self._after_closing(self._ledger.unsent(intent, "replay_window", message), message)
+        async with self._gate.slot("submit") as slot:
+            return await self._send(intent, slot, turn)
+
+    async def _send(self, intent: Intent, slot: Slot, turn: Turn) -> Step:
+        with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
+            self._open_posts.add(scope)
+            try:
+                slot.stamp()
+                outcome = await self._provider.submit(intent)
+                # From here to the commit there is no await.
+                return self._record(intent, outcome, turn)
+            finally:
+                self._open_posts.discard(scope)
+        return Finished(Status.SUBMITTING, left="the run ended before the API answered")
+
+    def _record(self, intent: Intent, outcome: Accepted | Refused | Conflict | Halt | Later, turn: Turn) -> Step:
+        match outcome:
+            case Accepted(task):
+                self._keep(intent, task)
+                turn.answered()
+                return self._after(task, turn)
+            case Refused(code, message):
+                return self._after_closing(self._ledger.refused(intent, code, message), message)
+            case Conflict(code, message):
+                if turn.in_trouble("conflict", self._clock.monotonic()) >= CONFLICT_SECONDS:
+                    self._ledger.doubt(intent.job_id, intent.attempt_id, code, message)
+                    return Finished(Status.DOUBTFUL)
+                return Again(Lane.SUBMIT, _CONFLICT_EVERY)
+            case Halt(code=code, message=message) as halt:
+                if self._may_have_arrived(intent):
+                    # Not about this attempt: its key asks again once the cause is gone.
+                    return Halted(halt, Status.SUBMITTING)
+                return Halted(halt, self._ledger.unsent(intent, code, message))
+            case Later() as later:
+                if later.maybe_received:
+                    self._ledger.maybe_received(intent, f"{later.code}: {later.message}")
+                step = self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
+                if isinstance(step, Finished) and not self._may_have_arrived(intent):
+                    return Finished(self._ledger.unsent(intent, later.code, later.message), left=later.message)
+                return step
+
+    def _keep(self, intent: Intent, task: TaskState) -> None:
+        try:
+            self._ledger.submitted(intent, task)
+        except StorageError as error:
+            raise StorageError(
+                f"{error.message}\nThe API accepted job {intent.job_id} as task {task.task_id}; that could not be"
+                " written down.",
+                hint=f"{error.hint} The same key will ask for this task again, it is not bought twice.",
+            ) from error
+
+    def _may_have_arrived(self, intent: Intent) -> bool:
+        match self._ledger.read.load(intent.job_id).phase:
+            case Submitting(now):
+                return now.maybe_received
+            case _:
+                return True
+
+    def _after_closing(self, status: Status, message: str) -> Step:
+        return Finished(status, left=message if status is Status.PLANNED else "")
+
+    # Waiting
+
+    async def _poll(self, job: Job, waiting: Waiting, turn: Turn) -> Step:
+        now = self._clock.monotonic()
+        if turn.polling_since is None:
+            turn.polling_since = now
+        elif now - turn.polling_since > self._settings.polling.give_up:
+            return Finished(waiting.status, left="still with the API after polling.give_up; the next run asks on")
+        async with self._gate.slot("poll") as slot:
+            slot.stamp()
+            found = await self._provider.poll(waiting.task_id)
+        match found:
+            case TaskState():
+                self._ledger.record(job.id, waiting.attempt_id, found)
+                turn.answered()
+                return self._after(found, turn)
+            case Unknown(code, message):
+                if waiting.account != self._provider.account.text:
+                    return Finished(waiting.status, left=f"it was bought with another key ({waiting.account})")
+                if turn.in_trouble("unknown", self._clock.monotonic()) >= UNKNOWN_SECONDS:
+                    self._ledger.doubt(job.id, waiting.attempt_id, code, f"the API does not know the task: {message}")
+                    return Finished(Status.DOUBTFUL)
+                return Again(Lane.POLL, _UNKNOWN_EVERY)
+            case Halt() as halt:
+                return Halted(halt, waiting.status)
+            case Later() as later:
+                return self._not_now(turn, later, Lane.POLL, waiting.status)
+
+    def _after(self, task: TaskState, turn: Turn) -> Step:
+        match task.status:
+            case Status.SUCCEEDED if self._settings.download:
+                return Again(Lane.FETCH)
+            case Status.SUCCEEDED | Status.FAILED:
+                return Finished(task.status)
+            case _:
+                turn.asked += 1
+                return Again(Lane.POLL, self._interval(turn.asked))
+
+    def _interval(self, asked: int) -> float:
+        """Seconds to the next poll: `first`, then from `every` in growing steps to `max` (rivya-api.md section 3)."""
+        polling = self._settings.polling
+        if asked == 1:
+            return polling.first
+        return float(min(polling.max, polling.every * 1.25 ** min(asked - 2, 30)))
+
+    def _not_now(self, turn: Turn, later: Later, lane: Lane, status: Status) -> Step:
+        if later.throttled:
+            self._gate.throttled(later.retry_after)
+        turn.repeats += 1
+        if turn.repeats > self._settings.retries.times:
+            return Finished(status, left=f"{later.code}: {later.message}")
+        return Again(lane, backoff(turn.repeats, self._rng, least=later.retry_after))

@@ -1,0 +1,161 @@
+"""From result URL to file: one step of a succeeded job. Every window of a crash here is shut by the ledger's
+order: validator, then hash and target, then the name, then `saved` (design.md, "Crash windows").
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from batcher.artifacts import Artifacts, Unusable, Whole
+from batcher.catalog import get_model
+from batcher.errors import UsageError
+from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
+from batcher.ledger import Ledger
+from batcher.providers import Gone, Halt, Incoming, Later, Moved, Provider, Refused, TransferCut
+
+from .steps import Again, Finished, Gate, Halted, Lane, Step, Turn, backoff
+
+_REDIRECTS = 5
+
+
+class Fetcher:
+    """Downloads results into the state folder."""
+
+    def __init__(
+        self, ledger: Ledger, provider: Provider, gate: Gate, artifacts: Artifacts, rng: random.Random, times: int
+    ) -> None:
+        self._ledger = ledger
+        self._provider = provider
+        self._gate = gate
+        self._artifacts = artifacts
+        self._rng = rng
+        self._times = times
+
+    async def step(self, job: Job, phase: Succeeded, turn: Turn) -> Step:
+        """Fetch the first file that is not saved yet."""
+        file = next((f for f in phase.files if not f.saved), None)
+        if file is None:
+            return Finished(Status.SUCCEEDED)
+        part = self._artifacts.part(phase.attempt_id, file.number)
+        if self._adopt(job, phase, file, part):
+            return Again(Lane.FETCH)
+        if not file.url:
+            return await self._ask_again(job, phase, turn, "the API named no URL for the result")
+        trouble = await self._download(job, phase, file, part)
+        if trouble is None:
+            turn.answered()
+            return Again(Lane.FETCH)
+        if isinstance(trouble, Gone):
+            return await self._ask_again(job, phase, turn, trouble.message)
+        return self._repeat(turn, trouble)
+
+    def _adopt(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> bool:
+        """Finish what a crash interrupted between committing hash and target and recording the file."""
+        if not (file.target and file.sha256):
+            return False
+        ours = self._artifacts.holds(file.target, file.sha256)
+        if not ours and not (part.exists() and self._artifacts.digest(part) == file.sha256):
+            return False
+        if not self._artifacts.place(part, file.target, file.sha256):
+            return False
+        self._ledger.file_saved(job.id, phase.attempt_id, file.number)
+        return True
+
+    async def _download(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> Gone | Later | None:
+        """One transfer, over redirects; None when the file is saved."""
+        url = file.url
+        for _ in range(_REDIRECTS):
+            offset = self._artifacts.size(part) if file.validator else 0
+            if self._provider.is_own_host(url):
+                async with self._gate.slot("download") as slot:
+                    slot.stamp()
+            async with self._provider.result(url, offset=offset, validator=file.validator) as incoming:
+                match incoming:
+                    case Incoming():
+                        return await self._take(job, phase, file, part, incoming)
+                    case Moved(url):
+                        continue
+                    case Refused(code, message):
+                        return Later(code, message)
+                    case Gone():
+                        # A part that is whole already cannot go on either: begin anew next time.
+                        self._artifacts.drop(part)
+                        return incoming
+                    case Later():
+                        return incoming
+        return Gone("the result redirects too often")
+
+    async def _take(
+        self, job: Job, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming
+    ) -> Gone | Later | None:
+        if trouble := await self._receive(phase, file, part, incoming):
+            return trouble
+        try:
+            whole = self._artifacts.finish(part, total=incoming.total, kind=_result_kind(job.model))
+        except Unusable as fault:
+            return Gone(str(fault))
+        self._save(job, phase, file, part, whole)
+        return None
+
+    async def _receive(self, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming) -> Later | None:
+        if incoming.offset == 0 and incoming.validator != file.validator:
+            # The old part belongs to another version of the file: it goes before the new validator is kept.
+            self._artifacts.drop(part)
+            self._ledger.begin_file(phase.attempt_id, file.number, incoming.validator)
+        try:
+            await self._artifacts.receive(part, incoming.chunks, offset=incoming.offset)
+        except TransferCut as cut:
+            return Later("cut", f"the download broke off: {cut}")
+        except Unusable as fault:
+            self._artifacts.drop(part)
+            return Later("too_long", str(fault))
+        return None
+
+    def _save(self, job: Job, phase: Succeeded, file: ResultFile, part: Path, whole: Whole) -> None:
+        for target in _targets(job, file.number, whole.type.extension):
+            claimed = self._ledger.claim_file(
+                phase.attempt_id, file.number, target=target, sha256=whole.sha256, size=whole.size
+            )
+            if claimed and self._artifacts.place(part, target, whole.sha256):
+                self._ledger.file_saved(job.id, phase.attempt_id, file.number)
+                return
+        raise AssertionError("a counted name is always free in the end")  # pragma: no cover
+
+    async def _ask_again(self, job: Job, phase: Succeeded, turn: Turn, why: str) -> Step:
+        """The URL is of no use: ask the API for the task, which may name a fresh one."""
+        async with self._gate.slot("poll") as slot:
+            slot.stamp()
+            found = await self._provider.poll(phase.task_id)
+        match found:
+            case TaskState(status=Status.SUCCEEDED):
+                self._ledger.record(job.id, phase.attempt_id, found)
+                return self._repeat(turn, Later("no_file", why))
+            case Halt():
+                return Halted(found, Status.SUCCEEDED)
+            case Later():
+                return self._repeat(turn, found)
+            case _:
+                return self._repeat(turn, Later("no_file", why))
+
+    def _repeat(self, turn: Turn, trouble: Later) -> Step:
+        turn.repeats += 1
+        if trouble.throttled:
+            self._gate.throttled(trouble.retry_after)
+        if turn.repeats > self._times:
+            return Finished(Status.SUCCEEDED, left=f"no file yet: {trouble.message}")
+        return Again(Lane.FETCH, backoff(turn.repeats, self._rng, least=trouble.retry_after))
+
+
+def _result_kind(model: str) -> str:
+    try:
+        return get_model(model).result
+    except UsageError:
+        return ""  # a model that left the catalogue: its results are still ours to save
+
+
+def _targets(job: Job, number: int, extension: str) -> list[str]:
+    """Names for a file, relative to the state folder, the wished one first."""
+    base = f"results/{job.campaign}/{job.file_name}" + (f"-{number + 1}" if number else "")
+    more = [f"{base}-{job.id[:SHORT_ID]}", *(f"{base}-{job.id}-{n}" for n in range(1, 1000))]
+    return [f"{name}{extension}" for name in [base, *more]]

@@ -1,0 +1,113 @@
+"""What a step of a job returns, and what a step needs from the engine. Waiting is data: nobody sleeps here."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, Protocol
+
+from batcher.jobs import Status
+from batcher.ledger import Refusal
+from batcher.providers import Halt
+
+
+class Lane(Enum):
+    """Which kind of work a job's next step is; each lane has workers of its own."""
+
+    SUBMIT = "submit"
+    POLL = "poll"
+    FETCH = "fetch"
+
+
+@dataclass(slots=True)
+class Turn:
+    """What this run remembers of a job between two steps; all else is in the ledger.
+
+    `repeats` counts sendings of the same request without a definite answer; `asked` polls;
+    `since` (monotonic seconds) is when the present kind of trouble, named `trouble`, began;
+    `polling_since` when this run began to poll.
+    """
+
+    repeats: int = 0
+    asked: int = 0
+    trouble: str = ""
+    since: float = 0.0
+    polling_since: float | None = None
+
+    def in_trouble(self, kind: str, now: float) -> float:
+        """Note a trouble and return for how many seconds it has lasted."""
+        if self.trouble != kind:
+            self.trouble, self.since = kind, now
+        return now - self.since
+
+    def answered(self) -> None:
+        """A definite answer came: earlier repeats do not count any more."""
+        self.repeats, self.trouble = 0, ""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Come back in so many seconds, in that lane."""
+
+    lane: Lane
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """This run has nothing more to do for the job; `left` says why when it is not at its end."""
+
+    status: Status
+    left: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The job stays planned: a cap has no room, or its price has to be named first."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """The whole run stops buying; the job stays as it is. `lane` says where it would go on."""
+
+    halt: Halt
+    status: Status
+
+
+Step = Again | Finished | Blocked | Halted
+
+SendKind = Literal["submit", "poll", "upload", "file", "credits", "download", "models"]
+
+
+class Slot(Protocol):
+    """Room for one request within the limits."""
+
+    def stamp(self) -> None:
+        """Write the request down, right before it is sent. Without it the room is given back."""
+        ...
+
+
+class Gate(Protocol):
+    """Who lets requests to the API's host out, within the limits."""
+
+    def slot(self, kind: SendKind) -> AbstractAsyncContextManager[Slot]:
+        """Wait for room for one request."""
+        ...
+
+    def throttled(self, seconds: float | None) -> None:
+        """The API said "too many": everybody waits, as long as it asked."""
+        ...
+
+
+def backoff(repeats: int, rng: random.Random, *, least: float | None = None) -> float:
+    """Seconds to wait before repeat number `repeats` (from 1): doubling up to a minute, with jitter.
+
+    Never less than `least`, what the API asked for. Half of each wait is random, so that many waiting jobs do not
+    come back together.
+    """
+    full = min(60.0, 2.0 ** min(repeats - 1, 10))
+    return max(least or 0.0, full * rng.uniform(0.5, 1.0))

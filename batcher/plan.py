@@ -1,0 +1,247 @@
+"""What a run would do and cost: manifests compared with the ledger. Reads only; the value it returns is what runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from batcher.errors import UsageError
+from batcher.jobs import JobSpec, Status
+from batcher.ledger import NOT_IN_MANIFEST, Caps, Known, LedgerReader
+from batcher.settings import Budget, Selection, Settings
+
+_BATCH = 500
+#: More jobs than this in one manifest have to be allowed by `--max-jobs`.
+MAX_JOBS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What the new jobs of one price class are expected to cost; `source` says who named the price."""
+
+    price_class: str
+    jobs: int
+    credits_each: int
+    source: str
+
+    @property
+    def credits(self) -> int:
+        return self.jobs * self.credits_each
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignPlan:
+    """The jobs of one manifest by where they stand; counts of distinct jobs.
+
+    `new` will be bought, `unselected` would be but for `--only` or `--limit`, `gone` are planned in the ledger and no
+    longer wanted. `duplicates` are entries that come to a job that another entry asks for.
+    """
+
+    campaign: str
+    manifest: str
+    jobs: int
+    duplicates: int
+    new: int
+    unselected: int
+    done: int
+    under_way: int
+    failed: int
+    doubtful: int
+    cancelled: int
+    gone: int
+    quotes: tuple[Quote, ...]
+
+    @property
+    def credits(self) -> int:
+        return sum(quote.credits for quote in self.quotes)
+
+
+@dataclass(frozen=True, slots=True)
+class CapLine:
+    """One cap against what is committed already and what the plan wants, in credits."""
+
+    cap: str
+    limit: int
+    used: int
+    wanted: int
+
+    @property
+    def bites(self) -> bool:
+        return self.used + self.wanted > self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the next run would do. `seconds` is the least time that the limits allow for its submissions."""
+
+    campaigns: tuple[CampaignPlan, ...]
+    caps: tuple[CapLine, ...]
+    seconds: float
+
+    @property
+    def new(self) -> int:
+        return sum(campaign.new for campaign in self.campaigns)
+
+    @property
+    def credits(self) -> int:
+        return sum(campaign.credits for campaign in self.campaigns)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One manifest's part of a plan: its name, its jobs as a stream, its caps."""
+
+    campaign: str
+    manifest: str
+    specs: Iterable[JobSpec]
+    budget: Budget
+
+
+def make_plan(
+    wanted: Sequence[Wanted],
+    *,
+    ledger: LedgerReader | None,
+    account: str | None,
+    selection: Selection,
+    settings: Settings,
+    run_budget: int | None = None,
+    day: str,
+    max_jobs: int = MAX_JOBS,
+) -> Plan:
+    """Compare what is wanted with the ledger (None: there is none yet).
+
+    `account` finds prices that the API has named; without one the catalogue's count. `day` is the local date.
+    Raises UsageError when `--only` matches no prompt or there are more than `max_jobs` jobs.
+    """
+    names = _Names(selection)
+    left = _Countdown(selection.limit)
+    plans = [_one(each, ledger, account, names, left, max_jobs) for each in wanted]
+    if selection.only and not names.matched:
+        raise UsageError(f"--only {' '.join(selection.only)} matches no prompt", hint="`batcher plan` lists the names.")
+    caps = list(_caps(wanted, plans, ledger, settings, run_budget, day))
+    new = sum(plan.new for plan in plans)
+    return Plan(tuple(plans), tuple(caps), seconds=max(0, new - 1) / settings.limits.submit.per_second)
+
+
+class _Names:
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self.matched = False
+
+    def take(self, name: str) -> bool:
+        taken = self._selection.takes(name)
+        self.matched = self.matched or taken
+        return taken
+
+
+class _Countdown:
+    def __init__(self, limit: int | None) -> None:
+        self._left = limit
+
+    def take(self) -> bool:
+        if self._left is None:
+            return True
+        self._left -= 1
+        return self._left >= 0
+
+
+def _one(
+    wanted: Wanted, ledger: LedgerReader | None, account: str | None, names: _Names, left: _Countdown, max_jobs: int
+) -> CampaignPlan:
+    seen: set[str] = set()
+    found: Counter[str] = Counter()
+    classes: Counter[tuple[str, int]] = Counter()
+    for batch in _batches(wanted.specs):
+        known = ledger.known([spec.id for spec in batch]) if ledger else {}
+        for spec in batch:
+            if spec.id in seen:
+                found["duplicates"] += 1
+                continue
+            seen.add(spec.id)
+            if len(seen) > max_jobs:
+                raise UsageError(
+                    f"{wanted.manifest} makes more than {max_jobs:,} jobs",
+                    hint="If that is meant, allow it with --max-jobs.",
+                )
+            taken = names.take(spec.name)
+            standing = _standing(known.get(spec.id))
+            found["planned"] += spec.id in known and known[spec.id].status is Status.PLANNED
+            if standing == "new":
+                standing = "new" if taken and left.take() else "unselected"
+            found[standing] += 1
+            if standing == "new":
+                classes[spec.price_class, spec.catalog_credits] += 1
+    counts = ledger.counts([wanted.campaign])[wanted.campaign] if ledger else {}
+    return CampaignPlan(
+        campaign=wanted.campaign,
+        manifest=wanted.manifest,
+        jobs=len(seen),
+        duplicates=found["duplicates"],
+        new=found["new"],
+        unselected=found["unselected"],
+        done=found["done"],
+        under_way=found["under_way"],
+        failed=found["failed"],
+        doubtful=found["doubtful"],
+        cancelled=found["cancelled"],
+        gone=counts.get(Status.PLANNED, 0) - found["planned"],
+        quotes=tuple(_quote(name, n, credits, ledger, account) for (name, credits), n in sorted(classes.items())),
+    )
+
+
+def _batches(specs: Iterable[JobSpec]) -> Iterator[list[JobSpec]]:
+    stream = iter(specs)
+    while batch := list(islice(stream, _BATCH)):
+        yield batch
+
+
+def _standing(known: Known | None) -> str:
+    """Where a wanted job stands, in the plan's words."""
+    if known is None or (known.status is Status.CANCELLED and known.error_code == NOT_IN_MANIFEST):
+        return "new"
+    match known.status:
+        case Status.PLANNED:
+            return "new"
+        case Status.SUBMITTING | Status.QUEUED | Status.PROCESSING:
+            return "under_way"
+        case Status.SUCCEEDED:
+            return "done"
+        case other:
+            return str(other)
+
+
+def _quote(price_class: str, jobs: int, catalog: int, ledger: LedgerReader | None, account: str | None) -> Quote:
+    seen = ledger.seen_price(account, price_class) if ledger and account else None
+    if seen:
+        return Quote(price_class, jobs, seen.credits, f"seen {seen.at[:10]}")
+    return Quote(price_class, jobs, catalog, "catalogue, from")
+
+
+def _caps(
+    wanted: Sequence[Wanted],
+    plans: Sequence[CampaignPlan],
+    ledger: LedgerReader | None,
+    settings: Settings,
+    run_budget: int | None,
+    day: str,
+) -> Iterator[CapLine]:
+    def used(campaign: str | None = None, day: str | None = None) -> int:
+        return ledger.spent(campaign=campaign, day=day).committed if ledger else 0
+
+    total = sum(plan.credits for plan in plans)
+    if run_budget is not None:
+        yield CapLine("run", run_budget, 0, total)
+    for each, plan in zip(wanted, plans, strict=True):
+        if each.budget.campaign is not None:
+            yield CapLine(f"campaign {plan.campaign}", each.budget.campaign, used(plan.campaign), plan.credits)
+    if settings.budget.day is not None:
+        yield CapLine(f"day {day}", settings.budget.day, used(day=day), total)
+
+
+def caps_for(plan: Plan, wanted: Sequence[Wanted], settings: Settings, run_budget: int | None) -> Caps:
+    """The caps that a run of this plan obeys. Without any, its cap is the total that the plan quotes."""
+    campaigns = {each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None}
+    none = run_budget is None and not campaigns and settings.budget.day is None
+    return Caps(run=plan.credits if none else run_budget, campaigns=campaigns, day=settings.budget.day)

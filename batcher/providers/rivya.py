@@ -1,0 +1,372 @@
+"""Rivya Public API v1: paths, fields, headers and error codes. Sections named are those of rivya-api.md.
+
+What its pages leave open works either way: any 2xx may mean success, ids may be texts or numbers, unknown fields,
+codes and states are tolerated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import httpx2 as httpx
+
+from batcher.clock import Clock
+from batcher.jobs import (
+    Account,
+    FileReference,
+    Intent,
+    Job,
+    Status,
+    TaskState,
+    Upload,
+    UrlReference,
+)
+
+from . import Accepted, Conflict, Gone, Halt, Incoming, Later, Moved, Refused, TransferCut, Unknown
+from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Answer, Stream, Transport
+
+API = "/api/v1"
+_MAX_CREDITS = 10**9
+_MAX_RETRY_AFTER = 86400.0
+
+_STATES = {
+    "queued": Status.QUEUED,
+    "processing": Status.PROCESSING,
+    "succeeded": Status.SUCCEEDED,
+    "failed": Status.FAILED,
+}
+
+# Section 1. Codes outrank status codes where they are known; unknown ones count by their class.
+_CODES = {
+    "api_key_missing": "key",
+    "api_key_invalid": "key",
+    "api_key_revoked": "key",
+    "api_key_expired": "key",
+    "api_scope_denied": "key",
+    "insufficient_credits": "credits",  # its status code is not documented
+    "rate_limited": "throttled",
+    "public_api_disabled": "down",
+    "idempotency_conflict": "conflict",
+}
+_STATUSES = {401: "key", 403: "key", 402: "credits", 408: "down", 409: "conflict", 425: "wait", 429: "throttled"}
+
+
+class Rivya:
+    """The provider for one key. Safe to use from many tasks at once."""
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        clock: Clock,
+        *,
+        connections: int = 32,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = Transport(base_url, key, connections=connections, transport=transport)
+        self._clock = clock
+        self.account = Account(self._http.base_url, hashlib.sha256(key.encode()).hexdigest()[:12])
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    # Create and poll (sections 2 and 3)
+
+    def body(self, job: Job, upload: Upload | None, client_request_id: str) -> bytes:
+        """The exact bytes of a create request: model, prompt, params with the reference, and the trace id."""
+        params: dict[str, Any] = dict(job.params)
+        if item := _reference_item(job, upload):
+            params["referenceMediaItems"] = [item]
+        content = {
+            "model": job.model,
+            "prompt": job.prompt,
+            "params": params,
+            "client_request_id": client_request_id,
+        }
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Halt | Later:
+        """POST /api/v1/generations with the intent's key and bytes."""
+        answer = await self._http.call(
+            "POST",
+            f"{API}/generations",
+            content=intent.body,
+            headers={"Content-Type": "application/json", "Idempotency-Key": intent.key},
+        )
+        if isinstance(answer, Later):
+            return answer
+        if answer.status < 300:
+            task = _task(answer.json)
+            # A success that cannot be read is a lost answer: the same key asks again.
+            return Accepted(task) if task else _unreadable(answer)
+        return self._sort(answer)
+
+    async def poll(self, task_id: str) -> TaskState | Unknown | Halt | Later:
+        """GET /api/v1/generations/{taskId}."""
+        answer = await self._http.call("GET", f"{API}/generations/{quote(task_id, safe='')}")
+        if isinstance(answer, Later):
+            return answer
+        if answer.status < 300:
+            return _task(answer.json, task_id) or _unreadable(answer)
+        match self._sort(answer):
+            case Refused(code, message) if answer.status in (404, 410):
+                return Unknown(code, message)
+            case Refused(code, message) | Conflict(code, message):
+                return Later(code, message)
+            case other:
+                return other
+
+    # Files (section 4)
+
+    async def upload(self, reference: FileReference, content: bytes, model: str) -> Upload | Refused | Halt | Later:
+        """POST /api/v1/files, multipart."""
+        answer = await self._http.call(
+            "POST",
+            f"{API}/files",
+            data={"kind": reference.kind, "model": model, "client_request_id": f"batcher-{reference.sha256[:32]}"},
+            files={"file": (reference.path.name, content, reference.mime)},
+            seconds=UPLOAD_SECONDS,
+        )
+        if isinstance(answer, Later):
+            return answer
+        if answer.status >= 300:
+            refused = self._sort(answer)
+            return Refused(refused.code, refused.message) if isinstance(refused, Conflict) else refused
+        found = answer.json if isinstance(answer.json, dict) else {}
+        url = _text(found.get("url"))
+        if not url:
+            return _unreadable(answer)
+        return Upload(
+            sha256=reference.sha256,
+            url=url,
+            kind=_text(found.get("kind")) or reference.kind,
+            name=reference.path.name,
+            mime=_text(found.get("mime_type")) or reference.mime,
+            file_id=_text(found.get("id")) or _text(found.get("file_id")),
+            duration_token=_text(found.get("duration_token")),
+            duration_seconds=_number(found.get("duration_seconds")),
+            checked_at=self._clock.wall(),
+        )
+
+    async def vouch(self, upload: Upload) -> bool | None:
+        """GET /api/v1/files/{fileId}; None when the API gave no id or no definite answer."""
+        if not upload.file_id:
+            return None
+        answer = await self._http.call("GET", f"{API}/files/{quote(upload.file_id, safe='')}")
+        if isinstance(answer, Later):
+            return None
+        if answer.status < 300:
+            return True
+        return False if answer.status in (404, 410) else None
+
+    # Wallet and models (sections 6 and 7)
+
+    async def credits(self) -> int | Halt | Later | Refused:
+        """GET /api/v1/credits."""
+        answer = await self._http.call("GET", f"{API}/credits")
+        if isinstance(answer, Later):
+            return answer
+        if answer.status < 300:
+            found = _number(answer.json.get("current_credits")) if isinstance(answer.json, dict) else None
+            # A wallet is rounded down where a price is rounded up: both err towards spending less.
+            return _unreadable(answer) if found is None else math.floor(found)
+        return _plain(self._sort(answer))
+
+    async def models(self) -> list[dict[str, object]] | Halt | Later | Refused:
+        """GET /api/v1/models."""
+        answer = await self._http.call("GET", f"{API}/models")
+        if isinstance(answer, Later):
+            return answer
+        if answer.status < 300:
+            found = answer.json.get("data") if isinstance(answer.json, dict) else None
+            return [m for m in found if isinstance(m, dict)] if isinstance(found, list) else _unreadable(answer)
+        return _plain(self._sort(answer))
+
+    # Results (section 9: host, lifetime and the need of a key are not documented)
+
+    def is_own_host(self, url: str) -> bool:
+        """Whether a URL is served by the API itself and so counts against its request limit."""
+        return self._http.is_own_origin(url)
+
+    @asynccontextmanager
+    async def result(
+        self, url: str, *, offset: int, validator: str | None
+    ) -> AsyncIterator[Incoming | Moved | Gone | Refused | Later]:
+        """GET a result URL; a range of it only under a strong validator (RFC 9110, 13.1.5 and 14).
+
+        The key goes along to the API's own origin only.
+        """
+        if fault := self._http.unfit(url):
+            yield Gone(fault)
+            return
+        headers = {"Range": f"bytes={offset}-", "If-Range": validator} if offset and validator else {}
+        async with self._http.open(url, headers) as stream:
+            if isinstance(stream, Later):
+                yield stream
+            elif 300 <= stream.status < 400 and (location := stream.headers.get("location")):
+                yield Moved(urljoin(url, location))
+            else:
+                yield self._incoming(stream, offset if headers else 0)
+
+    def _incoming(self, stream: Stream, offset: int) -> Incoming | Gone | Refused | Later:
+        status, headers, chunks = stream.status, stream.headers, stream.chunks
+        etag = headers.get("etag", "")
+        validator = etag if etag.startswith('"') else None
+        if status == 206 and offset:
+            start, total = _content_range(headers.get("content-range", ""))
+            if start == offset:
+                return Incoming(_uncut(chunks), offset, total, validator)
+            return Gone(f"the server sent another part than asked for ({headers.get('content-range')})")
+        if status == 200:
+            length = headers.get("content-length", "")
+            return Incoming(_uncut(chunks), 0, int(length) if length.isdecimal() else None, validator)
+        if status in (401, 403, 404, 410, 416) or 300 <= status < 400:
+            return Gone(f"HTTP {status} for the result")
+        if status == 429 or status >= 500 or status == 408:
+            wait = _retry_after(headers.get("retry-after"), self._clock.wall())
+            return Later(f"http_{status}", f"HTTP {status} for the result", retry_after=wait)
+        return Refused(f"http_{status}", f"HTTP {status} for the result")
+
+    def _sort(self, answer: Answer) -> Refused | Conflict | Halt | Later:
+        """Every answer that is not a success, by its code and else by its class (product.md, promise 5)."""
+        envelope = answer.json.get("error") if isinstance(answer.json, dict) else None
+        error = envelope if isinstance(envelope, dict) else {}
+        code = _text(error.get("code")) or f"http_{answer.status}"
+        message = _words(error.get("message")) or f"HTTP {answer.status}"
+        if request_id := _text(error.get("requestId")):
+            message += f" (request {request_id})"
+        wait = _retry_after(answer.headers.get("retry-after"), self._clock.wall())
+        by_class = "down" if answer.status >= 500 else "redirect" if answer.status < 400 else "refused"
+        sort = _CODES.get(code) or _STATUSES.get(answer.status) or by_class
+        if sort != "down" and answer.status >= 500:
+            sort = "down"  # whatever the code says: a 5xx may have been received
+        match sort:
+            case "key":
+                return Halt("key", code, message)
+            case "credits":
+                return Halt("credits", code, message)
+            case "conflict":
+                return Conflict(code, message)
+            case "throttled":
+                return Later(code, message, retry_after=wait, throttled=True)
+            case "down":
+                return Later(code, message, retry_after=wait, maybe_received=True, outage=True)
+            case "wait":
+                return Later(code, message, retry_after=wait)
+            case "redirect":
+                target = answer.headers.get("location", "nowhere")[:200]
+                return Later("redirected", f"the API redirects to {target}; is RIVYA_BASE_URL right?", outage=True)
+            case _:
+                return Refused(code, message)
+
+
+def _plain(sorted_: Refused | Conflict | Halt | Later) -> Refused | Halt | Later:
+    return Refused(sorted_.code, sorted_.message) if isinstance(sorted_, Conflict) else sorted_
+
+
+def _unreadable(answer: Answer) -> Later:
+    return Later("bad_answer", f"HTTP {answer.status} with a body that cannot be read", maybe_received=True)
+
+
+def _reference_item(job: Job, upload: Upload | None) -> dict[str, Any] | None:
+    """One entry of `params.referenceMediaItems` (sections 2 and 4)."""
+    if isinstance(job.reference, UrlReference):
+        return {"url": job.reference.url, "kind": job.reference.kind}
+    if upload is None:
+        return None
+    item: dict[str, Any] = {"url": upload.url, "kind": upload.kind, "name": upload.name, "mimeType": upload.mime}
+    if upload.duration_token is not None:
+        item["durationToken"] = upload.duration_token
+    if upload.duration_seconds is not None:
+        item["durationSeconds"] = upload.duration_seconds
+    return item
+
+
+def _task(found: Any, task_id: str = "") -> TaskState | None:
+    """A task object in our words; None when it is none."""
+    if not isinstance(found, dict):
+        return None
+    identity = _text(found.get("id")) or task_id
+    word = _text(found.get("status"))
+    if not identity or not word:
+        return None
+    result = found.get("result") if isinstance(found.get("result"), dict) else {}
+    assert isinstance(result, dict)
+    listed = result.get("urls") if isinstance(result.get("urls"), list) else []
+    assert isinstance(listed, list)
+    urls = [url for url in (_text(u) for u in [result.get("primary_url"), *listed[:20]]) if url]
+    error = found.get("error") if isinstance(found.get("error"), dict) else {}
+    assert isinstance(error, dict)
+    return TaskState(
+        task_id=identity,
+        status=_STATES.get(word, Status.PROCESSING),
+        word=word,
+        reserved_credits=_credits(found.get("reserved_credits")),
+        final_credits=_credits(found.get("final_credits")),
+        urls=tuple(dict.fromkeys(urls)),
+        error_code=_text(error.get("code")),
+        error_message=_words(error.get("message")),
+    )
+
+
+def _text(value: Any, longest: int = 4096) -> str | None:
+    """A text of the API, bounded; whole numbers count as their digits, everything else as absent."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return value if isinstance(value, str) and 0 < len(value) <= longest else None
+
+
+def _words(value: Any) -> str | None:
+    """A message for people: cut, not dropped, when it is long."""
+    return value[:1000] if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_CREDITS
+    return float(value) if number else None
+
+
+def _credits(value: Any) -> int | None:
+    """A price in whole credits, rounded up; None for what cannot be a price."""
+    number = _number(value)
+    return math.ceil(number) if number is not None and number >= 0 else None
+
+
+def _retry_after(value: str | None, now: float) -> float | None:
+    """Retry-After in seconds from now, from a number or an HTTP date (RFC 9110, 10.2.3), at most a day."""
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        seconds = float(value)
+    else:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER)
+
+
+def _content_range(value: str) -> tuple[int | None, int | None]:
+    """Start and total of `bytes START-END/TOTAL`; None for what is not said."""
+    unit, _, rest = value.partition(" ")
+    span, _, total = rest.partition("/")
+    start = span.partition("-")[0]
+    if unit != "bytes" or not start.isdecimal():
+        return None, None
+    return int(start), int(total) if total.isdecimal() else None
+
+
+async def _uncut(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except TRANSFER_ERRORS as error:
+        raise TransferCut(str(error) or type(error).__name__) from error

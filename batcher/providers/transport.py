@@ -1,0 +1,203 @@
+"""Requests over httpx, bounded in time and bytes; what the transport raises becomes a `Later`.
+
+This is the one place that imports httpx (as httpx2, its maintained continuation by the same author; httpx itself
+has had no release since 2024-12).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2 as httpx
+
+from batcher import __version__
+from batcher.errors import UsageError
+
+from . import Later
+
+#: A JSON answer longer than this many bytes is not read to its end.
+ANSWER_BYTES = 1_000_000
+#: One deadline round each request, in seconds.
+REQUEST_SECONDS = 60.0
+UPLOAD_SECONDS = 300.0
+#: A download may take any time, but not be silent for longer than this, in seconds.
+SILENCE_SECONDS = 30.0
+
+# Only these say that no connection was made, hence that nothing can have been received
+# (tests/test_transport_sockets.py shows each on raw sockets).
+_NEVER_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: status code, headers (lower case) and the decoded JSON, or None if it was not JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    json: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer whose body is still to be read."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_base_url(url: str) -> str:
+    """The base URL without a trailing slash. Raises UsageError for anything but https (http on loopback)."""
+    parts = urlsplit(url)
+    if (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        if parts.query or parts.fragment or parts.username or parts.password:
+            raise UsageError(
+                "the API's base URL has parts that it may not have", hint="Give scheme, host and port only."
+            )
+        return url.rstrip("/")
+    raise UsageError(
+        f"{url!r} cannot be the API's base URL", hint="RIVYA_BASE_URL is an https URL (http for loopback only)."
+    )
+
+
+class Transport:
+    """HTTP to one API and, without the key, to wherever its results are."""
+
+    def __init__(
+        self, base_url: str, key: str, *, connections: int = 32, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.base_url = check_base_url(base_url)
+        # A proxy of the environment must not get between us and a simulator on loopback.
+        trust_env = not is_loopback(urlsplit(self.base_url).hostname or "")
+        timeout = httpx.Timeout(SILENCE_SECONDS, read=REQUEST_SECONDS)
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        common: dict[str, Any] = {"timeout": timeout, "limits": limits, "trust_env": trust_env, "transport": transport}
+        headers = {"User-Agent": f"batcher/{__version__}", "Accept-Encoding": "identity"}
+        self._api = httpx.AsyncClient(
+            base_url=self.base_url, headers=headers | {"Authorization": f"Bearer {key}"}, **common
+        )
+        self._open = httpx.AsyncClient(headers=headers, **common)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._api.aclose()
+        await self._open.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
+        seconds: float = REQUEST_SECONDS,
+    ) -> Answer | Later:
+        """One request to the API, never repeated, never redirected, answered within `seconds` or not at all."""
+        try:
+            with anyio.fail_after(seconds):
+                request = self._api.build_request(
+                    method, path, content=content, headers=headers, data=data, files=files
+                )
+                response = await self._api.send(request, stream=True)
+                try:
+                    body = await _bounded(response)
+                finally:
+                    # The answer is in hand: closing must neither lose it nor wait for the network.
+                    with anyio.CancelScope(shield=True):
+                        await response.aclose()
+        except Exception as error:
+            return _later(error)
+        return Answer(response.status_code, _headers(response), _decode(body))
+
+    @asynccontextmanager
+    async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Later]:
+        """Open a URL for reading, without following redirects; the key goes to the API's own origin only."""
+        client = self._api if self.is_own_origin(url) else self._open
+        try:
+            request = client.build_request("GET", url, headers=headers)
+            with anyio.fail_after(REQUEST_SECONDS):
+                response = await client.send(request, stream=True)
+        except Exception as error:
+            yield _later(error)
+            return
+        try:
+            yield Stream(response.status_code, _headers(response), response.aiter_bytes(65536))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+
+    def is_own_origin(self, url: str) -> bool:
+        """Whether a URL has the scheme, host and port of the API."""
+        ours, theirs = httpx.URL(self.base_url), _url(url)
+        return theirs is not None and (ours.scheme, ours.host, ours.port) == (theirs.scheme, theirs.host, theirs.port)
+
+    def unfit(self, url: str) -> str:
+        """Why a URL from outside is not to be fetched; "" when it is: https, or http where the API is http too."""
+        parts = _url(url)
+        allowed = ("https", "http") if self.base_url.startswith("http:") else ("https",)
+        if parts is None or parts.scheme not in allowed or not parts.host:
+            return f"the result's URL is not {' or '.join(allowed)}: {url[:200]!r}"
+        return ""
+
+
+TRANSFER_ERRORS = (httpx.HTTPError, httpx.StreamError, OSError)
+
+
+def _url(text: str) -> httpx.URL | None:
+    try:
+        return httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        return None
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > ANSWER_BYTES:
+            break
+    return bytes(body)
+
+
+def _decode(body: bytes) -> Any:
+    if len(body) > ANSWER_BYTES:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _later(error: Exception) -> Later:
+    """Whatever a transport raises: maybe received, unless no connection was made."""
+    connected = not isinstance(error, _NEVER_CONNECTED)
+    what = str(error) or type(error).__name__
+    return Later(
+        code="no_answer" if connected else "unreachable",
+        message=f"{type(error).__name__}: {what}"[:300],
+        maybe_received=connected,
+        outage=True,
+    )
