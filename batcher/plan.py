@@ -187,7 +187,7 @@ def _one(
         doubtful=found["doubtful"],
         cancelled=found["cancelled"],
         gone=counts.get(Status.PLANNED, 0) - found["planned"],
-        quotes=tuple(_quote(name, n, credits, ledger, account) for (name, credits), n in sorted(classes.items())),
+        quotes=tuple(_quote(name, n, price, ledger, account) for (name, price), n in sorted(classes.items())),
     )
 
 
