@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.clock import Clock
 from batcher.errors import Kind, first_of
@@ -108,8 +109,11 @@ class Engine:
             try:
                 async with anyio.create_task_group() as group:
                     for lane, number in workers.items():
+                        due, taken = anyio.create_memory_object_stream[_Ticket]()
+                        group.start_soon(self._dispatch, lane, due)
                         for _ in range(number):
-                            group.start_soon(self._work, lane)
+                            group.start_soon(self._work, lane, taken.clone())
+                        taken.close()
             except BaseExceptionGroup as group_error:
                 # The workers' first real error is what the caller has to know.
                 raise _first_error(group_error) from None
@@ -123,13 +127,20 @@ class Engine:
 
     # Workers
 
-    async def _work(self, lane: Lane) -> None:
-        while ticket := await self._next(lane):
-            try:
-                step = await self._lifecycle.advance(self._ledger.read.load(ticket.job_id), ticket.turn)
-            except Stale:
-                step = Again(lane)  # a person decided meanwhile: look again
-            self._place(ticket, lane, step)
+    async def _dispatch(self, lane: Lane, due: MemoryObjectSendStream[_Ticket]) -> None:
+        """Hand each ticket of a lane to a free worker when it is due: one task watches the clock, not all."""
+        with due:
+            while ticket := await self._next(lane):
+                await due.send(ticket)
+
+    async def _work(self, lane: Lane, due: MemoryObjectReceiveStream[_Ticket]) -> None:
+        with due:
+            async for ticket in due:
+                try:
+                    step = await self._lifecycle.advance(self._ledger.read.load(ticket.job_id), ticket.turn)
+                except Stale:
+                    step = Again(lane)  # a person decided meanwhile: look again
+                self._place(ticket, lane, step)
 
     async def _next(self, lane: Lane) -> _Ticket | None:
         """The next ticket that is due in this lane; None when the run is over."""
@@ -137,13 +148,14 @@ class Engine:
             now, heap = self._clock.monotonic(), self._heaps[lane]
             if heap and heap[0][0] <= now:
                 return heapq.heappop(heap)[2]
-            if lane is Lane.SUBMIT and (ticket := self._new()):
-                return ticket
-            if not self._open:
-                self._over = True
-                for each in Lane:
-                    self._notify(each)
-                break
+            if lane is Lane.SUBMIT:
+                if ticket := self._new():
+                    return ticket
+                if not self._open:  # nothing under way and nothing that may be started: the run is over
+                    self._over = True
+                    for each in Lane:
+                        self._notify(each)
+                    break
             wake = self._wake[lane]
             with anyio.move_on_after(heap[0][0] - now if heap else None):
                 await wake.wait()

@@ -98,6 +98,17 @@ class LedgerReader:
                 )
         return cls(connection, path)
 
+    @classmethod
+    def find(cls, path: Path) -> Self | None:
+        """Open `path` if there is a ledger; None when there is none, or one that a crash left without tables."""
+        if not path.exists():
+            return None
+        connection = open_reader(path)
+        with storage_errors(path):
+            made = bool(schema.applied(connection))
+        connection.close()
+        return cls.open(path) if made else None
+
     def close(self) -> None:
         self._connection.close()
 

@@ -1,0 +1,267 @@
+"""What the transport makes of a broken connection, on raw sockets: only where no connection was ever made may a paid
+request count as not received (design.md, "Maybe received").
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import anyio
+import pytest
+from support import VirtualClock
+
+from batcher.jobs import Intent, JobId
+from batcher.providers import Accepted, Conflict, Halt, Later, Refused
+from batcher.providers.rivya import Rivya
+from batcher.providers.transport import ANSWER_BYTES
+
+Script = Callable[[socket.socket], None]
+Outcome = Accepted | Refused | Conflict | Halt | Later
+TASK = b'{"id": "task_1", "status": "queued", "reserved_credits": 10, "final_credits": 0}'
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """The whole request, by its Content-Length."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next((int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length")), 0)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def reply(body: bytes, *, status: str = "200 OK", headers: str = "", length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\n{headers}\r\n".encode() + body
+
+
+@contextmanager
+def server(*scripts: Script) -> Iterator[str]:
+    """A listener that plays one script a connection, in order, then stops listening."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.settimeout(10)
+
+        def serve() -> None:
+            for script in scripts:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                connection.settimeout(10)
+                with closing(connection):
+                    script(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def submit(base_url: str, *, times: int = 1) -> list[Outcome]:
+    intent = Intent(1, JobId("j"), 1, "key-1", b'{"model": "m", "prompt": "\xc3\xa9"}', "account", 0.0, False)
+
+    async def main() -> list[Outcome]:
+        provider = Rivya(base_url, "rvya_sk_test", VirtualClock())
+        try:
+            return [await provider.submit(intent) for _ in range(times)]
+        finally:
+            await provider.aclose()
+
+    return anyio.run(main)
+
+
+def submit_to(script: Script) -> Outcome:
+    with server(script) as base_url:
+        return submit(base_url)[0]
+
+
+def test_refused_connection_is_certainly_not_received() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    [found] = submit(f"http://127.0.0.1:{port}")
+    assert isinstance(found, Later)
+    assert (found.code, found.maybe_received, found.outage) == ("unreachable", False, True)
+
+
+def test_unknown_host_is_certainly_not_received() -> None:
+    [found] = submit("https://does-not-exist.invalid")
+    assert isinstance(found, Later)
+    assert (found.code, found.maybe_received) == ("unreachable", False)
+
+
+def close_at_once(connection: socket.socket) -> None:
+    connection.close()
+
+
+def reset_at_once(connection: socket.socket) -> None:
+    reset(connection)
+
+
+def close_after_request(connection: socket.socket) -> None:
+    read_request(connection)
+
+
+def reset_after_request(connection: socket.socket) -> None:
+    read_request(connection)
+    reset(connection)
+
+
+def cut_in_head(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+
+def cut_in_body(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(reply(TASK[:20], length=len(TASK)))
+
+
+def reset_in_body(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(reply(TASK[:20], length=len(TASK)))
+    reset(connection)
+
+
+def not_http(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"220 mail.example ESMTP\r\n")
+
+
+def half_json(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(reply(TASK[:30]))
+
+
+def html(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(reply(b"<html>hello</html>"))
+
+
+def deep_json(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(reply(b"[" * 100_000))
+
+
+def gigabytes(connection: socket.socket) -> None:
+    read_request(connection)
+    try:
+        connection.sendall(reply(b"", length=4 * 1024**3))
+        for _ in range(100 * ANSWER_BYTES // 65536):
+            connection.sendall(b" " * 65536)
+    except OSError:
+        return
+    raise AssertionError("the client read a body without bound")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        close_at_once,
+        reset_at_once,
+        close_after_request,
+        reset_after_request,
+        cut_in_head,
+        cut_in_body,
+        reset_in_body,
+        not_http,
+        half_json,
+        html,
+        deep_json,
+        gigabytes,
+    ],
+)
+def test_without_a_whole_answer_it_may_have_been_received(script: Script) -> None:
+    found = submit_to(script)
+    assert isinstance(found, Later), found
+    assert found.maybe_received
+
+
+def test_a_kept_alive_connection_that_died_counts_as_maybe_received_and_is_not_resent() -> None:
+    seen: list[bytes] = []
+
+    def one_answer_then_close(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(reply(TASK))
+        seen.append(read_request(connection))
+
+    with server(one_answer_then_close) as base_url:
+        first, second = submit(base_url, times=2)
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Later)
+    assert second.maybe_received
+    assert len(seen) == 2, "nobody but the lifecycle repeats a paid request"
+
+
+def test_slow_to_death_ends_at_the_deadline() -> None:
+    released = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while not released.wait(0.05):
+            try:
+                connection.sendall(b" ")
+            except OSError:
+                return
+
+    with server(drip) as base_url:
+        provider = Rivya(base_url, "rvya_sk_test", VirtualClock())
+
+        async def main() -> object:
+            try:
+                return await provider._http.call("POST", "/x", content=b"{}", seconds=0.5)
+            finally:
+                await provider.aclose()
+
+        found = anyio.run(main)
+        released.set()
+    assert isinstance(found, Later)
+    assert found.maybe_received
+
+
+def test_the_request_on_the_wire_has_key_agent_and_the_very_bytes() -> None:
+    seen: list[bytes] = []
+
+    def answer(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(reply(TASK, status="202 Accepted"))
+
+    found = submit_to(answer)
+    assert isinstance(found, Accepted)
+    assert found.task.reserved_credits == 10
+    head, _, body = seen[0].partition(b"\r\n\r\n")
+    assert body == b'{"model": "m", "prompt": "\xc3\xa9"}'
+    lines = [line.lower() for line in head.split(b"\r\n")]
+    assert lines[0] == b"post /api/v1/generations http/1.1"
+    assert b"idempotency-key: key-1" in lines
+    assert b"authorization: bearer rvya_sk_test" in lines
+    assert any(line.startswith(b"user-agent: batcher/") for line in lines)
+
+
+def test_a_redirect_is_not_followed_with_the_key() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        other.settimeout(0)
+        location = f"Location: http://127.0.0.1:{other.getsockname()[1]}/steal\r\n"
+
+        def redirect(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(reply(b"", status="307 Temporary Redirect", headers=location))
+
+        found = submit_to(redirect)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+    assert isinstance(found, Later)
+    assert found.code == "redirected"
+    assert not found.maybe_received

@@ -1,0 +1,250 @@
+"""What tests share: virtual time, the simulator without sockets, and one run composed as the command does it."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import httpx2 as httpx
+import trio
+from trio.testing import MockClock
+
+from batcher.artifacts import Artifacts
+from batcher.engine import Ending, Engine, RateGate
+from batcher.jobs import JobSpec
+from batcher.ledger import Ledger, LedgerReader, Observer
+from batcher.lifecycle import Lifecycle
+from batcher.manifest import Problems, load
+from batcher.plan import Plan, Wanted, caps_for, make_plan
+from batcher.providers import Provider
+from batcher.providers.rivya import Rivya
+from batcher.settings import Selection, Settings, strictest
+from batcher.simulator.app import ConnectionCut, Simulator, build_app
+from batcher.simulator.switches import Switches
+from batcher.simulator.world import World
+
+KEY = "rvya_sk_simulated"
+BASE_URL = "http://127.0.0.1:8"
+EPOCH = 1_800_000_000.0
+T = TypeVar("T")
+
+PIXEL = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
+    b"\x00\x00\x00\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\x00\x05\x00\x01\xff\x89\x99=\x1d\x00\x00\x00\x00IEND\xaeB`\x82"
+)
+
+
+class VirtualClock:
+    """Virtual seconds: those of the running trio loop on top of those of all loops before."""
+
+    def __init__(self, start: float = EPOCH) -> None:
+        self.start = start
+        self.shift = 0.0  # a wall clock that somebody set back or forth
+
+    def monotonic(self) -> float:
+        try:
+            return self.start + trio.current_time()
+        except RuntimeError:
+            return self.start
+
+    def wall(self) -> float:
+        return self.monotonic() + self.shift
+
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        """Run to the end on virtual time: whenever all wait, the clock jumps to the next event."""
+
+        async def timed() -> T:
+            try:
+                return await main()
+            finally:
+                elapsed.append(trio.current_time())
+
+        elapsed: list[float] = []
+        try:
+            return anyio.run(
+                timed,
+                backend="trio",
+                backend_options={"clock": MockClock(autojump_threshold=0), "strict_exception_groups": True},
+            )
+        finally:
+            self.start += elapsed[0] if elapsed else 0.0
+
+
+class SimulatedApi(httpx.AsyncBaseTransport):
+    """The simulator as a transport without sockets; `before` and `after` see each request and may raise."""
+
+    def __init__(self, app: Simulator) -> None:
+        self._inner = httpx.ASGITransport(app=app)
+        self.before: Callable[[httpx.Request], None] = lambda request: None
+        self.after: Callable[[httpx.Request], None] = lambda request: None
+        self.seconds = 0.05
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(self.seconds)
+        self.before(request)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except ConnectionCut as cut:
+            await anyio.sleep(self.seconds)
+            raise httpx.ReadError(str(cut), request=request) from cut
+        self.after(request)
+        await anyio.sleep(self.seconds)
+        return response
+
+
+@dataclass
+class Bench:
+    """A state folder, a simulated API and a clock; `run` is one run of batcher over a manifest."""
+
+    folder: Path
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    switches: Switches = field(default_factory=Switches)
+    wallet: int = 100_000
+    world_type: type[World] = World
+
+    def __post_init__(self) -> None:
+        self.state = self.folder / "state"
+        self.state.mkdir(mode=0o700)
+        self.world = self.world_type(now=self.clock.wall, seed=7, wallet=self.wallet, switches=self.switches)
+        self.app = build_app(self.world)
+        self.api = SimulatedApi(self.app)
+        self.observe: Observer = lambda change: None
+        self.connections: list[sqlite3.Connection] = []
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.state / "ledger.db"
+
+    def provider(self) -> Provider:
+        return Rivya(BASE_URL, KEY, self.clock, transport=self.api)
+
+    def write(self, text: str, name: str = "manifest.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def wanted(self, path: Path) -> tuple[Wanted, Settings]:
+        manifest = load(path)
+        problems = Problems()
+        specs: list[JobSpec] = list(manifest.expand(problems))
+        problems.raise_if_any()
+        return Wanted(manifest.campaign, str(path), specs, manifest.settings.budget), manifest.settings
+
+    def plan(self, *paths: Path, selection: Selection = Selection()) -> Plan:
+        pairs = [self.wanted(path) for path in paths]
+        reader = LedgerReader.find(self.ledger_path)
+        try:
+            return make_plan(
+                [wanted for wanted, _ in pairs],
+                ledger=reader,
+                account=self.provider().account.text,
+                selection=selection,
+                settings=strictest([settings for _, settings in pairs]),
+                day="2027-01-15",
+            )
+        finally:
+            if reader:
+                reader.close()
+
+    def run(
+        self, *paths: Path, selection: Selection = Selection(), engine: Callable[[Engine], Any] = lambda engine: None
+    ) -> Ending:
+        """One run, as the command composes it."""
+        plan = self.plan(*paths, selection=selection)
+        ledger = Ledger.open(self.ledger_path, self.clock, self.observe)
+        try:
+            return self.clock.run(lambda: self._run(ledger, plan, paths, selection, engine))
+        finally:
+            ledger.close()
+
+    async def _run(
+        self,
+        ledger: Ledger,
+        plan: Plan,
+        paths: Sequence[Path],
+        selection: Selection,
+        look: Callable[[Engine], Any],
+    ) -> Ending:
+        pairs = [self.wanted(path) for path in paths]
+        settings = strictest([settings for _, settings in pairs])
+        wanted = [each for each, _ in pairs]
+        provider = self.provider()
+        ledger.start_run(
+            version="test",
+            pid=1,
+            account=provider.account.text,
+            campaigns=[each.campaign for each in wanted],
+            settings="{}",
+        )
+        for each in wanted:
+            ledger.enrol(each.campaign, each.manifest, each.specs)
+        gate = RateGate(ledger, settings.limits, self.clock)
+        lifecycle = Lifecycle(
+            ledger=ledger,
+            provider=provider,
+            gate=gate,
+            artifacts=Artifacts(self.state),
+            clock=self.clock,
+            settings=settings,
+            caps=caps_for(plan, wanted, settings, None),
+            rng=random.Random(1),
+        )
+        engine = Engine(
+            ledger=ledger,
+            lifecycle=lifecycle,
+            settings=settings,
+            campaigns=[each.campaign for each in wanted],
+            selection=selection,
+            clock=self.clock,
+        )
+        look(engine)
+        try:
+            ending = await engine.run()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await provider.aclose()
+        ledger.end_run(exit_code=0, reason=ending.reason)
+        return ending
+
+    @contextmanager
+    def reader(self) -> Iterator[LedgerReader]:
+        reader = LedgerReader.open(self.ledger_path)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def jobs(self) -> list[dict[str, Any]]:
+        with self.reader() as reader:
+            return [dict(row) for row in reader.rows("SELECT * FROM jobs ORDER BY campaign, position")]
+
+    def check(self, *, files: bool = True) -> None:
+        """The ledger tells the simulator's truth: each job charged once, sums equal, files whole, nothing forbidden."""
+        oracle = self.world.oracle()
+        assert oracle.violations == []
+        assert all(len(charges) == 1 for charges in oracle.charges.values()), oracle.charges
+        jobs = [job for job in self.jobs() if job["attempt"]]
+        ours = {job["idempotency_key"]: job["task_id"] for job in jobs if job["task_id"]}
+        with self.reader() as reader:
+            attempts = [dict(r) for r in reader.rows("SELECT idempotency_key, task_id FROM attempts")]
+            committed = reader.spent()
+            by_hand = reader.row(
+                "SELECT coalesce(sum(coalesce(final_credits, 0)), 0), coalesce(sum(iif(final_credits IS NULL,"
+                " coalesce(reserved_credits, quoted_credits), 0)), 0) FROM attempts"
+            )
+        assert by_hand is not None
+        assert (committed.settled, committed.held) == tuple(by_hand)
+        assert {a["idempotency_key"] for a in attempts if a["task_id"]} == set(oracle.charges)
+        assert committed.settled == sum(t.final for t in oracle.tasks.values())
+        assert {oracle.tasks[task].key: task for task in ours.values()} == ours
+        for job in jobs if files else []:
+            if job["status"] == "succeeded":
+                assert job["result_path"], job
+                assert Artifacts(self.state).holds(job["result_path"], job["result_sha256"])
+        assert not list(self.state.glob("results/.parts/*")) or not files
