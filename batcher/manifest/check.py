@@ -1,0 +1,152 @@
+"""From plain data to a Document, with every fault told in our words at its place in the YAML.
+
+pydantic stops at nothing but gives no value when something is wrong. So what was faulty is replaced by a
+stand-in and the rest is checked again: the faults of templates, matrix and rows come in the same go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from batcher.catalog import get_model, model_ids
+
+from .problems import Marks, Path, Problems, did_you_mean, joined, listed
+from .schema import PROMPT_TAGS, Document, FileEntry, MatrixSection, TextEntry
+from .values import FAULTY, kind_of
+
+# Each round heals what the one before found; faults inside a healed place are at most a few levels deep.
+_ROUNDS = 8
+# No name of a variable stands in these.
+_NAMELESS = {(key,) for key in ("campaign", "params", "repeat", "limits", "polling", "retries", "stop", "budget")}
+_ENTRY_KEYS = sorted({*TextEntry.model_fields, *FileEntry.model_fields})
+
+
+def check_document(data: Any, marks: Marks, problems: Problems) -> tuple[Document, bool] | None:
+    """The document, healed where it was faulty; None when there is nothing to go on with.
+
+    Also whether a fault may hide which names the manifest uses: an axis must not be called unused then.
+    """
+    blind = problems.count > 0
+    if not isinstance(data, dict):
+        message = f"a manifest is a mapping with the keys {listed(sorted(Document.model_fields))}, not {kind_of(data)}"
+        problems.add(marks.problem((), message))
+        return None
+    for _ in range(_ROUNDS):
+        try:
+            return Document.model_validate(data), blind
+        except ValidationError as error:
+            faults = [(path_of(e["loc"]), e) for e in error.errors(include_url=False)]
+        blind = blind or any(path[:1] not in _NAMELESS for path, _ in faults)
+        for path, fault in faults:
+            _tell(path, fault, marks, problems)
+        for path, fault in faults:
+            _heal(data, path, fault["type"])
+    return None
+
+
+def path_of(loc: tuple[int | str, ...]) -> Path:
+    """pydantic's `loc` as a path of the YAML: without the tag of the kind of prompt."""
+    if len(loc) > 2 and loc[0] == "prompts" and loc[2] in PROMPT_TAGS:
+        loc = (*loc[:2], *loc[3:])
+    return tuple(part for part in loc if part != "[key]")
+
+
+def _keys_at(path: Path) -> list[str]:
+    """The keys that are allowed in the mapping at `path`."""
+    model: type[BaseModel] = Document
+    if path and path[0] == "prompts":
+        if len(path) == 2:
+            return _ENTRY_KEYS
+        model = TextEntry
+        path = path[2:]
+    for part in path:
+        inner = model.model_fields[str(part)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)
+
+
+def _tell(path: Path, fault: Any, marks: Marks, problems: Problems) -> None:
+    dotted = _dotted(path)
+    match fault["type"]:
+        case "manifest":
+            context = fault["ctx"]
+            message = f"{dotted}: {context['message']}" if dotted else context["message"]
+            if path == ("polling",) and ("polling", "every") in marks.values:
+                path = ("polling", "every")
+            problems.add(marks.problem(path, message, hint=context["hint"]))
+        case "extra_forbidden":
+            name = str(path[-1])
+            allowed = _keys_at(path[:-1])
+            where = f" in {_dotted(path[:-1])}" if path[:-1] else ""
+            hint = joined(_belongs(name, path) or did_you_mean(name, allowed), f"allowed: {listed(sorted(allowed))}")
+            problems.add(marks.problem(path, f"unknown key {name!r}{where}", hint=hint, key=True))
+        case "missing":
+            where = _dotted(path[:-1])
+            hint = ""
+            if where and path[-1] == "prompt":
+                message = f"{where} has no `prompt` and no `file`"
+            else:
+                message = f"the key {path[-1]!r} is missing{' in ' + where if where else ''}"
+                hint = f"every manifest has {listed(['campaign', 'model', 'prompts'])}"
+            problems.add(marks.problem(path[:-1], message, hint=hint))
+        case "too_short":
+            problems.add(marks.problem(path, f"{dotted}: must have at least one entry"))
+        case kind:
+            wanted = {"list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping"}.get(kind)
+            message = f"must be {wanted}, not {kind_of(fault['input'])}" if wanted else str(fault["msg"])
+            hint = "remove the line or give it a value" if fault["input"] is None else ""
+            problems.add(marks.problem(path, f"{dotted}: {message}", hint=hint))
+
+
+def _belongs(name: str, path: Path) -> str:
+    """Where a key belongs that stands in the wrong place."""
+    if len(path) > 1 and name in Document.model_fields:
+        return f"`{name}` belongs at the top"
+    for section, field in Document.model_fields.items():
+        inner = field.annotation
+        if not isinstance(inner, type) or not issubclass(inner, BaseModel) or inner is MatrixSection:
+            continue
+        if name in inner.model_fields and section != path[0]:
+            return f"it belongs under `{section}`"
+    if any(name in get_model(model_id).params for model_id in model_ids()):
+        return "it belongs under `params`"
+    return ""
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _heal(data: Any, path: Path, kind: str) -> None:
+    """Replaces what is faulty by something that passes and is known as a stand-in."""
+    *way, last = path if path else (None,)
+    parent = data
+    for part in way:
+        try:
+            parent = parent[part]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(parent, list) and isinstance(last, int):
+        parent[last] = {"?": FAULTY} if way[-1] in ("include", "exclude") else FAULTY
+    elif isinstance(parent, dict) and isinstance(last, str):
+        if kind == "extra_forbidden":
+            parent.pop(last, None)
+        elif last == "prompts" and not way:
+            parent[last] = [FAULTY]
+        elif last in ("prompt", "file", "campaign", "model") or _holds_values(way):
+            parent[last] = FAULTY
+        elif way and way[-1] == "matrix" and last not in ("include", "exclude"):
+            parent[last] = [FAULTY]
+        else:
+            parent.pop(last, None)
+
+
+def _holds_values(way: list[Any]) -> bool:
+    in_list = len(way) > 1 and way[-2] in ("include", "exclude")
+    return bool(way) and (way[-1] in ("params", "vars") or in_list)

@@ -1,0 +1,265 @@
+"""From a plan to a stream of job specs. Nothing here grows with the number of jobs.
+
+What is wrong with a row, a combination or a file is told, makes no job, and stops nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from batcher.catalog import Model
+from batcher.errors import Problem
+from batcher.jobs import SHORT_ID, JobSpec, Reference, clean_prompt, job_id
+
+from .build import FILE_NAME_WORDS, Entry, Plan, explain_unused
+from .problems import Fault, Path, Problems, joined
+from .references import Cache, Files, reference_name
+from .rows import Prompt, Rows
+from .sources import read_rows, suffix_of
+from .templates import Template, Undefined
+from .values import Value, shown, unsafe_character
+
+# Faulty combinations of one prompt after which its others are not looked at: a matrix can be endless.
+_ENOUGH = 100
+# Longer lists of files are looked up again rather than kept for many patterns.
+_FEW_FILES = 100
+
+
+def expand_plan(plan: Plan, files: Files, problems: Problems) -> Iterator[JobSpec]:
+    """The jobs of a plan, in the manifest's order. Twins are not removed; `problems` gets what is wrong."""
+    expansion = _Expansion(plan, files, problems)
+    for entry in plan.entries:
+        if entry.file is None:
+            yield from expansion.jobs(expansion.text_prompt(entry))
+        else:
+            yield from expansion.file_jobs(entry)
+    expansion.tell_unused()
+
+
+def check_names(plan: Plan, files: Files, problems: Problems) -> None:
+    """Undefined variables and unused axes, as far as they show without opening a file."""
+    expansion = _Expansion(plan, files, problems)
+    for entry in plan.entries:
+        if entry.file is None:
+            prompt = expansion.text_prompt(entry)
+            expansion.claim(prompt)
+            expansion.blind |= not expansion.names_fit(prompt)
+    if all(entry.file is None for entry in plan.entries):
+        expansion.tell_unused()
+
+
+class _Expansion:
+    def __init__(self, plan: Plan, files: Files, problems: Problems) -> None:
+        self.plan, self.files, self.problems = plan, files, problems
+        self.model: Model = plan.model
+        self.defaults = [(name, plan.model.default(name)) for name in sorted(plan.model.params)]
+        self.unused = dict.fromkeys(plan.claims)
+        self.mentioned: set[str] = set()
+        self.blind = plan.blind
+        self.faults = 0
+        self.checked: Cache[Any, bool] = Cache()
+        self.found: Cache[str, tuple[Reference, ...] | Fault] = Cache()
+        self.classes: Cache[Any, str] = Cache()
+
+    # -- one prompt ------------------------------------------------------------------------------------------
+
+    def text_prompt(self, entry: Entry) -> Prompt:
+        shape = entry.matrix.shape(entry.own, frozenset())
+        return Prompt(entry, entry.template, entry.name or "", dict(entry.base), shape, entry.references)
+
+    def jobs(self, prompt: Prompt) -> Iterator[JobSpec]:
+        """Every combination, reference and take of a prompt."""
+        template, entry = prompt.template, prompt.entry
+        self.claim(prompt)
+        if not self.names_fit(prompt) or template is None:
+            # a misspelt variable is told once, not a second time as an axis without use
+            self.blind = True
+            return
+        plan, model = self.plan, self.model
+        faults_before = self.faults
+        raw_before: str | None = None
+        text = ""
+        combinations = 0
+        for variables in prompt.shape.combinations(prompt.base):
+            combinations += 1
+            if self.faults - faults_before >= _ENOUGH:
+                return
+            try:
+                raw = template.render(variables)
+                if raw != raw_before:
+                    text = self.checked_prompt(raw)
+                    raw_before = raw
+            except Fault as fault:
+                self.tell(prompt, entry.text_path, fault)
+                continue
+            params = {n: variables[n] for n, default in self.defaults if n in variables and variables[n] != default}
+            for reference in self.references_of(prompt, variables):
+                has_reference = reference is not None
+                key = (*params.items(), has_reference)
+                price_class = self.classes.get(key) or self.classes.keep(
+                    key, model.price_class(params, has_reference=has_reference)
+                )
+                words: dict[str, Value] = {
+                    **variables,
+                    "prompt_name": prompt.name,
+                    "campaign": plan.campaign,
+                    "model": model.id,
+                    "reference_name": reference_name(reference),
+                }
+                for take in range(1, entry.repeat + 1):
+                    identity = job_id(
+                        campaign=plan.campaign,
+                        model=model.id,
+                        prompt=text,
+                        params=params,
+                        reference=reference,
+                        take=take,
+                    )
+                    words["job"] = identity[:SHORT_ID]
+                    words["take"] = take
+                    try:
+                        file_name = plan.file_names.render(words)
+                    except Fault as fault:
+                        self.tell(prompt, ("results", "name"), fault)
+                        break
+                    yield JobSpec(
+                        id=identity,
+                        campaign=plan.campaign,
+                        model=model.id,
+                        name=prompt.name,
+                        prompt=text,
+                        params=params,
+                        reference=reference,
+                        take=take,
+                        price_class=price_class,
+                        catalog_credits=model.base_credits,
+                        file_name=file_name,
+                    )
+        if not combinations and prompt.row is None:
+            empty = Fault("the matrix leaves no combination of this prompt", "every one of them is excluded")
+            self.tell(prompt, entry.path, empty)
+
+    def tell(self, prompt: Prompt, path: Path, fault: Fault) -> None:
+        """A fault at its place in the manifest or, for a row, at the row with a word on the place."""
+        self.faults += 1
+        marks = self.plan.marks
+        if prompt.row is None:
+            self.problems.add(marks.problem(path, fault.message, hint=fault.hint))
+            return
+        line, _ = marks.place(path)
+        hint = joined(fault.hint, f"see line {line} of {marks.file}")
+        self.problems.add(Problem(prompt.source, fault.message, prompt.row.line, row=prompt.row.number, hint=hint))
+
+    def checked_prompt(self, raw: str) -> str:
+        """The prompt as it is hashed and sent. Raises Fault when the model does not take it."""
+        text = clean_prompt(raw)
+        rule = self.model.prompt
+        if (bad := unsafe_character(text)) is not None:
+            raise Fault(f"the prompt holds the character {bad}", "only line ends and tabs are allowed")
+        if not text:
+            raise Fault("the prompt is empty")
+        if len(text) < rule.min or (rule.max is not None and len(text) > rule.max):
+            most = f"{rule.min:,} to {rule.max:,}" if rule.max is not None else f"at least {rule.min:,}"
+            raise Fault(f"the prompt has {len(text):,} characters; {self.model.id} takes {most}")
+        return text
+
+    def references_of(self, prompt: Prompt, variables: dict[str, Value]) -> Iterator[Reference | None]:
+        if not prompt.references:
+            yield None
+        for slot in prompt.references:
+            if slot.template is None:
+                yield None
+                continue
+            try:
+                text = slot.template.render(variables)
+            except Fault as fault:
+                self.tell(prompt, slot.path, fault)
+                continue
+            found = self.found.get(text)
+            if found is None:
+                try:
+                    found = self.files.find(text)
+                except Fault as fault:
+                    found = fault
+                if slot.template.constant or isinstance(found, Fault) or len(found) <= _FEW_FILES:
+                    self.found.keep(text, found)
+            if isinstance(found, Fault):
+                self.tell(prompt, slot.path, found)
+            else:
+                yield from found
+
+    # -- names: which are known, which are used ------------------------------------------------------------------
+
+    def names_fit(self, prompt: Prompt) -> bool:
+        """Whether the templates can do with the names that there are; told when not, once for each set of names."""
+        own = prompt.template
+        key = (own and own.source, prompt.entry.path, *prompt.base, prompt.shape.names)
+        known_result = self.checked.get(key)
+        if known_result is not None and own is prompt.entry.template:
+            return known_result
+        known = prompt.base.keys() | prompt.shape.names
+        checks: list[tuple[Template, Path, set[str]]] = []
+        if own is not None:
+            checks.append((own, prompt.entry.text_path, known))
+        checks += [(slot.template, slot.path, known) for slot in prompt.references if slot.template is not None]
+        checks.append((self.plan.file_names.template, ("results", "name"), known | set(FILE_NAME_WORDS)))
+        fine = True
+        for template, path, names in checks:
+            try:
+                template.check_names(names)
+            except Undefined as fault:
+                fine = False
+                if template is prompt.entry.template or path == ("results", "name"):
+                    # the text stands in the manifest, and so does the fault, whichever row meets it
+                    where = f" (in {prompt.entry.file})" if prompt.row else ""
+                    self.problems.add(self.plan.marks.problem(path, fault.message + where, hint=fault.hint))
+                else:
+                    self.tell(prompt, path, fault)
+        return self.checked.keep(key, fine)
+
+    def claim(self, prompt: Prompt) -> None:
+        """Marks the axes that make a difference to this prompt's jobs."""
+        if not self.unused:
+            return
+        mentions = self.plan.file_names.template.names
+        if prompt.template is not None:
+            mentions = mentions | prompt.template.names
+        for slot in prompt.references:
+            mentions = mentions | (slot.template.names if slot.template else frozenset())
+        self.mentioned |= mentions
+        for claim in prompt.shape.claims:
+            if claim[0] in self.model.params or claim[0] in mentions:
+                self.unused.pop(claim, None)
+
+    def tell_unused(self) -> None:
+        """The axes that no job used; nothing while faults hide what would have used them."""
+        for name, path in self.unused if not self.blind else ():
+            message, hint = explain_unused(name, self.model, mentioned=name in self.mentioned)
+            self.problems.add(self.plan.marks.problem(path, message, hint=hint, key=True))
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def file_jobs(self, entry: Entry) -> Iterator[JobSpec]:
+        assert entry.file is not None
+        try:
+            suffix = suffix_of(entry.file)
+            path = self.files.inside(entry.file)
+            source = self.files.shown(entry.file)
+            before = self.problems.count
+            rows = Rows(entry, self.model, source, self.problems)
+            for row in read_rows(path, source, suffix, self.problems):
+                prompt = rows.prompt_of(row)
+                if prompt is None:
+                    self.blind = True
+                else:
+                    yield from self.jobs(prompt)
+            self.blind = self.blind or self.problems.count > before
+        except Fault as fault:
+            self.blind = True
+            if entry.file != "?":
+                message = (
+                    fault.message if shown(entry.file) in fault.message else f"{shown(entry.file)} {fault.message}"
+                )
+                place = (*entry.path, "file")
+                self.problems.add(self.plan.marks.problem(place, message, hint=fault.hint))

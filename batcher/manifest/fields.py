@@ -1,0 +1,204 @@
+"""The leaves of the manifest's schema: what a text, a rate, a duration, a name may be.
+
+Messages are made here in full; `check.py` only adds the place. Each leaf lets `Faulty` through, which stands
+where a fault was told already.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from batcher.catalog import model_ids
+from batcher.settings import UNITS, Rate
+
+from .values import Faulty, kind_of, shown, unsafe_character
+
+CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+MAX_REPEAT = 1000
+MAX_TEXT = 100_000
+MAX_NAME = 100
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(ms|s|m|h)")
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_RATE = re.compile(r"([0-9]{1,9}) ?/ ?([a-z]+)")
+_JINJA_WORDS = frozenset(
+    ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"]
+)
+#: Names with a meaning of their own: as variables they would be taken for it.
+RESERVED = {
+    "campaign": "a manifest is one campaign",
+    "model": "a manifest has one model; write a second manifest for another model",
+    "prompt": "texts belong under `prompts`",
+    "reference": "input files belong under `references`",
+    "job": "it is the job's id in results.name",
+    "take": "copies of a job are made by `repeat`",
+    "prompt_name": "it is the prompt's name in results.name",
+    "reference_name": "it is the reference's name in results.name",
+}
+
+
+def wrong(message: str, hint: str = "") -> PydanticCustomError:
+    return PydanticCustomError("manifest", "{message}", {"message": message, "hint": hint})
+
+
+def leaf(check: Callable[[Any], Any], json_schema: dict[str, Any]) -> Any:
+    def guarded(value: Any) -> Any:
+        return value if isinstance(value, Faulty) else check(value)
+
+    return PlainValidator(guarded), WithJsonSchema(json_schema)
+
+
+def whole(low: int, high: int) -> Any:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise wrong(f"must be a whole number from {low:,} to {high:,}, not {kind_of(value)}")
+        if not low <= value <= high:
+            raise wrong(f"is {shown(value)}; must be a whole number from {low:,} to {high:,}")
+        return int(value)
+
+    return leaf(check, {"type": "integer", "minimum": low, "maximum": high})
+
+
+def duration(low: float, high: float) -> Any:
+    allowed = f"must be seconds or a duration like 250ms, 3s, 10m or 1h, from {low:g} to {high:g} seconds"
+
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise wrong(f"{allowed}, not {kind_of(value)}")
+        if isinstance(value, str):
+            found = _DURATION.fullmatch(value.strip())
+            if not found:
+                raise wrong(f"is {shown(value)}; {allowed}")
+            seconds = float(found[1]) * _DURATION_UNITS[found[2]]
+        else:
+            # comparing first: an int of hundreds of digits has no float
+            seconds = float(value) if low <= value <= high else math.inf
+        if not low <= seconds <= high:
+            raise wrong(f"is {shown(value)}; {allowed}")
+        return seconds
+
+    text = {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? ?(ms|s|m|h)$"}
+    return leaf(check, {"anyOf": [{"type": "number", "minimum": low, "maximum": high}, text]})
+
+
+def _rate(value: Any) -> Rate:
+    allowed = "must be a rate like 2/second, 30/minute, 500/hour or 1000/day (/s /m /h /d)"
+    if not isinstance(value, str):
+        raise wrong(f"{allowed}, not {kind_of(value)}")
+    found = _RATE.fullmatch(value.strip())
+    if not found or found[2] not in UNITS:
+        raise wrong(f"is {shown(value)}; {allowed}")
+    if not 1 <= int(found[1]) <= 1_000_000:
+        raise wrong(f"is {shown(value)}; {allowed} with a number from 1 to 1,000,000")
+    return Rate(int(found[1]), UNITS[found[2]])
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        hint = "put it in quotes" if isinstance(value, (int, float, bool)) else ""
+        raise wrong(f"must be a text, not {kind_of(value)}", hint)
+    if len(value) > MAX_TEXT:
+        raise wrong(f"has {len(value):,} characters; at most {MAX_TEXT:,}")
+    if not value.strip():
+        raise wrong("is empty")
+    return value
+
+
+def _name(value: Any) -> str:
+    text = _text(value)
+    if len(text) > MAX_NAME:
+        raise wrong(f"has {len(text)} characters; a name has at most {MAX_NAME}")
+    if "\n" in text or "\t" in text or unsafe_character(text):
+        raise wrong("a name is one line without control characters")
+    if "{{" in text or "{%" in text:
+        raise wrong("a name is no template; only texts, references and results.name are")
+    return text.strip()
+
+
+def _campaign(value: Any) -> str:
+    if not isinstance(value, str) or not CAMPAIGN.fullmatch(value):
+        what = f"is {shown(value)}" if isinstance(value, (str, int, float)) else f"is {kind_of(value)}"
+        hint = "put it in quotes" if not isinstance(value, str) and isinstance(value, (int, float)) else ""
+        raise wrong(
+            f"{what}; a campaign's name is a text of 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit", hint
+        )
+    return value
+
+
+def _yes_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise wrong(f"must be true or false, not {shown(value) if isinstance(value, str) else kind_of(value)}")
+    return value
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, (str, int, float)):
+        return value
+    raise wrong(f"must be a text, a number or true/false, not {kind_of(value)}")
+
+
+def _value(value: Any) -> Any:
+    match value:
+        case None:
+            raise wrong("must be a text, a number or true/false, not empty (null)", 'for an empty text write ""')
+        case list():
+            for item in value:
+                _value(item)
+        case dict():
+            for item in value.values():
+                _value(item)
+    return value
+
+
+def _given(value: Any) -> Any:
+    if value is None:
+        raise wrong("is empty (null)", "remove the line or give it a value")
+    return value
+
+
+def _reference(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _results_name(value: Any) -> str:
+    text = _text(value)
+    if len(text) > 1000:
+        raise wrong("has more than 1,000 characters")
+    return text
+
+
+# An optional key may be left out, but not left empty: an empty `references:` could mean two things.
+Given = BeforeValidator(_given)
+_SCALAR_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+_VALUE_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean", "array", "object"]}
+_TEXT_SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
+
+Text = Annotated[str, *leaf(_text, _TEXT_SCHEMA)]
+Name = Annotated[str, *leaf(_name, {"type": "string", "minLength": 1, "maxLength": MAX_NAME})]
+Scalar = Annotated[Any, *leaf(_scalar, _SCALAR_SCHEMA)]
+AnyValue = Annotated[Any, *leaf(_value, _VALUE_SCHEMA)]
+ReferenceText = Annotated[str | None, *leaf(_reference, {"type": ["string", "null"]})]
+Repeat = Annotated[int, *whole(1, MAX_REPEAT)]
+Bool = Annotated[bool, *leaf(_yes_no, {"type": "boolean"})]
+Requests = Annotated[Rate, *leaf(_rate, {"type": "string", "pattern": "^[0-9]+ ?/ ?(second|minute|hour|day|s|m|h|d)$"})]
+Credits = Annotated[int, *whole(0, 1_000_000_000)]
+Campaign = Annotated[str, *leaf(_campaign, {"type": "string", "pattern": f"^{CAMPAIGN.pattern}$"})]
+ModelId = Annotated[str, *leaf(_text, {"enum": model_ids()})]
+ResultsName = Annotated[str, *leaf(_results_name, _TEXT_SCHEMA)]
+
+
+def variable_name_fault(name: str) -> tuple[str, str] | None:
+    """Message and hint when a name cannot be a variable's, else None."""
+    if name in RESERVED:
+        return f"{name!r} cannot be a variable", RESERVED[name]
+    if not NAME.fullmatch(name) or name in _JINJA_WORDS:
+        better = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+        hint = f"write {better!r}" if NAME.fullmatch(better) and better not in _JINJA_WORDS else ""
+        return f"{shown(name)} cannot be a variable: letters, digits and _, and no digit first", hint
+    return None

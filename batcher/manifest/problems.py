@@ -1,0 +1,108 @@
+"""Faults, collected: every one is told, none stops the search for the next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from batcher.errors import ManifestError, Problem
+
+Path = tuple[str | int, ...]
+Place = tuple[int, int]
+
+
+class Fault(ValueError):
+    """Something wrong with a value; whoever knows where the value stands turns it into a Problem."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass
+class Problems:
+    """Collects problems: the first `keep` as values, the rest as a count; the same one counts once."""
+
+    keep: int = 200
+    more: int = 0
+    _found: dict[Problem, None] = field(default_factory=dict)
+
+    def add(self, problem: Problem) -> None:
+        """Takes a problem; the same place and words again change nothing."""
+        if not (problem.message + problem.hint + problem.file).isprintable():
+            # texts of a stranger's file end up on a terminal
+            file, message, hint = map(printable, (problem.file, problem.message, problem.hint))
+            problem = replace(problem, file=file, message=message, hint=hint)
+        if problem in self._found:
+            return
+        if len(self._found) < self.keep:
+            self._found[problem] = None
+        else:
+            self.more += 1
+
+    @property
+    def count(self) -> int:
+        """How many problems there are, kept or not."""
+        return len(self._found) + self.more
+
+    @property
+    def values(self) -> list[Problem]:
+        """The kept problems: file by file in the order in which the files came up, each from top to bottom."""
+        order: dict[str, int] = {}
+        for problem in self._found:
+            order.setdefault(problem.file, len(order))
+        return sorted(self._found, key=lambda p: (order[p.file], p.line, p.row, p.column))
+
+    def raise_if_any(self) -> None:
+        """Raises ManifestError with all of them, if there are any."""
+        if self.count:
+            raise ManifestError(self.values, more=self.more)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Where the nodes of a YAML file stand: of each path its value and, in a mapping, its key. From 1."""
+
+    file: str
+    values: dict[Path, Place]
+    keys: dict[Path, Place]
+
+    def place(self, path: Path, *, key: bool = False) -> Place:
+        """Line and column of a node, or of the nearest node around it."""
+        if key and path in self.keys:
+            return self.keys[path]
+        while path and path not in self.values:
+            path = path[:-1]
+        return self.values.get(path, (0, 0))
+
+    def problem(self, path: Path, message: str, *, hint: str = "", key: bool = False) -> Problem:
+        """A problem at the place of a node."""
+        line, column = self.place(path, key=key)
+        return Problem(self.file, message, line, column, hint=hint)
+
+
+def printable(text: str) -> str:
+    """A text with its control, bidi and half characters as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` when one of the known words is near, else nothing."""
+    # bounded: every row of a large file may ask
+    by_fold = {k.lower(): k for k in islice(known, 100)}
+    close = difflib.get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6)
+    return f"did you mean {by_fold[close[0]]!r}?" if close else ""
+
+
+def listed(words: Sequence[str], limit: int = 20) -> str:
+    """`a, b, c`, cut to a readable length."""
+    head = ", ".join(words[:limit])
+    return head + (f" … ({len(words)} in all)" if len(words) > limit else "")
+
+
+def joined(*hints: str) -> str:
+    """Several hints as one."""
+    return "; ".join(h for h in hints if h)

@@ -1,0 +1,186 @@
+"""Rows of a source as prompts: what a column means, what a row sets, what it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from batcher.catalog import Model
+from batcher.errors import Problem
+from batcher.jobs import ParamValue
+
+from .build import Entry, ReferenceSlot
+from .fields import MAX_NAME
+from .matrix import Shape
+from .names import slug
+from .problems import Fault, Problems, did_you_mean, joined
+from .references import Cache
+from .sources import Row
+from .templates import Piece, Template, compile_template
+from .values import BLANK, Value, kind_of, shown, text_of, unsafe_character, wire
+
+#: Columns with a meaning of their own; also variables, but for `prompt` where it is the row's template.
+SPECIAL = ("prompt", "name", "reference")
+_SPELLINGS = {"prompts": "prompt", "names": "name", "references": "reference"}
+
+
+@dataclass(slots=True)
+class Prompt:
+    """A prompt that is about to be multiplied: one entry, or one row of one."""
+
+    entry: Entry
+    template: Template | None
+    name: str
+    base: dict[str, Value]
+    shape: Shape
+    references: tuple[ReferenceSlot, ...]
+    row: Row | None = None
+    source: str = ""
+
+
+class Rows:
+    """Turns the rows of one source into prompts."""
+
+    def __init__(self, entry: Entry, model: Model, source: str, problems: Problems) -> None:
+        self.entry, self.model, self.source, self.problems = entry, model, source, problems
+        self.shapes: Cache[Any, Shape] = Cache()
+        self.columns: Cache[Any, bool] = Cache()
+        self.wires: Cache[Any, ParamValue | Fault] = Cache()
+
+    def prompt_of(self, row: Row) -> Prompt | None:
+        """A row as a prompt; None, and told, when it is faulty."""
+        entry = self.entry
+        faults: list[Problem] = []
+
+        def tell(message: str, hint: str = "") -> None:
+            faults.append(Problem(self.source, message, row.line, row=row.number, hint=hint))
+
+        fine = self.columns_fit(row)
+        blank, given = self.cells(row, tell)
+        template = entry.template
+        if template is None and not entry.broken:
+            template = self.own_template(row, given, tell)
+            blank.pop("prompt", None)
+        references = entry.references
+        if (text := given.get("reference")) is not None:
+            references = self.own_reference(text, tell)
+        name = given.get("name")
+        if name is not None and (len(name) > MAX_NAME or "\n" in name or unsafe_character(name)):
+            tell(f"name: must be one line of at most {MAX_NAME} characters without control characters")
+        for fault in faults:
+            self.problems.add(fault)
+        if faults or not fine:
+            return None
+        base = {**blank, **entry.base, **given}
+        key = tuple(given)
+        shape = self.shapes.get(key) or self.shapes.keep(key, entry.matrix.shape(entry.own, given.keys()))
+        if name is None:
+            name = entry.name or row_name(template, given) or f"row-{row.number}"
+        return Prompt(entry, template, name.strip(), base, shape, references, row, self.source)
+
+    def cells(self, row: Row, tell: Callable[..., None]) -> tuple[dict[str, Value], dict[str, Value]]:
+        """The columns that a row leaves empty and those that it sets, params in wire type."""
+        blank: dict[str, Value] = {}
+        given: dict[str, Value] = {}
+        for name, value in row.values.items():
+            is_param, is_special = name in self.model.params, name in SPECIAL
+            if value is None or ((is_param or is_special) and isinstance(value, str) and not value.strip()):
+                blank[name] = BLANK
+            elif is_param:
+                wired = self.wired(name, value)
+                if isinstance(wired, Fault):
+                    tell(wired.message)
+                else:
+                    given[name] = wired
+            elif is_special and isinstance(value, (list, dict)):
+                tell(f"{name} must be a text, not {kind_of(value)}")
+            else:
+                given[name] = text_of(value) if is_special else value
+        return blank, given
+
+    def own_template(self, row: Row, given: dict[str, Value], tell: Callable[..., None]) -> Template | None:
+        """The template in the row's column `prompt`, which then is no variable."""
+        text = given.pop("prompt", None)
+        if text is not None:
+            try:
+                return compile_template(text)
+            except Fault as fault:
+                tell(f"prompt: {fault.message}", fault.hint)
+        elif "prompt" in row.values:
+            tell("the prompt is empty")
+        elif not row.header:
+            tell("has no `prompt`", "give each object a `prompt`, or the entry in the manifest one for all rows")
+        return None
+
+    def own_reference(self, text: str, tell: Callable[..., None]) -> tuple[ReferenceSlot, ...]:
+        """The reference in the row's column `reference`."""
+        if self.model.references.max_files == 0:
+            tell(f"{self.model.id} takes no references")
+            return ()
+        try:
+            return (ReferenceSlot(compile_template(text), (*self.entry.path, "file")),)
+        except Fault as fault:
+            tell(f"reference: {fault.message}", fault.hint)
+            return ()
+
+    def wired(self, name: str, value: Value) -> ParamValue | Fault:
+        if isinstance(value, (list, dict)):
+            return Fault(f"{name} must be {self.model.params[name].allowed}, not {kind_of(value)}")
+        # by what is shown: 1, 1.0 and true are equal as keys and may differ on the wire
+        key = (name, type(value), str(value))
+        known = self.wires.get(key)
+        if known is not None:
+            return known
+        try:
+            return self.wires.keep(key, wire(self.model, name, value))
+        except ValueError as error:
+            return self.wires.keep(key, Fault(f"{name} is {shown(value)}; {error}"))
+
+    def columns_fit(self, row: Row) -> bool:
+        """Told when a needed column is missing, or a name is almost one that matters: ignoring it could cost money."""
+        key = tuple(row.values)
+        known = self.columns.get(key)
+        if known is not None:
+            return known
+        template = self.entry.template
+        number = 0 if row.header else row.number
+        faults: list[Problem] = []
+        for name in row.values:
+            plain = "_".join(name.lower().replace("-", " ").replace("_", " ").split())
+            meant = _SPELLINGS.get(plain, plain)
+            if meant == name or (meant not in self.model.params and meant not in SPECIAL) or meant in row.values:
+                continue
+            if template is None or name not in template.names:
+                hint = joined(did_you_mean(meant, [meant]), "rename it")
+                faults.append(
+                    Problem(
+                        self.source,
+                        f"the column {shown(name)} means nothing",
+                        row.header or row.line,
+                        row=number,
+                        hint=hint,
+                    )
+                )
+        if row.header and template is None and not self.entry.broken and "prompt" not in row.values and not faults:
+            hint = "add the column, or give the entry in the manifest a `prompt`"
+            faults.append(Problem(self.source, "there is no column `prompt`", row.header, hint=hint))
+        for fault in faults:
+            self.problems.add(fault)
+        return self.columns.keep(key, not faults)
+
+
+def row_name(template: Template | None, values: dict[str, Value]) -> str:
+    """A name for a row from its text, with the row's own values filled in; may be empty."""
+    words: list[str] = []
+    for piece in template.pieces if template else ():
+        if isinstance(piece, Piece):
+            try:
+                words.append(piece.text(values))
+            except Fault:
+                words.append(" ".join(sorted(piece.names)))
+        else:
+            words.append(piece)
+        if len(words) > 20:
+            break
+    return slug("".join(words)[:200])

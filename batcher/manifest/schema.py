@@ -1,0 +1,211 @@
+"""The document as pydantic models: which keys there are and what each may hold, for checking and as JSON Schema.
+
+Only shape and range are checked here; what the model, the templates and the files say about it comes later.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from batcher import settings
+from batcher.settings import Rate, Settings
+
+from .fields import (
+    AnyValue,
+    Bool,
+    Campaign,
+    Credits,
+    Given,
+    ModelId,
+    Name,
+    ReferenceText,
+    Repeat,
+    Requests,
+    ResultsName,
+    Scalar,
+    Text,
+    duration,
+    whole,
+    wrong,
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class LimitsSection(_Section):
+    """Requests a window, and things at once."""
+
+    submit: Requests = Field(
+        default_factory=lambda: Rate(30, 60.0),
+        description="New jobs a window",
+        json_schema_extra={"default": "30/minute"},
+    )
+    requests: Requests = Field(
+        default_factory=lambda: Rate(120, 60.0),
+        description="Requests of every kind to the API's host a window",
+        json_schema_extra={"default": "120/minute"},
+    )
+    in_flight: Annotated[int, *whole(1, 100_000)] = Field(default=20, description="Jobs with the API at once")
+    downloads: Annotated[int, *whole(1, 64)] = Field(default=4, description="Downloads at once")
+
+
+class PollingSection(_Section):
+    """When to ask for a task's state."""
+
+    first: Annotated[float, *duration(0.01, 86_400)] = Field(default=3.0, description="After the submission")
+    every: Annotated[float, *duration(0.01, 86_400)] = Field(default=5.0, description="Then")
+    max: Annotated[float, *duration(0.01, 86_400)] = Field(default=30.0, description="Longest wait between two")
+    give_up: Annotated[float, *duration(1, 2_592_000)] = Field(
+        default=3600.0, description="This run stops waiting; the next polls on"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PollingSection:
+        if self.every > self.max:
+            raise wrong(f"every ({self.every:g} s) is longer than max ({self.max:g} s)")
+        return self
+
+
+class RetriesSection(_Section):
+    """Repeats of one request, and how long a dead network is sat out."""
+
+    times: Annotated[int, *whole(0, 100)] = Field(default=8, description="Repeats of one request")
+    replay_window: Annotated[float, *duration(1, 604_800)] = Field(
+        default=3600.0, description="How long after its first sending a key is trusted to replay"
+    )
+    outage: Annotated[float, *duration(1, 604_800)] = Field(
+        default=3600.0, description="How long a dead network or API is sat out"
+    )
+
+
+class StopSection(_Section):
+    """When a run stops by itself."""
+
+    failures_in_a_row: Annotated[int, *whole(1, 1_000_000)] = 10
+
+
+class BudgetSection(_Section):
+    """Caps in credits; none by default."""
+
+    campaign: Credits | None = Field(default=None, description="All jobs of this campaign")
+    day: Credits | None = Field(default=None, description="All jobs of the ledger on one local day")
+    keep: Credits | None = Field(default=None, description="Leave this much in the wallet")
+
+
+class ResultsSection(_Section):
+    """Saving of results, under <state>/results/<campaign>/."""
+
+    download: Bool = True
+    name: ResultsName = "{{ prompt_name }}-{{ job }}"
+
+
+_Rule = Annotated[dict[str, AnyValue], Field(min_length=1)]
+
+
+class MatrixSection(BaseModel):
+    """Axes, each a list of values; every combination is made. As in GitHub Actions."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[list[AnyValue], Field(min_length=1)]] = Field(init=False)
+
+    include: Annotated[list[_Rule] | None, Given] = Field(
+        default=None, description="Adds to matching combinations, else adds one"
+    )
+    exclude: Annotated[list[_Rule] | None, Given] = Field(
+        default=None, description="Removes the combinations that match all keys"
+    )
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """The axes by name."""
+        return self.__pydantic_extra__
+
+
+class _Entry(_Section):
+    kind: ClassVar[str]
+
+    name: Annotated[Name | None, Given] = Field(
+        default=None, description="Used in file names, reports and --only; else made from the text"
+    )
+    vars: dict[str, AnyValue] = Field(default={}, description="Variables of the templates")
+    params: dict[str, Scalar] = Field(default={}, description="Params of the model")
+    matrix: MatrixSection = Field(default_factory=lambda: MatrixSection(), description="Axes of this prompt")
+    references: Annotated[list[ReferenceText] | None, Given] = Field(
+        default=None, description="Instead of the campaign's"
+    )
+    repeat: Annotated[Repeat | None, Given] = Field(default=None, description="Takes of each job")
+
+
+class TextEntry(_Entry):
+    """One prompt."""
+
+    kind = "entry"
+    prompt: Text
+
+
+class FileEntry(_Entry):
+    """A file with a prompt a row."""
+
+    kind = "file"
+    file: Text = Field(description=".csv (header row), .jsonl or .txt (a prompt a line), relative to the manifest")
+    prompt: Annotated[Text | None, Given] = Field(
+        default=None, description="The template of every row, instead of the column `prompt`"
+    )
+
+
+PROMPT_TAGS = ("text", "entry", "file")
+
+
+def _prompt_tag(value: Any) -> str:
+    if isinstance(value, dict):
+        return "file" if "file" in value else "entry"
+    return "text"
+
+
+Prompt = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[TextEntry, Tag("entry")] | Annotated[FileEntry, Tag("file")],
+    Discriminator(_prompt_tag),
+]
+
+
+class Document(_Section):
+    """A batcher manifest, version 1: one campaign."""
+
+    model_config = ConfigDict(title="batcher manifest")
+
+    campaign: Campaign = Field(description="The campaign's name; its identity in the ledger")
+    model: ModelId = Field(description="The model of all jobs")
+    params: dict[str, Scalar] = Field(default={}, description="Params of every job")
+    matrix: MatrixSection = Field(default_factory=lambda: MatrixSection(), description="Axes of every prompt")
+    prompts: Annotated[list[Prompt], Field(min_length=1, description="The prompts")]
+    references: list[ReferenceText] = Field(
+        [], description="Input files: globs, https URLs or null; each makes jobs of its own"
+    )
+    repeat: Repeat = Field(default=1, description="Takes of each job")
+    limits: LimitsSection = Field(default_factory=lambda: LimitsSection())
+    polling: PollingSection = Field(default_factory=lambda: PollingSection())
+    retries: RetriesSection = Field(default_factory=lambda: RetriesSection())
+    stop: StopSection = Field(default_factory=lambda: StopSection())
+    budget: BudgetSection = Field(default_factory=lambda: BudgetSection())
+    results: ResultsSection = Field(default_factory=lambda: ResultsSection())
+
+    def settings(self) -> Settings:
+        """What the document says about how to run."""
+        return Settings(
+            limits=settings.Limits(**dict(self.limits)),
+            polling=settings.Polling(**dict(self.polling)),
+            retries=settings.Retries(**dict(self.retries)),
+            failures_in_a_row=self.stop.failures_in_a_row,
+            budget=settings.Budget(**dict(self.budget)),
+            download=self.results.download,
+        )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a manifest, for editors."""
+    schema = Document.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

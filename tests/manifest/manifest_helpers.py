@@ -1,0 +1,48 @@
+"""What the tests of manifests share: a folder with a manifest and its files, and the two ways to read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+from batcher.errors import ManifestError, Problem
+from batcher.jobs import JobSpec
+from batcher.manifest import Problems, load
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 60
+JPEG = b"\xff\xd8\xff\xe0" + b"\1" * 60
+WEBP = b"RIFF\x40\0\0\0WEBPVP8 " + b"\2" * 60
+HEAD = "campaign: c\nmodel: grok-imagine-video\n"
+
+
+def write(folder: Path, manifest: str, files: dict[str, bytes | str] | None = None, *, head: bool = True) -> Path:
+    """A manifest beside its files; `head` puts campaign and model in front, which are lines 1 and 2."""
+    for name, content in (files or {}).items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+    path = folder / "m.yaml"
+    path.write_text((HEAD if head else "") + dedent(manifest), "utf-8")
+    return path
+
+
+def jobs_of(path: Path, *allow: Path) -> list[JobSpec]:
+    """All jobs; raises ManifestError when there is a problem."""
+    problems = Problems()
+    jobs = list(load(path, allow_paths=allow).expand(problems))
+    problems.raise_if_any()
+    return jobs
+
+
+def problems_of(path: Path, *allow: Path) -> list[Problem]:
+    """Everything that is wrong, as `batcher validate` would tell it."""
+    try:
+        jobs_of(path, *allow)
+    except ManifestError as error:
+        return error.problems
+    return []
+
+
+def places(path: Path, *allow: Path) -> list[str]:
+    """The problems as texts, with file names instead of paths."""
+    return [str(problem).replace(f"{path.parent}/", "") for problem in problems_of(path, *allow)]

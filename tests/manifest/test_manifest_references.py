@@ -1,0 +1,249 @@
+"""References: globs, URLs, none; types by bytes; nothing from outside of the allowed folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from manifest.manifest_helpers import JPEG, PNG, WEBP, jobs_of, places, write
+
+from batcher.jobs import FileReference, UrlReference
+from batcher.manifest import globs
+from batcher.manifest.problems import Fault
+from batcher.manifest.references import Cache, check_url, reference_name
+
+
+def names(path: Path, *allow: Path) -> list[str]:
+    return [Path(job.reference.text).name if job.reference else "-" for job in jobs_of(path, *allow)]
+
+
+def test_each_reference_makes_jobs_of_its_own(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {
+        "r/b.png": PNG,
+        "r/a.jpg": JPEG,
+        "r/c.bin": WEBP,
+        "r/.hidden": b"x",
+        "r/sub/x": b"y",
+    }
+    path = write(tmp_path, "references: ['r/*', null, https://x.org/p/q.png?v=1]\nrepeat: 2\nprompts: [x]", files)
+    jobs = jobs_of(path)
+    assert [(job.take, job.reference) for job in jobs[:6:2]] == [
+        (1, FileReference(tmp_path / "r" / name, hashlib.sha256(data).hexdigest(), len(data), mime))
+        for name, data, mime in (
+            ("a.jpg", JPEG, "image/jpeg"),
+            ("b.png", PNG, "image/png"),
+            ("c.bin", WEBP, "image/webp"),
+        )
+    ]
+    assert [job.reference for job in jobs[6:]] == [None, None] + [UrlReference("https://x.org/p/q.png?v=1")] * 2
+    assert [job.price_class.split()[-1] for job in jobs[::2]] == ["reference=yes"] * 3 + [
+        "reference=no",
+        "reference=yes",
+    ]
+
+
+def test_nearest_references_win(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {
+        "a.png": PNG, "b.png": PNG + b"b", "c.png": PNG + b"c", "ring.png": PNG + b"r",
+        "t.csv": "prompt,reference\nx,c.png\ny,\nz,{{ p }}.png\n",
+    }  # fmt: skip
+    path = write(
+        tmp_path,
+        """\
+        references: [a.png]
+        matrix: {p: [ring]}
+        prompts:
+          - one {{ p }}
+          - {prompt: two, references: ["{{ p }}.png", b.png]}
+          - {prompt: three, references: []}
+          - {file: t.csv, references: [b.png]}
+        """,
+        files,
+    )
+    assert names(path) == ["a.png", "ring.png", "b.png", "-", "c.png", "b.png", "ring.png"]
+
+
+def test_globs(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {"x/y/2.png": PNG, "x/1.png": PNG, "x[1].png": PNG, "x1.png": PNG}
+    assert names(write(tmp_path, "references: ['**/*.png']\nprompts: [x]", files)) == [
+        "1.png",
+        "2.png",
+        "x1.png",
+        "x[1].png",
+    ]
+    assert names(write(tmp_path, "references: ['x[1].png', 'x[0-9].png']\nprompts: [x]")) == ["x[1].png", "x1.png"]
+    assert names(write(tmp_path, f"references: ['{tmp_path}/x/*.png']\nprompts: [x]")) == ["1.png"]
+
+
+def test_a_manifest_named_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "references: ['*.png']\nprompts: [x]", {"a.png": PNG})
+    monkeypatch.chdir(tmp_path)
+    (job,) = jobs_of(Path("m.yaml"))
+    assert job.reference is not None
+    assert job.reference.text == str((tmp_path / "a.png").resolve())
+
+
+def test_nothing_from_outside(tmp_path: Path) -> None:
+    inner = tmp_path / "in"
+    out = tmp_path / "out"
+    write(tmp_path, "", {"out/o.png": PNG, "in/ok.png": PNG + b"1"})
+    (inner / "link.png").symlink_to(out / "o.png")
+    (inner / "folder").symlink_to(out)
+    path = write(
+        inner,
+        """\
+        references: [link.png, folder/o.png, "folder/*.png", "../out/*.png", "/**/*.png", "*/../*.png", "l*.png"]
+        prompts: [x]
+        """,
+    )
+    told = [text.split(": ", 1)[1].partition(" (")[0] for text in places(path)]
+    leads = "leads out of the manifest's folder"
+    outside = ["link.png", "folder/o.png", "folder/*.png", "../out/*.png", "/**/*.png"]
+    assert told[:5] == [f"'{name}' {leads}" for name in outside]
+    assert told[5:] == ["'*/../*.png': `..` cannot stand after a wildcard", f"'link.png' {leads}"]
+    allowed = write(inner, "references: [link.png, '../out/*.png']\nprompts: [x]")
+    assert names(allowed, out) == ["o.png", "o.png"]
+
+
+def test_what_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "huge.png").write_bytes(PNG)
+    os.truncate(tmp_path / "huge.png", 10_000_001)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "dir.png").mkdir()
+    path = write(
+        tmp_path,
+        "references: [text.png, empty.png, film.png, huge.png, pipe.png, dir.png, '{{ e }}', '[.png']\n"
+        "matrix: {e: [' ']}\nprompts: [x]",
+        {"text.png": "not a picture", "empty.png": b"", "film.png": b"\0\0\0\x18ftypisom" + b"\0" * 20},
+    )
+    assert [text.split(": ", 1)[1] for text in places(path)] == [
+        "'text.png' is of an unknown type by its bytes; grok-imagine-video takes JPEG, PNG, WEBP",
+        "'empty.png' is empty by its bytes; grok-imagine-video takes JPEG, PNG, WEBP",
+        "'film.png' is video/mp4 by its bytes; grok-imagine-video takes JPEG, PNG, WEBP",
+        "'huge.png' has 10,000,001 bytes; grok-imagine-video takes at most 10,000,000",
+        "'pipe.png' is no regular file",
+        "'dir.png' is a folder, not a file",
+        "the reference is empty (for no reference write null)",
+        f"no file matches '[.png' (looked in {tmp_path})",
+    ]
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "references: [a.png]\nprompts: [x]", {"a.png": PNG})
+    real = os.fstat
+
+    def shorter(handle: int) -> os.stat_result:
+        found = real(handle)
+        return os.stat_result((*found[:6], found.st_size - 1, *found[7:]))
+
+    monkeypatch.setattr(os, "fstat", shorter)
+    assert [text.split(": ", 1)[1] for text in places(path)] == ["'a.png' changed while it was read"]
+
+
+def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 0
+    real = hashlib.sha256
+
+    def counting(data: bytes = b"") -> object:
+        nonlocal count
+        count += 1
+        return real(data)
+
+    monkeypatch.setattr(hashlib, "sha256", counting)
+    path = write(tmp_path, "references: ['*.png']\nmatrix: {p: [a, b, c]}\nprompts: ['{{ p }}', x]", {"a.png": PNG})
+    assert len(jobs_of(path)) == 6
+    # every job's id is a hash too
+    assert count == 6 + 1
+
+
+def test_too_many_matches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(globs, "MAX_MATCHES", 1)
+    path = write(tmp_path, "references: ['*.png']\nprompts: [x]", {"a.png": PNG, "b.png": PNG})
+    assert [text.split(": ", 1)[1] for text in places(path)] == ["'*.png' matches more than 1 files"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x.org",
+        "https://x.org:8443/a?b#c",
+        "http://127.0.0.1/a",
+        "http://localhost:1/",
+        "http://[::1]/",
+        "HTTPS://X/",
+    ],
+)
+def test_good_urls(url: str) -> None:
+    assert check_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://x.org/a b", "has spaces or control characters"),
+        ("https://x.org/\u202e", "has spaces or control characters"),
+        ("https://x.org:99999/", "is no URL: Port out of range"),
+        ("https://[x", "is no URL"),
+        ("https:///a", "has no host"),
+        ("file:///etc/passwd", "not file:"),
+        ("https://u@x.org/", "a user or a password"),
+        ("http://10.0.0.1/", "http is allowed for this machine only"),
+        ("https://x.org/" + "a" * 2048, "characters; at most 2,048"),
+    ],
+)
+def test_bad_urls(url: str, message: str) -> None:
+    with pytest.raises(Fault) as error:
+        check_url(url)
+    assert message in error.value.message
+
+
+def test_names_of_references() -> None:
+    assert reference_name(None) == ""
+    assert reference_name(FileReference(Path("/x/a.b.png"), "0", 1, "image/png")) == "a.b"
+    assert reference_name(UrlReference("https://x.org/p/q.png?v=1")) == "q"
+    assert reference_name(UrlReference("https://x.org")) == "x.org"
+
+
+def test_a_cache_stays_bounded() -> None:
+    cache: Cache[int, int] = Cache()
+    for number in range(Cache.LIMIT + 1):
+        cache.keep(number, number)
+    assert len(cache) == 1
+
+
+def test_globs_follow_no_links_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "", {"a/b/1.png": PNG, "a/.h/2.png": PNG, "a/.3.png": PNG, "c/4.png": PNG})
+    for link in ("a/loop", "a/b/loop", "c/loop"):
+        (tmp_path / link).symlink_to(tmp_path)
+    (tmp_path / "root").symlink_to("/")
+    assert globs.matches("**/**/*.png", tmp_path) == ["a/b/1.png", "c/4.png"]
+    assert globs.matches("a/**", tmp_path) == ["a/b/1.png"]
+    assert globs.matches("a/.*.png", tmp_path) == ["a/.3.png"]
+    assert globs.matches("./*/./b/1.png", tmp_path) == ["a/b/1.png"]
+    assert globs.matches("*/no/*.png", tmp_path) == []
+    assert globs.matches("no/*.png", tmp_path) == []
+    assert globs.matches("c/4.png/*", tmp_path) == []
+    assert globs.matches(f"{tmp_path}/c/[!5].png", tmp_path) == [f"{tmp_path}/c/4.png"]
+    with pytest.raises(Fault, match="at most two"):
+        globs.matches("**/a/**/b/**/*", tmp_path)
+    monkeypatch.setattr(globs, "MAX_SEEN", 3)
+    with pytest.raises(Fault, match="looks at more than 3 files"):
+        globs.matches("**/*.png", tmp_path)
+
+
+def test_folders_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: object) -> object:
+        raise PermissionError(13, "Permission denied", "x")
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(Fault, match="'x' cannot be read: Permission denied"):
+        globs.matches("*.png", tmp_path)
+
+
+def test_a_glob_of_too_many_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.setattr(os.path, "lexists", lambda path: True)
+    with pytest.raises(Fault, match="nested too deeply"):
+        globs.matches("*/" + "a/" * 2000 + "b", tmp_path)
