@@ -122,7 +122,8 @@ def make_plan(
         raise UsageError(f"--only {' '.join(selection.only)} matches no prompt", hint="`batcher plan` lists the names.")
     caps = list(_caps(wanted, plans, ledger, settings, run_budget, day))
     new = sum(plan.new for plan in plans)
-    return Plan(tuple(plans), tuple(caps), seconds=max(0, new - 1) / settings.limits.submit.per_second)
+    submit = settings.limits.submit
+    return Plan(tuple(plans), tuple(caps), seconds=max(0, new - 1) // submit.count * submit.seconds)
 
 
 class _Names:

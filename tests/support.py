@@ -32,6 +32,7 @@ from batcher.simulator.world import World
 KEY = "rvya_sk_simulated"
 BASE_URL = "http://127.0.0.1:8"
 EPOCH = 1_800_000_000.0
+EVERYTHING = Selection()
 T = TypeVar("T")
 
 PIXEL = (
@@ -136,7 +137,7 @@ class Bench:
         problems.raise_if_any()
         return Wanted(manifest.campaign, str(path), specs, manifest.settings.budget), manifest.settings
 
-    def plan(self, *paths: Path, selection: Selection = Selection()) -> Plan:
+    def plan(self, *paths: Path, selection: Selection = EVERYTHING) -> Plan:
         pairs = [self.wanted(path) for path in paths]
         reader = LedgerReader.find(self.ledger_path)
         try:
@@ -153,7 +154,7 @@ class Bench:
                 reader.close()
 
     def run(
-        self, *paths: Path, selection: Selection = Selection(), engine: Callable[[Engine], Any] = lambda engine: None
+        self, *paths: Path, selection: Selection = EVERYTHING, engine: Callable[[Engine], Any] = lambda engine: None
     ) -> Ending:
         """One run, as the command composes it."""
         plan = self.plan(*paths, selection=selection)

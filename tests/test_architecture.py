@@ -1,0 +1,127 @@
+"""The house rules of docs/architecture.md that a machine can hold: who imports whom, and what stands in one place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import batcher
+
+ROOT = Path(batcher.__file__).parent
+BASE = {"errors", "jobs", "clock", "settings"}
+
+# room: rooms of ours that it may import. `clock`, `settings`, `filetypes` are values that anybody may need.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "clock": set(),
+    "filetypes": set(),
+    "jobs": {"errors"},
+    "settings": {"errors"},
+    "catalog": {"errors", "jobs"},
+    "manifest": BASE | {"catalog", "filetypes"},
+    "providers": BASE,
+    "artifacts": {"errors", "filetypes"},
+    "ledger": BASE,
+    "plan": BASE | {"catalog", "ledger"},
+    "lifecycle": BASE | {"catalog", "ledger", "providers", "artifacts"},
+    "engine": BASE | {"ledger", "lifecycle"},
+    "simulator": {"catalog", "errors"},
+    "cli": BASE | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "simulator"},
+    "__main__": {"cli", "errors"},
+}
+ONLY_IN = {
+    "sqlite3": {"ledger"},
+    "sqlite_utils": {"ledger"},
+    "httpx2": {"providers"},
+    "httpx": set(),
+    "yaml": {"manifest"},
+    "jinja2": {"manifest"},
+    "click": {"cli"},
+    "rich": {"cli"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path, ast.Module]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        yield room, path, ast.parse(path.read_text("utf-8"))
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            match node.func:
+                case ast.Name(id=name) | ast.Attribute(attr=name):
+                    yield name
+
+
+def test_each_room_imports_only_what_it_may() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for room, path, tree in modules()
+        if room != "__init__"
+        for name in imports(tree)
+        if name.startswith("batcher.") and (other := name.split(".")[1]) != room
+        if other not in ALLOWED[room] and other != "__version__"
+    ]
+    assert wrong == []
+
+
+def test_each_library_has_its_rooms() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for room, path, tree in modules()
+        for name in imports(tree)
+        if (rooms := ONLY_IN.get(name.split(".")[0])) is not None and room not in rooms
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("call", "rooms"),
+    [
+        ("Intent", {"ledger"}),  # the only maker of an intent
+        ("submit", {"lifecycle"}),  # the only caller of Provider.submit
+        ("intend", {"lifecycle"}),
+        ("print", {"simulator"}),  # the library never prints …
+        ("exit", set()),  # … nor exits
+        ("sleep", {"simulator", "cli"}),  # waiting is data; a display and a slow server may
+    ],
+)
+def test_what_happens_in_one_place_only(call: str, rooms: set[str]) -> None:
+    exempt = rooms | {"cli", "__main__"} if call in ("print", "exit") else rooms
+    wrong = {
+        str(path.relative_to(ROOT))
+        for room, path, tree in modules()
+        if room not in exempt and not (room == "simulator" and path.name == "__main__.py")
+        for name in names(tree)
+        if name == call
+    }
+    assert wrong == set()
+
+
+def test_modules_fit_in_the_head() -> None:
+    long = {str(p.relative_to(ROOT)): n for _, p, _ in modules() if (n := len(p.read_text("utf-8").splitlines())) > 400}
+    assert long == {}
+
+
+def test_nobody_but_the_command_reads_the_environment() -> None:
+    wrong = {
+        str(path.relative_to(ROOT))
+        for room, path, tree in modules()
+        if room != "cli"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    }
+    assert wrong == set()
