@@ -171,7 +171,7 @@ class Ledger:
             day = local_day(t.seconds)
             if refusal := self._over_a_cap(job.campaign, quote, day, account, caps):
                 return refusal
-            request_id = f"{job.campaign}-{job.id}-{number}"
+            request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
             attempt_id = t.insert(
                 "attempts",
                 job_id=job.id,
