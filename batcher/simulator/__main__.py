@@ -1,0 +1,143 @@
+"""`python -m batcher.simulator`: the simulator as a process of its own.
+
+Prints one line of JSON on stdout when it listens: `{"base_url": "http://127.0.0.1:8765", "pid": 4711}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from .app import build_app
+from .faults import Faults, parse_all
+from .journal import Folder, Journal, Memory
+from .media import Studio
+from .serve import running
+from .switches import DEFAULT_KEY, Switches, whole
+from .world import World
+
+#: Options that set the switch of the same name (`--queue-seconds` sets `queue_seconds`).
+_SWITCHES = {
+    "queue-seconds": "how long tasks wait, such as 0.5-2",
+    "run-seconds": "how long tasks take, such as 1-4",
+    "fail-rate": "share of tasks that fail, 0 to 1",
+    "fail-prompt": "tasks whose prompt contains this text fail",
+    "price-factor": "prices are the catalogue's times this",
+    "price-rise": "N:FACTOR: after N creates prices rise by this factor",
+    "upload-lifetime": "seconds until an uploaded file is gone",
+    "result-lifetime": "seconds until a result's URL is dead",
+    "limits": "requests in a window of seconds, such as create=30/60,*=120/60",
+    "retry-after": "what a 429 says: seconds, date or none",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="batcher simulator", description="The Rivya Public API v1 on loopback, simulated; nothing costs anything."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
+    parser.add_argument("--port", default="0", help="0 takes any free port (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="keep the account here and go on with it at the next start")
+    parser.add_argument("--seed", default="1", help="decides ids, times and failures (default: %(default)s)")
+    parser.add_argument("--credits", default="1000", help="the wallet of a new account (default: %(default)s)")
+    parser.add_argument("--key", default=DEFAULT_KEY, help="the API key to accept (default: %(default)s)")
+    for name, text in _SWITCHES.items():
+        parser.add_argument(f"--{name}", help=text)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other switch")
+    parser.add_argument("--fault", action="append", default=[], help="a rule such as create:lost:rate=0.05")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="rules as a JSON list")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="end when stdin does (and not with Ctrl-C)")
+    parser.add_argument("--verbose", action="store_true", help="every event on stderr")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGINT, SIGTERM or the end of stdin. 0, or 2 for wrong arguments or an unusable folder or port."""
+    options = _parser().parse_args(argv)
+    try:
+        with ExitStack() as stack:
+            _run(options, stack)
+    except (ValueError, OSError) as error:
+        print(f"batcher simulator: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace, stack: ExitStack) -> None:
+    switches = Switches()
+    switches.set(_changes(options))
+    rules = parse_all([*_rules_in(options.faults), *options.fault])
+    seed, wallet, port = whole(options.seed), whole(options.credits), whole(options.port, 0, 65535)
+    journal: Journal = Memory()
+    folder: Path | None = options.folder
+    if folder is not None:
+        journal = stack.enter_context(closing(Folder(folder)))
+    results = (folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))) / "results"
+    world = World(now=time.time, seed=seed, wallet=wallet, switches=switches, journal=journal)
+    app = build_app(world, Faults(rules, seed=seed), Studio(results))
+    if options.verbose:
+        app.on_event = lambda number, name: print(number, name, file=sys.stderr)
+    ended = threading.Event()
+    base_url = stack.enter_context(running(app, options.host, port))
+    stack.enter_context(_signals(ended, interruptible=not options.exit_with_stdin))
+    if options.exit_with_stdin:
+        threading.Thread(target=_wait_for_stdin, args=(ended,), daemon=True).start()
+    print(json.dumps({"base_url": base_url, "pid": os.getpid()}), flush=True)
+    ended.wait()
+
+
+def _changes(options: argparse.Namespace) -> dict[str, object]:
+    changes: dict[str, object] = {"api_key": options.key}
+    for name in (option.replace("-", "_") for option in _SWITCHES):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: must look like NAME=VALUE")
+        changes[name] = value
+    return changes
+
+
+def _rules_in(path: Path | None) -> list[object]:
+    if path is None:
+        return []
+    try:
+        rules = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    if not isinstance(rules, list):
+        raise ValueError(f"{path}: must be a list of rules")
+    return rules
+
+
+def _wait_for_stdin(ended: threading.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    ended.set()
+
+
+def _signals(ended: threading.Event, *, interruptible: bool) -> ExitStack:
+    """SIGTERM and SIGINT set the event until the stack is closed; without `interruptible` SIGINT does nothing.
+
+    Ctrl-C reaches every process of the terminal. A simulator that belongs to a run must outlive the
+    run's last requests.
+    """
+    stack = ExitStack()
+    stop = {signal.SIGTERM: lambda *_: ended.set(), signal.SIGINT: lambda *_: ended.set() if interruptible else None}
+    for number, handler in stop.items():
+        stack.callback(signal.signal, number, signal.signal(number, handler))
+    return stack
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,317 @@
+"""The API over HTTP: an ASGI app that reads requests, lets faults happen and sends what the world answers.
+
+Runs under asyncio and trio. Two further paths serve tests and people and take no part in events, limits or faults:
+
+- `GET /_simulator/state`: the oracle (`records.Oracle.as_json`).
+- `POST /_simulator/orders`: a JSON object of switches (`switches.Switches`) and of
+  `credits` (the wallet), `expire` (`uploads`, `results` or `all`), `faults` (a list of rules, in place of the old).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+
+import anyio
+
+from .faults import Faults, Rule, parse_all
+from .records import FORMATS, Answer, Call, Refusal, Scene
+from .switches import whole
+from .world import World
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: Makes the bytes of a result.
+Media = Callable[[Scene], Awaitable[bytes]]
+
+#: Gets the running number of an event (from 1) and its name, such as `create:processed`. Called synchronously.
+EventHook = Callable[[int, str], None]
+
+#: Bytes of a request's body; more is refused. The API's own bound is not documented.
+MAX_BODY = 64_000_000
+
+_ROUTES = (
+    ("POST", r"/api/v1/generations", "create"),
+    ("GET", r"/api/v1/generations/([^/]+)", "status"),
+    ("POST", r"/api/v1/files", "upload"),
+    ("GET", r"/api/v1/files/([^/]+)", "file"),
+    ("GET", r"/api/v1/credits", "credits"),
+    ("GET", r"/api/v1/models", "models"),
+    ("GET", r"/results/([^/]+/[^/]+)", "result"),
+)
+
+_PAGE = b"<!doctype html><html><head><title>Gateway</title></head><body><h1>Please try again</h1></body></html>\n"
+
+
+class ConnectionCut(Exception):
+    """The connection was closed on purpose and there is no server that could close it.
+
+    Comes out of the app where no socket is under it (an in-process transport); a test turns it into its
+    client's error. `processed` says whether the world took the request; `sent` is how many bytes of the answer's
+    body went out.
+    """
+
+    def __init__(self, *, processed: bool, sent: int = 0) -> None:
+        super().__init__("the simulator cut the connection")
+        self.processed = processed
+        self.sent = sent
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer in bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One request's way back: ASGI's `send`, and how to close the connection if the server knows."""
+
+    send: Send
+    abort: Callable[[str], None] | None
+
+    async def deliver(self, reply: Reply, *, cut: bool = False, half: Callable[[], None] | None = None) -> int:
+        """Send a reply, in two halves with `half()` between them, or with `cut` only the first. The bytes sent."""
+        headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
+        headers.append((b"content-length", str(len(reply.body)).encode()))
+        await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        middle = len(reply.body) // 2 if cut or half else 0
+        if cut or half:
+            await self.send({"type": "http.response.body", "body": reply.body[:middle], "more_body": True})
+        if cut:
+            return middle
+        if half:
+            half()
+        await self.send({"type": "http.response.body", "body": reply.body[middle:], "more_body": False})
+        return len(reply.body)
+
+    def close(self, how: str, *, processed: bool, sent: int = 0) -> None:
+        """Close the connection: `flush` what was written, `drop` it, or `reset`. Raises ConnectionCut in process."""
+        if self.abort is None:
+            raise ConnectionCut(processed=processed, sent=sent)
+        self.abort(how)
+
+
+class Simulator:
+    """The ASGI app. `on_event` may be changed at any time; `events` is how many there were."""
+
+    def __init__(self, world: World, faults: Faults, media: Media, on_event: EventHook | None = None) -> None:
+        self.world = world
+        self.faults = faults
+        self.media = media
+        self.on_event = on_event
+        self.events = 0
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError("the simulator speaks HTTP only")
+        wire = Wire(send, scope.get("state", {}).get("abort"))
+        try:
+            body = await _read(receive)
+        except Refusal as refusal:
+            await wire.deliver(self._json(self.world.refuse(refusal, 0)))
+            return
+        if body is None:
+            return
+        method, path = scope["method"], scope["path"]
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if path.startswith("/_simulator/"):
+            await wire.deliver(self._control(method, path, body))
+            return
+        for verb, pattern, kind in _ROUTES:
+            match = re.fullmatch(pattern, path)
+            if match and verb == method:
+                base = f"{scope['scheme']}://{headers.get('host', 'simulator')}"
+                subject = match[1] if match.groups() else ""
+                await self._serve(Call(kind, subject, headers, body, base), wire)
+                return
+        await wire.deliver(self._json(self.world.refuse(Refusal(404, "not_found", "There is nothing here."), 0)))
+
+    # -- one request
+
+    async def _serve(self, call: Call, wire: Wire) -> None:
+        self._event(call, "arrived")
+        number = self.world.arrive(call)
+        outage = self.world.switches.outage
+        fired = self.faults.fire(call.kind)
+        for rule in fired:
+            if rule.do == "delay" and not rule.after:
+                await anyio.sleep(rule.seconds)
+        act = fired[-1] if fired and fired[-1].do != "delay" else None
+        if outage == "cut" or (act and act.do == "lost_before"):
+            self._event(call, "cut")
+            wire.close("reset" if act and act.reset else "drop", processed=False)
+            return
+        spoiled = self._spoil(act, number)
+        if outage == "errors":
+            reply = self._page(502)
+        elif spoiled and act and not act.after:
+            reply = spoiled
+        else:
+            reply = await self._process(call, number, act)
+            self._event(call, "processed")
+            reply = spoiled or reply
+        for late in fired:
+            if late.do == "delay" and late.after:
+                await anyio.sleep(late.seconds)
+        await self._send(call, wire, reply, act)
+
+    async def _process(self, call: Call, number: int, rule: Rule | None) -> Reply:
+        expires = rule is not None and rule.do == "expire"
+        if expires and call.kind in ("create", "upload", "file"):
+            self.world.expire_uploads()
+        elif expires and call.kind == "result":
+            self.world.expire_results(call.subject.rpartition("/")[2].partition(".")[0])
+        answer = self.world.answer(call, number)
+        if expires and call.kind == "status":
+            self.world.expire_results(call.subject)
+        if answer.scene is not None:
+            return self._file(call, answer.scene, await self.media(answer.scene))
+        if rule and rule.do == "patch":
+            answer = Answer(answer.status, answer.body | dict(rule.body), answer.headers)
+        return self._json(answer)
+
+    async def _send(self, call: Call, wire: Wire, reply: Reply, rule: Rule | None) -> None:
+        deed = rule.do if rule else ""
+        if deed == "garble":
+            reply = self._garbled(reply)
+        if deed in ("lost", "cut"):
+            sent = await wire.deliver(reply, cut=True) if deed == "cut" else 0
+            self._event(call, "cut")
+            how = "reset" if rule and rule.reset else "flush"
+            wire.close(how, processed=True, sent=sent)
+            return
+        half = (lambda: self._event(call, "half")) if call.kind == "result" else None
+        await wire.deliver(reply, half=half)
+        self._event(call, "answered")
+
+    def _event(self, call: Call, name: str) -> None:
+        self.events += 1
+        if self.on_event:
+            self.on_event(self.events, f"{call.kind}:{name}")
+
+    # -- replies
+
+    def _json(self, answer: Answer) -> Reply:
+        headers = {"content-type": "application/json", "date": self._date(), **answer.headers}
+        return Reply(answer.status, headers, json.dumps(answer.body).encode())
+
+    def _page(self, status: int) -> Reply:
+        return Reply(status, {"content-type": "text/html; charset=utf-8", "date": self._date()}, _PAGE)
+
+    def _date(self) -> str:
+        return formatdate(self.world.now(), usegmt=True)
+
+    def _spoil(self, rule: Rule | None, number: int) -> Reply | None:
+        """The reply that a rule puts in the place of the API's."""
+        match rule:
+            case Rule(do="html"):
+                return self._page(rule.http_status)
+            case Rule(do="status"):
+                refusal = Refusal(rule.http_status, rule.code, "The simulator was told to say so.")
+            case Rule(do="429"):
+                wait = self.world.retry_after(rule.seconds, rule.retry_after)
+                refusal = Refusal(rule.http_status, "rate_limited", "Too many requests in the current window.", wait)
+            case _:
+                return None
+        return self._json(self.world.refuse(refusal, number))
+
+    def _garbled(self, reply: Reply) -> Reply:
+        if reply.headers["content-type"] == "application/json":
+            return Reply(reply.status, reply.headers, reply.body[: len(reply.body) // 2])
+        return Reply(reply.status, reply.headers, (_PAGE * (len(reply.body) // len(_PAGE) + 1))[: len(reply.body)])
+
+    def _file(self, call: Call, scene: Scene, data: bytes) -> Reply:
+        """A result, whole or the part that is asked for (RFC 9110 sections 13.1.5 and 14)."""
+        switches = self.world.switches
+        tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+        headers = {"content-type": FORMATS[scene.result][1], "date": self._date()}
+        if switches.etags != "none":
+            headers["etag"] = tag if switches.etags == "strong" else f"W/{tag}"
+        if not switches.ranges:
+            return Reply(200, headers, data)
+        headers["accept-ranges"] = "bytes"
+        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", call.headers.get("range", ""))
+        vouched = call.headers.get("if-range") in (None, headers.get("etag")) and not (
+            "if-range" in call.headers and switches.etags != "strong"
+        )
+        if wanted is None or wanted[0] == "bytes=-" or not vouched:
+            return Reply(200, headers, data)
+        first = int(wanted[1]) if wanted[1] else max(0, len(data) - int(wanted[2]))
+        last = min(int(wanted[2]), len(data) - 1) if wanted[1] and wanted[2] else len(data) - 1
+        if first > last:
+            return Reply(416, headers | {"content-range": f"bytes */{len(data)}"}, b"")
+        return Reply(206, headers | {"content-range": f"bytes {first}-{last}/{len(data)}"}, data[first : last + 1])
+
+    # -- control
+
+    def _control(self, method: str, path: str, body: bytes) -> Reply:
+        if (method, path) == ("GET", "/_simulator/state"):
+            return self._json(Answer(200, self.world.oracle().as_json()))
+        if (method, path) != ("POST", "/_simulator/orders"):
+            return self._json(Answer(404, {"error": "GET /_simulator/state or POST /_simulator/orders"}))
+        try:
+            orders = json.loads(body)
+            if not isinstance(orders, dict):
+                raise ValueError("orders must be a JSON object")
+            self.order(orders)
+        except ValueError as error:
+            return self._json(Answer(400, {"error": str(error)}))
+        return self._json(Answer(200, {}))
+
+    def order(self, orders: Mapping[str, object]) -> None:
+        """Carry out orders, all or none (see the module's text). Raises ValueError."""
+        switches = dict(orders)
+        amount, expire, rules = (switches.pop(name, None) for name in ("credits", "expire", "faults"))
+        wallet = None if amount is None else whole(amount)
+        if expire not in (None, "uploads", "results", "all"):
+            raise ValueError(f"expire: must be one of uploads, results, all, not {expire!r}")
+        if not isinstance(rules, list | None):
+            raise ValueError("faults: must be a list of rules")
+        parsed = None if rules is None else parse_all(rules)
+        self.world.switches.set(switches)
+        if wallet is not None:
+            self.world.set_wallet(wallet)
+        if expire in ("uploads", "all"):
+            self.world.expire_uploads()
+        if expire in ("results", "all"):
+            self.world.expire_results()
+        if parsed is not None:
+            self.faults.replace(parsed)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The request's body; None when the client left before it was complete. Raises Refusal when it is too large."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise Refusal(413, "validation_failed", f"The body is larger than {MAX_BODY} bytes.")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def stub_media(scene: Scene) -> bytes:
+    """A few bytes that begin like the format and differ from scene to scene, for tests that look at no picture."""
+    starts = {"video": b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", "image": b"\x89PNG\r\n\x1a\n"}
+    return starts[scene.result] + hashlib.sha256(scene.task_id.encode()).digest() * 64
+
+
+def build_app(
+    world: World, faults: Faults | None = None, media: Media = stub_media, on_event: EventHook | None = None
+) -> Simulator:
+    """The app over a world. Without `faults` nothing goes wrong until orders come."""
+    return Simulator(world, faults or Faults(seed=world.seed), media, on_event)

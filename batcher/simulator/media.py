@@ -1,0 +1,43 @@
+"""Results on demand: drawn when they are first asked for, by a few threads, and kept as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from .records import FORMATS, Scene
+
+
+class Studio:
+    """Makes the files of results and keeps them in a folder; the same bytes every time.
+
+    `at_once` is how many are drawn at a time. Not for virtual time: it draws on threads.
+    """
+
+    def __init__(self, folder: Path, at_once: int = 2) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
+        self._at_once = at_once
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._under_way: dict[str, anyio.Lock] = {}
+
+    async def __call__(self, scene: Scene) -> bytes:
+        """The bytes of the scene's file."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._at_once)
+        # Two downloads of the same result must not draw it twice.
+        async with self._under_way.setdefault(scene.task_id, anyio.Lock()):
+            return await run_sync(self._make, scene, limiter=self._limiter)
+
+    def _make(self, scene: Scene) -> bytes:
+        # Imported on the thread: starting the simulator must not wait for the drawing libraries.
+        from .film import render
+
+        path = self._folder / f"{scene.task_id}.{FORMATS[scene.result][0]}"
+        if not path.exists():
+            partial = path.with_name(f"{path.name}.part")
+            render(scene, partial)
+            partial.replace(path)
+        return path.read_bytes()

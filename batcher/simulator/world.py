@@ -1,0 +1,399 @@
+"""The truth of the simulator: what the documented API does with each call, and what clients did wrong.
+
+No I/O but the journal, no clock but `now`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from email.utils import formatdate
+from urllib.parse import urlsplit
+
+from batcher.catalog import Model, get_model
+
+from .books import Books
+from .journal import Journal, Memory
+from .records import (
+    FORMATS,
+    Answer,
+    Call,
+    Json,
+    Oracle,
+    Refusal,
+    Scene,
+    Seen,
+    Task,
+    Upload,
+    Violation,
+    digest,
+    invalid,
+    iso,
+)
+from .rules import Part, check_request_id, check_upload, describe, offered, read_create, read_multipart
+from .switches import SCOPES, Limit, Switches
+
+#: Credits of a job: the model, the request's params, whether it has a reference.
+Price = Callable[[Model, Json, bool], int]
+
+_NOTHING = Part(None, b"")
+
+
+def base_price(model: Model, params: Json, has_reference: bool) -> int:
+    """The catalogue's price, whatever the settings (rivya-api.md section 8 leaves the rest open)."""
+    del params, has_reference
+    return model.base_credits
+
+
+class World:
+    """The account behind the API.
+
+    `now` gives seconds since the epoch. `seed` decides ids, waiting times and failures; each task's depend on
+    the seed and its idempotency key (its number, if it has none), not on the order of requests. `wallet` is the
+    credits at the first start; a journal that remembers another one wins.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float],
+        seed: int = 1,
+        wallet: int = 1000,
+        switches: Switches | None = None,
+        price: Price = base_price,
+        journal: Journal | None = None,
+    ) -> None:
+        self.now = now
+        self.seed = seed
+        self.switches = switches or Switches()
+        self._price = price
+        self._books = Books(journal or Memory())
+        self._requests: list[Seen] = []
+        self._violations: list[Violation] = []
+        self._windows: dict[Limit, deque[float]] = {}
+        # The server lives on one thread; tests look in from another.
+        self._lock = threading.RLock()
+        if self._books.fresh:
+            self.set_wallet(wallet)
+
+    # -- requests
+
+    def arrive(self, call: Call) -> int:
+        """Note that a request has arrived; its number, counted from 1."""
+        with self._lock:
+            number = len(self._requests) + 1
+            body = call.body if call.kind == "create" else b""
+            authorized = "authorization" in call.headers
+            self._requests.append(Seen(number, self.now(), call.kind, call.subject, call.key, body, authorized))
+            return number
+
+    def answer(self, call: Call, number: int) -> Answer:
+        """Do what a request asks and say what the API would. `number` as `arrive` gave it."""
+        with self._lock:
+            self._books.settle(self.now())
+            try:
+                self._admit(call)
+                match call.kind:
+                    case "create":
+                        return self._create(call)
+                    case "status":
+                        return Answer(200, self._view(self._task(call.subject), call.base))
+                    case "upload":
+                        return self._upload(call)
+                    case "file":
+                        return Answer(200, self._file(call))
+                    case "credits":
+                        return Answer(200, {"current_credits": self._books.wallet})
+                    case "models":
+                        return Answer(200, {"object": "list", "data": [describe(get_model(m)) for m in offered()]})
+                    case _:
+                        return Answer(200, {}, scene=self._scene(self._result(call.subject)))
+            except Refusal as refusal:
+                return self.refuse(refusal, number)
+
+    def refuse(self, refusal: Refusal, number: int) -> Answer:
+        """The error envelope of rivya-api.md section 1."""
+        error = {"code": refusal.code, "message": refusal.message, "requestId": f"req_{number:06d}"}
+        return Answer(refusal.status, {"error": error}, refusal.headers)
+
+    def retry_after(self, seconds: float, style: str) -> dict[str, str]:
+        """A Retry-After header that many seconds from now: `style` is seconds, date or none."""
+        whole = max(1, math.ceil(seconds))
+        match style:
+            case "seconds":
+                return {"retry-after": str(whole)}
+            case "date":
+                return {"retry-after": formatdate(math.ceil(self.now()) + whole, usegmt=True)}
+            case _:
+                return {}
+
+    # -- orders
+
+    def set_wallet(self, amount: int) -> None:
+        """Put this many credits into the wallet."""
+        with self._lock:
+            self._books.set_wallet(amount, self.now())
+
+    def expire_uploads(self) -> None:
+        """Let go of every file uploaded so far."""
+        with self._lock:
+            self._books.expire_uploads(self.now())
+
+    def expire_results(self, task_id: str | None = None) -> None:
+        """Make the result URLs handed out so far useless: of one task, or of all."""
+        with self._lock:
+            self._books.expire_results(task_id, self.now())
+
+    # -- what tests look at
+
+    def oracle(self) -> Oracle:
+        """A copy of the truth as it is now; may be called from any thread."""
+        with self._lock:
+            now = self.now()
+            self._books.settle(now)
+            tasks, files = dict(self._books.tasks), dict(self._books.uploads)
+            charges: dict[str, list[int]] = {}
+            for task in tasks.values():
+                charges.setdefault(task.key, []).append(task.reserved)
+            return Oracle(
+                wallet=self._books.wallet,
+                spent=self._books.spent,
+                charges=charges,
+                purchases=Counter(task.request.get("client_request_id", "") for task in tasks.values()),
+                tasks=tasks,
+                states={task.id: task.status(now) for task in tasks.values()},
+                files=files,
+                uploads=Counter(upload.sha256 for upload in files.values()),
+                requests=list(self._requests),
+                violations=list(self._violations),
+            )
+
+    def _violation(self, what: str, detail: str) -> None:
+        self._violations.append(Violation(self.now(), what, detail))
+
+    # -- who may call, and how often (rivya-api.md sections 0 and 1)
+
+    def _admit(self, call: Call) -> None:
+        switches = self.switches
+        if call.kind != "result" and switches.outage == "disabled":
+            raise Refusal(503, "public_api_disabled", "The public API is switched off.")
+        if call.kind in SCOPES:
+            word, _, key = call.headers.get("authorization", "").partition(" ")
+            if word.lower() != "bearer" or not key:
+                raise Refusal(401, "api_key_missing", "Send the key as a bearer token.")
+            if not key.startswith("rvya_sk_") or key != switches.api_key:
+                raise Refusal(401, "api_key_invalid", "The key cannot be verified.")
+            if switches.key_state != "valid":
+                raise Refusal(401, f"api_key_{switches.key_state}", f"The key is {switches.key_state}.")
+            if SCOPES[call.kind] in switches.scopes_off:
+                raise Refusal(403, "api_scope_denied", f"The key lacks the scope {SCOPES[call.kind]}.")
+        for limit in switches.limits:
+            if call.kind in limit.kinds:
+                self._count(limit, call)
+
+    def _count(self, limit: Limit, call: Call) -> None:
+        now = self.now()
+        window = self._windows.setdefault(limit, deque())
+        while window and window[0] <= now - limit.seconds:
+            window.popleft()
+        if len(window) >= limit.count:
+            self._violation("rate_limited", f"{call.kind}: more than {limit.count} in {limit.seconds:g} s")
+            # A window that takes nothing at all has no oldest request to wait for.
+            wait = window[0] + limit.seconds - now if window else limit.seconds
+            headers = self.retry_after(wait, self.switches.retry_after)
+            raise Refusal(429, "rate_limited", "Too many requests in the current window.", headers)
+        window.append(now)
+
+    # -- generations (rivya-api.md sections 2, 3 and 7)
+
+    def _create(self, call: Call) -> Answer:
+        """Buy a generation, or show the one that this key has bought.
+
+        What a replay gives and what conflicts is not documented. This is the customary reading: the same key with
+        the same bytes shows the same task as it is now, without a charge; with other bytes it is a conflict; a
+        refused request leaves its key unused.
+        """
+        status = self.switches.create_status
+        known = self._books.keys.get(call.key)
+        if known is not None:
+            task = self._books.tasks[known]
+            if task.body == call.body:
+                return Answer(status, self._view(task, call.base))
+            self._violation("idempotency_conflict", f"key {call.key!r} was sent with another body")
+            raise Refusal(409, "idempotency_conflict", "The key was used with another body.")
+        if not call.key:
+            self._violation("no_idempotency_key", f"a create without a key: {call.body[:200]!r}")
+        model, request = read_create(call.body, self._find_upload)
+        task = self._draw(call, model, request)
+        if task.reserved > self._books.wallet:
+            raise Refusal(self.switches.insufficient_status, "insufficient_credits", "The wallet holds too little.")
+        self._books.add_task(task)
+        return Answer(status, self._view(task, call.base))
+
+    def _draw(self, call: Call, model: Model, request: Json) -> Task:
+        switches = self.switches
+        number = len(self._books.tasks) + 1
+        name = digest(self.seed, "task", call.key or number)
+        chance = random.Random(name)  # noqa: S311 (repeatable on purpose)
+        params = request.get("params", {})
+        price = self._price(model, params, bool(params.get("referenceMediaItems"))) * switches.price_factor
+        if switches.price_rise and number > switches.price_rise[0]:
+            price *= switches.price_rise[1]
+        reserved = math.ceil(price)
+        # All three are drawn always, so that changing one switch leaves the others' luck alone.
+        queue, run, luck = (
+            chance.uniform(*switches.queue_seconds),
+            chance.uniform(*switches.run_seconds),
+            chance.random(),
+        )
+        marked = bool(switches.fail_prompt) and switches.fail_prompt in request["prompt"]
+        succeeds = not marked and luck >= switches.fail_rate
+        return Task(
+            id=f"task_{name[:20]}",
+            number=number,
+            key=call.key,
+            body=call.body,
+            request=request,
+            at=self.now(),
+            reserved=reserved,
+            final=math.ceil(reserved * switches.final_factor) if succeeds else 0,
+            queue=queue,
+            run=run,
+            succeeds=succeeds,
+        )
+
+    def _task(self, task_id: str) -> Task:
+        task = self._books.tasks.get(task_id)
+        if task is None:
+            raise Refusal(404, "not_found", "There is no such task in this account.")
+        return task
+
+    def _view(self, task: Task, base: str) -> Json:
+        """A task as the API shows it (rivya-api.md sections 2 and 3)."""
+        now = self.now()
+        status = task.status(now)
+        failed = {"code": self.switches.fail_code, "message": "The generation failed."}
+        url = self._result_url(task, base) if status == "succeeded" else None
+        return {
+            "id": task.id,
+            "status": status,
+            "model": task.request["model"],
+            "reserved_credits": task.reserved,
+            "final_credits": task.final if status == "succeeded" else 0,
+            "created_at": iso(task.at),
+            "updated_at": iso(task.updated_at(now)),
+            "result": {"primary_url": url, "urls": [url]} if url else None,
+            "error": failed if status == "failed" else None,
+        }
+
+    # -- results: how long their URLs live is not documented (rivya-api.md section 9)
+
+    def _result_url(self, task: Task, base: str) -> str:
+        issue = self._books.issues.get(task.id)
+        if issue is None or issue.dead or self._is_over(issue.at, self.switches.result_lifetime):
+            issue = self._books.issue(task.id, self.now())
+        return f"{base}/results/{self._result_token(task, issue.number)}/{self._file_name(task)}"
+
+    def _result_token(self, task: Task, number: int) -> str:
+        return f"{number}-{digest(self.seed, 'result', task.id, number)[:16]}"
+
+    def _file_name(self, task: Task) -> str:
+        return f"{task.id}.{FORMATS[get_model(task.request['model']).result][0]}"
+
+    def _result(self, subject: str) -> Task:
+        """The task whose live URL ends in this `token/name`."""
+        token, _, name = subject.partition("/")
+        task = self._books.tasks.get(name.partition(".")[0])
+        number = int(token.partition("-")[0]) if token.partition("-")[0].isdecimal() else 0
+        issue = self._books.issues.get(task.id) if task else None
+        if (
+            task is None
+            or issue is None
+            or number > issue.number
+            or subject != (f"{self._result_token(task, number)}/{self._file_name(task)}")
+        ):
+            raise Refusal(404, "not_found", "There is no such result.")
+        if number < issue.number or issue.dead or self._is_over(issue.at, self.switches.result_lifetime):
+            raise Refusal(self.switches.expired_status, "expired", "This URL has expired.")
+        return task
+
+    def _is_over(self, since: float, lifetime: float | None) -> bool:
+        return lifetime is not None and self.now() >= since + lifetime
+
+    def _scene(self, task: Task) -> Scene:
+        model = get_model(task.request["model"])
+        sent = dict(task.request.get("params", {}))
+        items = sent.pop("referenceMediaItems", [])
+        token = self._upload_token(items[0]["url"]) if items else ""
+        upload = self._books.uploads.get(self._books.tokens.get(token, ""))
+        return Scene(
+            task_id=task.id,
+            number=task.number,
+            model=model.id,
+            result=model.result,
+            prompt=task.request["prompt"],
+            params={name: sent.get(name, model.default(name)) for name in model.params},
+            client_request_id=task.request.get("client_request_id", ""),
+            reference=self._books.journal.load(upload.sha256) if upload else None,
+        )
+
+    # -- files (rivya-api.md section 4)
+
+    def _upload(self, call: Call) -> Answer:
+        parts = read_multipart(call.headers.get("content-type", ""), call.body)
+        text = {name: part.data.decode("utf-8", "replace") for name, part in parts.items() if name != "file"}
+        file = parts.get("file", _NOTHING)
+        check_request_id(text.get("client_request_id", ""))
+        mime = check_upload(text.get("kind", ""), text.get("model"), file.data)
+        name = digest(self.seed, "file", len(self._books.uploads) + 1)
+        upload = Upload(
+            id=f"file_{name[:20]}",
+            token=name[20:],
+            name=file.filename or "file",
+            kind=text["kind"],
+            mime=mime,
+            size=len(file.data),
+            sha256=hashlib.sha256(file.data).hexdigest(),
+            at=self.now(),
+        )
+        self._books.add_upload(upload, file.data)
+        return Answer(self.switches.upload_status, self._file_view(upload, call.base))
+
+    def _file(self, call: Call) -> Json:
+        upload = self._books.uploads.get(call.subject)
+        if upload is None or self._has_expired(upload):
+            raise Refusal(404, "not_found", "There is no such file in this account.")
+        return self._file_view(upload, call.base)
+
+    def _file_view(self, upload: Upload, base: str) -> Json:
+        """A file's metadata. Only `url` and `duration_token` are established names; the rest is a guess."""
+        lifetime = self.switches.upload_lifetime
+        return {
+            "id": upload.id,
+            "url": f"{base}/uploads/{upload.token}/{upload.id}.{upload.mime.partition('/')[2]}",
+            "kind": upload.kind,
+            "mime_type": upload.mime,
+            "size": upload.size,
+            "name": upload.name,
+            "duration_token": None if upload.kind == "image" else f"duration_{upload.token}",
+            "created_at": iso(upload.at),
+            "expires_at": None if lifetime is None else iso(upload.at + lifetime),
+        }
+
+    def _has_expired(self, upload: Upload) -> bool:
+        return upload.id in self._books.expired or self._is_over(upload.at, self.switches.upload_lifetime)
+
+    def _upload_token(self, url: str) -> str:
+        """The token in an upload's URL. Host and port do not count: they change when the simulator starts again."""
+        path = urlsplit(url).path.split("/")
+        return path[2] if len(path) == 4 and path[1] == "uploads" else ""
+
+    def _find_upload(self, url: str) -> Upload | None:
+        upload = self._books.uploads.get(self._books.tokens.get(self._upload_token(url), ""))
+        if upload is not None and self._has_expired(upload):
+            raise invalid("params.referenceMediaItems[].url names a file that has expired.")
+        return upload
