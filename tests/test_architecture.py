@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "lifecycle": BASE | {"catalog", "ledger", "providers", "artifacts"},
     "engine": BASE | {"ledger", "lifecycle"},
     "simulator": {"catalog", "errors"},
-    "cli": BASE | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "simulator"},
+    "cli": BASE
+    | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "simulator"},
     "__main__": {"cli", "errors"},
 }
 ONLY_IN = {

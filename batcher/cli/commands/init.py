@@ -1,0 +1,42 @@
+"""`batcher init`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from batcher.cli.terminal import Terminal
+from batcher.cli.text import safe
+from batcher.errors import StorageError, UsageError
+
+NAME = "campaign.yaml"
+
+
+@click.command(short_help="Write a commented manifest to begin with.")
+@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.pass_obj
+def command(terminal: Terminal, *, folder: Path) -> int:
+    """Write a commented manifest to begin with into DIR (default: here)."""
+    from batcher.manifest import STARTER
+
+    path = folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STARTER)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} exists already", hint="It stays as it is; `batcher init DIR` writes elsewhere."
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}", hint="Name a folder that can be written.") from error
+    name = safe(shlex.quote(str(path)))
+    terminal.show(
+        f"Wrote {safe(path)}. Look at it, then:",
+        f"  batcher plan {name}             what it would do and cost",
+        f"  batcher run {name} --simulate   try it: no key, no cost",
+        f"  batcher run {name}              do it, with RIVYA_API_KEY set",
+    )
+    return 0

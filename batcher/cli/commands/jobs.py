@@ -1,0 +1,130 @@
+"""`batcher jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.cells import cell_len, set_cell_size
+
+from batcher.cli import options
+from batcher.cli.reading import need_reader
+from batcher.cli.terminal import Terminal, dumps
+from batcher.cli.text import safe
+from batcher.jobs import SHORT_ID, Status
+from batcher.ledger import browse
+
+_HEADERS = ("id", "campaign", "name", "status", "attempt", "credits", "file or error")
+_RIGHT = (4, 5)
+# The rows whose widths decide those of the columns; later ones that need more push their line to the right.
+_MEASURED = 200
+
+
+@click.command()
+@options.state
+@click.option("--campaign", metavar="NAME", help="Only this campaign.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([str(status) for status in Status]),
+    multiple=True,
+    metavar="STATUS",
+    help=f"Only jobs with this status; repeatable. One of {', '.join(Status)}.",
+)
+@click.option("--name", metavar="GLOB", help="Only prompts with such a name.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many.")
+@options.as_json
+@click.pass_obj
+def command(
+    terminal: Terminal,
+    *,
+    state: Path,
+    campaign: str | None,
+    statuses: tuple[str, ...],
+    name: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> int:
+    """List jobs, in the order of their manifests. Credits in brackets are held, not settled."""
+    with closing(need_reader(state)) as read:
+        found = browse.jobs(read, campaign=campaign, statuses=statuses, name=name, limit=limit)
+        if as_json:
+            _write_json(terminal, found)
+        else:
+            for line in _lines((_cells(row) for row in found), terminal):
+                terminal.line(line)
+    return 0
+
+
+def _write_json(terminal: Terminal, found: Iterator[dict[str, Any]]) -> None:
+    """`{"version": 1, "jobs": […]}`, row by row: there may be a hundred thousand."""
+    terminal.line('{\n  "version": 1,\n  "jobs": [')
+    row = next(found, None)
+    while row is not None:
+        following = next(found, None)
+        text = dumps(row).replace("\n", "\n    ")
+        terminal.line(f"    {text}{'' if following is None else ','}")
+        row = following
+    terminal.line("  ]\n}")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["id"][:SHORT_ID],
+        safe(row["campaign"]),
+        safe(row["name"]),
+        row["status"],
+        str(row["attempt"] or ""),
+        _credits(row),
+        safe(row["result_path"] or ": ".join(filter(None, (row["error_code"], row["error_message"])))),
+    )
+
+
+def _credits(row: dict[str, Any]) -> str:
+    if row["final_credits"] is not None:
+        return str(row["final_credits"])
+    held = row["quoted_credits"] if row["reserved_credits"] is None else row["reserved_credits"]
+    return "" if held is None else f"({held})"
+
+
+def _lines(rows: Iterator[tuple[str, ...]], terminal: Terminal) -> Iterator[str]:
+    """Aligned columns; cut to the terminal's width, whole where the output goes elsewhere."""
+    first = list(islice(rows, _MEASURED))
+    widths = [max(map(cell_len, column)) for column in zip(_HEADERS, *first, strict=True)]
+    room = terminal.out.width if terminal.out.is_terminal else 0
+    if room:
+        # The id stays whole; names give way first, so that something of the last column is seen.
+        for column, least in ((2, 12), (1, 8)):
+            over = sum(widths[:-1]) + 2 * len(widths) + 20 - room
+            if over > 0:
+                widths[column] = max(min(least, widths[column]), widths[column] - over)
+    for row in chain([_HEADERS], first, rows):
+        parts = [
+            _fit(cell, width, place, bool(room)) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        line = "  ".join(parts).rstrip()
+        if room and cell_len(line) > room:
+            line = _cut(line, row[-1], room)
+        yield line
+
+
+def _cut(line: str, last: str, room: int) -> str:
+    """A line cut to the terminal's width: a path at its beginning, all else at the end."""
+    kept = len(last) - (cell_len(line) - room) - 1
+    if "/" in last and " " not in last and kept > 0:
+        return line.removesuffix(last) + "…" + last[-kept:]
+    return set_cell_size(line, room - 1).rstrip() + "…"
+
+
+def _fit(cell: str, width: int, place: int, cut: bool) -> str:
+    if place == len(_HEADERS) - 1:
+        return cell
+    length = cell_len(cell)
+    if length > width and cut:
+        return set_cell_size(cell, width - 1) + "…"
+    space = " " * max(0, width - length)
+    return space + cell if place in _RIGHT else cell + space

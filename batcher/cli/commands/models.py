@@ -1,0 +1,85 @@
+"""`batcher models`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from rich.console import RenderableType
+from rich.text import Text
+
+from batcher.catalog import Model, get_model, model_ids
+from batcher.cli import options
+from batcher.cli.terminal import Terminal, table
+from batcher.cli.words import count, number
+
+
+@click.command()
+@click.argument("model_id", metavar="[MODEL]", required=False)
+@options.as_json
+@click.pass_obj
+def command(terminal: Terminal, *, model_id: str | None, as_json: bool) -> int:
+    """List the models of the catalogue, or all about one. Offline."""
+    models = [get_model(each) for each in ([model_id] if model_id else model_ids())]
+    if as_json:
+        terminal.document({"models": [_json(model) for model in models]})
+    elif model_id:
+        terminal.show(*_one(models[0]))
+    else:
+        terminal.show(_list(models))
+    return 0
+
+
+def _list(models: list[Model]) -> RenderableType:
+    headers = ("model", "makes", "credits from", "params", "references")
+    rows = ((m.id, m.result, number(m.base_credits), ", ".join(m.params), _references(m)) for m in models)
+    return table(headers, rows, right=("credits from",))
+
+
+def _one(model: Model) -> Iterator[RenderableType]:
+    yield Text(model.id, "bold")
+    yield f"  makes       {model.result}"
+    yield f"  credits     from {number(model.base_credits)}: the price of the default settings"
+    least, most = model.prompt.min, model.prompt.max
+    length = f"at least {count(least, 'character')}" if most is None else f"{least} to {number(most)} characters"
+    yield f"  prompt      {length}"
+    yield f"  references  {_references(model)}"
+    if model.references.image:
+        rule = model.references.image
+        yield f"              each at most {number(rule.max_bytes)} bytes: {', '.join(rule.mime_types)}"
+    yield ""
+    rows = (
+        (name, param.allowed, _default(model, name), "yes" if name in model.price_params else "")
+        for name, param in model.params.items()
+    )
+    yield table(("param", "allowed", "default", "moves the price"), rows)
+    if model.price_reference:
+        yield "A reference may move the price too."
+
+
+def _references(model: Model) -> str:
+    most = model.references.max_files
+    return "none" if not most else f"at most {count(most, 'image')}"
+
+
+def _default(model: Model, name: str) -> str:
+    value = model.default(name)
+    return "none" if value is None else str(value)
+
+
+def _json(model: Model) -> dict[str, Any]:
+    """A model as docs/json.md has it."""
+    params = {}
+    for name, param in model.params.items():
+        rule = param.model_dump(exclude={"default"})
+        params[name] = rule | {"default": model.default(name), "moves_price": name in model.price_params}
+    return {
+        "id": model.id,
+        "result": model.result,
+        "base_credits": model.base_credits,
+        "prompt": model.prompt.model_dump(),
+        "params": params,
+        "references": model.references.model_dump(),
+        "reference_moves_price": model.price_reference,
+    }

@@ -1,0 +1,41 @@
+"""`batcher plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batcher.cli import options
+from batcher.cli.environment import read_access
+from batcher.cli.planview import plan_json, plan_view
+from batcher.cli.prepare import offline_plan, prepare
+from batcher.cli.terminal import Terminal
+
+
+@click.command()
+@options.manifests
+@options.state
+@options.selection
+@options.as_json
+@click.pass_obj
+def command(
+    terminal: Terminal,
+    *,
+    paths: tuple[Path, ...],
+    allow_paths: tuple[Path, ...],
+    max_jobs: int | None,
+    state: Path,
+    only: tuple[str, ...],
+    limit: int | None,
+    as_json: bool,
+) -> int:
+    """Show what a run would do and cost. Offline; changes nothing."""
+    prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs)
+    account = read_access(terminal.warn).account
+    plan = offline_plan(prepared, state, account)
+    if as_json:
+        terminal.document(plan_json(plan, prepared, account))
+    else:
+        terminal.show(*plan_view(plan, prepared))
+    return 0

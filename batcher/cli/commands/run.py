@@ -1,0 +1,82 @@
+"""`batcher run`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from batcher.cli import options, simulated
+from batcher.cli.environment import read_access
+from batcher.cli.planview import plan_json, plan_view
+from batcher.cli.prepare import offline_plan, prepare
+from batcher.cli.reading import SIMULATED
+from batcher.cli.session import Order, perform
+from batcher.cli.signals import Stopped
+from batcher.cli.summary import summary_json, summary_view
+from batcher.cli.terminal import ReaderGone, Terminal
+from batcher.errors import UsageError, exit_code
+
+
+@click.command()
+@options.manifests
+@options.state
+@options.selection
+@click.option("--no-download", is_flag=True, help="Leave results where they are; a later run fetches them.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan, as `batcher plan` does.")
+@click.option(
+    "--simulate", is_flag=True, help="Use the built-in simulator: no key, no cost; state under <state>/simulated/."
+)
+@click.option("-q", "--quiet", is_flag=True, help="No plan and no progress; only the summary and what goes wrong.")
+@options.as_json
+@click.pass_obj
+def command(
+    terminal: Terminal,
+    *,
+    paths: tuple[Path, ...],
+    allow_paths: tuple[Path, ...],
+    max_jobs: int | None,
+    state: Path,
+    only: tuple[str, ...],
+    limit: int | None,
+    no_download: bool,
+    dry_run: bool,
+    simulate: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Buy, wait for and fetch what the manifests ask for.
+
+    The same command again goes on where the last one ended, whatever ended it. Nothing is paid twice.
+    """
+    prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs)
+    access = simulated.access() if simulate else read_access(terminal.warn)
+    folder = state / SIMULATED if simulate else state
+    if dry_run:
+        plan = offline_plan(prepared, folder, access.account)
+        if as_json:
+            terminal.document(plan_json(plan, prepared, access.account))
+        else:
+            terminal.show(*plan_view(plan, prepared))
+        return 0
+    if simulate:
+        simulated.need_extra()
+    if access.key is None:
+        raise UsageError(
+            "RIVYA_API_KEY is not set",
+            hint="Set it in the environment or in .env; `--simulate` needs none and costs nothing.",
+        )
+    order = Order(prepared, folder, access, simulate=simulate, download=not no_download, quiet=quiet)
+    try:
+        result = perform(order, terminal)
+    except Stopped as stopped:
+        terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
+        return exit_code(stopped.kind)
+    with suppress(ReaderGone):  # what became of the run matters more than who reads it
+        if as_json:
+            terminal.document(summary_json(result, order))
+        else:
+            terminal.show(*summary_view(result, order, terminal.typed))
+            terminal.flush()
+    return exit_code(result.ending.kind)

@@ -1,0 +1,76 @@
+"""`batcher status`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batcher.cli import options
+from batcher.cli.reading import LEDGER, need_reader
+from batcher.cli.terminal import Terminal, table
+from batcher.cli.text import safe
+from batcher.cli.words import moment, number
+from batcher.jobs import Status
+from batcher.ledger import browse
+
+
+@click.command()
+@options.state
+@options.as_json
+@click.pass_obj
+def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
+    """Show how every campaign stands. Reads the ledger alone, also while a run is going."""
+    path = state / LEDGER
+    with closing(need_reader(state)) as read:
+        holder = browse.holder(state, read)
+        last = browse.run(read)
+        campaigns = browse.campaigns(read)
+    if as_json:
+        terminal.document(
+            {
+                "ledger": str(path.absolute()),
+                "running": asdict(holder) if holder else None,
+                "last_run": last,
+                "campaigns": [asdict(campaign) for campaign in campaigns],
+                "credits": {
+                    "held": sum(c.held for c in campaigns),
+                    "settled": sum(c.settled for c in campaigns),
+                    "doubtful": sum(c.doubtful for c in campaigns),
+                },
+            }
+        )
+        return 0
+    terminal.show(f"Ledger {safe(path.absolute())}", _run_line(holder, last))
+    if campaigns:
+        terminal.show("", _table(campaigns))
+    return 0
+
+
+def _run_line(holder: browse.Holder | None, last: dict[str, Any] | None) -> str:
+    if holder:
+        who = "" if holder.pid is None else f": pid {holder.pid}, started {moment(holder.started)}"
+        return f"A run is going{safe(who)}."
+    if last is None:
+        return "No run yet."
+    if last["ended_at"] is None:
+        return f"No run is going. The last one, of {moment(last['started_at'])}, was cut off; run it again to go on."
+    end = f"ended {moment(last['ended_at'])} with exit code {last['exit_code']}: {safe(last['reason'])}"
+    return f"No run is going. The last one {end}."
+
+
+def _table(campaigns: list[browse.CampaignState]) -> Any:
+    shown = [str(s) for s in Status if any(c.statuses.get(s) for c in campaigns)]
+    headers = ["campaign", *shown, "files", "settled", "held"]
+    rows = [
+        [c.campaign, *(number(c.statuses.get(s, 0)) for s in shown), *map(number, (c.files, c.settled, c.held))]
+        for c in campaigns
+    ]
+    if len(rows) > 1:
+        sums = [sum(c.statuses.get(s, 0) for c in campaigns) for s in shown]
+        sums += [sum(c.files for c in campaigns), sum(c.settled for c in campaigns), sum(c.held for c in campaigns)]
+        rows.append(["total", *map(number, sums)])
+    return table(headers, rows, right=headers[1:], total=len(rows) > 1)

@@ -1,0 +1,42 @@
+"""`batcher validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batcher.cli import options
+from batcher.cli.prepare import prepare
+from batcher.cli.terminal import Terminal
+from batcher.cli.text import safe
+from batcher.cli.words import count
+
+
+@click.command()
+@options.manifests
+@options.as_json
+@click.pass_obj
+def command(
+    terminal: Terminal,
+    *,
+    paths: tuple[Path, ...],
+    allow_paths: tuple[Path, ...],
+    max_jobs: int | None,
+    as_json: bool,
+) -> int:
+    """Find every error of the manifests and of the files they name. Offline."""
+    prepared = prepare(paths, allow_paths=allow_paths, max_jobs=max_jobs)
+    campaigns = prepared.plan(None, None).campaigns
+    if as_json:
+        found = [
+            {"manifest": c.manifest, "campaign": c.campaign, "jobs": c.jobs, "duplicates": c.duplicates}
+            for c in campaigns
+        ]
+        terminal.document({"valid": True, "manifests": found})
+        return 0
+    for c in campaigns:
+        twice = f", {count(c.duplicates, 'entry' if c.duplicates == 1 else 'entrie')} that ask for one of them again"
+        line = f"{safe(c.manifest)}: campaign {c.campaign}, {count(c.jobs, 'job')}{twice if c.duplicates else ''}"
+        terminal.show(line)
+    return 0

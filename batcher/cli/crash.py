@@ -1,0 +1,56 @@
+"""An error that nobody foresaw: written down in full, told in a line. The key is in neither."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from batcher import __version__
+from batcher.errors import Kind
+
+from .environment import secrets
+from .options import DEFAULT_STATE, STATE_VARIABLE
+
+_KEY_LIKE = re.compile(r"rvya_sk_\w+")
+
+
+def report(error: Exception, argv: Sequence[str]) -> tuple[Kind, str, str]:
+    """Write the traceback down; kind, message and hint for the user."""
+    what = redact(f"{type(error).__name__}: {error}")
+    body = redact("".join(traceback.format_exception(error)))
+    # SQLite's module belongs to the ledger's room; its errors are known by where they come from.
+    storage = isinstance(error, OSError) or any(c.__module__ == "sqlite3" for c in type(error).__mro__)
+    kind = Kind.STORAGE if storage else Kind.UNFINISHED
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    for folder in (_state(argv) / "logs", Path(tempfile.gettempdir())):
+        path = folder / f"crash-{stamp}.txt"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(f"batcher {__version__}, {stamp}\n\n{body}")
+        except OSError:
+            continue
+        return kind, what, f"Nothing bought is lost. What happened in full: {path.absolute()}"
+    return kind, what, "Nothing bought is lost. What happened in full could not be written anywhere."
+
+
+def redact(text: str) -> str:
+    """The text without any key."""
+    for key in secrets():
+        text = text.replace(key, "[key]")
+    return _KEY_LIKE.sub("[key]", text)
+
+
+def _state(argv: Sequence[str]) -> Path:
+    """The state folder that a command line names; click may not have come so far."""
+    for place, word in enumerate(argv):
+        if word == "--state" and argv[place + 1 : place + 2]:
+            return Path(argv[place + 1])
+        if word.startswith("--state="):
+            return Path(word.removeprefix("--state="))
+    return Path(os.environ.get(STATE_VARIABLE) or DEFAULT_STATE)

@@ -1,0 +1,91 @@
+"""Key and base URL, from the environment or from `.env` of the working folder.
+
+A cloned folder may bring an `.env` of its own. So a base URL from there is used only with a key from there: else it
+could send a key of the real environment to a stranger.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batcher.errors import UsageError
+
+KEY, BASE_URL = "RIVYA_API_KEY", "RIVYA_BASE_URL"
+DEFAULT_BASE_URL = "https://rivya.ai"
+_LINE = re.compile(rf"\s*(?:export\s+)?({KEY}|{BASE_URL})\s*=\s*(.*?)\s*")
+_MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the API is and what it is asked with. `name` stands for the base URL in the account's name."""
+
+    base_url: str
+    key: str | None = field(repr=False)
+    name: str | None = None
+
+    @property
+    def account(self) -> str | None:
+        """The account's text in the ledger; None without a key. Raises UsageError for a wrong base URL."""
+        if self.key is None:
+            return None
+        from batcher.providers.rivya import account_of
+
+        return account_of(self.base_url, self.key, self.name).text
+
+
+def read_access(warn: Callable[[str], None], *, environ: Mapping[str, str] | None = None) -> Access:
+    """What the environment and `.env` say. Raises UsageError for what cannot be a key or a line of `.env`."""
+    real = os.environ if environ is None else environ
+    found = {name: value for name in (KEY, BASE_URL) if (value := real.get(name, "").strip())}
+    path = Path(".env")
+    written = _read_file(path)
+    key = found.get(KEY) or written.get(KEY)
+    base_url = found.get(BASE_URL)
+    if base_url is None and BASE_URL in written:
+        if key is not None and KEY not in found:
+            base_url = written[BASE_URL]
+        elif key is not None:
+            warn(f"{BASE_URL} in {path} is ignored: the key is not from there, and a folder may not say where it goes.")
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise UsageError(f"{KEY} has characters that a key cannot have", hint="Copy it again, without spaces.")
+    return Access(base_url or DEFAULT_BASE_URL, key)
+
+
+def secrets() -> list[str]:
+    """Every key that could be in use, for taking it out of what is written down. Never raises."""
+    try:
+        written = _read_file(Path(".env")).get(KEY, "")
+    except UsageError:
+        written = ""
+    return [key for key in (os.environ.get(KEY, "").strip(), written) if key]
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    """Our two names from an `.env` file; the lines of other programs are none of our business."""
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            return {}
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint=f"Mend it, or set {KEY} and remove it.") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if match := _LINE.fullmatch(line):
+            found[match[1]] = _value(match[2], f"{path}:{number}", match[1])
+    return {name: value for name, value in found.items() if value}
+
+
+def _value(text: str, place: str, name: str) -> str:
+    # The value itself never goes into a message: it may be the key.
+    quote = text[:1]
+    if quote in ("'", '"') and quote:
+        value, closing, rest = text[1:].partition(quote)
+        if not closing or (rest.strip() and not rest.lstrip().startswith("#")):
+            raise UsageError(f"{place}: the value of {name} has a quote that is not closed, or a text after it")
+        return value.strip()
+    return re.split(r"\s#", f" {text}", maxsplit=1)[0].strip()

@@ -1,0 +1,64 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+DEFAULT_STATE = "state"
+STATE_VARIABLE = "BATCHER_STATE"
+
+
+def state(function: _F) -> _F:
+    """`--state DIR`."""
+    return click.option(
+        "--state",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=DEFAULT_STATE,
+        envvar=STATE_VARIABLE,
+        show_default=True,
+        show_envvar=True,
+        help="The folder of ledger and results.",
+    )(function)
+
+
+def as_json(function: _F) -> _F:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout (docs/json.md).")(function)
+
+
+def manifests(function: _F) -> _F:
+    """`MANIFEST…`, `--allow-path` and `--max-jobs`."""
+    for decorate in (
+        click.option(
+            "--max-jobs", type=click.IntRange(min=1), metavar="N", help="Allow so many jobs a manifest, over 100,000."
+        ),
+        click.option(
+            "--allow-path",
+            "allow_paths",
+            type=click.Path(file_okay=False, exists=True, path_type=Path),
+            multiple=True,
+            metavar="DIR",
+            help="Let manifests read files in this folder too; repeatable.",
+        ),
+        click.argument("paths", metavar="MANIFEST...", nargs=-1, required=True, type=click.Path(path_type=Path)),
+    ):
+        function = decorate(function)
+    return function
+
+
+def selection(function: _F) -> _F:
+    """`--only` and `--limit`."""
+    for decorate in (
+        click.option(
+            "--limit", type=click.IntRange(min=0), metavar="N", help="Start at most so many new jobs; 0 starts none."
+        ),
+        click.option("--only", multiple=True, metavar="GLOB", help="Only prompts with such a name; repeatable."),
+    ):
+        function = decorate(function)
+    return function

@@ -1,0 +1,118 @@
+"""From the paths on the command line to manifests, and from these to a plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from batcher.clock import local_day
+from batcher.errors import ManifestError, UsageError
+from batcher.jobs import JobSpec
+from batcher.ledger import LedgerReader
+from batcher.manifest import Manifest, Problems, load
+from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
+from batcher.settings import Selection, Settings, strictest
+
+from .reading import open_reader
+
+# How far the good manifests are searched for faults when another one is faulty already.
+_SEARCH = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Manifests without faults of their own, and what of them is selected."""
+
+    manifests: tuple[Manifest, ...]
+    settings: Settings
+    selection: Selection
+    max_jobs: int
+
+    @property
+    def campaigns(self) -> list[str]:
+        return [manifest.campaign for manifest in self.manifests]
+
+    def plan(self, ledger: LedgerReader | None, account: str | None) -> Plan:
+        """Expand every manifest and compare it with the ledger.
+
+        Raises ManifestError with the faults of all expansions, UsageError for a selection of nothing.
+        """
+        problems = Problems()
+        try:
+            plan = make_plan(
+                self.wanted(problems),
+                ledger=ledger,
+                account=account,
+                selection=self.selection,
+                settings=self.settings,
+                day=local_day(time.time()),
+                max_jobs=self.max_jobs,
+            )
+        except UsageError:
+            problems.raise_if_any()
+            raise
+        problems.raise_if_any()
+        return plan
+
+    def wanted(self, problems: Problems) -> list[Wanted]:
+        """The manifests as a plan takes them, each with a fresh expansion."""
+        return [Wanted(m.campaign, str(m.path), m.expand(problems), m.settings.budget) for m in self.manifests]
+
+
+def specs(manifest: Manifest) -> Iterator[JobSpec]:
+    """The jobs of a manifest. Raises ManifestError at the end when a file has become faulty since the plan."""
+    problems = Problems()
+    yield from manifest.expand(problems)
+    problems.raise_if_any()
+
+
+def prepare(
+    paths: Sequence[Path],
+    *,
+    allow_paths: Sequence[Path] = (),
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    max_jobs: int | None = None,
+) -> Prepared:
+    """Load manifests. Raises ManifestError with every fault of all of them, UsageError for one campaign twice."""
+    manifests: list[Manifest] = []
+    errors: list[ManifestError] = []
+    for path in paths:
+        try:
+            manifests.append(load(path, allow_paths=allow_paths))
+        except ManifestError as error:
+            errors.append(error)
+    if errors:
+        raise _together(errors, manifests)
+    by_campaign: dict[str, Manifest] = {}
+    for manifest in manifests:
+        other = by_campaign.setdefault(manifest.campaign, manifest)
+        if other is not manifest:
+            raise UsageError(
+                f"{other.path} and {manifest.path} both describe the campaign {manifest.campaign!r}",
+                hint="A campaign's name is its identity in the ledger: give one of them another name.",
+            )
+    settings = strictest([manifest.settings for manifest in manifests])
+    return Prepared(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS)
+
+
+def offline_plan(prepared: Prepared, state: Path, account: str | None) -> Plan:
+    """The plan against the ledger as it stands, if there is one; nothing is written."""
+    reader = open_reader(state)
+    if reader is None:
+        return prepared.plan(None, account)
+    with closing(reader):
+        return prepared.plan(reader, account)
+
+
+def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestError:
+    problems = Problems()
+    for manifest in good:
+        for _ in islice(manifest.expand(problems), _SEARCH):
+            pass
+    listed = [problem for error in errors for problem in error.problems] + problems.values
+    return ManifestError(listed, more=sum(error.more for error in errors) + problems.more)

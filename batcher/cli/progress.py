@@ -1,0 +1,153 @@
+"""What a run has come to so far: counted from the ledger's changes, a constant effort each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from batcher.jobs import JobId, Status
+from batcher.ledger import Caps, Change, LedgerReader
+
+from .text import safe
+
+#: The rate is that of so many seconds.
+_RATE_SECONDS = 60.0
+_SUMS_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something of a job that a person may want to know."""
+
+    job_id: JobId
+    what: str
+    text: str
+
+
+class Tally:
+    """Observes a ledger. Counts are of this run's work: what it starts, goes on with and fetches."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self.started = monotonic()
+        self.counts: Counter[Status] = Counter()
+        self.total = 0
+        self.saved = 0
+        self.bought = 0
+        self.moves = 0
+        self.download = True
+        self.halted = ""
+        self.troubles: deque[Trouble] = deque(maxlen=1000)
+        self._ends: deque[float] = deque(maxlen=10_000)
+
+    def begin(self, counts: Counter[Status], *, download: bool) -> None:
+        """Start from what there is to do: planned jobs, unsettled ones, and succeeded ones that lack a file."""
+        self.counts = Counter(counts)
+        self.total = counts.total()
+        self.download = download
+        self.started = self._monotonic()
+
+    def __call__(self, change: Change) -> None:
+        self.moves += 1
+        if change.new is not None and change.old is not change.new:
+            if change.old is not None:
+                self.counts[change.old] -= 1
+            self.counts[change.new] += 1
+            if change.new in (Status.FAILED, Status.DOUBTFUL) or (change.new is Status.SUCCEEDED and not self.download):
+                self._ends.append(self._monotonic())
+        match change.event:
+            case "intended":
+                self.bought += 1
+            case "saved" if change.detail.get("number") == 0:
+                self.saved += 1
+                self._ends.append(self._monotonic())
+            case "maybe_received":
+                self._trouble(change, "no answer", str(change.detail.get("why")))
+            case "halted":
+                self.halted = safe(change.detail.get("reason"))
+            case _ if change.new in (Status.FAILED, Status.DOUBTFUL):
+                found = (change.detail.get("code"), change.detail.get("message"))
+                self._trouble(change, str(change.new), ": ".join(str(part) for part in found if part))
+
+    def _trouble(self, change: Change, what: str, text: str) -> None:
+        assert change.job_id is not None
+        self.troubles.append(Trouble(change.job_id, what, safe(text)))
+
+    @property
+    def done(self) -> int:
+        return self.saved if self.download else self.counts[Status.SUCCEEDED]
+
+    @property
+    def fetching(self) -> int:
+        return self.counts[Status.SUCCEEDED] - self.done
+
+    @property
+    def ended(self) -> int:
+        return self.done + self.counts[Status.FAILED] + self.counts[Status.DOUBTFUL]
+
+    @property
+    def per_minute(self) -> float:
+        """Jobs that came to their end in the last minute (since the start, if that is less long ago)."""
+        now = self._monotonic()
+        while self._ends and self._ends[0] < now - _RATE_SECONDS:
+            self._ends.popleft()
+        span = min(_RATE_SECONDS, max(1.0, now - self.started))
+        return len(self._ends) * 60.0 / span
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The rest at the present rate; None when nothing came to its end lately."""
+        rate = self.per_minute
+        return (self.total - self.ended) * 60.0 / rate if rate else None
+
+    def parts(self) -> list[tuple[str, int]]:
+        """How many jobs stand where, in the order of a job's life."""
+        found = [(str(status), self.counts[status]) for status in Status if status is not Status.SUCCEEDED]
+        place = len((Status.PLANNED, Status.SUBMITTING, Status.QUEUED, Status.PROCESSING))
+        found[place:place] = [("downloading", self.fetching), ("done", self.done)]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """This run's credits; `left` is the room under the tightest cap, which `cap` names."""
+
+    held: int
+    settled: int
+    cap: str
+    left: int | None
+
+
+class Meter:
+    """The credits of a run, read from the ledger at most once a second."""
+
+    def __init__(self, read: LedgerReader, run_id: int, caps: Caps, day: str) -> None:
+        self._read = read
+        self._run_id = run_id
+        self._caps = caps
+        self._day = day
+        self._at = float("-inf")
+        self._sums = Sums(0, 0, "", None)
+
+    def sums(self, *, fresh: bool = False) -> Sums:
+        """The sums, at most a second old."""
+        now = time.monotonic()
+        if fresh or now - self._at >= _SUMS_SECONDS:
+            self._at, self._sums = now, self._look()
+        return self._sums
+
+    def _look(self) -> Sums:
+        run = self._read.spent(run_id=self._run_id)
+        rooms: list[tuple[int, str]] = []
+        if self._caps.run is not None:
+            rooms.append((self._caps.run - run.committed, "run"))
+        for campaign, limit in self._caps.campaigns.items():
+            rooms.append((limit - self._read.spent(campaign=campaign).committed, f"campaign {campaign}"))
+        if self._caps.day is not None:
+            rooms.append((self._caps.day - self._read.spent(day=self._day).committed, "day"))
+        if not rooms:
+            return Sums(run.held, run.settled, "", None)
+        left, cap = min(rooms)
+        return Sums(run.held, run.settled, cap, max(0, left))

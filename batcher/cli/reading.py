@@ -1,0 +1,28 @@
+"""The ledger of a state folder, for the commands that only look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batcher.errors import StorageError
+from batcher.ledger import LedgerReader
+
+LEDGER = "ledger.db"
+#: Below the state folder: the state of `run --simulate`.
+SIMULATED = "simulated"
+
+
+def open_reader(state: Path) -> LedgerReader | None:
+    """The ledger of a state folder; None when there is none yet. Raises StorageError when it cannot be read."""
+    path = state / LEDGER
+    return LedgerReader.open(path) if path.exists() else None
+
+
+def need_reader(state: Path) -> LedgerReader:
+    """The ledger of a state folder. Raises StorageError when there is none, or when it cannot be read."""
+    if (state / SIMULATED / LEDGER).exists() and not (state / LEDGER).exists():
+        raise StorageError(
+            f"there is no ledger in {state}, but that of a simulated run",
+            hint=f"To look at it: --state {state / SIMULATED}",
+        )
+    return LedgerReader.open(state / LEDGER)

@@ -1,0 +1,257 @@
+"""One run: lock, ledger, enrolment, provider, engine, signals; and what it came to.
+
+Everything is taken in this order and given back in the opposite one, also when it fails half-way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import anyio
+
+from batcher import __version__
+from batcher.artifacts import Artifacts
+from batcher.clock import SystemClock, local_day
+from batcher.engine import Ending, Engine, RateGate
+from batcher.errors import BatcherError, Kind, StorageError, exit_code
+from batcher.jobs import Status
+from batcher.ledger import Caps, Ledger, browse, hold_lock
+from batcher.lifecycle import Lifecycle
+from batcher.manifest import Problems
+from batcher.plan import Plan, caps_for
+from batcher.providers.rivya import Rivya
+from batcher.settings import Settings
+
+from . import simulated
+from .display import Display, Feed, display_for
+from .environment import Access
+from .planview import plan_view
+from .prepare import Prepared, specs
+from .progress import Meter, Tally
+from .reading import LEDGER
+from .signals import Signals, Stopped
+from .terminal import Terminal
+from .text import safe
+from .words import now
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What `run` was asked to do. With `simulate`, `access` lacks the simulator's base URL yet."""
+
+    prepared: Prepared
+    state: Path
+    access: Access
+    simulate: bool
+    download: bool
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to; `seconds` is how long it took."""
+
+    run_id: int
+    ending: Ending
+    plan: Plan
+    bill: browse.Bill
+    campaigns: list[browse.CampaignState]
+    done: int
+    fetched: int
+    seconds: float
+
+
+def perform(order: Order, terminal: Terminal) -> Result:
+    """Do a run. Raises BatcherError for what keeps it from starting or breaks it off."""
+    path = order.state / LEDGER
+    begun = time.monotonic()
+    known = path.exists()
+    # A faulty manifest leaves no folder behind; where there is a ledger, the plan waits for its lock.
+    plan = None if known else order.prepared.plan(None, order.access.account)
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        if order.simulate:
+            _make_private(order.state.parent)
+        _make_private(order.state)
+        stack.enter_context(hold_lock(order.state, started=now()))
+        tally = Tally()
+        ledger = Ledger.open(path, SystemClock(), tally)
+        stack.callback(ledger.close)
+        if not known:
+            terminal.say(f"New ledger: {safe(path.absolute())}")
+        plan = plan or order.prepared.plan(ledger.read, order.access.account)
+        if not order.quiet:
+            terminal.say(*plan_view(plan, order.prepared), "")
+        run_id, ending = _run(order, plan, ledger, tally, signals, terminal)
+        chosen = set(order.prepared.campaigns)
+        return Result(
+            run_id=run_id,
+            ending=ending,
+            plan=plan,
+            bill=browse.bill(ledger.read, run_id),
+            campaigns=[state for state in browse.campaigns(ledger.read) if state.campaign in chosen],
+            done=tally.done,
+            fetched=tally.saved,
+            seconds=time.monotonic() - begun,
+        )
+
+
+def _run(
+    order: Order, plan: Plan, ledger: Ledger, tally: Tally, signals: Signals, terminal: Terminal
+) -> tuple[int, Ending]:
+    """From `start_run` to `end_run`, which is written whatever happens in between."""
+    prepared = order.prepared
+    settings = replace(prepared.settings, download=prepared.settings.download and order.download)
+    caps = caps_for(plan, prepared.wanted(Problems()), settings, None)
+    run_id = ledger.start_run(
+        version=__version__,
+        pid=os.getpid(),
+        account=order.access.account or "",
+        campaigns=prepared.campaigns,
+        settings=_settings_json(settings, prepared, caps),
+    )
+    try:
+        with ExitStack() as stack:
+            for manifest in prepared.manifests:
+                ledger.enrol(manifest.campaign, str(manifest.path.absolute()), specs(manifest))
+            tally.begin(_work(ledger, plan, prepared, settings), download=settings.download)
+            access = order.access
+            if order.simulate:
+                access = replace(access, base_url=stack.enter_context(simulated.running(order.state)))
+            sums = Meter(ledger.read, run_id, caps, local_day(time.time()))
+            work = _Work(order, access, settings, caps, ledger, tally, sums, signals, terminal)
+            ending = anyio.run(work.do)
+    except Stopped as stopped:
+        ending = Ending(stopped.kind, stopped.reason, {}, ())
+    except BaseException as error:
+        kind = error.kind if isinstance(error, BatcherError) else Kind.UNFINISHED
+        with suppress(BatcherError):
+            ledger.end_run(exit_code=exit_code(kind), reason=f"{type(error).__name__}: {error}"[:500])
+        raise
+    ledger.end_run(exit_code=exit_code(ending.kind), reason=ending.reason)
+    return run_id, ending
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the asynchronous part of a run is made of."""
+
+    order: Order
+    access: Access
+    settings: Settings
+    caps: Caps
+    ledger: Ledger
+    tally: Tally
+    meter: Meter
+    signals: Signals
+    terminal: Terminal
+
+    async def do(self) -> Ending:
+        clock, rng = SystemClock(), random.Random()  # noqa: S311  (jitter)
+        assert self.access.key is not None
+        provider = Rivya(self.access.base_url, self.access.key, clock, account_name=self.access.name)
+        lifecycle = Lifecycle(
+            ledger=self.ledger,
+            provider=provider,
+            gate=RateGate(self.ledger, self.settings.limits, clock),
+            artifacts=Artifacts(self.order.state),
+            clock=clock,
+            settings=self.settings,
+            caps=self.caps,
+            rng=rng,
+        )
+        prepared = self.order.prepared
+        engine = Engine(
+            ledger=self.ledger,
+            lifecycle=lifecycle,
+            settings=self.settings,
+            campaigns=prepared.campaigns,
+            selection=prepared.selection,
+            clock=clock,
+        )
+        try:
+            return await self._beside_a_display(engine)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(5):
+                await provider.aclose()
+
+    async def _beside_a_display(self, engine: Engine) -> Ending:
+        read = self.ledger.read
+        title = ", ".join(self.order.prepared.campaigns)
+        feed = Feed(title, self.tally, self.meter, lambda: engine.in_flight, lambda j: browse.job_name(read, j))
+        display = display_for(self.terminal, feed, quiet=self.order.quiet)
+        loop = asyncio.get_running_loop()
+
+        def stop(kind: Kind, reason: str) -> None:
+            display.say(f"{reason}: no new job is started; open requests get up to 10 s. Once more leaves at once.")
+            engine.stop(kind, reason)
+
+        with display:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_watch, display, self.terminal)
+                self.signals.on_first = lambda kind, reason: loop.call_soon_threadsafe(stop, kind, reason)
+                try:
+                    outcome: Ending | Exception = await engine.run()
+                except Exception as error:
+                    outcome = error  # raised below, where no task group wraps it
+                finally:
+                    # What is left to do takes a moment: a first signal that comes now changes nothing.
+                    self.signals.on_first = lambda *_: None
+                    group.cancel_scope.cancel()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+async def _watch(display: Display, terminal: Terminal) -> None:
+    """Show the run; a display that fails ends, the run does not."""
+    try:
+        await display.watch()
+    except Exception as error:
+        terminal.warn(f"the display ended: {type(error).__name__}: {error}; the run goes on")
+
+
+def _work(ledger: Ledger, plan: Plan, prepared: Prepared, settings: Settings) -> Counter[Status]:
+    """What this run has to do: new jobs, and what earlier runs left under way."""
+    work = Counter({Status.PLANNED: plan.new})
+    for campaign in prepared.campaigns:
+        work.update(status for _, status in ledger.read.unsettled(campaign))
+        if settings.download:
+            work[Status.SUCCEEDED] += len(ledger.read.unsaved(campaign))
+    return work
+
+
+def _settings_json(settings: Settings, prepared: Prepared, caps: Caps) -> str:
+    chosen = {
+        **asdict(settings),
+        "caps": {"run": caps.run, "campaigns": caps.campaigns, "day": caps.day, "keep": caps.keep},
+        "selection": asdict(prepared.selection),
+    }
+    return json.dumps(chosen)
+
+
+def _make_private(state: Path) -> None:
+    """Make the state folder, for its owner only. Raises StorageError."""
+    with _storage_errors(state):
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if state.stat().st_mode & 0o077:
+            state.chmod(0o700)
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path}: {error.strerror or error}", hint="Name another folder with --state, or mend its permissions."
+        ) from error

@@ -1,0 +1,127 @@
+"""The end of a run: what happened, what it cost, where the files are, what to type next."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from batcher.errors import Kind, exit_code
+from batcher.jobs import Status
+
+from .reading import LEDGER
+from .session import Order, Result
+from .text import safe
+from .words import count, duration, number
+
+_HEADINGS = {
+    Kind.DONE: ("Done", "bold green"),
+    Kind.UNFINISHED: ("Ended", "bold yellow"),
+    Kind.INTERRUPTED: ("Stopped", "bold yellow"),
+    Kind.TERMINATED: ("Stopped", "bold yellow"),
+}
+
+
+def summary_view(result: Result, order: Order, command: str) -> Iterator[RenderableType]:
+    """The summary for people. `command` is what was typed."""
+    ending = result.ending
+    heading, style = _HEADINGS.get(ending.kind, ("Stopped", "bold red"))
+    told = f" in {duration(result.seconds)}: {safe(ending.reason)}."
+    yield Text.assemble((heading, style), told)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for name, text in _rows(result, order):
+        grid.add_row(Text(f"  {name}"), Text(text))
+    yield grid
+    for reason, jobs in _left(result).items():
+        yield f"  {count(jobs, 'job')} left: {safe(reason)}"
+    for refusal in ending.blocked:
+        yield f"  {safe(refusal)}"
+    for advice, typed in _next(result, order, command):
+        yield Text.assemble(f"  {advice}: ", (typed, "bold cyan"))
+
+
+def _rows(result: Result, order: Order) -> Iterator[tuple[str, str]]:
+    for state in result.campaigns:
+        jobs = ", ".join(f"{number(state.statuses[s])} {s}" for s in map(str, Status) if state.statuses.get(s))
+        yield safe(state.campaign), jobs or "no jobs"
+    sums = [sum(getattr(state, name) for state in result.campaigns) for name in ("settled", "held", "doubtful")]
+    yield "credits", _credits(*sums)
+    bill = result.bill
+    if bill.attempts:
+        bought = f"{count(bill.attempts, 'job')} bought, {number(bill.quoted)} quoted"
+        yield "this run", f"{bought}, {_credits(bill.settled, bill.held, bill.doubtful)}"
+    else:
+        yield "this run", "nothing bought"
+    for state in result.campaigns:
+        if state.files:
+            folder = order.state / "results" / state.campaign
+            yield "files", f"{number(state.files)} in {safe(folder)}"
+
+
+def _credits(settled: int, held: int, doubtful: int) -> str:
+    return f"{number(settled)} settled, {number(held)} held" + (f" ({number(doubtful)} doubtful)" if doubtful else "")
+
+
+def _next(result: Result, order: Order, command: str) -> Iterator[tuple[str, str]]:
+    ending = result.ending
+    found = {status: sum(s.statuses.get(status, 0) for s in result.campaigns) for status in Status}
+    if ending.kind is not Kind.DONE and (ending.kind is not Kind.UNFINISHED or _resumable(result)):
+        first = {
+            Kind.CAPPED: "once that is mended, go on with",
+            Kind.KEY: "with a key that the API takes, go on with",
+        }.get(ending.kind, "go on with")
+        yield first, command
+    state = "" if str(order.state) == "state" else f" --state {shlex.quote(safe(order.state))}"
+    if found[Status.FAILED]:
+        yield "what failed", f"batcher jobs{state} --status failed"
+    if found[Status.DOUBTFUL]:
+        yield "what is doubtful, and why", f"batcher jobs{state} --status doubtful; batcher show{state} JOB"
+    if ending.kind is Kind.DONE:
+        yield "see every job", f"batcher jobs{state}"
+
+
+def _left(result: Result) -> Counter[str]:
+    """Why jobs did not come to their end, and how many: the same reason once, whatever the request was called."""
+    found: Counter[str] = Counter()
+    for reason, jobs in result.ending.left.items():
+        found[re.sub(r" \(request [^)]*\)$", "", reason)] += jobs
+    return found
+
+
+def _resumable(result: Result) -> bool:
+    """Whether the same command would find something to do."""
+    return bool(result.ending.left) or any(
+        state.statuses.get(status)
+        for state in result.campaigns
+        for status in (Status.PLANNED, Status.SUBMITTING, Status.QUEUED, Status.PROCESSING)
+    )
+
+
+def summary_json(result: Result, order: Order) -> dict[str, Any]:
+    """The summary as docs/json.md has it."""
+    ending = result.ending
+    return {
+        "run_id": result.run_id,
+        "exit_code": exit_code(ending.kind),
+        "kind": ending.kind.value,
+        "reason": ending.reason,
+        "seconds": round(result.seconds, 3),
+        "simulated": order.simulate,
+        "ledger": str(Path(order.state / LEDGER).absolute()),
+        "results": str((order.state / "results").absolute()),
+        "campaigns": [asdict(state) for state in result.campaigns],
+        "credits": asdict(result.bill),
+        "files": result.fetched,
+        "left": _left(result),
+        "blocked": list(ending.blocked),
+    }

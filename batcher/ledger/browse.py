@@ -1,0 +1,201 @@
+"""What `status`, `jobs`, `show` and a run's summary ask of the ledger. Reads only."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from batcher.jobs import JobId
+
+from .reader import LedgerReader
+
+_HOLD = "coalesce(reserved_credits, quoted_credits)"
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignState:
+    """One campaign: jobs by status, files saved, credits; `doubtful` is the part of `held` that nobody knows of."""
+
+    campaign: str
+    manifest: str
+    statuses: dict[str, int]
+    files: int
+    held: int
+    settled: int
+    doubtful: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What one run bought, in credits; `doubtful` is the part of `held` that nobody knows of."""
+
+    attempts: int
+    quoted: int
+    settled: int
+    held: int
+    doubtful: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The run that holds the ledger's lock; what is not known (yet) is None."""
+
+    pid: int | None
+    started: str | None
+
+
+def campaigns(read: LedgerReader) -> list[CampaignState]:
+    """Every campaign of the ledger, in the order in which they came."""
+    counts = read.counts()
+    files = _by_campaign(
+        read,
+        "SELECT w.campaign, count(*) AS n FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
+        " JOIN wanted AS w ON w.id = a.job_id WHERE f.saved_at IS NOT NULL GROUP BY w.campaign",
+    )
+    doubtful = _by_campaign(
+        read,
+        f"SELECT w.campaign, sum({_HOLD}) AS n FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
+        " WHERE w.status = 'doubtful' AND a.final_credits IS NULL GROUP BY w.campaign",
+    )
+    found = []
+    for row in read.rows("SELECT name, manifest FROM campaigns ORDER BY rowid"):
+        name = row["name"]
+        money = read.spent(campaign=name)
+        found.append(
+            CampaignState(
+                campaign=name,
+                manifest=row["manifest"],
+                statuses=counts.get(name, {}),
+                files=files.get(name, 0),
+                held=money.held,
+                settled=money.settled,
+                doubtful=doubtful.get(name, 0),
+            )
+        )
+    return found
+
+
+def _by_campaign(read: LedgerReader, sql: str) -> dict[str, int]:
+    return {row["campaign"]: row["n"] for row in read.rows(sql)}
+
+
+def run(read: LedgerReader, run_id: int | None = None) -> dict[str, Any] | None:
+    """A run, or the newest one, as a JSON value; None when there is none."""
+    row = read.last_run() if run_id is None else read.row("SELECT * FROM runs WHERE id = ?", (run_id,))
+    return None if row is None else _plain(row, decode=("campaigns", "settings"))
+
+
+def bill(read: LedgerReader, run_id: int) -> Bill:
+    """What a run bought."""
+    row = read.row(
+        "SELECT count(*) AS attempts, coalesce(sum(quoted_credits), 0) AS quoted,"
+        " coalesce(sum(final_credits), 0) AS settled,"
+        f" coalesce(sum(iif(final_credits IS NULL, {_HOLD}, 0)), 0) AS held,"
+        f" coalesce(sum(iif(final_credits IS NULL AND outcome = 'doubtful', {_HOLD}, 0)), 0) AS doubtful"
+        " FROM attempts WHERE run_id = ?",
+        (run_id,),
+    )
+    assert row is not None
+    return Bill(**_plain(row))
+
+
+def jobs(
+    read: LedgerReader,
+    *,
+    campaign: str | None = None,
+    statuses: Sequence[str] = (),
+    name: str | None = None,
+    limit: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Rows of the view `jobs` as JSON values, in manifest order, as a stream. `name` is a glob."""
+    where, values = ["1"], list[Any]()
+    if campaign is not None:
+        where.append("campaign = ?")
+        values.append(campaign)
+    if statuses:
+        where.append(f"status IN ({','.join('?' * len(statuses))})")
+        values += statuses
+    left = limit
+    for row in read.stream(f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY campaign, position", values):
+        if name is not None and not fnmatchcase(row["name"], name):
+            continue
+        if left is not None:
+            if left == 0:
+                return
+            left -= 1
+        yield _plain(row, decode=("params",))
+
+
+def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
+    """A job's row of the view `jobs`, with its attempts (each with its files) and its events, oldest first."""
+    row = read.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
+    assert row is not None, "an id that the ledger has resolved"
+    attempts = []
+    for attempt in read.rows("SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,)):
+        held = 0 if attempt["final_credits"] is not None else attempt["reserved_credits"] or attempt["quoted_credits"]
+        files = read.rows(
+            "SELECT number, target, sha256, size, saved_at FROM files WHERE attempt_id = ? ORDER BY number",
+            (attempt["id"],),
+        )
+        shown = _plain(attempt, decode=("body", "result_urls"))
+        shown |= {"maybe_received": bool(attempt["maybe_received"]), "held_credits": held}
+        attempts.append(shown | {"files": [_plain(file) for file in files]})
+    events = read.rows("SELECT at, run_id, attempt, event, detail FROM events WHERE job_id = ? ORDER BY id", (job_id,))
+    return {
+        "job": _plain(row, decode=("params",)),
+        "attempts": attempts,
+        "events": [_plain(event, decode=("detail",)) for event in events],
+    }
+
+
+def job_name(read: LedgerReader, job_id: JobId) -> str:
+    """The prompt's name of a job; empty for an unknown one."""
+    row = read.row("SELECT name FROM wanted WHERE id = ?", (job_id,))
+    return str(row["name"]) if row else ""
+
+
+def _plain(row: sqlite3.Row, decode: Sequence[str] = ()) -> dict[str, Any]:
+    """A row as a JSON value; `decode` names the columns that hold JSON."""
+    found = {name: row[name] for name in row.keys()}  # noqa: SIM118  (iterating a Row gives its values)
+    for name in decode:
+        found[name] = _json(found[name])
+    return found
+
+
+def _json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # somebody else wrote it; shown as it is
+        return text.decode(errors="replace") if isinstance(text, bytes) else text
+
+
+def holder(state: Path, read: LedgerReader) -> Holder | None:
+    """Which run holds the state folder's lock now; None when none does.
+
+    Only looks at the lock when the newest run has not ended, since trying it could turn away a run that starts at
+    that very moment.
+    """
+    last = read.last_run()
+    if last is None or last["ended_at"] is not None:
+        return None
+    try:
+        descriptor = os.open(state / "run.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        words = os.pread(descriptor, 200, 0).decode(errors="replace")
+        match = re.fullmatch(r"pid (\d+), started (\S+)\s*", words)
+        return Holder(int(match[1]), match[2]) if match else Holder(None, None)
+    finally:
+        os.close(descriptor)

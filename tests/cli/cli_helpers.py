@@ -1,0 +1,108 @@
+"""What the tests of the terminal share."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batcher.simulator.app import Simulator, build_app, stub_media
+from batcher.simulator.faults import Faults, parse_all
+from batcher.simulator.serve import running
+from batcher.simulator.switches import DEFAULT_KEY, Switches
+from batcher.simulator.world import World
+
+ROOT = Path(__file__).parents[2]
+BATCHER = [sys.executable, "-m", "batcher"]
+
+#: Four jobs in two price classes; with limits so high that nothing waits.
+MANIFEST = """\
+campaign: tiny
+model: grok-imagine-video
+matrix: {product: [watch, ring]}
+prompts:
+  - name: reveal
+    prompt: A reveal of a {{ product }}
+  - name: dunes
+    prompt: "{{ product }} on dunes"
+    params: {mode: fun}
+limits: {submit: 1000/second, requests: 1000/second}
+polling: {first: 10ms, every: 10ms, max: 50ms}
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document of stdout."""
+        found = json.loads(self.out)
+        assert found["version"] == 1
+        return found
+
+
+Cli = Callable[..., Ran]
+
+
+class Clock:
+    """The simulator's; `ahead` puts it forward by so many seconds."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@dataclass(frozen=True)
+class Site:
+    """The simulator behind a real socket, in this process."""
+
+    base_url: str
+    world: World
+    app: Simulator
+    clock: Clock
+
+
+@contextmanager
+def site(*, wallet: int = 1000, faults: list[object] | None = None, **switches: object) -> Iterator[Site]:
+    """Serve a simulator without delays; keyword arguments are switches."""
+    settings = Switches(queue_seconds=(0, 0), run_seconds=(0, 0))
+    settings.set(switches)
+    clock = Clock()
+    world = World(now=clock, wallet=wallet, switches=settings)
+    app = build_app(world, Faults(parse_all(faults or [])), stub_media)
+    with running(app) as base_url:
+        yield Site(base_url, world, app, clock)
+
+
+def environment(place: Site) -> dict[str, str]:
+    """What a real run needs to find it."""
+    return {"RIVYA_API_KEY": DEFAULT_KEY, "RIVYA_BASE_URL": place.base_url}
+
+
+def normal(text: str, folder: Path | None = None) -> str:
+    """A text of the terminal without what differs from run to run."""
+    if folder is not None:
+        text = text.replace(str(folder), "<folder>")
+    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>", text)
+    text = re.sub(r"\b[0-9a-f]{64}\b", "<sha256>", text)
+    text = re.sub(r"\b[0-9a-f]{40}\b", "<key>", text)
+    text = re.sub(r"task_[0-9a-f]+", "<task>", text)
+    text = re.sub(r"127\.0\.0\.1:\d+", "<host>", text)
+    text = re.sub(r"results/\d+-[0-9a-f]+/", "results/<token>/", text)
+    text = re.sub(r"\bin \d+ s\b", "in <seconds>", text)
+    text = re.sub(r"\b\d\d:\d\d:\d\d\b", "<clock>", text)
+    return re.sub(r"\bpid \d+", "pid <pid>", text)

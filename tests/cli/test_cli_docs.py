@@ -1,0 +1,149 @@
+"""The pages cannot drift: docs/cli.md names every command and option, docs/json.md every member of every document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from cli.cli_helpers import MANIFEST, ROOT, Cli, environment, site
+
+from batcher.cli import app
+from batcher.errors import Kind, exit_code
+from batcher.jobs import Status
+from batcher.simulator.__main__ import _parser
+
+CLI_PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
+JSON_PAGE = (ROOT / "docs/json.md").read_text("utf-8")
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(app.cli)
+    for name in app.cli.list_commands(context):
+        command = app.cli.get_command(context, name)
+        assert command
+        yield name, command
+
+
+def section(page: str, heading: str) -> str:
+    """A section of a page, without its subsections' headings being ends."""
+    found = re.search(rf"^(#+) {re.escape(heading)}$\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {heading!r}"
+    return found[2]
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*pair, id=pair[0]) for pair in commands()])
+def test_every_command_option_and_argument_is_on_its_page(name: str, command: click.Command) -> None:
+    heading = re.search(rf"^### `({name}\b[^`]*)`$", CLI_PAGE, re.MULTILINE)
+    assert heading, f"docs/cli.md has no section of `{name}`"
+    text = section(CLI_PAGE, f"`{heading[1]}`")
+    for param in command.params:
+        if isinstance(param, click.Argument):
+            shown = param.make_metavar(click.Context(command))
+            assert shown in heading[1], f"{name}: {shown}"
+            continue
+        for option in (*param.opts, *param.secondary_opts):
+            assert f"`{option}" in text, f"{name}: {option}"
+    assert command.help
+
+
+def test_the_page_names_no_other_command_or_option() -> None:
+    assert re.findall(r"^### `(\w+)", CLI_PAGE, re.MULTILINE) == list(app.COMMANDS)
+    known = {option for _, command in commands() for param in command.params for option in param.opts}
+    known |= {option for action in _parser()._actions for option in action.option_strings}
+    known |= {"--help", "--version"}
+    assert set(re.findall(r"(?<=[`\s])--[a-z-]+", CLI_PAGE)) <= known
+
+
+def test_the_page_names_the_simulators_options_the_environment_and_the_exit_codes() -> None:
+    text = section(CLI_PAGE, "`simulator`")
+    for action in _parser()._actions:
+        for option in set(action.option_strings) - {"-h", "--help"}:
+            assert f"`{option}" in text, option
+    for word in ("RIVYA_API_KEY", "RIVYA_BASE_URL", "BATCHER_STATE", "NO_COLOR", *Status):
+        assert word in CLI_PAGE
+    table = section(CLI_PAGE, "Exit codes")
+    for kind in Kind:
+        assert str(exit_code(kind)) in table
+        assert f"`{kind.value}`" in table
+
+
+def members(heading: str) -> set[str]:
+    rows = re.findall(r"^\| (`.*?) \|", section(JSON_PAGE, heading), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+def check(value: Any, heading: str, seen: set[str]) -> None:
+    """Hold an object, and what is in it where that has a section of its own, to the page."""
+    seen.add(heading)
+    assert set(value) <= members(heading), heading
+    for name, inner in value.items():
+        below = f"{heading}.{name}"
+        if f"# {below}\n" in JSON_PAGE and inner is not None:
+            check(inner, below, seen)
+        elif f"# {below}[]\n" in JSON_PAGE:
+            for one in inner:
+                check(one, f"{below}[]", seen)
+        elif f"# {below}{{}}\n" in JSON_PAGE:
+            for one in inner.values():
+                check(one, f"{below}{{}}", seen)
+
+
+def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST + "budget: {campaign: 35}\n")
+    (tmp_path / "bad.yaml").write_text("campaign: x\n")
+    seen: set[str] = set()
+    with site(fail_prompt="watch on") as place:
+        for name, value in environment(place).items():
+            monkeypatch.setenv(name, value)
+        check(cli("run", "m.yaml", "--json").document, "run", seen)
+        check(cli("credits", "--json").document, "credits", seen)
+    check(cli("plan", "m.yaml", "--state", "new", "--json").document, "plan", seen)
+    check(cli("validate", "m.yaml", "--json").document, "validate", seen)
+    status = cli("status", "--json").document
+    check(status, "status", seen)
+    check({"running": {"pid": 1, "started": None}}, "status", seen)
+    jobs = cli("jobs", "--json").document
+    check(jobs, "jobs", seen)
+    shown = cli("show", jobs["jobs"][0]["id"], "--json").document
+    check(shown, "show", seen)
+    check(shown["job"], "jobs.jobs[]", seen)
+    check(cli("models", "--json").document, "models", seen)
+    check(cli("validate", "bad.yaml", "--json").document, "error", seen)
+    for campaign in cli("run", "m.yaml", "--dry-run", "--json").document["campaigns"]:
+        check(campaign, "plan.campaigns[]", seen)
+    assert seen == set(re.findall(r"^##+ (\S+)$", JSON_PAGE, re.MULTILINE))
+
+
+def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST + "budget: {campaign: 35}\n")
+    with site() as place:
+        for name, value in environment(place).items():
+            monkeypatch.setenv(name, value)
+        run = cli("run", "m.yaml", "--json").document
+    plan = cli("plan", "m.yaml", "--json").document
+    status = cli("status", "--json").document
+    (job, *_) = cli("jobs", "--json").document["jobs"]
+    shown = cli("show", job["id"], "--json").document
+    for value, heading in [
+        (run, "run"),
+        (run["credits"], "run.credits"),
+        (plan, "plan"),
+        (plan["campaigns"][0], "plan.campaigns[]"),
+        (plan["campaigns"][0]["prices"][0], "plan.campaigns[].prices[]"),
+        (plan["caps"][0], "plan.caps[]"),
+        (status, "status"),
+        (status["campaigns"][0], "status.campaigns[]"),
+        (status["last_run"], "status.last_run"),
+        (status["credits"], "status.credits"),
+        (job, "jobs.jobs[]"),
+        (shown, "show"),
+        (shown["attempts"][0], "show.attempts[]"),
+        (shown["attempts"][0]["files"][0], "show.attempts[].files[]"),
+        (shown["events"][0], "show.events[]"),
+        (cli("models", "--json").document["models"][0], "models.models[]"),
+    ]:
+        assert set(value) == members(heading), heading
