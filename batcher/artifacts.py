@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -48,13 +48,14 @@ class Artifacts:
             folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{attempt_id}-{number}.part"
 
-    async def receive(self, part: Path, chunks: AsyncIterator[bytes], *, offset: int) -> None:
+    async def receive(self, part: Path, chunks: AsyncGenerator[bytes, None], *, offset: int) -> None:
         """Write `chunks` from `offset` on; what was there behind it is dropped. Raises Unusable when it is too long."""
         with _disk_errors(part), _open_at(part, offset) as file:
-            async for chunk in chunks:
-                file.write(chunk)
-                if file.tell() > RESULT_BYTES:
-                    raise Unusable(f"the result is longer than {RESULT_BYTES} bytes")
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    file.write(chunk)
+                    if file.tell() > RESULT_BYTES:
+                        raise Unusable(f"the result is longer than {RESULT_BYTES} bytes")
 
     def finish(self, part: Path, *, total: int | None, kind: str) -> Whole:
         """Check length and type of a part file and sync it. `kind` is what the model makes; "" takes any.
@@ -85,7 +86,7 @@ class Artifacts:
         """
         path = self._state / target
         with _disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             if not self.holds(target, sha256):
                 try:
                     _link(part, path)
@@ -133,7 +134,19 @@ def _link(part: Path, path: Path) -> None:
     except OSError:
         # No hard links here (exFAT): an empty file of ours reserves the name, then the rename replaces it.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        part.replace(path)
+        try:
+            part.replace(path)
+        except OSError:
+            path.unlink()
+            raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder so that it outlasts a power cut: each new one is written down in the folder above."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir()
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -148,8 +161,6 @@ def _sync_folder(folder: Path) -> None:
 def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileExistsError:
-        raise
     except OSError as error:
         raise StorageError(
             f"{path}: {error.strerror or error}", hint="Check the disk and the permissions; nothing bought is lost."

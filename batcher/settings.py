@@ -6,9 +6,11 @@ Durations are in seconds, sums in credits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import reduce
 
 from .errors import UsageError
 
@@ -85,6 +87,21 @@ def _lowest(values: Sequence[int | None]) -> int | None:
     return min((v for v in values if v is not None), default=None)
 
 
+def _both(one: Rate, other: Rate) -> Rate:
+    """A rate that keeps both: one of the two if it implies the other, else fewer requests in the shorter window or
+    single ones at even distances.
+
+    The slower one alone is not enough: 1000/hour lets a thousand out in one minute, whatever 100/minute says.
+    """
+    short, long = sorted((one, other), key=lambda rate: (rate.seconds, rate.count))
+    if long.count <= short.count:
+        return long
+    fits = long.count // math.ceil(long.seconds / short.seconds)
+    if fits < 1:
+        return Rate(1, math.ceil(1000 * long.seconds / long.count) / 1000)
+    return Rate(min(short.count, fits), short.seconds)
+
+
 def strictest(all_settings: Sequence[Settings]) -> Settings:
     """What a run over several manifests obeys: of each number the strictest.
 
@@ -94,17 +111,14 @@ def strictest(all_settings: Sequence[Settings]) -> Settings:
     if not all_settings:
         raise UsageError("no manifest was named")
 
-    def slower(rates: list[Rate]) -> Rate:
-        return min(rates, key=lambda rate: (rate.per_second, rate.count))
-
     limits = [s.limits for s in all_settings]
     polling = [s.polling for s in all_settings]
     retries = [s.retries for s in all_settings]
     keeps = [s.budget.keep for s in all_settings if s.budget.keep is not None]
     return Settings(
         limits=Limits(
-            submit=slower([x.submit for x in limits]),
-            requests=slower([x.requests for x in limits]),
+            submit=reduce(_both, [x.submit for x in limits]),
+            requests=reduce(_both, [x.requests for x in limits]),
             in_flight=min(x.in_flight for x in limits),
             downloads=min(x.downloads for x in limits),
         ),

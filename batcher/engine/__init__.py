@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -16,9 +16,9 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.clock import Clock
-from batcher.errors import Kind, first_of
+from batcher.errors import Kind, StorageError, first_of
 from batcher.jobs import JobId, Status
-from batcher.ledger import Ledger, Stale
+from batcher.ledger import Ledger, Pending, Stale
 from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step, Turn
 from batcher.settings import Selection, Settings
 
@@ -37,9 +37,10 @@ _POLLERS = 16
 
 @dataclass(slots=True)
 class _Ticket:
+    """A job that this run is at work on; `pending` as the feeder gave it, None for what was bought before."""
+
     job_id: JobId
-    campaign: str
-    price_class: str
+    pending: Pending | None = None
     turn: Turn = field(default_factory=Turn)
     in_flight: bool = True
 
@@ -100,10 +101,10 @@ class Engine:
         for campaign in self._campaigns:
             for job_id, status in self._ledger.read.unsettled(campaign):
                 lane = Lane.SUBMIT if status is Status.SUBMITTING else Lane.POLL
-                self._add(_Ticket(job_id, campaign, ""), lane)
+                self._add(_Ticket(job_id), lane)
             if self._settings.download:
                 for job_id in self._ledger.read.unsaved(campaign):
-                    self._add(_Ticket(job_id, campaign, "", in_flight=False), Lane.FETCH)
+                    self._add(_Ticket(job_id, in_flight=False), Lane.FETCH)
         workers = {Lane.SUBMIT: _SUBMITTERS, Lane.POLL: _POLLERS, Lane.FETCH: self._settings.limits.downloads}
         with self._scope:
             try:
@@ -115,8 +116,7 @@ class Engine:
                             group.start_soon(self._work, lane, taken.clone())
                         taken.close()
             except BaseExceptionGroup as group_error:
-                # The workers' first real error is what the caller has to know.
-                raise _first_error(group_error) from None
+                raise _one_error(group_error) from None
         return self._ending()
 
     def stop(self, kind: Kind, reason: str) -> None:
@@ -171,10 +171,10 @@ class Engine:
             or len(self._heaps[Lane.FETCH]) >= FETCH_BACKLOG
         ):
             return None
-        found = self._feeder.next(lambda job_id: job_id in self._open or job_id in self._given_up)
+        found = self._feeder.next(lambda job: job.id in self._open or job.id in self._given_up)
         if found is None:
             return None
-        ticket = _Ticket(found.id, found.campaign, found.price_class)
+        ticket = _Ticket(found.id, found)
         self._open[found.id] = ticket
         self._started += 1
         self._in_flight += 1
@@ -196,15 +196,15 @@ class Engine:
                     self._succeed(to)
                 return
             case Blocked(refusal):
-                self._feeder.close(ticket.campaign, ticket.price_class, refusal)
-                self._started -= 1
-            case Halted(halt, status):
+                assert ticket.pending is not None, "what was bought before has passed the caps already"
+                self._feeder.close(ticket.pending, refusal)
+            case Halted(halt):
                 self._halted(Kind.KEY if halt.reason == "key" else Kind.CAPPED, f"{halt.code}: {halt.message}")
-                if status is Status.PLANNED:
-                    self._started -= 1
             case Finished(status, left):
                 self._finished(ticket, status, left)
-                self._feeder.reopen()
+                self._feeder.reopen(self._lifecycle.refusal)
+        if ticket.pending and not ticket.turn.bought:
+            self._started -= 1  # `--limit` counts intents
         del self._open[ticket.job_id]
         if ticket.in_flight:
             self._land(ticket)
@@ -217,14 +217,14 @@ class Engine:
 
     def _succeed(self, to: Lane) -> None:
         """A job went on to another lane: its price is named, or a part of its hold may have come free."""
-        self._feeder.reopen()
+        self._feeder.reopen(self._lifecycle.refusal)
         if to is Lane.FETCH:
             self._row_of_failures = 0
         self._notify(Lane.SUBMIT)
 
     def _finished(self, ticket: _Ticket, status: Status, left: str) -> None:
         if left:
-            self._left[left] += 1
+            self._left[left.partition(" (request ")[0]] += 1  # the same reason, whatever the request was
         if status is Status.PLANNED:
             self._given_up.add(ticket.job_id)
         if status is Status.SUCCEEDED:
@@ -251,8 +251,9 @@ class Engine:
 
     def _ending(self) -> Ending:
         kinds = list(self._halts)
-        blocked = tuple(dict.fromkeys(refusal.message for refusal in self._feeder.closed.values()))
-        caps = sorted({r.cap for r in self._feeder.closed.values()} - {"price"})
+        refusals = [refusal for refusal in self._feeder.closed if refusal.cap != "price"]
+        blocked = tuple(dict.fromkeys(refusal.message for refusal in refusals))
+        caps = sorted({refusal.cap for refusal in refusals})
         if caps:
             kinds.append((Kind.CAPPED, f"no room left under: {', '.join(caps)}"))
         unfinished = self._unfinished()
@@ -279,9 +280,24 @@ class Engine:
                         continue
                     case status:
                         found[str(status)] += part.count
+        if self._selection.limit is not None and self._given_up:
+            found[str(Status.PLANNED)] = len(self._given_up)
         return dict(found)
 
 
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _one_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The workers' first error. Of storage errors every message: each may name a task id that is written nowhere."""
+    found = list(_leaves(group))
+    first = next((each for each in found if not isinstance(each, StorageError)), found[0])
+    lost = dict.fromkeys(each.message for each in found if isinstance(each, StorageError))
+    if isinstance(first, StorageError) and len(lost) > 1:
+        return StorageError("\n".join(lost), hint=first.hint)
+    return first

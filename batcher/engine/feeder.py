@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from batcher.jobs import JobId
 from batcher.ledger import LedgerReader, Pending, Refusal
 from batcher.settings import Selection
 
@@ -14,46 +13,73 @@ _PAGE = 200
 
 @dataclass(slots=True)
 class _Cursor:
+    """How far the planned jobs of one class of a campaign have been handed out; `page` is turned round."""
+
     campaign: str
+    price_class: str
     after: int = -1
     page: list[Pending] = field(default_factory=list)
     at_end: bool = False
+    refusal: Refusal | None = None
 
 
 class Feeder:
-    """The planned jobs of some campaigns, one by one; classes that a cap refused are passed over until reopened."""
+    """The planned jobs of some campaigns, one by one; classes that a cap refused are passed over until reopened.
+
+    Each class has a cursor of its own, so that a class that waits costs nothing however many jobs it has.
+    """
 
     def __init__(self, read: LedgerReader, campaigns: Sequence[str], selection: Selection) -> None:
         self._read = read
         self._selection = selection
-        self._cursors = [_Cursor(campaign) for campaign in campaigns]
-        self.closed: dict[tuple[str, str], Refusal] = {}
+        self._cursors = [[_Cursor(name, each) for each in read.pending_classes(name)] for name in campaigns]
 
-    def next(self, skip: Callable[[JobId], bool]) -> Pending | None:
+    def next(self, skip: Callable[[Pending], bool]) -> Pending | None:
         """The next job that may be started; None when there is none at present. `skip` names those not to take."""
-        for cursor in self._cursors:
-            while found := self._step(cursor):
-                closed = (cursor.campaign, found.price_class) in self.closed
-                if not closed and self._selection.takes(found.name) and not skip(found.id):
-                    return found
+        for cursors in self._cursors:
+            ready = [cursor for cursor in cursors if cursor.refusal is None and self._look(cursor, skip)]
+            if ready:
+                first = min(ready, key=lambda cursor: cursor.page[-1].position)
+                found = first.page.pop()
+                first.after = found.position
+                return found
         return None
 
-    def _step(self, cursor: _Cursor) -> Pending | None:
-        if not cursor.page and not cursor.at_end:
-            cursor.page = self._read.pending(cursor.campaign, after=cursor.after, limit=_PAGE)[::-1]
-            cursor.at_end = not cursor.page
-        if not cursor.page:
-            return None
-        found = cursor.page.pop()
-        cursor.after = found.position
-        return found
+    def _look(self, cursor: _Cursor, skip: Callable[[Pending], bool]) -> bool:
+        """Turn to the cursor's next job that may be started, if it has one."""
+        while not cursor.at_end:
+            while cursor.page:
+                found = cursor.page[-1]
+                if self._selection.takes(found.name) and not skip(found):
+                    return True
+                cursor.after = cursor.page.pop().position
+            page = self._read.pending(cursor.campaign, cursor.price_class, after=cursor.after, limit=_PAGE)
+            cursor.page, cursor.at_end = page[::-1], not page
+        return False
 
-    def close(self, campaign: str, price_class: str, refusal: Refusal) -> None:
-        """Pass over a class of a campaign, which was refused, until `reopen`."""
-        self.closed[campaign, price_class] = refusal
+    def close(self, job: Pending, refusal: Refusal) -> None:
+        """Pass over the class of a job that was refused; `reopen` comes back to this very job."""
+        for cursor in self._find(job):
+            cursor.refusal = refusal
+            cursor.after = min(cursor.after, job.position - 1)
+            cursor.page, cursor.at_end = [], False
 
-    def reopen(self) -> None:
-        """Credits came free or a price was named: look at every planned job again."""
-        if self.closed:
-            self.closed.clear()
-            self._cursors = [_Cursor(cursor.campaign) for cursor in self._cursors]
+    def _find(self, job: Pending) -> list[_Cursor]:
+        return [
+            c for each in self._cursors for c in each if (c.campaign, c.price_class) == (job.campaign, job.price_class)
+        ]
+
+    @property
+    def closed(self) -> list[Refusal]:
+        """Why classes are passed over."""
+        return [cursor.refusal for each in self._cursors for cursor in each if cursor.refusal]
+
+    def reopen(self, refusal: Callable[[str, str, int], Refusal | None]) -> None:
+        """Credits may have come free or a price been named: take up the classes for which there is room again.
+
+        `refusal` is asked with campaign, class and the quote that was refused; its answer takes the old one's place.
+        """
+        for cursors in self._cursors:
+            for cursor in cursors:
+                if cursor.refusal:
+                    cursor.refusal = refusal(cursor.campaign, cursor.price_class, cursor.refusal.quote)

@@ -34,8 +34,8 @@ class Window:
         self.reserved = 0
 
     def add(self, stamp: float) -> None:
-        """A request was sent at `stamp`."""
-        self._stamps.append(stamp)
+        """A request was sent at `stamp`; one that is heard of late counts like the newest."""
+        self._stamps.append(max(stamp, self._stamps[-1]) if self._stamps else stamp)
 
     def wait(self, now: float) -> float:
         """Seconds until one more request has room; infinite while only reservations are in the way."""
@@ -86,18 +86,21 @@ class RateGate:
 
     def _remember(self, limits: Limits) -> None:
         """Take in what earlier runs have sent."""
-        for send in self._ledger.read.last_sends(limits.requests.count):
-            self._requests.add(self._age(send))
-            self._last_send = send.id
-        for send in self._ledger.read.last_sends(limits.submit.count, kind="submit"):
-            self._submits.add(self._age(send))
+        requests = self._ledger.read.last_sends(limits.requests.count)
+        submits = self._ledger.read.last_sends(limits.submit.count, kind="submit")
+        for window, sends in ((self._requests, requests), (self._submits, submits)):
+            for stamp in sorted(map(self._age, sends)):  # by time: a clock that was set back wrote them out of order
+                window.add(stamp)
+        if requests:
+            self._last_send = requests[-1].id
 
-    def _learn(self) -> None:
+    def _learn(self, *, but: int = 0) -> None:
         """Take in what another process has sent meanwhile (`batcher credits`)."""
         for send in self._ledger.read.sends_after(self._last_send):
             self._last_send = send.id
-            for window in self._windows(send.kind):
-                window.add(self._age(send))
+            if send.id != but:
+                for window in self._windows(send.kind):
+                    window.add(self._age(send))
 
     def _wait(self, kind: str) -> float:
         self._learn()
@@ -123,7 +126,8 @@ class RateGate:
 
     def commit(self, kind: SendKind) -> None:
         """Write a request down right before it is sent."""
-        self._last_send = self._ledger.stamp(kind)
+        own = self._ledger.stamp(kind)
+        self._learn(but=own)  # what another process wrote since the last look has a lower id
         for window in self._windows(kind):
             window.add(self._clock.monotonic())
         self._release(kind)

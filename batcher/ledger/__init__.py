@@ -1,11 +1,12 @@
 """The ledger: one SQLite file that knows every job, purchase, price, upload and request. All SQL lives here."""
 
+from .caps import Caps, Refusal
 from .connection import storage_errors
 from .enrolment import NOT_IN_MANIFEST, Enrolled
 from .lock import hold_lock
 from .reader import Known, LedgerReader, Outcome, Pending, Price, Send, Sum
 from .transaction import Change, Stale
-from .writer import Caps, Ledger, Observer, Refusal
+from .writer import Ledger, Observer
 
 __all__ = [
     "NOT_IN_MANIFEST",

@@ -19,11 +19,15 @@ def open_writer(path: Path) -> sqlite3.Connection:
     with storage_errors(path):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        if sys.platform == "darwin":
-            connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            if sys.platform == "darwin":
+                connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 

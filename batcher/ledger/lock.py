@@ -31,8 +31,19 @@ def hold_lock(state: Path, *, started: str) -> Iterator[None]:
                 f"another run holds {state / 'ledger.db'}: {holder}",
                 hint="Wait for it, or stop it by that pid; `status` works meanwhile.",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()}, started {started}\n".encode(), 0)
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be locked: {error.strerror}", hint="Keep the state folder on a local disk."
+            ) from error
+        _sign(descriptor, path, started)
         yield
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int, path: Path, started: str) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()}, started {started}\n".encode(), 0)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}", hint="Make room on the disk.") from error

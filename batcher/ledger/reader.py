@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -90,12 +91,16 @@ class LedgerReader:
     def open(cls, path: Path) -> Self:
         """Open `path` read-only. Raises StorageError when there is none or it is of another version."""
         connection = open_reader(path)
-        with storage_errors(path):
-            if schema.pending(connection, path):
-                raise StorageError(
-                    f"{path} is empty or was written by an older version of batcher",
-                    hint="The next `batcher run` brings it up to date, after a copy.",
-                )
+        try:
+            with storage_errors(path):
+                if schema.pending(connection, path):
+                    raise StorageError(
+                        f"{path} is empty or was written by an older version of batcher",
+                        hint="The next `batcher run` brings it up to date, after a copy.",
+                    )
+        except BaseException:
+            connection.close()
+            raise
         return cls(connection, path)
 
     @classmethod
@@ -103,10 +108,8 @@ class LedgerReader:
         """Open `path` if there is a ledger; None when there is none, or one that a crash left without tables."""
         if not path.exists():
             return None
-        connection = open_reader(path)
-        with storage_errors(path):
+        with closing(open_reader(path)) as connection, storage_errors(path):
             made = bool(schema.applied(connection))
-        connection.close()
         return cls.open(path) if made else None
 
     def close(self) -> None:
@@ -167,17 +170,25 @@ class LedgerReader:
                 found[JobId(row["id"])] = Known(Status(row["status"]), row["error_code"])
         return found
 
-    def pending(self, campaign: str, *, after: int, limit: int) -> list[Pending]:
-        """A page of the campaign's planned jobs of its newest expansion, in manifest order."""
+    def pending_classes(self, campaign: str) -> list[str]:
+        """The price classes of the campaign's planned jobs of its newest expansion."""
         found = self.rows(
-            "SELECT w.id, w.name, w.position, w.catalog_credits, w.price_class FROM wanted AS w"
-            " JOIN campaigns AS c ON c.name = w.campaign"
-            " WHERE w.campaign = ? AND w.status = 'planned' AND w.position > ? AND w.expansion = c.expansion"
-            " ORDER BY w.position LIMIT ?",
-            (campaign, after, limit),
+            "SELECT DISTINCT w.price_class FROM wanted AS w JOIN campaigns AS c ON c.name = w.campaign"
+            " WHERE w.campaign = ? AND w.status = 'planned' AND w.expansion = c.expansion",
+            (campaign,),
+        )
+        return [row["price_class"] for row in found]
+
+    def pending(self, campaign: str, price_class: str, *, after: int, limit: int) -> list[Pending]:
+        """A page of the planned jobs of a class in the campaign's newest expansion, in manifest order."""
+        found = self.rows(
+            "SELECT w.id, w.name, w.position, w.catalog_credits FROM wanted AS w"
+            " JOIN campaigns AS c ON c.name = w.campaign WHERE w.campaign = ? AND w.status = 'planned'"
+            " AND w.price_class = ? AND w.position > ? AND w.expansion = c.expansion ORDER BY w.position LIMIT ?",
+            (campaign, price_class, after, limit),
         )
         return [
-            Pending(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], r["price_class"])
+            Pending(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], price_class)
             for r in found
         ]
 
@@ -211,14 +222,20 @@ class LedgerReader:
     # Money
 
     def seen_price(self, account: str, price_class: str) -> Price | None:
-        """The price that the API named last for a class, if it has named one."""
-        row = self.row(
+        """The price that the API named last for a class, if it has named one; what it took last, if that is more."""
+        where = "FROM attempts WHERE account = ? AND price_class = ? AND"
+        named = self.row(
             "SELECT coalesce(reserved_credits, final_credits) AS credits, coalesce(submitted_at, finished_at) AS at"
-            " FROM attempts WHERE account = ? AND price_class = ?"
-            " AND (reserved_credits IS NOT NULL OR outcome = 'succeeded') ORDER BY id DESC LIMIT 1",
+            f" {where} (reserved_credits IS NOT NULL OR outcome = 'succeeded') ORDER BY id DESC LIMIT 1",
             (account, price_class),
         )
-        return Price(row["credits"], row["at"]) if row and row["credits"] is not None else None
+        taken = self.row(
+            f"SELECT final_credits AS credits, finished_at AS at {where} outcome = 'succeeded'"
+            " ORDER BY id DESC LIMIT 1",
+            (account, price_class),
+        )
+        prices = [Price(row["credits"], row["at"]) for row in (named, taken) if row and row["credits"] is not None]
+        return max(prices, key=lambda price: price.credits, default=None)
 
     def class_is_open(self, account: str, price_class: str) -> bool:
         """Whether an attempt of the class is on its way whose price the API has not named yet."""

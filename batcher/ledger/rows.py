@@ -102,13 +102,15 @@ def _phase(status: Status, attempt: sqlite3.Row | None, files: list[sqlite3.Row]
         return Ended(status)
     if status is Status.SUBMITTING:
         return Submitting(intent(attempt))
+    if attempt["task_id"] is None:  # a row that somebody edited: there is nothing to ask for
+        return Ended(status)
     if status is Status.SUCCEEDED:
         return Succeeded(attempt["id"], attempt["task_id"], result_files(attempt, files))
     return Waiting(
         attempt_id=attempt["id"],
         task_id=attempt["task_id"],
         status=status,
-        submitted_at=from_iso(attempt["submitted_at"]),
+        submitted_at=from_iso(attempt["submitted_at"] or attempt["intended_at"]),
         account=attempt["account"],
     )
 

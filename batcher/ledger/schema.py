@@ -73,7 +73,7 @@ CREATE TABLE wanted (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX wanted_by_position ON wanted (campaign, status, position);
+CREATE INDEX wanted_by_position ON wanted (campaign, status, price_class, position);
 CREATE INDEX wanted_unsettled ON wanted (campaign, seq) WHERE status IN ('submitting', 'queued', 'processing');
 
 CREATE TABLE attempts (
@@ -104,6 +104,7 @@ CREATE TABLE attempts (
 ) STRICT;
 CREATE INDEX attempts_priced ON attempts (account, price_class, id)
     WHERE reserved_credits IS NOT NULL OR outcome = 'succeeded';
+CREATE INDEX attempts_taken ON attempts (account, price_class, id) WHERE outcome = 'succeeded';
 CREATE INDEX attempts_unpriced ON attempts (account, price_class)
     WHERE reserved_credits IS NULL AND final_credits IS NULL AND outcome IS NULL;
 CREATE INDEX attempts_by_task ON attempts (task_id);

@@ -57,12 +57,17 @@ class Transaction:
         row: sqlite3.Row = self.run("SELECT * FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
         return row
 
-    def status(self, job_id: JobId, attempt_id: int) -> Status:
-        """The job's status, provided that this is its latest attempt. Raises Stale."""
+    def status(self, job_id: JobId, attempt_id: int) -> Status | None:
+        """The job's status; None when this is not its latest attempt."""
         row = self.run("SELECT status, attempt_id FROM wanted WHERE id = ?", (job_id,)).fetchone()
-        if row["attempt_id"] != attempt_id:
+        return Status(row["status"]) if row["attempt_id"] == attempt_id else None
+
+    def latest(self, job_id: JobId, attempt_id: int) -> Status:
+        """The job's status, provided that this is its latest attempt. Raises Stale."""
+        found = self.status(job_id, attempt_id)
+        if found is None:
             raise Stale(f"attempt {attempt_id} is not the latest of job {job_id}")
-        return Status(row["status"])
+        return found
 
     def move(
         self,

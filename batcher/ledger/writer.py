@@ -13,48 +13,24 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from batcher.clock import Clock, iso, local_day
 from batcher.errors import BatcherError
-from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
+from batcher.jobs import UNSETTLED, Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 
 from . import enrolment, rows, schema
+from .caps import Caps, Refusal, quote
 from .connection import open_writer, storage_errors
 from .enrolment import Enrolled
 from .reader import LedgerReader
-from .transaction import Change, Transaction
+from .transaction import Change, Stale, Transaction
 
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
 
 
 Observer = Callable[[Change], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """What this run may commit, in credits; None means no cap.
-
-    `wallet` is the last reading and `wallet_mark` the newest attempt (row id) before it was asked for.
-    """
-
-    run: int | None = None
-    campaigns: dict[str, int] = field(default_factory=dict)
-    day: int | None = None
-    keep: int | None = None
-    wallet: int = 0
-    wallet_mark: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a job was not admitted: `cap` is `price`, `run`, `campaign`, `day` or `keep`."""
-
-    cap: str
-    message: str
-    quote: int
 
 
 class Ledger:
@@ -76,13 +52,16 @@ class Ledger:
         Raises StorageError when it cannot be used or is of a newer version.
         """
         connection = open_writer(path)
-        with storage_errors(path):
-            if schema.pending(connection, path):
-                schema.migrate(connection, path, stamp=iso(clock.wall()).replace(":", "")[:17])
-            connection.execute(
-                "INSERT OR IGNORE INTO meta VALUES (1, ?, ?)", (secrets.token_hex(16), iso(clock.wall()))
-            )
-        return cls(connection, path, clock, observe)
+        try:
+            with storage_errors(path):
+                if schema.pending(connection, path):
+                    schema.migrate(connection, path, stamp=iso(clock.wall()).replace(":", "")[:17])
+                meta = (secrets.token_hex(16), iso(clock.wall()))
+                connection.execute("INSERT OR IGNORE INTO meta VALUES (1, ?, ?)", meta)
+            return cls(connection, path, clock, observe)
+        except BaseException:
+            connection.close()
+            raise
 
     def close(self) -> None:
         self._connection.close()
@@ -102,10 +81,11 @@ class Ledger:
             transaction = Transaction(self._connection, self._clock.wall(), self._run_id)
             try:
                 yield transaction
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk makes SQLite roll back by itself
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
         for change in transaction.changes:
             self._observe(change)
 
@@ -164,13 +144,10 @@ class Ledger:
         """
         with self._write() as t:
             number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
-            seen = self.read.seen_price(account.text, job.price_class)
-            if seen is None and self.read.class_is_open(account.text, job.price_class):
-                return Refusal("price", "waits until the API has named this price", job.catalog_credits)
-            quote = seen.credits if seen else job.catalog_credits
             day = local_day(t.seconds)
-            if refusal := self._over_a_cap(job.campaign, quote, day, account, caps):
-                return refusal
+            expected = self._quote(caps, account, job.campaign, day, job.price_class, job.catalog_credits)
+            if isinstance(expected, Refusal):
+                return expected
             request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
             attempt_id = t.insert(
                 "attempts",
@@ -183,28 +160,34 @@ class Ledger:
                 idempotency_key=self._key(job.id, number),
                 client_request_id=request_id,
                 body=compose(request_id),
-                quoted_credits=quote,
+                quoted_credits=expected,
                 intended_at=t.at,
             )
             t.move(job.id, Status.PLANNED, Status.SUBMITTING, attempt_id=attempt_id)
-            t.event("intended", job_id=job.id, old=Status.PLANNED, new=Status.SUBMITTING, detail={"hold": quote})
+            t.event("intended", job_id=job.id, old=Status.PLANNED, new=Status.SUBMITTING, detail={"hold": expected})
             return rows.intent(t.attempt(attempt_id))
 
-    def _over_a_cap(self, campaign: str, quote: int, day: str, account: Account, caps: Caps) -> Refusal | None:
-        read = self.read
-        checks: list[tuple[str, int | None, Callable[[], int]]] = [
-            ("run", caps.run, lambda: read.spent(run_id=self._run_id).committed),
-            ("campaign", caps.campaigns.get(campaign), lambda: read.spent(campaign=campaign).committed),
-            ("day", caps.day, lambda: read.spent(day=day).committed),
-        ]
-        for cap, limit, committed in checks:
-            if limit is not None and (used := committed()) + quote > limit:
-                return Refusal(cap, f"{cap} cap of {limit}: {used} held or settled, {quote} more wanted", quote)
-        if caps.keep is not None:
-            left = caps.wallet - read.taken_since(account.text, caps.wallet_mark)
-            if left - quote < caps.keep:
-                return Refusal("keep", f"{left} in the wallet, {caps.keep} to keep, {quote} wanted", quote)
-        return None
+    def refusal(
+        self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
+    ) -> Refusal | None:
+        """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
+        day = local_day(self._clock.wall())
+        found = self._quote(caps, account, campaign, day, price_class, catalog_credits)
+        return found if isinstance(found, Refusal) else None
+
+    def _quote(
+        self, caps: Caps, account: Account, campaign: str, day: str, price_class: str, catalog_credits: int
+    ) -> int | Refusal:
+        return quote(
+            self.read,
+            caps,
+            run_id=self._run_id,
+            account=account.text,
+            campaign=campaign,
+            day=day,
+            price_class=price_class,
+            catalog_credits=catalog_credits,
+        )
 
     def _key(self, job_id: JobId, number: int) -> str:
         # Derived, so that even a lost row could not lead to another key for the same purchase.
@@ -223,34 +206,44 @@ class Ledger:
     def record(self, job_id: JobId, attempt_id: int, task: TaskState) -> None:
         """Record what the API says of a task, whoever brings the news. Settles once, at the end.
 
-        Raises Stale when the attempt is not the job's latest or has been closed.
+        Raises Stale when the attempt is not the job's latest or has been closed; task id and URLs are kept even then.
         """
         with self._write() as t:
             attempt = t.attempt(attempt_id)
+            self._keep_facts(t, attempt, task)
             old = t.status(job_id, attempt_id)
-            known = json.loads(attempt["result_urls"])
-            t.run(
-                "UPDATE attempts SET task_id = coalesce(task_id, ?), submitted_at = coalesce(submitted_at, ?),"
-                " reserved_credits = coalesce(?, reserved_credits), api_status = ?, result_urls = ? WHERE id = ?",
-                (
-                    task.task_id,
-                    t.at,
-                    None if attempt["final_credits"] is not None else task.reserved_credits,
-                    task.word,
-                    json.dumps(list(task.urls) or known),
-                    attempt_id,
-                ),
-            )
-            if task.status in (Status.SUCCEEDED, Status.FAILED) and old is not task.status:
-                self._settle(t, attempt_id, task)
-            self._add_files(t, attempt_id, task)
-            if old is not task.status:
-                t.move(job_id, old, task.status)
-            if old is not task.status or attempt["task_id"] is None or attempt["api_status"] != task.word:
-                detail = {"task_id": task.task_id, "word": task.word, "reserved": task.reserved_credits}
-                if task.status is Status.FAILED:
-                    detail |= {"code": task.error_code, "message": task.error_message}
-                t.event(str(task.status), job_id=job_id, old=old, new=task.status, detail=detail)
+            late = old not in UNSETTLED and old is not task.status  # closed at no cost, doubtful, or bought again
+            detail = {"task_id": task.task_id, "word": task.word, "reserved": task.reserved_credits}
+            if task.status is Status.FAILED:
+                detail |= {"code": task.error_code, "message": task.error_message}
+            if late or old is None:
+                t.event("late_answer", job_id=job_id, attempt=attempt["number"], detail=detail)
+            else:
+                if task.status in (Status.SUCCEEDED, Status.FAILED) and old is not task.status:
+                    self._settle(t, attempt_id, task)
+                self._add_files(t, attempt_id, task)
+                if old is not task.status:
+                    t.move(job_id, old, task.status)
+                if old is not task.status or attempt["task_id"] is None or attempt["api_status"] != task.word:
+                    t.event(str(task.status), job_id=job_id, old=old, new=task.status, detail=detail)
+        if late:
+            raise Stale(f"attempt {attempt_id} of job {job_id} was closed before the API's answer came")
+
+    def _keep_facts(self, t: Transaction, attempt: sqlite3.Row, task: TaskState) -> None:
+        """Id, URLs, state and hold. What an ended task has reserved says nothing any more: its price is final."""
+        ended = task.status in (Status.SUCCEEDED, Status.FAILED) and attempt["reserved_credits"] is not None
+        t.run(
+            "UPDATE attempts SET task_id = coalesce(task_id, ?), submitted_at = coalesce(submitted_at, ?),"
+            " reserved_credits = coalesce(?, reserved_credits), api_status = ?, result_urls = ? WHERE id = ?",
+            (
+                task.task_id,
+                t.at,
+                None if ended or attempt["final_credits"] is not None else task.reserved_credits,
+                task.word,
+                json.dumps(list(task.urls) or json.loads(attempt["result_urls"])),
+                attempt["id"],
+            ),
+        )
 
     def _settle(self, t: Transaction, attempt_id: int, task: TaskState) -> None:
         # Without a word about the final price the hold counts as spent: no page promises a refund.
@@ -295,6 +288,7 @@ class Ledger:
             return Status.PLANNED
 
     def _close(self, t: Transaction, intent: Intent, code: str, message: str) -> None:
+        t.latest(intent.job_id, intent.attempt_id)
         t.run(
             "UPDATE attempts SET final_credits = 0, outcome = 'refused', finished_at = ?, error_code = ?,"
             " error_message = ? WHERE id = ? AND final_credits IS NULL",
@@ -316,7 +310,7 @@ class Ledger:
             self._doubt(t, job_id, attempt_id, code, message)
 
     def _doubt(self, t: Transaction, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
-        old = t.status(job_id, attempt_id)
+        old = t.latest(job_id, attempt_id)
         t.run(
             "UPDATE attempts SET outcome = 'doubtful', error_code = ?, error_message = ? WHERE id = ?",
             (code, message, attempt_id),

@@ -95,9 +95,19 @@ class Lifecycle:
 
     def hurry(self, seconds: float) -> None:
         """Give open paid requests so many seconds more, and later ones no longer."""
-        self._hurry_at = anyio.current_time() + seconds
+        self._hurry_at = min(self._hurry_at, anyio.current_time() + seconds)
         for scope in self._open_posts:
             scope.deadline = self._hurry_at
+
+    def refusal(self, campaign: str, price_class: str, catalog_credits: int) -> Refusal | None:
+        """Why the caps would not let a planned job of this class be bought now, if they would not."""
+        return self._ledger.refusal(
+            self.caps,
+            account=self._provider.account,
+            campaign=campaign,
+            price_class=price_class,
+            catalog_credits=catalog_credits,
+        )
 
     # Buying
 
@@ -126,16 +136,22 @@ class Lifecycle:
             )
             if isinstance(made, Refusal):
                 return Blocked(made)
+            turn.bought = True
             return await self._send(made, slot, turn)
 
     async def _repeat_intent(self, intent: Intent, turn: Turn) -> Step:
         if intent.account != self._provider.account.text:
             return Finished(Status.SUBMITTING, left=f"it was bought with another key or base URL ({intent.account})")
-        if self._clock.wall() - intent.intended_at > self._settings.retries.replay_window:
-            message = "its key is too old to be trusted to replay (retries.replay_window)"
-            return self._after_closing(self._ledger.unsent(intent, "replay_window", message), message)
         async with self._gate.slot("submit") as slot:
+            # Asked after the wait for room: that may have been long (Retry-After, a slow limit).
+            if self._too_old(intent):
+                message = "its key is too old to be trusted to replay (retries.replay_window)"
+                return self._after_closing(self._ledger.unsent(intent, "replay_window", message), message)
             return await self._send(intent, slot, turn)
+
+    def _too_old(self, intent: Intent) -> bool:
+        # Where the clock was set back nobody knows the key's age; as far into the future counts as into the past.
+        return abs(self._clock.wall() - intent.intended_at) > self._settings.retries.replay_window
 
     async def _send(self, intent: Intent, slot: Slot, turn: Turn) -> Step:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
@@ -158,6 +174,9 @@ class Lifecycle:
             case Refused(code, message):
                 return self._after_closing(self._ledger.refused(intent, code, message), message)
             case Conflict(code, message):
+                # Somebody has used this key: no later answer proves that it was not charged.
+                if not self._may_have_arrived(intent):
+                    self._ledger.maybe_received(intent, f"{code}: {message}")
                 if turn.in_trouble("conflict", self._clock.monotonic()) >= CONFLICT_SECONDS:
                     self._ledger.doubt(intent.job_id, intent.attempt_id, code, message)
                     return Finished(Status.DOUBTFUL)

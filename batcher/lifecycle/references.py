@@ -72,6 +72,8 @@ class References:
 
 def _read(reference: FileReference) -> bytes | Changed:
     try:
+        if not reference.path.is_file():  # a pipe would be waited for without end
+            return Changed(f"{reference.path} is not a file any more")
         # A byte more than was seen is enough to know that it grew.
         with reference.path.open("rb") as file:
             content = file.read(reference.size + 1)

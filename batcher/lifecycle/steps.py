@@ -27,7 +27,7 @@ class Turn:
 
     `repeats` counts sendings of the same request without a definite answer; `asked` polls;
     `since` (monotonic seconds) is when the present kind of trouble, named `trouble`, began;
-    `polling_since` when this run began to poll.
+    `polling_since` when this run began to poll; `bought` whether this run has made an intent of it.
     """
 
     repeats: int = 0
@@ -35,6 +35,7 @@ class Turn:
     trouble: str = ""
     since: float = 0.0
     polling_since: float | None = None
+    bought: bool = False
 
     def in_trouble(self, kind: str, now: float) -> float:
         """Note a trouble and return for how many seconds it has lasted."""

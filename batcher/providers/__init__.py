@@ -6,7 +6,7 @@ raises for what a server or a network does; it says what that means.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -79,7 +79,7 @@ class Incoming:
     Iterating raises TransferCut when the transfer breaks.
     """
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     offset: int
     total: int | None
     validator: str | None

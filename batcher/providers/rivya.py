@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urljoin
@@ -18,23 +18,15 @@ from urllib.parse import quote, urljoin
 import httpx2 as httpx
 
 from batcher.clock import Clock
-from batcher.jobs import (
-    Account,
-    FileReference,
-    Intent,
-    Job,
-    Status,
-    TaskState,
-    Upload,
-    UrlReference,
-)
+from batcher.jobs import Account, FileReference, Intent, Job, Status, TaskState, Upload, UrlReference
 
 from . import Accepted, Conflict, Gone, Halt, Incoming, Later, Moved, Refused, TransferCut, Unknown
-from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Answer, Stream, Transport
+from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Answer, Stream, Transport, check_base_url
 
 API = "/api/v1"
 _MAX_CREDITS = 10**9
 _MAX_RETRY_AFTER = 86400.0
+_LONGEST_URL = 65536  # signed URLs are long
 
 _STATES = {
     "queued": Status.QUEUED,
@@ -58,6 +50,14 @@ _CODES = {
 _STATUSES = {401: "key", 403: "key", 402: "credits", 408: "down", 409: "conflict", 425: "wait", 429: "throttled"}
 
 
+def account_of(base_url: str, key: str, name: str | None = None) -> Account:
+    """The account of a key; `name` stands for a base URL that changes (the simulator's port).
+
+    Raises UsageError for a base URL that cannot be the API's.
+    """
+    return Account(name or check_base_url(base_url), hashlib.sha256(key.encode()).hexdigest()[:12])
+
+
 class Rivya:
     """The provider for one key. Safe to use from many tasks at once."""
 
@@ -69,10 +69,11 @@ class Rivya:
         *,
         connections: int = 32,
         transport: httpx.AsyncBaseTransport | None = None,
+        account_name: str | None = None,
     ) -> None:
         self._http = Transport(base_url, key, connections=connections, transport=transport)
         self._clock = clock
-        self.account = Account(self._http.base_url, hashlib.sha256(key.encode()).hexdigest()[:12])
+        self.account = account_of(base_url, key, account_name)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -104,7 +105,7 @@ class Rivya:
         if isinstance(answer, Later):
             return answer
         if answer.status < 300:
-            task = _task(answer.json)
+            task = _task(answer.json, word="unknown")
             # A success that cannot be read is a lost answer: the same key asks again.
             return Accepted(task) if task else _unreadable(answer)
         return self._sort(answer)
@@ -115,7 +116,7 @@ class Rivya:
         if isinstance(answer, Later):
             return answer
         if answer.status < 300:
-            return _task(answer.json, task_id) or _unreadable(answer)
+            return _task(answer.json, task_id=task_id) or _unreadable(answer)
         match self._sort(answer):
             case Refused(code, message) if answer.status in (404, 410):
                 return Unknown(code, message)
@@ -212,22 +213,24 @@ class Rivya:
             if isinstance(stream, Later):
                 yield stream
             elif 300 <= stream.status < 400 and (location := stream.headers.get("location")):
-                yield Moved(urljoin(url, location))
+                yield _moved(url, location)
             else:
                 yield self._incoming(stream, offset if headers else 0)
 
     def _incoming(self, stream: Stream, offset: int) -> Incoming | Gone | Refused | Later:
         status, headers, chunks = stream.status, stream.headers, stream.chunks
         etag = headers.get("etag", "")
-        validator = etag if etag.startswith('"') else None
+        # An encoded body has other bytes and another length than the file, so nothing vouches for a part of it.
+        plain = headers.get("content-encoding", "identity") == "identity"
+        validator = etag if plain and etag.startswith('"') and etag.isascii() else None
         if status == 206 and offset:
             start, total = _content_range(headers.get("content-range", ""))
-            if start == offset:
+            if start == offset and plain:
                 return Incoming(_uncut(chunks), offset, total, validator)
             return Gone(f"the server sent another part than asked for ({headers.get('content-range')})")
         if status == 200:
-            length = headers.get("content-length", "")
-            return Incoming(_uncut(chunks), 0, int(length) if length.isdecimal() else None, validator)
+            length = _count(headers.get("content-length", "")) if plain else None
+            return Incoming(_uncut(chunks), 0, length, validator)
         if status in (401, 403, 404, 410, 416) or 300 <= status < 400:
             return Gone(f"HTTP {status} for the result")
         if status == 429 or status >= 500 or status == 408:
@@ -290,19 +293,22 @@ def _reference_item(job: Job, upload: Upload | None) -> dict[str, Any] | None:
     return item
 
 
-def _task(found: Any, task_id: str = "") -> TaskState | None:
-    """A task object in our words; None when it is none."""
+def _task(found: Any, *, task_id: str = "", word: str = "") -> TaskState | None:
+    """A task object in our words; None when it is none. `task_id` and `word` stand for an id or status that is missing.
+
+    A create's answer with an id and no status was paid for all the same; a poll's says nothing.
+    """
     if not isinstance(found, dict):
         return None
     identity = _text(found.get("id")) or task_id
-    word = _text(found.get("status"))
+    word = _text(found.get("status")) or word
     if not identity or not word:
         return None
     result = found.get("result") if isinstance(found.get("result"), dict) else {}
     assert isinstance(result, dict)
     listed = result.get("urls") if isinstance(result.get("urls"), list) else []
     assert isinstance(listed, list)
-    urls = [url for url in (_text(u) for u in [result.get("primary_url"), *listed[:20]]) if url]
+    urls = [url for url in (_text(u, _LONGEST_URL) for u in [result.get("primary_url"), *listed[:20]]) if url]
     error = found.get("error") if isinstance(found.get("error"), dict) else {}
     assert isinstance(error, dict)
     return TaskState(
@@ -318,15 +324,18 @@ def _task(found: Any, task_id: str = "") -> TaskState | None:
 
 
 def _text(value: Any, longest: int = 4096) -> str | None:
-    """A text of the API, bounded; whole numbers count as their digits, everything else as absent."""
+    """A text of the API, bounded; whole numbers count as their digits, everything else as absent.
+
+    So does a text with half a character (a lone surrogate is good JSON): neither UTF-8 nor SQLite takes it.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return value if isinstance(value, str) and 0 < len(value) <= longest else None
+    return value if isinstance(value, str) and 0 < len(value) <= longest and _words(value, longest) == value else None
 
 
-def _words(value: Any) -> str | None:
+def _words(value: Any, longest: int = 1000) -> str | None:
     """A message for people: cut, not dropped, when it is long."""
-    return value[:1000] if isinstance(value, str) and value else None
+    return value[:longest].encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
 
 
 def _number(value: Any) -> float | None:
@@ -354,19 +363,29 @@ def _retry_after(value: str | None, now: float) -> float | None:
     return min(max(0.0, seconds), _MAX_RETRY_AFTER)
 
 
+def _count(digits: str) -> int | None:
+    """A number of bytes from a header; None for what cannot be one."""
+    return int(digits) if digits.isdecimal() and len(digits) < 20 else None
+
+
 def _content_range(value: str) -> tuple[int | None, int | None]:
     """Start and total of `bytes START-END/TOTAL`; None for what is not said."""
     unit, _, rest = value.partition(" ")
     span, _, total = rest.partition("/")
-    start = span.partition("-")[0]
-    if unit != "bytes" or not start.isdecimal():
-        return None, None
-    return int(start), int(total) if total.isdecimal() else None
+    return (_count(span.partition("-")[0]), _count(total)) if unit == "bytes" else (None, None)
 
 
-async def _uncut(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+def _moved(url: str, location: str) -> Moved | Gone:
     try:
-        async for chunk in chunks:
-            yield chunk
+        return Moved(urljoin(url, location))
+    except ValueError:
+        return Gone("the result redirects to what is no URL")
+
+
+async def _uncut(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
     except TRANSFER_ERRORS as error:
         raise TransferCut(str(error) or type(error).__name__) from error

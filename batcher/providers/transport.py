@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +29,9 @@ REQUEST_SECONDS = 60.0
 UPLOAD_SECONDS = 300.0
 #: A download may take any time, but not be silent for longer than this, in seconds.
 SILENCE_SECONDS = 30.0
+
+#: Stands where somebody repeats the key to us (an answer, an error of the transport): it goes no further.
+_MASK = b"[key]"
 
 # Only these say that no connection was made, hence that nothing can have been received
 # (tests/test_transport_sockets.py shows each on raw sockets).
@@ -50,7 +53,7 @@ class Stream:
 
     status: int
     headers: Mapping[str, str]
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
 
 
 def is_loopback(host: str) -> bool:
@@ -64,17 +67,23 @@ def is_loopback(host: str) -> bool:
 
 
 def check_base_url(url: str) -> str:
-    """The base URL without a trailing slash. Raises UsageError for anything but https (http on loopback)."""
-    parts = urlsplit(url)
-    if (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        if parts.query or parts.fragment or parts.username or parts.password:
-            raise UsageError(
-                "the API's base URL has parts that it may not have", hint="Give scheme, host and port only."
-            )
-        return url.rstrip("/")
-    raise UsageError(
-        f"{url!r} cannot be the API's base URL", hint="RIVYA_BASE_URL is an https URL (http for loopback only)."
-    )
+    """The base URL without a trailing slash. Raises UsageError for anything but https (http on loopback).
+
+    The message does not repeat the URL: it may hold a password, or be the key in the wrong place.
+    """
+    try:
+        parts = urlsplit(url)
+        scheme, host, _ = parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        scheme = host = ""
+    plain = url.isprintable() and not set(" \\") & set(url)
+    if not plain or not host or not (scheme == "https" or (scheme == "http" and is_loopback(host))):
+        raise UsageError(
+            "that cannot be the API's base URL", hint="RIVYA_BASE_URL is an https URL (http for loopback only)."
+        )
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise UsageError("the API's base URL has parts that it may not have", hint="Give scheme, host and port only.")
+    return url.rstrip("/")
 
 
 class Transport:
@@ -84,6 +93,9 @@ class Transport:
         self, base_url: str, key: str, *, connections: int = 32, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self.base_url = check_base_url(base_url)
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            raise UsageError("the API key has characters that a key cannot have", hint="Copy it again, without spaces.")
+        self._key = key
         # A proxy of the environment must not get between us and a simulator on loopback.
         trust_env = not is_loopback(urlsplit(self.base_url).hostname or "")
         timeout = httpx.Timeout(SILENCE_SECONDS, read=REQUEST_SECONDS)
@@ -125,8 +137,8 @@ class Transport:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
         except Exception as error:
-            return _later(error)
-        return Answer(response.status_code, _headers(response), _decode(body))
+            return self._later(error)
+        return Answer(response.status_code, self._headers(response), _decode(body.replace(self._key.encode(), _MASK)))
 
     @asynccontextmanager
     async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Later]:
@@ -137,10 +149,11 @@ class Transport:
             with anyio.fail_after(REQUEST_SECONDS):
                 response = await client.send(request, stream=True)
         except Exception as error:
-            yield _later(error)
+            yield self._later(error)
             return
         try:
-            yield Stream(response.status_code, _headers(response), response.aiter_bytes(65536))
+            # Without a chunk size: that would hold back, and lose, what arrived right before a cut.
+            yield Stream(response.status_code, self._headers(response), response.aiter_bytes())
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
@@ -158,6 +171,20 @@ class Transport:
             return f"the result's URL is not {' or '.join(allowed)}: {url[:200]!r}"
         return ""
 
+    def _headers(self, response: httpx.Response) -> dict[str, str]:
+        return {name.lower(): value.replace(self._key, _MASK.decode()) for name, value in response.headers.items()}
+
+    def _later(self, error: Exception) -> Later:
+        """Whatever a transport raises: maybe received, unless no connection was made."""
+        connected = not isinstance(error, _NEVER_CONNECTED)
+        what = (str(error) or type(error).__name__).replace(self._key, _MASK.decode())
+        return Later(
+            code="no_answer" if connected else "unreachable",
+            message=f"{type(error).__name__}: {what}"[:300],
+            maybe_received=connected,
+            outage=True,
+        )
+
 
 TRANSFER_ERRORS = (httpx.HTTPError, httpx.StreamError, OSError)
 
@@ -169,16 +196,13 @@ def _url(text: str) -> httpx.URL | None:
         return None
 
 
-def _headers(response: httpx.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
 async def _bounded(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > ANSWER_BYTES:
-            break
+    async with aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > ANSWER_BYTES:
+                break
     return bytes(body)
 
 
@@ -189,15 +213,3 @@ def _decode(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _later(error: Exception) -> Later:
-    """Whatever a transport raises: maybe received, unless no connection was made."""
-    connected = not isinstance(error, _NEVER_CONNECTED)
-    what = str(error) or type(error).__name__
-    return Later(
-        code="no_answer" if connected else "unreachable",
-        message=f"{type(error).__name__}: {what}"[:300],
-        maybe_received=connected,
-        outage=True,
-    )

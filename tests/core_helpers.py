@@ -1,0 +1,118 @@
+"""A ledger on disk under a clock that tests set, and the nouns that go into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support import EPOCH
+
+from batcher.jobs import Account, Intent, JobId, JobSpec, Status, TaskState
+from batcher.ledger import Caps, Change, Ledger, Refusal
+
+ACCOUNT = Account("https://api.test", "0123456789ab")
+OTHER = Account("https://api.test", "ba9876543210")
+
+
+class ManualClock:
+    """Time as a test sets it."""
+
+    def __init__(self) -> None:
+        self.now = EPOCH
+        self.shift = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now + self.shift
+
+
+def job_name(number: int) -> JobId:
+    return JobId(f"{number:032x}")
+
+
+def make_spec(number: int, **changes: Any) -> JobSpec:
+    fields: dict[str, Any] = {
+        "id": job_name(number),
+        "campaign": "spring",
+        "model": "grok-imagine-video",
+        "name": f"prompt-{number}",
+        "prompt": f"Boat {number}",
+        "params": {},
+        "reference": None,
+        "take": 1,
+        "price_class": "small",
+        "catalog_credits": 10,
+        "file_name": f"boat-{number}",
+    }
+    return JobSpec(**fields | changes)
+
+
+def make_task(number: int = 1, status: Status = Status.QUEUED, **changes: Any) -> TaskState:
+    fields: dict[str, Any] = {"task_id": f"task_{number}", "status": status, "word": str(status)}
+    if status is Status.QUEUED:
+        fields |= {"reserved_credits": 10, "final_credits": 0}
+    return TaskState(**fields | changes)
+
+
+@dataclass
+class Shelf:
+    """A ledger that can be closed and opened again, as a process does that dies and comes back."""
+
+    path: Path
+    clock: ManualClock = field(default_factory=ManualClock)
+    account: Account = ACCOUNT
+    caps: Caps = field(default_factory=Caps)
+
+    def __post_init__(self) -> None:
+        self.changes: list[Change] = []
+        self.ledger = Ledger.open(self.path, self.clock, self.changes.append)
+        self.start()
+
+    def start(self) -> int:
+        return self.ledger.start_run(version="1", pid=1, account=self.account.text, campaigns=["spring"], settings="{}")
+
+    def restart(self) -> None:
+        self.ledger.close()
+        self.ledger = Ledger.open(self.path, self.clock, self.changes.append)
+        self.start()
+
+    def enrol(self, specs: Iterable[JobSpec], campaign: str = "spring") -> None:
+        self.ledger.enrol(campaign, "m.yaml", specs)
+
+    def intend(self, number: int, **caps: Any) -> Intent | Refusal:
+        return self.ledger.intend(
+            self.ledger.read.load(job_name(number)),
+            account=self.account,
+            compose=lambda request_id: f"body of {request_id}".encode(),
+            caps=Caps(**caps) if caps else self.caps,
+        )
+
+    def buy(self, number: int, **caps: Any) -> Intent:
+        made = self.intend(number, **caps)
+        assert isinstance(made, Intent), made
+        return made
+
+    def name_price(self, price_class: str = "small", credits_each: int = 10) -> None:
+        """Let the API name a price for a class, by a job of another campaign that fails at no cost."""
+        number = 0xF000 + len(self.rows("SELECT id FROM wanted"))
+        self.enrol([make_spec(number, campaign="prices", price_class=price_class)], "prices")
+        intent = self.buy(number)
+        done = make_task(number, Status.FAILED, reserved_credits=credits_each, final_credits=0)
+        self.ledger.submitted(intent, done)
+
+    def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.ledger.read.rows(sql, values)]
+
+    def job(self, number: int) -> dict[str, Any]:
+        [row] = self.rows("SELECT * FROM jobs WHERE id = ?", job_name(number))
+        return row
+
+    def attempts(self, number: int) -> list[dict[str, Any]]:
+        return self.rows("SELECT * FROM attempts WHERE job_id = ? ORDER BY number", job_name(number))
+
+    def events(self) -> list[str]:
+        return [row["event"] for row in self.rows("SELECT event FROM events ORDER BY id")]

@@ -1,0 +1,303 @@
+"""Rate limits by the stamps in the ledger: exact in every window, over restarts and clocks set back, and well used."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from support import VirtualClock
+
+from batcher.clock import from_iso
+from batcher.engine.gate import THROTTLE_SECONDS, RateGate, Window
+from batcher.ledger import Ledger
+from batcher.settings import Limits, Rate
+
+
+@contextmanager
+def opened(path: Path, clock: VirtualClock) -> Iterator[Ledger]:
+    ledger = Ledger.open(path, clock)
+    ledger._connection.execute("PRAGMA synchronous = OFF")
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def stamps(ledger: Ledger, kind: str | None = None) -> list[float]:
+    return [from_iso(send.at) for send in ledger.read.sends_after(0) if kind in (None, send.kind)]
+
+
+def check_windows(times: list[float], rate: Rate) -> None:
+    """No half-open window of the stated length holds more than stated."""
+    ordered = sorted(times)
+    for first, later in zip(ordered, ordered[rate.count :], strict=False):
+        assert later - first >= rate.seconds, f"{rate.count + 1} requests within {later - first} s"
+
+
+LIMITS = Limits(submit=Rate(7, 10.0), requests=Rate(20, 15.0))
+
+
+async def workload(gate: RateGate, rng: random.Random, workers: int, each: int) -> None:
+    """Workers that ask for room, are slow about it, sometimes give it back, and send."""
+
+    async def work(kind: Any) -> None:
+        for _ in range(each):
+            async with gate.slot(kind) as slot:
+                if rng.random() < 0.3:
+                    await anyio.sleep(rng.random() * 3)  # a slow commit between reservation and stamp
+                if rng.random() < 0.8:
+                    slot.stamp()
+            if rng.random() < 0.3:
+                await anyio.sleep(rng.random() * 5)
+
+    async with anyio.create_task_group() as group:
+        for number in range(workers):
+            group.start_soon(work, ("submit", "poll", "download")[number % 3])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_window_is_ever_too_full(tmp_path: Path, seed: int) -> None:
+    clock, rng = VirtualClock(), random.Random(seed)
+    path = tmp_path / "ledger.db"
+    for _ in range(3):  # over restarts
+        with opened(path, clock) as ledger:
+            gate = RateGate(ledger, LIMITS, clock)
+            clock.run(partial(workload, gate, rng, workers=9, each=12))
+        clock.start += rng.random() * 20
+    with opened(path, clock) as ledger:
+        check_windows(stamps(ledger, "submit"), LIMITS.submit)
+        check_windows(stamps(ledger), LIMITS.requests)
+        assert len(stamps(ledger)) > 150
+
+
+async def hammer(gate: RateGate, kind: Any, seconds: float, clock: VirtualClock, workers: int = 5) -> None:
+    end = clock.monotonic() + seconds
+
+    async def work() -> None:
+        while clock.monotonic() < end:
+            async with gate.slot(kind) as slot:
+                slot.stamp()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(workers):
+            group.start_soon(work)
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("submit", LIMITS.submit), ("poll", LIMITS.requests)])
+def test_the_allowance_is_used_while_there_is_work(tmp_path: Path, kind: str, rate: Rate) -> None:
+    clock = VirtualClock()
+    with opened(tmp_path / "ledger.db", clock) as ledger:
+        clock.run(lambda: hammer(RateGate(ledger, LIMITS, clock), kind, 20 * rate.seconds, clock))
+        found = stamps(ledger)
+        check_windows(found, rate)
+        assert len([s for s in found if s < found[0] + 20 * rate.seconds]) >= 0.95 * 20 * rate.count
+
+
+def test_submits_count_as_requests_too(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    limits = Limits(submit=Rate(100, 10.0), requests=Rate(5, 10.0))
+
+    async def main() -> None:
+        gate = RateGate(ledger, limits, clock)
+        async with anyio.create_task_group() as group:
+            group.start_soon(hammer, gate, "submit", 60.0, clock)
+            group.start_soon(hammer, gate, "poll", 60.0, clock)
+
+    with opened(tmp_path / "ledger.db", clock) as ledger:
+        clock.run(main)
+        check_windows(stamps(ledger), limits.requests)
+        assert stamps(ledger, "submit"), "polls do not starve submissions"
+        assert stamps(ledger, "poll"), "nor the other way round"
+
+
+@pytest.mark.parametrize("shift", [-3600.0, 3600.0, -5.0])
+def test_a_restart_with_a_clock_that_was_set(tmp_path: Path, shift: float) -> None:
+    """Real time decides: a stamp from the future counts as sent now."""
+    clock, path = VirtualClock(), tmp_path / "ledger.db"
+    real: list[float] = []
+    for round_ in range(3):
+        with opened(path, clock) as ledger:
+            gate = RateGate(ledger, LIMITS, clock)
+
+            async def main(gate: RateGate = gate) -> None:
+                for _ in range(10):
+                    async with gate.slot("submit") as slot:
+                        slot.stamp()
+                        real.append(clock.monotonic())
+
+            clock.run(main)
+        if round_ == 0 and shift < 0:
+            clock.shift += shift
+    check_windows(real, LIMITS.submit)
+
+
+def test_a_clock_set_back_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    clock, real = VirtualClock(), list[float]()
+
+    async def main() -> None:
+        gate = RateGate(ledger, LIMITS, clock)
+        for number in range(40):
+            if number == 15:
+                clock.shift = -3600
+            async with gate.slot("submit") as slot:
+                slot.stamp()
+                real.append(clock.monotonic())
+
+    with opened(tmp_path / "ledger.db", clock) as ledger:
+        clock.run(main)
+    check_windows(real, LIMITS.submit)
+    assert real[-1] - real[0] < 6.1 * LIMITS.submit.seconds, "and nothing waits for an hour to come round again"
+
+
+def test_another_processes_sends_count(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "ledger.db"
+
+    async def main() -> None:
+        gate = RateGate(ledger, LIMITS, clock)
+        async with anyio.create_task_group() as group:
+            group.start_soon(hammer, gate, "poll", 40.0, clock)
+            for _ in range(8):
+                await anyio.sleep(4.3)
+                async with RateGate(other, LIMITS, clock).slot("credits") as slot:
+                    slot.stamp()
+
+    with opened(path, clock) as ledger, opened(path, clock) as other:
+        clock.run(main)
+        assert len(stamps(ledger, "credits")) == 8
+        check_windows(stamps(ledger), LIMITS.requests)
+
+
+def test_a_send_between_our_reservation_and_our_stamp_is_not_forgotten(tmp_path: Path) -> None:
+    """Another process writes its row while we commit an intent: its id is lower than ours, yet it counts."""
+    clock, path = VirtualClock(), tmp_path / "ledger.db"
+    limits = Limits(submit=Rate(100, 10.0), requests=Rate(4, 10.0))
+
+    async def main() -> None:
+        gate = RateGate(ledger, limits, clock)
+        for _ in range(6):
+            async with gate.slot("submit") as slot:
+                if not stamps(ledger):
+                    other.stamp("credits")
+                slot.stamp()
+
+    with opened(path, clock) as ledger, opened(path, clock) as other:
+        clock.run(main)
+        assert len(stamps(ledger)) == 7
+        check_windows(stamps(ledger), limits.requests)
+
+
+def test_a_429_pauses_everybody_as_long_as_the_api_asked(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    told: list[tuple[str, float]] = []
+
+    async def main() -> None:
+        gate = RateGate(ledger, Limits(), clock)
+        start = clock.monotonic()
+
+        async def one(kind: Any) -> None:
+            async with gate.slot(kind):
+                told.append((kind, round(clock.monotonic() - start, 3)))
+
+        gate.throttled(40)
+        gate.throttled(10)  # a shorter one does not shorten it
+        async with anyio.create_task_group() as group:
+            for kind in ("submit", "poll", "upload"):
+                group.start_soon(one, kind)
+        start = clock.monotonic()
+        gate.throttled(None)
+        await one("poll")
+        start = clock.monotonic()
+        gate.throttled(0)
+        await one("poll")
+
+    with opened(tmp_path / "ledger.db", clock) as ledger:
+        clock.run(main)
+    assert sorted(told[:3]) == [("poll", 40.0), ("submit", 40.0), ("upload", 40.0)]
+    assert [wait for _, wait in told[3:]] == [THROTTLE_SECONDS, 0.0]
+
+
+def test_who_is_cancelled_or_fails_gives_the_room_back(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    limits = Limits(submit=Rate(1, 1000.0), requests=Rate(1, 1000.0))
+
+    async def main() -> None:
+        gate = RateGate(ledger, limits, clock)
+
+        async def hold(scope: anyio.CancelScope) -> None:
+            with scope:
+                async with gate.slot("submit"):
+                    await anyio.sleep(500)
+
+        async def wait(done: Callable[[], object]) -> None:
+            async with gate.slot("poll"):
+                done()
+
+        scopes = [anyio.CancelScope() for _ in range(3)]
+        reached = anyio.Event()
+        async with anyio.create_task_group() as group:
+            for scope in scopes:
+                group.start_soon(hold, scope)
+            await anyio.sleep(1)
+            group.start_soon(wait, reached.set)
+            await anyio.sleep(1)
+            assert not reached.is_set()
+            for scope in reversed(scopes):  # those in line, then the one that holds it
+                scope.cancel()
+            await anyio.sleep(1)
+            assert reached.is_set()
+        with pytest.raises(ValueError, match="wrong"):
+            async with gate.slot("submit"):
+                raise ValueError("wrong")
+        with anyio.fail_after(1):
+            async with gate.slot("submit") as slot:
+                slot.stamp()
+
+    with opened(tmp_path / "ledger.db", clock) as ledger:
+        clock.run(main)
+        assert len(stamps(ledger)) == 1
+
+
+def test_a_stamp_that_cannot_be_written_gives_the_room_back(tmp_path: Path) -> None:
+    clock = VirtualClock()
+
+    async def main() -> None:
+        gate = RateGate(ledger, Limits(submit=Rate(1, 10.0)), clock)
+        real = ledger.stamp
+
+        def broken(kind: str) -> int:
+            raise OSError("full")
+
+        ledger.stamp = broken  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="full"):
+            async with gate.slot("submit") as slot:
+                slot.stamp()
+        ledger.stamp = real  # type: ignore[method-assign]
+        with anyio.fail_after(0.5):
+            async with gate.slot("submit") as slot:
+                slot.stamp()
+
+    with opened(tmp_path / "ledger.db", clock) as ledger:
+        clock.run(main)
+
+
+def test_a_window_with_reservations() -> None:
+    window = Window(Rate(2, 10.0))
+    assert window.wait(0) == 0
+    window.reserved = 2
+    assert window.wait(0) == float("inf")
+    window.reserved = 1
+    window.add(0.0)
+    assert window.wait(4) == pytest.approx(6.001)
+    window.reserved = 0
+    window.add(1.0)
+    assert window.wait(4) == pytest.approx(6.001)
+    assert window.wait(10.5) == 0
+    # News of an older request, late: it may be in the window of the newest, so it counts like that.
+    window.add(0.5)
+    assert window.wait(10.6) == pytest.approx(0.401)

@@ -1,0 +1,258 @@
+"""Caps, prices and sums: checked in the intent's transaction, equal to what a hand would add up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
+
+from batcher.jobs import Intent, Status
+from batcher.ledger import Caps, Refusal
+from batcher.ledger.reader import Sum
+
+
+@pytest.fixture
+def priced(shelf: Shelf) -> Shelf:
+    """Ten jobs of a class whose price the API has named: 10 credits."""
+    shelf.name_price()
+    shelf.enrol([make_spec(n) for n in range(1, 11)])
+    return shelf
+
+
+def refusal(made: object) -> str:
+    assert isinstance(made, Refusal), made
+    assert made.message
+    return made.cap
+
+
+@pytest.mark.parametrize(
+    ("cap", "caps", "more"),
+    [
+        ("run", {"run": 30}, {"run": 40}),
+        ("campaign", {"campaigns": {"spring": 30}}, {"campaigns": {"spring": 40}}),
+        ("day", {"day": 30}, {"day": 40}),
+    ],
+)
+def test_a_cap_may_be_filled_to_its_very_edge(
+    priced: Shelf, cap: str, caps: dict[str, Any], more: dict[str, Any]
+) -> None:
+    for number in (1, 2, 3):
+        priced.buy(number, **caps)
+    assert refusal(priced.intend(4, **caps)) == cap
+    priced.buy(4, **more)
+
+
+def test_a_refusal_writes_nothing(priced: Shelf) -> None:
+    before = priced.rows("SELECT * FROM events"), priced.rows("SELECT * FROM attempts")
+    made = priced.intend(1, run=9)
+    assert made == Refusal("run", "run cap of 9: 0 held or settled, 10 more wanted", 10)
+    assert (priced.rows("SELECT * FROM events"), priced.rows("SELECT * FROM attempts")) == before
+    assert priced.job(1)["status"] == "planned"
+
+
+def test_a_cap_of_another_campaign_is_none_of_ours(priced: Shelf) -> None:
+    assert isinstance(priced.intend(1, campaigns={"autumn": 0}), Intent)
+
+
+def test_smaller_ones_may_pass(priced: Shelf) -> None:
+    priced.name_price("tiny", 3)
+    priced.enrol([*(make_spec(n) for n in range(1, 11)), make_spec(11, price_class="tiny", catalog_credits=3)])
+    assert refusal(priced.intend(1, run=5)) == "run"
+    assert isinstance(priced.intend(11, run=5), Intent)
+    assert not priced.ledger.refusal(
+        Caps(run=13), account=ACCOUNT, campaign="spring", price_class="small", catalog_credits=99
+    )
+    assert priced.ledger.refusal(
+        Caps(run=12), account=ACCOUNT, campaign="spring", price_class="small", catalog_credits=0
+    )
+
+
+def test_the_day_is_the_local_date_of_the_intent_and_counts_all_campaigns(priced: Shelf) -> None:
+    priced.enrol([make_spec(50, campaign="autumn")], "autumn")
+    assert isinstance(priced.intend(1, day=20), Intent)
+    assert isinstance(priced.intend(50, day=20), Intent)
+    assert refusal(priced.intend(2, day=20)) == "day"
+    priced.clock.now += 24 * 3600
+    intent = priced.intend(2, day=20)
+    assert isinstance(intent, Intent)
+    # A job of yesterday that ends today is yesterday's.
+    priced.ledger.submitted(priced_intent(priced, 1), make_task(1))
+    days = [row["day"] for row in priced.rows("SELECT DISTINCT day FROM spent WHERE held > 0 ORDER BY day")]
+    assert [priced.ledger.read.spent(day=day).held for day in days] == [20, 10]
+
+
+def priced_intent(shelf: Shelf, number: int) -> Intent:
+    from batcher.jobs import Submitting
+
+    phase = shelf.ledger.read.load(job_name(number)).phase
+    assert isinstance(phase, Submitting)
+    return phase.intent
+
+
+def test_the_run_cap_counts_this_runs_intents(priced: Shelf) -> None:
+    assert isinstance(priced.intend(1, run=10), Intent)
+    assert refusal(priced.intend(2, run=10)) == "run"
+    priced.restart()
+    assert isinstance(priced.intend(2, run=10), Intent)
+
+
+def test_what_came_back_is_free_again(priced: Shelf) -> None:
+    intent = priced.buy(1, run=10)
+    assert refusal(priced.intend(2, run=10)) == "run"
+    priced.ledger.submitted(intent, make_task())
+    assert refusal(priced.intend(2, run=10)) == "run"
+    priced.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.FAILED, final_credits=0))
+    assert isinstance(priced.intend(2, run=10), Intent)
+
+
+def test_what_is_doubtful_stays_held(priced: Shelf) -> None:
+    intent = priced.buy(1, run=10)
+    priced.ledger.doubt(intent.job_id, intent.attempt_id, "a", "b")
+    assert refusal(priced.intend(2, run=10)) == "run"
+
+
+def test_keep_counts_from_the_last_reading_of_the_wallet(priced: Shelf) -> None:
+    mark = priced.ledger.read.last_attempt_id()
+    keep: dict[str, Any] = {"keep": 75, "wallet": 100, "wallet_mark": mark}
+    assert isinstance(priced.intend(1, **keep), Intent)
+    assert isinstance(priced.intend(2, **keep), Intent)
+    assert refusal(priced.intend(3, **keep)) == "keep"
+    assert isinstance(priced.intend(3, **keep | {"wallet_mark": priced.ledger.read.last_attempt_id()}), Intent)
+
+
+# Price classes
+
+
+def test_the_first_of_a_class_goes_alone_until_the_api_has_named_the_price(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1), make_spec(2), make_spec(3, price_class="large", catalog_credits=40)])
+    first = shelf.buy(1)
+    assert shelf.intend(2) == Refusal("price", "waits until the API has named this price", 10)
+    assert isinstance(shelf.intend(3), Intent), "classes run side by side"
+    shelf.ledger.submitted(first, make_task(reserved_credits=25))
+    shelf.buy(2)
+    assert shelf.attempts(2)[0]["quoted_credits"] == 25
+
+
+@pytest.mark.parametrize("end", ["refused", "unsent", "doubtful", "failed"])
+def test_when_the_first_of_a_class_ends_without_a_price_the_next_one_goes_alone(shelf: Shelf, end: str) -> None:
+    shelf.enrol([make_spec(n) for n in (1, 2, 3)])
+    first = shelf.buy(1)
+    match end:
+        case "failed":
+            shelf.ledger.submitted(first, make_task(1, Status.FAILED, final_credits=0))
+        case "doubtful":
+            shelf.ledger.doubt(first.job_id, first.attempt_id, "a", "b")
+        case _:
+            getattr(shelf.ledger, end)(first, "a", "b")
+    shelf.buy(2)
+    assert refusal(shelf.intend(3)) == "price"
+
+
+def test_a_task_whose_price_is_not_named_keeps_its_class_waiting(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(n) for n in (1, 2)])
+    first = shelf.buy(1)
+    shelf.ledger.submitted(first, make_task(reserved_credits=None))
+    assert refusal(shelf.intend(2)) == "price"
+    shelf.restart()
+    assert refusal(shelf.intend(2)) == "price"
+    shelf.ledger.record(job_name(1), first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=14))
+    shelf.buy(2)
+    assert shelf.attempts(2)[0]["quoted_credits"] == 14
+
+
+def test_a_price_is_seen_by_account_and_class(shelf: Shelf) -> None:
+    shelf.name_price("small", 17)
+    read = shelf.ledger.read
+    seen = read.seen_price(ACCOUNT.text, "small")
+    assert seen is not None
+    assert (seen.credits, seen.at[:10]) == (17, "2027-01-15")
+    assert read.seen_price(OTHER.text, "small") is None
+    assert read.seen_price(ACCOUNT.text, "large") is None
+    shelf.name_price("small", 0)
+    assert read.seen_price(ACCOUNT.text, "small") == replace(seen, credits=0)
+
+
+def test_a_rise_is_taken_over_at_once(priced: Shelf) -> None:
+    first = priced.buy(1)
+    priced.ledger.submitted(first, make_task(reserved_credits=30))
+    assert priced.ledger.read.spent().held == 30
+    priced.buy(2)
+    assert priced.attempts(2)[0]["quoted_credits"] == 30
+
+
+def test_a_price_that_rises_only_in_the_end_is_taken_over_too(priced: Shelf) -> None:
+    """The API reserves 10 and takes 15: the next quote is what it took, or every job would go over the cap."""
+    first, second = priced.buy(1), priced.buy(2)
+    for number, intent in ((1, first), (2, second)):
+        priced.ledger.submitted(intent, make_task(number))
+    priced.ledger.record(first.job_id, first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=15))
+    priced.buy(3)
+    assert priced.attempts(3)[0]["quoted_credits"] == 15
+
+
+def test_a_task_that_reserves_nothing_once_it_has_ended_is_not_a_price_of_nothing(priced: Shelf) -> None:
+    first = priced.buy(1)
+    priced.ledger.submitted(first, make_task())
+    done = make_task(1, Status.SUCCEEDED, reserved_credits=0, final_credits=10)
+    priced.ledger.record(first.job_id, first.attempt_id, done)
+    assert priced.attempts(1)[0]["reserved_credits"] == 10
+    priced.buy(2)
+    assert priced.attempts(2)[0]["quoted_credits"] == 10
+
+
+# Sums
+
+
+def by_hand(shelf: Shelf, where: str = "1") -> Sum:
+    found = shelf.rows("SELECT a.*, w.campaign FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id WHERE " + where)
+    held = sum(
+        r["quoted_credits"] if r["reserved_credits"] is None else r["reserved_credits"]
+        for r in found
+        if r["final_credits"] is None
+    )
+    return Sum(held, sum(r["final_credits"] or 0 for r in found))
+
+
+def test_sums_by_campaign_day_and_run(priced: Shelf) -> None:
+    priced.enrol([make_spec(50, campaign="autumn")], "autumn")
+    one = priced.buy(1)
+    priced.ledger.submitted(one, make_task(reserved_credits=12))
+    priced.clock.now += 24 * 3600
+    priced.restart()
+    two = priced.buy(50)
+    priced.ledger.submitted(two, make_task(2, Status.SUCCEEDED, reserved_credits=11, final_credits=9))
+    read = priced.ledger.read
+    assert read.spent() == by_hand(priced) == Sum(12, 9)
+    assert read.spent(campaign="spring") == by_hand(priced, "w.campaign = 'spring'") == Sum(12, 0)
+    assert read.spent(campaign="autumn") == Sum(0, 9)
+    assert read.spent(run_id=1) == by_hand(priced, "a.run_id = 1") == Sum(12, 0)
+    assert read.spent(run_id=2) == Sum(0, 9)
+    assert read.spent(day="2027-01-16") == by_hand(priced, "a.day = '2027-01-16'")
+    assert read.spent(day="2031-01-01") == Sum(0, 0)
+    assert read.spent(campaign="spring", run_id=2) == Sum(0, 0)
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    yield monkeypatch
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_day_cap_follows_this_machines_time_zone(zone: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    zone.setenv("TZ", "Pacific/Kiritimati")  # 14 hours ahead of UTC
+    time.tzset()
+    shelf = Shelf(tmp_path / "ledger.db")
+    shelf.name_price()
+    shelf.enrol([make_spec(1), make_spec(2)])
+    shelf.buy(1, day=10)
+    assert refusal(shelf.intend(2, day=10)) == "day"
+    shelf.clock.now += 2 * 3600  # midnight there, 10:00 UTC
+    assert isinstance(shelf.intend(2, day=10), Intent)
+    assert [shelf.attempts(n)[0]["day"] for n in (1, 2)] == ["2027-01-15", "2027-01-16"]
+    shelf.ledger.close()

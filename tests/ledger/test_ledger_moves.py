@@ -1,0 +1,434 @@
+"""Each move of the ledger: its effect and its event in one transaction, by compare-and-set, settled once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
+from support import EPOCH
+
+from batcher.errors import StorageError, UsageError
+from batcher.jobs import (
+    MOVES,
+    Ended,
+    FileReference,
+    Planned,
+    ResultFile,
+    Status,
+    Submitting,
+    Succeeded,
+    Upload,
+    UrlReference,
+    Waiting,
+)
+from batcher.ledger import Stale
+
+
+def last_event(shelf: Shelf) -> tuple[str, dict[str, Any]]:
+    row = shelf.rows("SELECT * FROM events ORDER BY id DESC LIMIT 1")[0]
+    return row["event"], json.loads(row["detail"])
+
+
+def test_an_intent_is_key_body_hold_and_account(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    [row] = shelf.attempts(1)
+    assert (row["number"], row["account"], row["quoted_credits"]) == (1, ACCOUNT.text, 10)
+    assert (row["idempotency_key"], row["body"]) == (intent.key, intent.body)
+    assert row["client_request_id"] == f"spring-{job_name(1)}-take1-1"
+    assert intent.body == b"body of " + row["client_request_id"].encode()
+    assert len(row["client_request_id"]) <= 128
+    assert (intent.maybe_received, intent.intended_at) == (False, EPOCH)
+    assert shelf.ledger.read.spent().held == 10
+    assert shelf.job(1)["status"] == "submitting"
+    assert last_event(shelf) == ("intended", {"from": "planned", "to": "submitting", "hold": 10})
+    phase = shelf.ledger.read.load(job_name(1)).phase
+    assert phase == Submitting(intent)
+
+
+def test_the_key_is_derived_from_ledger_job_and_attempt(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1), make_spec(2, price_class="other")])
+    first = shelf.buy(1)
+    assert shelf.ledger.unsent(first, "rate_limited", "no") is Status.PLANNED
+    second = shelf.buy(1)
+    assert len({first.key, second.key, shelf.buy(2).key}) == 3
+    assert (second.number, len(second.key)) == (2, 40)
+    assert first.key == shelf.ledger._key(job_name(1), 1)
+
+
+def test_a_body_that_cannot_be_made_makes_no_attempt(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+
+    def compose(request_id: str) -> bytes:
+        raise ValueError(request_id)
+
+    with pytest.raises(ValueError, match="spring"):
+        shelf.ledger.intend(shelf.ledger.read.load(job_name(1)), account=ACCOUNT, compose=compose, caps=shelf.caps)
+    assert shelf.attempts(1) == []
+    assert shelf.job(1)["status"] == "planned"
+    assert shelf.ledger.read.spent().committed == 0
+
+
+def test_from_the_answer_to_the_file(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    shelf.clock.now += 1
+    shelf.ledger.submitted(intent, make_task(reserved_credits=12))
+    assert shelf.ledger.read.spent().held == 12
+    assert shelf.ledger.read.load(job_name(1)).phase == Waiting(
+        intent.attempt_id, "task_1", Status.QUEUED, EPOCH + 1, ACCOUNT.text
+    )
+    assert last_event(shelf)[1] == {
+        "from": "submitting",
+        "to": "queued",
+        "task_id": "task_1",
+        "word": "queued",
+        "reserved": 12,
+    }
+    events = len(shelf.events())
+    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(reserved_credits=12))
+    assert len(shelf.events()) == events, "nothing changed, so there is nothing to tell"
+    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.PROCESSING, word="moderating"))
+    assert last_event(shelf) == (
+        "processing",
+        {"from": "queued", "to": "processing", "task_id": "task_1", "word": "moderating", "reserved": None},
+    )
+    done = make_task(1, Status.SUCCEEDED, final_credits=11, urls=("https://m/1", "https://m/2"))
+    shelf.ledger.record(job_name(1), intent.attempt_id, done)
+    spent = shelf.ledger.read.spent()
+    assert (spent.held, spent.settled) == (0, 11)
+    phase = shelf.ledger.read.load(job_name(1)).phase
+    assert phase == Succeeded(intent.attempt_id, "task_1", (ResultFile(0, "https://m/1"), ResultFile(1, "https://m/2")))
+    assert shelf.ledger.read.unsaved("spring") == [job_name(1)]
+    assert shelf.job(1)["result_url"] == "https://m/1"
+    for number in (0, 1):
+        assert shelf.ledger.claim_file(intent.attempt_id, number, target=f"f{number}", sha256="ab", size=3)
+        assert shelf.job(1)["result_path"] is None or number, "claimed is not saved"
+        shelf.ledger.file_saved(job_name(1), intent.attempt_id, number)
+    assert (shelf.job(1)["result_path"], shelf.job(1)["result_sha256"]) == ("f0", "ab")
+    assert shelf.ledger.read.unsaved("spring") == []
+    assert shelf.ledger.read.saved("spring") == 1
+    assert shelf.events()[-2:] == ["saved", "saved"]
+
+
+@pytest.mark.parametrize("end", [Status.SUCCEEDED, Status.FAILED])
+def test_settled_once(shelf: Shelf, end: Status) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    shelf.ledger.submitted(intent, make_task())
+    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, end, final_credits=7))
+    before = shelf.attempts(1)
+    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, end, reserved_credits=99, final_credits=99))
+    assert shelf.attempts(1) == before
+    assert (shelf.ledger.read.spent().held, shelf.ledger.read.spent().settled) == (0, 7)
+
+
+def test_without_a_final_price_the_hold_counts_as_spent(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1), make_spec(2)])
+    intent = shelf.buy(1)
+    shelf.ledger.submitted(intent, make_task(reserved_credits=None))
+    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.FAILED, error_code="x", error_message="y"))
+    assert shelf.ledger.read.spent().settled == 10
+    assert (shelf.job(1)["error_code"], shelf.job(1)["error_message"]) == ("x", "y")
+    assert last_event(shelf)[1] | {"code": "x", "message": "y"} == last_event(shelf)[1]
+    # An API that names no price at all: what a success settled for is the price.
+    assert shelf.ledger.read.seen_price(ACCOUNT.text, "small") is None
+    other = shelf.buy(2)
+    shelf.ledger.submitted(other, make_task(2, Status.SUCCEEDED))
+    seen = shelf.ledger.read.seen_price(ACCOUNT.text, "small")
+    assert seen is not None
+    assert seen.credits == 10
+
+
+def test_a_result_without_a_url_keeps_a_place_for_the_file(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    shelf.ledger.submitted(intent, make_task(1, Status.SUCCEEDED, final_credits=10))
+    phase = shelf.ledger.read.load(job_name(1)).phase
+    assert isinstance(phase, Succeeded)
+    assert phase.files == (ResultFile(0, ""),)
+    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.SUCCEEDED, urls=("https://m/1",)))
+    assert shelf.ledger.read.load(job_name(1)).phase == Succeeded(
+        intent.attempt_id, "task_1", (ResultFile(0, "https://m/1"),)
+    )
+    # A later answer without URLs does not take away what is known.
+    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.SUCCEEDED))
+    assert shelf.job(1)["result_url"] == "https://m/1"
+
+
+def test_a_refusal_of_the_only_sending_frees_the_hold(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    assert shelf.ledger.refused(intent, "validation_failed", "no") is Status.FAILED
+    assert shelf.ledger.read.spent().committed == 0
+    assert [shelf.attempts(1)[0][c] for c in ("outcome", "final_credits")] == ["refused", 0]
+    assert (shelf.job(1)["status"], shelf.job(1)["error_code"]) == ("failed", "validation_failed")
+    assert last_event(shelf) == (
+        "refused",
+        {"from": "submitting", "to": "failed", "code": "validation_failed", "message": "no"},
+    )
+
+
+@pytest.mark.parametrize("close", ["refused", "unsent"])
+def test_what_was_maybe_received_becomes_doubtful_and_keeps_its_hold(shelf: Shelf, close: str) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    shelf.ledger.maybe_received(intent, "no_answer")
+    assert last_event(shelf) == ("maybe_received", {"why": "no_answer"})
+    assert getattr(shelf.ledger, close)(intent, "x", "y") is Status.DOUBTFUL
+    assert shelf.ledger.read.spent().held == 10
+    assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status.DOUBTFUL)
+    assert last_event(shelf) == ("doubtful", {"from": "submitting", "to": "doubtful", "code": "x", "message": "y"})
+
+
+def test_an_attempt_closed_at_no_cost_is_planned_again_and_the_old_one_is_kept(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    assert shelf.ledger.unsent(intent, "insufficient_credits", "poor") is Status.PLANNED
+    assert shelf.ledger.read.load(job_name(1)).phase == Planned()
+    assert shelf.ledger.read.spent().committed == 0
+    assert [p.id for p in shelf.ledger.read.pending("spring", "small", after=-1, limit=9)] == [job_name(1)]
+    shelf.buy(1)
+    assert [row["outcome"] for row in shelf.attempts(1)] == ["refused", None]
+    with pytest.raises(Stale):
+        shelf.ledger.record(job_name(1), intent.attempt_id, make_task())
+
+
+def test_a_job_that_cannot_be_sent(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    shelf.ledger.cannot_send(job_name(1), "reference_changed", "other bytes")
+    assert (shelf.job(1)["status"], shelf.job(1)["error_code"], shelf.job(1)["attempt"]) == (
+        "failed",
+        "reference_changed",
+        0,
+    )
+    assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status.FAILED)
+    with pytest.raises(Stale):
+        shelf.ledger.cannot_send(job_name(1), "reference_changed", "other bytes")
+
+
+def moves(shelf: Shelf) -> dict[str, Callable[[], object]]:
+    intent = shelf.buy(1)
+    return {
+        "refused": lambda: shelf.ledger.refused(intent, "a", "b"),
+        "unsent": lambda: shelf.ledger.unsent(intent, "a", "b"),
+        "doubt": lambda: shelf.ledger.doubt(job_name(1), intent.attempt_id, "a", "b"),
+        "queued": lambda: shelf.ledger.record(job_name(1), intent.attempt_id, make_task()),
+        "succeeded": lambda: shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.SUCCEEDED)),
+        "failed": lambda: shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.FAILED)),
+        "intend": lambda: shelf.buy(1),
+        "cannot_send": lambda: shelf.ledger.cannot_send(job_name(1), "a", "b"),
+    }
+
+
+ALLOWED = {
+    "planned": {"intend", "cannot_send"},
+    "submitting": {"refused", "unsent", "doubt", "queued", "succeeded", "failed"},
+    "queued": {"doubt", "queued", "succeeded", "failed"},
+    "processing": {"doubt", "queued", "succeeded", "failed"},
+    "succeeded": {"succeeded"},
+    "failed": {"failed"},
+    "doubtful": set(),
+    "cancelled": set(),
+}
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_every_move_is_compared_with_the_row_and_else_nothing_is_written(shelf: Shelf, status: Status) -> None:
+    """Somebody else moved the job since it was read: the move is refused whole, and money stays as it was."""
+    shelf.name_price()
+    shelf.enrol([make_spec(1)])
+    for name, move in moves(shelf).items():
+        shelf.ledger._connection.execute("UPDATE wanted SET status = ?", (status,))
+        before = (shelf.job(1)["status"], shelf.ledger.read.spent(), shelf.attempts(1)[0]["outcome"])
+        if name in ALLOWED[status]:
+            continue
+        with pytest.raises(Stale):
+            move()
+        assert (shelf.job(1)["status"], shelf.ledger.read.spent(), shelf.attempts(1)[0]["outcome"]) == before, name
+
+
+def test_a_move_of_an_attempt_that_is_not_the_latest_is_refused(shelf: Shelf) -> None:
+    """A person said `again` while the answer was on its way: the new attempt is not touched by the old one's news."""
+    shelf.enrol([make_spec(1)])
+    old = shelf.buy(1)
+    assert shelf.ledger.unsent(old, "a", "b") is Status.PLANNED
+    new = shelf.buy(1)
+    for move in (
+        lambda: shelf.ledger.refused(old, "a", "b"),
+        lambda: shelf.ledger.unsent(old, "a", "b"),
+        lambda: shelf.ledger.doubt(job_name(1), old.attempt_id, "a", "b"),
+        lambda: shelf.ledger.record(job_name(1), old.attempt_id, make_task(9)),
+    ):
+        with pytest.raises(Stale):
+            move()
+    assert shelf.ledger.read.load(job_name(1)).phase == Submitting(new)
+    assert shelf.ledger.read.spent().held == 10
+
+
+def test_the_task_id_of_an_attempt_that_a_person_has_closed_is_kept(shelf: Shelf) -> None:
+    """Nothing bought is lost: the answer comes too late for the job, not for the bill."""
+    shelf.enrol([make_spec(1)])
+    old = shelf.buy(1)
+    shelf.ledger.unsent(old, "a", "b")
+    shelf.buy(1)
+    with pytest.raises(Stale):
+        shelf.ledger.submitted(old, make_task(9, urls=("https://m/9",)))
+    first, second = shelf.attempts(1)
+    assert (first["task_id"], json.loads(first["result_urls"]), second["task_id"]) == ("task_9", ["https://m/9"], None)
+    assert shelf.events()[-1] == "late_answer"
+    assert (shelf.ledger.read.spent().held, shelf.ledger.read.spent().settled) == (10, 0), "closed stays closed"
+    shelf.ledger.doubt(job_name(1), second["id"], "a", "b")
+    with pytest.raises(Stale):
+        shelf.ledger.submitted(shelf_intent(shelf, second["id"]), make_task(10, Status.SUCCEEDED, final_credits=3))
+    assert shelf.attempts(1)[1]["task_id"] == "task_10"
+    assert shelf.ledger.read.spent().held == 10, "a doubtful hold is freed by a person only"
+
+
+def shelf_intent(shelf: Shelf, attempt_id: int) -> Any:
+    from batcher.ledger.rows import intent
+
+    [row] = shelf.ledger.read.rows("SELECT * FROM attempts WHERE id = ?", (attempt_id,))
+    return intent(row)
+
+
+def test_the_table_of_moves_is_closed() -> None:
+    assert set(MOVES) == set(Status)
+    assert all(status not in MOVES[status] for status in Status)
+    assert Status.PLANNED not in MOVES[Status.QUEUED] | MOVES[Status.PROCESSING], "what the API has is not bought anew"
+
+
+def test_observers_are_told_after_the_commit_and_only_of_what_was_committed(shelf: Shelf) -> None:
+    shelf.name_price()
+    shelf.enrol([make_spec(1)])
+    told: list[tuple[str, str]] = []
+    shelf.ledger._observe = lambda change: told.append((change.event, shelf.job(1)["status"]))
+    intent = shelf.buy(1)
+    with pytest.raises(Stale):
+        shelf.buy(1)
+    shelf.ledger.submitted(intent, make_task())
+    assert told == [("intended", "submitting"), ("queued", "queued")]
+
+
+# Restarts
+
+
+def test_an_intent_found_at_the_start_may_have_been_received(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    first = shelf.buy(1)
+    shelf.restart()
+    phase = shelf.ledger.read.load(job_name(1)).phase
+    assert isinstance(phase, Submitting)
+    assert phase.intent.maybe_received
+    assert (phase.intent.key, phase.intent.body) == (first.key, first.body)
+    # For good: no later sending takes it back.
+    assert shelf.ledger.refused(phase.intent, "a", "b") is Status.DOUBTFUL
+
+
+def test_runs_have_a_beginning_and_an_end(shelf: Shelf) -> None:
+    shelf.clock.now += 5
+    shelf.ledger.note("paused", why="x")
+    shelf.ledger.end_run(exit_code=3, reason="cap")
+    row = shelf.ledger.read.last_run()
+    assert row is not None
+    assert (row["exit_code"], row["reason"], row["ended_at"][:19]) == (3, "cap", "2027-01-15T08:00:05")
+    assert (row["account"], json.loads(row["campaigns"])) == (ACCOUNT.text, ["spring"])
+    assert shelf.events() == ["run_started", "paused", "run_ended"]
+
+
+def test_the_send_log_is_kept_for_a_day(shelf: Shelf) -> None:
+    first = shelf.ledger.stamp("poll")
+    shelf.clock.now += 24 * 3600
+    second = shelf.ledger.stamp("submit")
+    shelf.restart()
+    assert [send.id for send in shelf.ledger.read.sends_after(0)] == [first, second]
+    shelf.clock.now += 2 * 3600
+    shelf.restart()
+    assert [(send.id, send.kind) for send in shelf.ledger.read.last_sends(9)] == [(second, "submit")]
+    assert shelf.ledger.read.last_sends(9, kind="poll") == []
+
+
+# References, uploads, files
+
+
+def test_references_come_back_as_they_went_in(shelf: Shelf, tmp_path: Any) -> None:
+    file = FileReference(tmp_path / "ü.png", "ab" * 32, 5, "image/png")
+    url = UrlReference("https://x.test/1.png")
+    shelf.enrol([make_spec(1, reference=file), make_spec(2, reference=url), make_spec(3, params={"a": 1, "b": 0.5})])
+    assert [shelf.ledger.read.load(job_name(n)).reference for n in (1, 2, 3)] == [file, url, None]
+    assert [shelf.job(n)["reference"] for n in (1, 2, 3)] == [str(file.path), url.url, None]
+    assert shelf.ledger.read.load(job_name(3)).params == {"a": 1, "b": 0.5}
+
+
+def test_an_upload_a_file_and_account(shelf: Shelf) -> None:
+    one = Upload("ab", "https://cdn/1", "image", "a.png", "image/png", "f1", "tok", 1.5, EPOCH)
+    shelf.ledger.remember_upload(ACCOUNT, one)
+    assert shelf.ledger.read.upload(ACCOUNT, "ab") == one
+    assert shelf.ledger.read.upload(OTHER, "ab") is None
+    shelf.clock.now += 60
+    shelf.ledger.vouched(ACCOUNT, "ab")
+    found = shelf.ledger.read.upload(ACCOUNT, "ab")
+    assert found is not None
+    assert found.checked_at == EPOCH + 60
+    two = Upload("ab", "https://cdn/2", "image", "b.png", "image/png", None, None, None, EPOCH + 70)
+    shelf.ledger.remember_upload(ACCOUNT, two)
+    assert shelf.ledger.read.upload(ACCOUNT, "ab") == two
+    assert shelf.events()[-2:] == ["uploaded", "uploaded"]
+
+
+def test_no_two_files_have_one_name_on_any_disk(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1), make_spec(2)])
+    intents = [shelf.buy(1)]
+    shelf.ledger.submitted(intents[0], make_task(1, Status.SUCCEEDED, reserved_credits=10))
+    intents.append(shelf.buy(2))
+    shelf.ledger.submitted(intents[1], make_task(2, Status.SUCCEEDED, reserved_credits=10))
+    one, two = (intent.attempt_id for intent in intents)
+    shelf.ledger.begin_file(one, 0, '"v1"')
+    assert shelf.ledger.claim_file(one, 0, target="results/a.mp4", sha256="ab", size=1)
+    assert not shelf.ledger.claim_file(two, 0, target="results/A.mp4", sha256="cd", size=1)
+    assert shelf.ledger.claim_file(two, 0, target="results/A-2.mp4", sha256="cd", size=1)
+    phase = shelf.ledger.read.load(job_name(1)).phase
+    assert isinstance(phase, Succeeded)
+    assert phase.files == (ResultFile(0, "", '"v1"', "results/a.mp4", "ab", saved=False),)
+
+
+def test_a_claim_that_the_disk_refuses_is_no_collision(shelf: Shelf) -> None:
+    shelf.ledger.close()
+    with pytest.raises(StorageError):
+        shelf.ledger.claim_file(1, 0, target="x", sha256="ab", size=1)
+
+
+# Odd rows
+
+
+def test_odd_rows_are_an_end_and_no_crash(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    for status in ("queued", "submitting", "succeeded"):
+        shelf.ledger._connection.execute("UPDATE wanted SET status = ?", (status,))
+        assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status(status))
+
+
+def test_a_task_that_somebody_put_in_by_hand(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    shelf.ledger._connection.execute("UPDATE wanted SET status = 'queued'")
+    assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status.QUEUED)
+    shelf.ledger._connection.execute("UPDATE attempts SET task_id = 'task_5'")
+    assert shelf.ledger.read.load(job_name(1)).phase == Waiting(
+        intent.attempt_id, "task_5", Status.QUEUED, EPOCH, ACCOUNT.text
+    )
+
+
+def test_finding_jobs_by_prefix(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1), make_spec(0xABC << 116)])
+    assert shelf.ledger.read.resolve("000") == job_name(1)
+    assert shelf.ledger.read.resolve(str(job_name(1)).upper()) == job_name(1)
+    shelf.enrol([make_spec(1), make_spec(2)])
+    for prefix, words in (("", "several"), ("000", "several"), ("fff", "no job"), ("'; --", "no job"), ("%", "no job")):
+        with pytest.raises(UsageError, match=words):
+            shelf.ledger.read.resolve(prefix)
+    with pytest.raises(UsageError, match="no job"):
+        shelf.ledger.read.load(job_name(77))

@@ -1,0 +1,84 @@
+"""A provider over a handler function, and the nouns it is fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2 as httpx
+from support import VirtualClock
+
+from batcher.jobs import FileReference, Intent, Job, JobId, Reference, Upload
+from batcher.providers.rivya import Rivya
+
+KEY = "rvya_sk_0123456789abcdef"
+API = "https://api.test"
+TASK: dict[str, Any] = {"id": "task_1", "status": "queued", "reserved_credits": 10, "final_credits": 0}
+INTENT = Intent(1, JobId("a" * 32), 1, "key-1", b'{"model":"m"}', "account", 0.0, False)
+
+Handler = Callable[[httpx.Request], httpx.Response]
+T = TypeVar("T")
+
+
+def ask(handler: Handler, use: Callable[[Rivya], Awaitable[T]], *, base_url: str = API, key: str = KEY) -> T:
+    """Use a provider whose requests `handler` answers."""
+    clock = VirtualClock()
+
+    async def main() -> T:
+        provider = Rivya(base_url, key, clock, transport=httpx.MockTransport(handler))
+        try:
+            return await use(provider)
+        finally:
+            await provider.aclose()
+
+    return clock.run(main)
+
+
+def always(response: httpx.Response) -> Handler:
+    """A handler that gives the same answer to everything."""
+    return lambda request: response
+
+
+def error(status: int, code: str | None, **headers: str) -> httpx.Response:
+    """An error answer as the API's pages print it; without a code a proxy's page."""
+    if code is None:
+        return httpx.Response(status, text="<html>sorry</html>", headers=headers)
+    body = {"error": {"code": code, "message": "Some words.", "requestId": "req_7"}}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+def make_job(*, reference: Reference | None = None, params: dict[str, Any] | None = None) -> Job:
+    """A job; only what a request's body is made of matters."""
+    return Job(
+        id=JobId("a" * 32),
+        campaign="spring",
+        model="grok-imagine-video",
+        name="boat",
+        prompt="Ein Boot – 船",
+        params=params or {},
+        reference=reference,
+        take=1,
+        price_class="p",
+        catalog_credits=10,
+        file_name="boat",
+    )
+
+
+PICTURE = FileReference(Path("/refs/böat.png"), "ab" * 32, 5, "image/png")
+
+
+def make_upload(**changes: Any) -> Upload:
+    """What the API says of an uploaded picture."""
+    fields: dict[str, Any] = {
+        "sha256": PICTURE.sha256,
+        "url": "https://cdn.test/1.png",
+        "kind": "image",
+        "name": "boat.png",
+        "mime": "image/png",
+        "file_id": "file_1",
+        "duration_token": None,
+        "duration_seconds": None,
+        "checked_at": 0.0,
+    }
+    return Upload(**fields | changes)

@@ -1,0 +1,436 @@
+"""Every answer of the API sorted into its outcome: one table for promise 5 and rivya-api.md section 1."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from provider.provider_helpers import INTENT, PICTURE, TASK, always, ask, error, make_upload
+from support import EPOCH
+
+from batcher.jobs import Status, TaskState, Upload
+from batcher.providers import Accepted, Conflict, Halt, Later, Refused, Unknown
+from batcher.providers.rivya import Rivya
+
+Use = Callable[[Rivya], Awaitable[Any]]
+
+
+async def submit(provider: Rivya) -> Any:
+    return await provider.submit(INTENT)
+
+
+async def poll(provider: Rivya) -> Any:
+    return await provider.poll("task_1")
+
+
+async def upload(provider: Rivya) -> Any:
+    return await provider.upload(PICTURE, b"bytes", "grok-imagine-video")
+
+
+async def wallet(provider: Rivya) -> Any:
+    return await provider.credits()
+
+
+async def models(provider: Rivya) -> Any:
+    return await provider.models()
+
+
+USES: dict[str, Use] = {"create": submit, "poll": poll, "upload": upload, "credits": wallet, "models": models}
+
+KEY_HALT = "halt key"
+CREDITS_HALT = "halt credits"
+THROTTLED = "later throttled"
+DOWN = "later outage maybe"
+WAIT = "later"
+REDIRECTED = "later outage"
+REFUSED = "refused"
+CONFLICT = "conflict"
+
+# status, code (None: no JSON at all), what a create makes of it
+ROWS: list[tuple[int, str | None, str]] = [
+    (401, "api_key_missing", KEY_HALT),
+    (401, "api_key_invalid", KEY_HALT),
+    (401, "api_key_revoked", KEY_HALT),
+    (401, "api_key_expired", KEY_HALT),
+    (403, "api_scope_denied", KEY_HALT),
+    (400, "api_key_invalid", KEY_HALT),
+    (401, None, KEY_HALT),
+    (403, None, KEY_HALT),
+    (403, "never_seen_before", KEY_HALT),
+    (402, None, CREDITS_HALT),
+    (402, "never_seen_before", CREDITS_HALT),
+    *[(status, "insufficient_credits", CREDITS_HALT) for status in (400, 402, 403, 409, 422, 429)],
+    (429, "rate_limited", THROTTLED),
+    (400, "rate_limited", THROTTLED),
+    (429, None, THROTTLED),
+    (429, "never_seen_before", THROTTLED),
+    (503, "public_api_disabled", DOWN),
+    (500, "internal_error", DOWN),
+    (500, "validation_failed", DOWN),
+    (500, "api_key_invalid", DOWN),
+    (503, "rate_limited", DOWN),
+    (500, "insufficient_credits", DOWN),
+    (502, None, DOWN),
+    (504, None, DOWN),
+    (599, None, DOWN),
+    (408, None, DOWN),
+    (425, None, WAIT),
+    (301, None, REDIRECTED),
+    (307, None, REDIRECTED),
+    (304, None, REDIRECTED),
+    (400, "validation_failed", REFUSED),
+    (400, "webhook_url_rejected", REFUSED),
+    (400, "chat_model_not_supported", REFUSED),
+    (400, "chat_attachment_not_supported", REFUSED),
+    (400, "never_seen_before", REFUSED),
+    (404, "not_found", REFUSED),
+    (404, None, REFUSED),
+    (410, None, REFUSED),
+    (413, None, REFUSED),
+    (415, None, REFUSED),
+    (422, "validation_failed", REFUSED),
+    (418, None, REFUSED),
+    (409, "idempotency_conflict", CONFLICT),
+    (409, "chat_session_conflict", CONFLICT),
+    (409, None, CONFLICT),
+]
+
+#: How other requests see what a create sees; all else is the same.
+ELSEWHERE = {
+    "poll": {CONFLICT: WAIT, REFUSED: WAIT},
+    "upload": {CONFLICT: REFUSED},
+    "credits": {CONFLICT: REFUSED},
+    "models": {CONFLICT: REFUSED},
+}
+
+
+def words(outcome: object) -> str:
+    match outcome:
+        case Halt(reason=reason):
+            return f"halt {reason}"
+        case Later():
+            flags = [("throttled", outcome.throttled), ("outage", outcome.outage), ("maybe", outcome.maybe_received)]
+            return " ".join(["later"] + [name for name, there in flags if there])
+        case _:
+            return type(outcome).__name__.lower()
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(("status", "code", "expected"), ROWS)
+def test_outcome(use: str, status: int, code: str | None, expected: str) -> None:
+    found = ask(always(error(status, code)), USES[use])
+    expected = ELSEWHERE.get(use, {}).get(expected, expected)
+    if use == "poll" and status in (404, 410):
+        expected = "unknown"
+    assert words(found) == expected, found
+    assert isinstance(found, Refused | Conflict | Halt | Later | Unknown)
+    if expected != REDIRECTED:
+        assert found.code == (code or f"http_{status}")
+        assert "(request req_7)" in found.message or code is None
+    assert found.message
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("999999999", 86400.0),
+        (format_datetime(datetime.fromtimestamp(EPOCH, UTC) + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(datetime.fromtimestamp(EPOCH, UTC) - timedelta(seconds=90), usegmt=True), 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86400.0),
+        ("soon", None),
+        ("-5", None),
+        ("", None),
+        ("Fri, 99 Foo 2027", None),
+        ("Fri, 31 Dec 99999999999 23:59:59 GMT", None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after(use: str, header: str, expected: float | None, status: int) -> None:
+    found = ask(always(error(status, "rate_limited", **{"retry-after": header})), USES[use])
+    assert isinstance(found, Later)
+    assert found.retry_after == (None if expected is None else pytest.approx(expected, abs=0.01))
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_any_2xx_is_a_success(status: int) -> None:
+    found = ask(always(httpx.Response(status, json=TASK)), submit)
+    expected = TaskState("task_1", Status.QUEUED, "queued", 10, 0)
+    assert found == Accepted(expected)
+    assert ask(always(httpx.Response(status, json=TASK)), poll) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"task_1"',
+        b"17",
+        b"{}",
+        b'{"id": "", "status": "queued"}',
+        b'{"id": null, "status": "queued"}',
+        b'{"id": true, "status": "queued"}',
+        b'{"id": ["task_1"], "status": "queued"}',
+        b'{"id": "\\ud800", "status": "queued"}',
+        b'{"status": "queued"}',
+        b'{"id": "task_1"',
+        b"\xff\xfe\x00",
+        b'{"id": ' + b"9" * 5000 + b', "status": "queued"}',
+        b"<html>hello</html>",
+    ],
+)
+def test_a_success_that_cannot_be_read_may_have_been_received(body: bytes) -> None:
+    found = ask(always(httpx.Response(200, content=body)), submit)
+    assert isinstance(found, Later)
+    assert (found.code, found.maybe_received) == ("bad_answer", True)
+
+
+def test_an_answer_with_an_id_and_nothing_else_is_a_task() -> None:
+    """The id was paid for: it may not be lost because another field is missing."""
+    found = ask(always(httpx.Response(200, json={"id": "task_1"})), submit)
+    assert isinstance(found, Accepted)
+    assert (found.task.task_id, found.task.status) == ("task_1", Status.PROCESSING)
+    # A poll's answer without a state says nothing: asked again.
+    assert words(ask(always(httpx.Response(200, json={"id": "task_1"})), poll)) == "later maybe"
+
+
+def test_numbers_may_be_ids() -> None:
+    body = TASK | {"id": 1234567890123456789}
+    found = ask(always(httpx.Response(200, json=body)), submit)
+    assert isinstance(found, Accepted)
+    assert found.task.task_id == "1234567890123456789"
+    made = ask(always(httpx.Response(200, json={"url": "https://cdn.test/x", "file_id": 7})), upload)
+    assert isinstance(made, Upload)
+    assert made.file_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("queued", Status.QUEUED),
+        ("processing", Status.PROCESSING),
+        ("succeeded", Status.SUCCEEDED),
+        ("failed", Status.FAILED),
+        ("moderating", Status.PROCESSING),
+        ("SUCCEEDED", Status.PROCESSING),
+        (3, Status.PROCESSING),
+    ],
+)
+def test_an_unknown_state_counts_as_processing_and_is_shown(word: object, status: Status) -> None:
+    found = ask(always(httpx.Response(200, json=TASK | {"status": word})), poll)
+    assert isinstance(found, TaskState)
+    assert (found.status, found.word) == (status, str(word))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, 0),
+        (10, 10),
+        (10.0, 10),
+        (10.2, 11),
+        (math.nan, None),
+        (math.inf, None),
+        (-1, None),
+        (10**12, None),
+        (10**400, None),
+        (True, None),
+        ("10", None),
+        (None, None),
+        ([10], None),
+    ],
+)
+def test_credits_of_a_task(value: object, expected: int | None) -> None:
+    body = json.dumps(TASK | {"reserved_credits": value, "final_credits": value})
+    found = ask(always(httpx.Response(200, text=body)), submit)
+    assert isinstance(found, Accepted)
+    assert (found.task.reserved_credits, found.task.final_credits) == (expected, expected)
+
+
+def test_missing_fields_are_tolerated() -> None:
+    found = ask(always(httpx.Response(200, json={"id": "t", "status": "failed", "new_field": {"a": [1]}})), poll)
+    assert found == TaskState("t", Status.FAILED, "failed")
+
+
+def test_a_poll_without_an_id_is_about_the_task_that_was_asked_for() -> None:
+    found = ask(always(httpx.Response(200, json={"status": "processing"})), poll)
+    assert found == TaskState("task_1", Status.PROCESSING, "processing")
+
+
+@pytest.mark.parametrize(
+    ("result", "urls"),
+    [
+        ({"primary_url": "https://m/1", "urls": ["https://m/1", "https://m/2", "https://m/1"]}, ("1", "2")),
+        ({"primary_url": "https://m/2", "urls": ["https://m/1"]}, ("2", "1")),
+        ({"primary_url": "https://m/1"}, ("1",)),
+        ({"urls": ["https://m/1", None, 7.5, {"url": "x"}, ""]}, ("1",)),
+        ({"primary_url": None, "urls": None}, ()),
+        ({"urls": "https://m/1"}, ()),
+        ([], ()),
+        ("https://m/1", ()),
+        (None, ()),
+    ],
+)
+def test_result_urls(result: object, urls: tuple[str, ...]) -> None:
+    found = ask(always(httpx.Response(200, json=TASK | {"status": "succeeded", "result": result})), poll)
+    assert isinstance(found, TaskState)
+    assert found.urls == tuple(f"https://m/{name}" for name in urls)
+
+
+def test_a_long_signed_url_is_kept() -> None:
+    url = "https://media.test/1.mp4?signature=" + "a" * 9000
+    body = TASK | {"status": "succeeded", "result": {"primary_url": url}}
+    found = ask(always(httpx.Response(200, json=body)), poll)
+    assert isinstance(found, TaskState)
+    assert found.urls == (url,)
+
+
+def test_the_words_of_a_failure() -> None:
+    failed = {"code": "generation_failed", "message": "x" * 5000}
+    found = ask(always(httpx.Response(200, json=TASK | {"status": "failed", "error": failed})), poll)
+    assert isinstance(found, TaskState)
+    assert found.error_code == "generation_failed"
+    assert found.error_message == "x" * 1000
+    found = ask(always(httpx.Response(200, json=TASK | {"status": "failed", "error": "no dict"})), poll)
+    assert isinstance(found, TaskState)
+    assert (found.error_code, found.error_message) == (None, None)
+
+
+def test_half_a_character_in_the_apis_words_can_be_written_down() -> None:
+    """A message that was cut in the middle of an emoji is JSON, but no text that SQLite or UTF-8 takes."""
+    answer = httpx.Response(
+        200, content=b'{"id":"t","status":"failed","error":{"code":"x\\ud83d","message":"no \\ud83d"}}'
+    )
+    found = ask(always(answer), poll)
+    assert isinstance(found, TaskState)
+    for text in (found.error_code or "", found.error_message or "", found.word):
+        text.encode()
+    refusal = httpx.Response(
+        400, content=b'{"error":{"code":"bad\\ud83d","message":"no \\ud83d","requestId":"\\udfff"}}'
+    )
+    refused = ask(always(refusal), submit)
+    assert isinstance(refused, Refused)
+    (refused.code + refused.message).encode()
+
+
+# Uploads
+
+
+def test_an_upload_as_the_api_may_describe_it() -> None:
+    body: dict[str, Any] = {"url": "https://cdn.test/1.png", "id": "file_9", "kind": "image", "mime_type": "image/webp"}
+    body |= {"duration_token": "tok", "duration_seconds": 1.5, "extra": None}
+    found = ask(always(httpx.Response(201, json=body)), upload)
+    assert found == make_upload(
+        url="https://cdn.test/1.png",
+        file_id="file_9",
+        name=PICTURE.path.name,
+        mime="image/webp",
+        duration_token="tok",
+        duration_seconds=1.5,
+        checked_at=EPOCH,
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"url": null}', b'{"url": {}}', b'{"id": "file_1"}'])
+def test_an_upload_without_a_url_is_asked_for_again(body: bytes) -> None:
+    assert words(ask(always(httpx.Response(200, content=body)), upload)) == "later maybe"
+
+
+@pytest.mark.parametrize(
+    ("file_id", "status", "expected"),
+    [("f", 200, True), ("f", 404, False), ("f", 410, False), ("f", 500, None), ("f", 401, None), (None, 200, None)],
+)
+def test_whether_the_api_still_has_an_upload(file_id: str | None, status: int, expected: bool | None) -> None:
+    async def vouch(provider: Rivya) -> bool | None:
+        return await provider.vouch(make_upload(file_id=file_id))
+
+    assert ask(always(httpx.Response(status, json={})), vouch) is expected
+
+
+def test_nobody_vouches_where_there_is_no_answer() -> None:
+    async def vouch(provider: Rivya) -> bool | None:
+        return await provider.vouch(make_upload())
+
+    assert ask(broken, vouch) is None
+
+
+# Wallet and models
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("7", 7),
+        ("7.9", 7),
+        ("0", 0),
+        ("-3", -3),
+        ("-0.5", -1),
+        ("NaN", None),
+        ("1e30", None),
+        ("true", None),
+        ('"7"', None),
+    ],
+)
+def test_the_wallet(value: str, expected: int | None) -> None:
+    answer = httpx.Response(200, text=f'{{"current_credits": {value}}}')
+    found = ask(always(answer), wallet)
+    if expected is None:
+        assert words(found) == "later maybe"
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("body", [[], {}, {"data": None}, {"data": {}}, "x"])
+def test_a_list_of_models_that_is_none(body: object) -> None:
+    assert words(ask(always(httpx.Response(200, json=body)), models)) == "later maybe"
+
+
+def test_the_list_of_models() -> None:
+    answer = httpx.Response(200, json={"object": "list", "data": [{"id": "a"}, "b", None, {"id": "c"}]})
+    assert ask(always(answer), models) == [{"id": "a"}, {"id": "c"}]
+
+
+# Transport
+
+
+def broken(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadError("gone", request=request)
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (httpx.ConnectError, "later outage"),
+        (httpx.ConnectTimeout, "later outage"),
+        (httpx.PoolTimeout, "later outage"),
+        (httpx.ReadError, "later outage maybe"),
+        (httpx.WriteError, "later outage maybe"),
+        (httpx.ReadTimeout, "later outage maybe"),
+        (httpx.WriteTimeout, "later outage maybe"),
+        (httpx.RemoteProtocolError, "later outage maybe"),
+        (httpx.ProxyError, "later outage maybe"),
+        (httpx.DecodingError, "later outage maybe"),
+        (OSError, "later outage maybe"),
+        (RuntimeError, "later outage maybe"),
+    ],
+)
+def test_what_a_transport_raises(use: str, raised: type[Exception], expected: str) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise raised("")
+
+    found = ask(handler, USES[use])
+    assert words(found) == expected
+    assert found.code == ("no_answer" if "maybe" in expected else "unreachable")
+    assert raised.__name__ in found.message

@@ -1,0 +1,309 @@
+"""What goes on the wire to the API, byte for byte, and where the key goes: nowhere else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from provider.provider_helpers import API, INTENT, KEY, PICTURE, TASK, always, ask, make_job, make_upload
+from support import VirtualClock
+
+from batcher import __version__
+from batcher.errors import UsageError
+from batcher.jobs import Upload, UrlReference
+from batcher.providers import Gone, Incoming, Later, Moved
+from batcher.providers.rivya import Rivya, account_of
+from batcher.providers.transport import check_base_url
+
+
+def body(job: Any, upload: Upload | None = None) -> bytes:
+    return Rivya(API, KEY, VirtualClock()).body(job, upload, "spring-1")
+
+
+# Bodies
+
+
+def test_the_body_of_a_text_job_byte_for_byte() -> None:
+    job = make_job(params={"duration": 8, "mode": "fun", "x": 0.5})
+    expected = (
+        '{"model":"grok-imagine-video","prompt":"Ein Boot – 船",'
+        '"params":{"duration":8,"mode":"fun","x":0.5},"client_request_id":"spring-1"}'
+    )
+    assert body(job) == expected.encode()
+    assert body(make_job()) == expected.replace('"duration":8,"mode":"fun","x":0.5', "").encode()
+
+
+def test_the_body_with_a_url() -> None:
+    found = json.loads(body(make_job(reference=UrlReference("https://x.test/a b.png?c=ä"))))
+    assert found["params"] == {"referenceMediaItems": [{"url": "https://x.test/a b.png?c=ä", "kind": "image"}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({}, {}),
+        ({"duration_token": "tok"}, {"durationToken": "tok"}),
+        ({"duration_token": "tok", "duration_seconds": 1.5}, {"durationToken": "tok", "durationSeconds": 1.5}),
+        ({"duration_seconds": 0.0}, {"durationSeconds": 0.0}),
+    ],
+)
+def test_the_body_with_an_upload(changes: dict[str, Any], more: dict[str, Any]) -> None:
+    upload = make_upload(kind="video", mime="video/mp4", **changes)
+    found = json.loads(body(make_job(reference=PICTURE, params={"mode": "fun"}), upload))
+    item = {"url": upload.url, "kind": "video", "name": "boat.png", "mimeType": "video/mp4"}
+    assert found["params"] == {"mode": "fun", "referenceMediaItems": [item | more]}
+    assert set(found) == {"model", "prompt", "params", "client_request_id"}
+
+
+def test_the_upload_is_multipart_and_names_the_model() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"url": "https://cdn.test/1"})
+
+    ask(handler, lambda provider: provider.upload(PICTURE, b"\x89PNG", "grok-imagine-video"))
+    [request] = seen
+    content = request.content
+    assert request.url.path == "/api/v1/files"
+    for name, value in (
+        ("kind", "image"),
+        ("model", "grok-imagine-video"),
+        ("client_request_id", "batcher-" + "ab" * 16),
+    ):
+        assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in content
+    assert 'name="file"; filename="böat.png"\r\nContent-Type: image/png\r\n\r\n'.encode() + b"\x89PNG\r\n" in content
+
+
+def test_paths_headers_and_quoting() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(404, json={})
+
+    async def use(provider: Rivya) -> None:
+        await provider.submit(INTENT)
+        await provider.poll("a/../b?c#d")
+        await provider.vouch(make_upload(file_id="f/1"))
+        await provider.credits()
+        await provider.models()
+
+    ask(handler, use, base_url=f"{API}/")
+    paths = [request.url.raw_path.decode() for request in seen]
+    assert paths == [
+        "/api/v1/generations",
+        "/api/v1/generations/a%2F..%2Fb%3Fc%23d",
+        "/api/v1/files/f%2F1",
+        "/api/v1/credits",
+        "/api/v1/models",
+    ]
+    assert seen[0].content == INTENT.body
+    assert seen[0].headers["idempotency-key"] == INTENT.key
+    assert seen[0].headers["content-type"] == "application/json"
+    for request in seen:
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["user-agent"] == f"batcher/{__version__}"
+
+
+# Secrets
+
+
+def everything(provider: Rivya) -> Any:
+    async def use() -> list[object]:
+        found: list[object] = [
+            await provider.submit(INTENT),
+            await provider.poll("t"),
+            await provider.upload(PICTURE, b"x", "m"),
+            await provider.credits(),
+            await provider.models(),
+        ]
+        async with provider.result(f"{API}/r", offset=0, validator=None) as incoming:
+            found.append(incoming)
+        return found
+
+    return use()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(401, json={"error": {"code": f"bad {KEY}", "message": f"Wrong key {KEY}", "requestId": KEY}}),
+        httpx.Response(400, json={"error": {"code": "x", "message": f"Wrong key {KEY}"}}),
+        httpx.Response(200, json=TASK | {"id": KEY, "status": KEY, "result": {"primary_url": f"https://m/?key={KEY}"}}),
+        httpx.Response(200, json={"url": f"https://cdn.test/{KEY}", "data": [{"id": KEY}]}),
+        httpx.Response(307, headers={"location": f"https://elsewhere.test/?key={KEY}"}),
+    ],
+)
+def test_a_key_that_the_api_repeats_goes_no_further(answer: httpx.Response) -> None:
+    assert KEY not in repr(ask(always(answer), everything))
+
+
+def test_a_key_in_what_the_transport_raises_goes_no_further() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError(f"Illegal header value {request.headers['authorization']!r}")
+
+    found = ask(handler, everything)
+    assert all(isinstance(each, Later) for each in found)
+    assert KEY not in repr(found)
+
+
+@pytest.mark.parametrize("key", ["", " ", "rvya_sk_a\n", "rvya sk", "rvya_sk_é", "rvya_sk_\x7f", "rvya_sk_\x00"])
+def test_a_key_that_cannot_be_a_header_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Rivya(API, key, VirtualClock())
+    assert not key.strip() or key.strip() not in str(caught.value)
+
+
+def test_neither_provider_nor_account_show_the_key() -> None:
+    provider = Rivya(API, KEY, VirtualClock())
+    assert KEY not in repr(provider) + repr(provider.account) + repr(provider._http)
+    assert provider.account == account_of(API, KEY)
+    assert account_of(API, KEY, "simulated").text.startswith("simulated#")
+    assert len(provider.account.fingerprint) == 12
+    assert account_of(API, KEY) != account_of(API, KEY + "x")
+
+
+@pytest.mark.parametrize(
+    ("url", "with_key"),
+    [
+        ("https://api.test/results/1", True),
+        ("https://API.test:443/results/1", True),
+        ("https://api.test.evil.test/1", False),
+        ("https://evil.test/api.test", False),
+        ("https://api.test@evil.test/1", False),
+        ("https://api.test:444/1", False),
+        ("https://sub.api.test/1", False),
+    ],
+)
+def test_the_key_goes_to_the_apis_own_origin_only(url: str, with_key: bool) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(302, headers={"location": "https://evil.test/2"})
+
+    async def use(provider: Rivya) -> bool:
+        async with provider.result(url, offset=0, validator=None) as found:
+            assert found == Moved("https://evil.test/2")
+        return provider.is_own_host(url)
+
+    assert ask(handler, use) is with_key
+    [request] = seen  # not followed by itself: asking elsewhere is a request of its own
+    assert (request.headers.get("authorization") == f"Bearer {KEY}") is with_key
+    assert with_key or KEY not in repr(request.headers.raw)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.test/1",
+        "http://m.test/1",
+        "ftp://m.test/1",
+        "file:///etc/passwd",
+        "//m.test/1",
+        "",
+        "https://",
+        "https://m.test\n/",
+        "1.mp4",
+        "data:,x",
+    ],
+)
+def test_a_result_url_that_is_not_fit_is_not_asked(url: str) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(request.url)
+
+    async def use(provider: Rivya) -> object:
+        async with provider.result(url, offset=0, validator=None) as found:
+            return found
+
+    assert isinstance(ask(handler, use), Gone)
+
+
+def test_http_results_are_taken_from_an_http_api_only() -> None:
+    async def use(provider: Rivya) -> object:
+        async with provider.result("http://127.0.0.1:8/r", offset=0, validator=None) as found:
+            return found
+
+    assert isinstance(ask(always(httpx.Response(200)), use, base_url="http://127.0.0.1:8"), Incoming)
+    assert isinstance(ask(always(httpx.Response(200)), use), Gone)
+
+
+@pytest.mark.parametrize("location", ["http://[", "https://m.test:99x/", "", "\\\\evil"])
+def test_a_redirect_to_nowhere(location: str) -> None:
+    async def use(provider: Rivya) -> object:
+        async with provider.result("https://m.test/1", offset=0, validator=None) as found:
+            if not isinstance(found, Moved):
+                return found
+        async with provider.result(found.url, offset=0, validator=None) as found:
+            return found
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert request.url.host == "m.test"
+        return httpx.Response(302, headers={"location": location}) if request.url.path == "/1" else httpx.Response(404)
+
+    assert isinstance(ask(handler, use), Gone)
+
+
+# Base URLs
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://rivya.ai", "ftp://rivya.ai", "rivya.ai", "", "https://", "https://[::1", "https://rivya.ai:x"),
+        *(
+            "https://rivya.ai:99999",
+            "https://ri vya.ai",
+            "https://rivya.ai\n",
+            "https://a:b@rivya.ai",
+            "https://rivya.ai?x=1",
+        ),
+        *("https://rivya.ai#x", "http://127.0.0.1.evil.test", "http://localhost.evil.test"),
+        *(KEY, f"http://{KEY}@rivya.ai", "https://rivya.ai\\@evil.test"),
+    ],
+)
+def test_what_cannot_be_a_base_url(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Rivya(url, KEY, VirtualClock())
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://rivya.ai",
+        "https://rivya.ai/",
+        "http://localhost:8",
+        "http://127.0.0.9",
+        "http://[::1]:80",
+        "https://x.test/a/",
+    ],
+)
+def test_what_can_be_a_base_url(url: str) -> None:
+    assert check_base_url(url) == url.rstrip("/")
+
+
+def test_the_proxy_of_the_environment_does_not_get_a_key_meant_for_loopback() -> None:
+    code = (
+        "import anyio, socket\n"
+        "from batcher.clock import SystemClock\n"
+        "from batcher.providers.rivya import Rivya\n"
+        "from batcher.jobs import Intent, JobId\n"
+        "async def main():\n"
+        "    provider = Rivya('http://127.0.0.1:9', 'rvya_sk_x', SystemClock())\n"
+        "    print((await provider.credits()).code)\n"
+        "    await provider.aclose()\n"
+        "proxy = socket.create_server(('127.0.0.1', 0))\n"
+        "import os\n"
+        "os.environ['HTTP_PROXY'] = os.environ['ALL_PROXY'] = f'http://127.0.0.1:{proxy.getsockname()[1]}'\n"
+        "anyio.run(main)\n"
+        "proxy.setblocking(False)\n"
+        "try:\n    proxy.accept()\n    print('asked')\nexcept BlockingIOError:\n    print('not asked')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == ["unreachable", "not", "asked"]

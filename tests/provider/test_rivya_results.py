@@ -1,0 +1,187 @@
+"""Results: ranges under a strong validator only, lengths, and every status that a media host may give."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator
+
+import httpx2 as httpx
+import pytest
+from provider.provider_helpers import always, ask
+
+from batcher.providers import Gone, Incoming, Later, Moved, Refused, TransferCut
+from batcher.providers.rivya import Rivya
+
+URL = "https://media.test/1.mp4"
+
+
+class Asked:
+    """Answers with a given response and keeps the request."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self.response
+
+
+def fetch(
+    response: httpx.Response, *, offset: int = 0, validator: str | None = None
+) -> tuple[httpx.Request, Incoming | Moved | Gone | Refused | Later, bytes]:
+    handler = Asked(response)
+
+    async def use(provider: Rivya) -> tuple[Incoming | Moved | Gone | Refused | Later, bytes]:
+        async with provider.result(URL, offset=offset, validator=validator) as found:
+            content = b"".join([c async for c in found.chunks]) if isinstance(found, Incoming) else b""
+            return found, content
+
+    found, content = ask(handler, use)
+    return handler.requests[0], found, content
+
+
+def test_a_whole_file() -> None:
+    request, found, content = fetch(httpx.Response(200, content=b"abcdef", headers={"etag": '"v1"'}))
+    assert isinstance(found, Incoming)
+    assert (found.offset, found.total, found.validator, content) == (0, 6, '"v1"', b"abcdef")
+    assert "range" not in request.headers
+    assert "if-range" not in request.headers
+    assert request.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("etag", ['W/"v1"', "v1", "", '"vé"'.encode("latin-1").decode("latin-1")])
+def test_only_a_strong_etag_that_can_be_sent_back_is_a_validator(etag: str) -> None:
+    _, found, _ = fetch(httpx.Response(200, content=b"x", headers=[(b"etag", etag.encode("latin-1"))]))
+    assert isinstance(found, Incoming)
+    assert found.validator is None
+
+
+def test_the_rest_of_a_file() -> None:
+    response = httpx.Response(206, content=b"def", headers={"content-range": "bytes 3-5/6", "etag": '"v1"'})
+    request, found, content = fetch(response, offset=3, validator='"v1"')
+    assert request.headers["range"] == "bytes=3-"
+    assert request.headers["if-range"] == '"v1"'
+    assert isinstance(found, Incoming)
+    assert (found.offset, found.total, content) == (3, 6, b"def")
+
+
+def test_the_rest_of_a_file_of_unknown_length() -> None:
+    response = httpx.Response(206, content=b"def", headers={"content-range": "bytes 3-5/*"})
+    _, found, _ = fetch(response, offset=3, validator='"v1"')
+    assert isinstance(found, Incoming)
+    assert found.total is None
+
+
+def test_an_encoded_body_is_not_the_file_and_cannot_go_on() -> None:
+    headers = {"content-encoding": "gzip", "etag": '"v1"', "content-length": "99"}
+    _, found, content = fetch(httpx.Response(200, content=gzip.compress(b"abcdef"), headers=headers))
+    assert isinstance(found, Incoming)
+    assert (found.total, found.validator, content) == (None, None, b"abcdef")
+    headers = {"content-encoding": "gzip", "content-range": "bytes 3-5/6"}
+    _, part, _ = fetch(httpx.Response(206, content=gzip.compress(b"x"), headers=headers), offset=3, validator='"v1"')
+    assert isinstance(part, Gone)
+
+
+@pytest.mark.parametrize(("offset", "validator"), [(0, '"v1"'), (3, None), (3, "")])
+def test_no_range_without_an_offset_and_a_validator(offset: int, validator: str | None) -> None:
+    request, found, _ = fetch(httpx.Response(200, content=b"abcdef"), offset=offset, validator=validator)
+    assert "range" not in request.headers
+    assert isinstance(found, Incoming)
+    assert found.offset == 0
+
+
+def test_a_server_that_sends_the_whole_file_all_the_same() -> None:
+    _, found, content = fetch(
+        httpx.Response(200, content=b"ABCDEF", headers={"etag": '"v2"'}), offset=3, validator='"v1"'
+    )
+    assert isinstance(found, Incoming)
+    assert (found.offset, found.validator, content) == (0, '"v2"', b"ABCDEF")
+
+
+@pytest.mark.parametrize(
+    "content_range",
+    ["bytes 2-5/6", "bytes 0-5/6", "items 3-5/6", "bytes */6", "bytes x-5/6", "", "bytes 3" + "0" * 5000 + "-5/6"],
+)
+def test_another_part_than_asked_for(content_range: str) -> None:
+    response = httpx.Response(206, content=b"xyz", headers={"content-range": content_range})
+    _, found, _ = fetch(response, offset=3, validator='"v1"')
+    assert isinstance(found, Gone)
+
+
+def test_a_length_beyond_all_numbers_is_no_length() -> None:
+    response = httpx.Response(206, content=b"def", headers={"content-range": "bytes 3-5/6" + "0" * 5000})
+    _, found, _ = fetch(response, offset=3, validator='"v1"')
+    assert isinstance(found, Incoming)
+    assert found.total is None
+
+
+def test_a_part_that_nobody_asked_for() -> None:
+    _, found, _ = fetch(httpx.Response(206, content=b"def", headers={"content-range": "bytes 3-5/6"}))
+    assert isinstance(found, Refused)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 416, 300, 304])
+def test_a_url_that_is_not_served_any_more(status: int) -> None:
+    _, found, _ = fetch(httpx.Response(status))
+    assert isinstance(found, Gone)
+    assert str(status) in found.message
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+def test_not_now(status: int) -> None:
+    _, found, _ = fetch(httpx.Response(status, headers={"retry-after": "9"}))
+    assert isinstance(found, Later)
+    assert (found.code, found.retry_after, found.throttled) == (f"http_{status}", 9.0, False)
+
+
+@pytest.mark.parametrize("status", [204, 400, 402, 418])
+def test_anything_else(status: int) -> None:
+    assert isinstance(fetch(httpx.Response(status))[1], Refused)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("https://other.test/2", "https://other.test/2"),
+        ("/2", "https://media.test/2"),
+        ("2", "https://media.test/2"),
+        ("//other.test/2", "https://other.test/2"),
+    ],
+)
+def test_a_redirect_is_told_not_followed(status: int, location: str, target: str) -> None:
+    _, found, _ = fetch(httpx.Response(status, headers={"location": location}))
+    assert found == Moved(target)
+
+
+def test_no_answer_is_later() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    async def use(provider: Rivya) -> object:
+        async with provider.result(URL, offset=0, validator=None) as found:
+            return found
+
+    assert isinstance(ask(refuse, use), Later)
+
+
+@pytest.mark.parametrize(
+    "raised", [httpx.ReadError("cut"), httpx.RemoteProtocolError("cut"), OSError("cut"), httpx.ReadTimeout("")]
+)
+def test_a_transfer_that_breaks_off(raised: Exception) -> None:
+    async def half() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise raised
+
+    received = bytearray()
+
+    async def use(provider: Rivya) -> None:
+        async with provider.result(URL, offset=0, validator=None) as found:
+            assert isinstance(found, Incoming)
+            async for chunk in found.chunks:
+                received.extend(chunk)
+
+    with pytest.raises(TransferCut):
+        ask(always(httpx.Response(200, content=half())), use)
+    assert received == b"abc"

@@ -1,0 +1,65 @@
+"""Stamps: written and read back, and the local day that the day cap counts by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.clock import SystemClock, from_iso, iso, local_day
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    yield monkeypatch
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_stamp() -> None:
+    assert iso(1_800_000_000.25) == "2027-01-15T08:00:00.250000Z"
+    assert iso(0) == "1970-01-01T00:00:00.000000Z"
+
+
+@given(st.floats(0, 4e9))
+def test_a_stamp_is_read_back_to_the_microsecond(seconds: float) -> None:
+    assert abs(from_iso(iso(seconds)) - seconds) <= 1e-6
+    assert iso(from_iso(iso(seconds))) == iso(seconds)
+
+
+@given(st.floats(0, 4e9), st.floats(0, 4e9))
+def test_stamps_sort_like_times(one: float, other: float) -> None:
+    early, late = sorted((one, other))
+    assert iso(early) <= iso(late)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2027-13-01T00:00:00Z"])
+def test_what_is_no_stamp(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        from_iso(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "day"),
+    [
+        ("UTC", 1_800_000_000, "2027-01-15"),
+        ("Pacific/Kiritimati", 1_800_000_000, "2027-01-15"),
+        ("Pacific/Kiritimati", 1_800_010_800, "2027-01-16"),
+        ("Pacific/Pago_Pago", 1_799_960_000, "2027-01-14"),
+        ("Europe/Berlin", 1_806_181_200 - 1, "2027-03-27"),
+        ("Europe/Berlin", 1_806_188_400 + 1, "2027-03-28"),
+    ],
+)
+def test_the_local_day(zone: pytest.MonkeyPatch, name: str, seconds: float, day: str) -> None:
+    zone.setenv("TZ", name)
+    time.tzset()
+    assert local_day(seconds) == day
+
+
+def test_this_machines_clocks() -> None:
+    clock = SystemClock()
+    assert clock.monotonic() <= clock.monotonic()
+    assert abs(clock.wall() - time.time()) < 60

@@ -1,0 +1,132 @@
+"""What a run would do and cost: manifests compared with the ledger; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core_helpers import ACCOUNT, OTHER, Shelf, make_spec, make_task
+
+from batcher.errors import UsageError
+from batcher.jobs import JobSpec, Status
+from batcher.ledger import Caps, LedgerReader
+from batcher.plan import CapLine, Plan, Quote, Wanted, caps_for, make_plan
+from batcher.settings import Budget, Limits, Rate, Selection, Settings
+
+DAY = "2027-01-15"
+
+
+def wanted(*specs: JobSpec, campaign: str = "spring", **budget: Any) -> Wanted:
+    return Wanted(campaign, f"{campaign}.yaml", specs, Budget(**budget))
+
+
+def plan(*each: Wanted, ledger: LedgerReader | None = None, **options: Any) -> Plan:
+    fields: dict[str, Any] = {"account": ACCOUNT.text, "selection": Selection(), "settings": Settings(), "day": DAY}
+    return make_plan(each, ledger=ledger, **fields | options)
+
+
+def specs(*numbers: int, **changes: Any) -> list[JobSpec]:
+    return [make_spec(n, **changes) for n in numbers]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    made = Shelf(tmp_path / "ledger.db")
+    yield made
+    made.ledger.close()
+
+
+def test_without_a_ledger_everything_is_new() -> None:
+    made = plan(wanted(*specs(1, 2, 3), *specs(4, price_class="large", catalog_credits=40), *specs(1)))
+    [one] = made.campaigns
+    assert (one.jobs, one.duplicates, one.new, one.unselected, one.gone) == (4, 1, 4, 0, 0)
+    assert one.quotes == (Quote("large", 1, 40, "catalogue, from"), Quote("small", 3, 10, "catalogue, from"))
+    assert (made.new, made.credits, made.caps) == (4, 70, ())
+    assert made.seconds == 0, "a limit of 30 a minute lets four out at once"
+    assert plan(wanted()).seconds == 0
+
+
+def test_where_the_jobs_stand(shelf: Shelf) -> None:
+    shelf.name_price("small", 12)
+    shelf.enrol(specs(*range(1, 12)))
+    shelf.buy(1)
+    shelf.ledger.submitted(shelf.buy(2), make_task(2))
+    shelf.ledger.submitted(shelf.buy(3), make_task(3, Status.SUCCEEDED, reserved_credits=12))
+    shelf.ledger.refused(shelf.buy(4), "a", "b")
+    doubtful = shelf.buy(5)
+    shelf.ledger.doubt(doubtful.job_id, doubtful.attempt_id, "a", "b")
+    shelf.ledger.unsent(shelf.buy(6), "a", "b")
+    shelf.ledger._connection.execute(
+        "UPDATE wanted SET status = 'cancelled', error_code = 'by_hand' WHERE position = 6"
+    )
+    before = shelf.rows("SELECT * FROM events")
+    made = plan(wanted(*specs(*range(1, 10), 20)), ledger=shelf.ledger.read)
+    [one] = made.campaigns
+    assert (one.under_way, one.done, one.failed, one.doubtful, one.cancelled) == (2, 1, 1, 1, 1)
+    assert (one.new, one.gone) == (4, 2)
+    assert one.quotes == (Quote("small", 4, 12, f"seen {DAY}"),)
+    assert shelf.rows("SELECT * FROM events") == before, "a plan writes nothing"
+    shelf.enrol(specs(8))
+    again = plan(wanted(*specs(9)), ledger=shelf.ledger.read).campaigns[0]
+    assert (again.new, again.gone) == (1, 1), "what the manifest dropped and takes up again is new"
+
+
+def test_a_price_of_another_account_is_no_price(shelf: Shelf) -> None:
+    shelf.name_price("small", 12)
+    for account in (OTHER.text, None):
+        made = plan(wanted(*specs(1)), ledger=shelf.ledger.read, account=account)
+        assert made.campaigns[0].quotes == (Quote("small", 1, 10, "catalogue, from"),)
+
+
+def test_selection(shelf: Shelf) -> None:
+    several = wanted(*specs(1, 2, 3, name="a"), *specs(4, 5, name="b"))
+    only = plan(several, selection=Selection(only=("b*",)))
+    assert (only.new, only.campaigns[0].unselected) == (2, 3)
+    limited = plan(several, wanted(*specs(9, campaign="autumn"), campaign="autumn"), selection=Selection(limit=2))
+    assert [(c.new, c.unselected) for c in limited.campaigns] == [(2, 3), (0, 1)]
+    shelf.enrol(several.specs)
+    assert plan(several, ledger=shelf.ledger.read, selection=Selection(limit=2)).campaigns[0].gone == 0
+    with pytest.raises(UsageError, match=r"--only x y matches no prompt"):
+        plan(several, selection=Selection(only=("x", "y")))
+
+
+def test_more_jobs_than_allowed() -> None:
+    assert plan(wanted(*specs(*range(10), *range(10))), max_jobs=10).new == 10
+    with pytest.raises(UsageError, match="more than 10 jobs") as caught:
+        plan(wanted(*specs(*range(11))), max_jobs=10)
+    assert "--max-jobs" in caught.value.hint
+
+
+def test_caps_that_would_bite(shelf: Shelf) -> None:
+    shelf.name_price()
+    shelf.enrol(specs(1, 2))
+    shelf.buy(1)
+    several = [
+        Wanted("spring", "m", specs(1, 2, 3), Budget(campaign=29)),
+        Wanted("autumn", "m", specs(9, campaign="autumn"), Budget()),
+    ]
+    made = plan(*several, ledger=shelf.ledger.read, settings=Settings(budget=Budget(day=40)), run_budget=30)
+    assert made.caps == (
+        CapLine("run", 30, 0, 30),
+        CapLine("campaign spring", 29, 10, 20),
+        CapLine(f"day {DAY}", 40, 10, 30),
+    )
+    assert [line.bites for line in made.caps] == [False, True, False]
+    assert plan(*several, settings=Settings(budget=Budget(day=39))).caps[-1] == CapLine(f"day {DAY}", 39, 0, 40)
+
+
+def test_the_caps_of_a_run() -> None:
+    free, capped = Wanted("spring", "m", specs(1, 2), Budget()), Wanted("autumn", "m", [], Budget(campaign=5))
+    made = plan(free)
+    assert caps_for(made, [free], Settings(), None) == Caps(run=20), "without any cap it is what the plan quotes"
+    assert caps_for(made, [free], Settings(), 7) == Caps(run=7)
+    assert caps_for(made, [free], Settings(), 0) == Caps(run=0)
+    assert caps_for(made, [free, capped], Settings(), None) == Caps(campaigns={"autumn": 5})
+    assert caps_for(made, [free], Settings(budget=Budget(day=9)), None) == Caps(day=9)
+
+
+def test_the_time_that_the_limits_allow() -> None:
+    slow = Settings(limits=Limits(submit=Rate(1, 3600.0)))
+    assert plan(wanted(*specs(1, 2, 3)), settings=slow).seconds == pytest.approx(7200)
