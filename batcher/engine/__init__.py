@@ -198,6 +198,8 @@ class Engine:
             case Blocked(refusal):
                 assert ticket.pending is not None, "what was bought before has passed the caps already"
                 self._feeder.close(ticket.pending, refusal)
+                # The price may have been named, or credits come free, since the refusal: then nobody else would look.
+                self._feeder.reopen(self._lifecycle.refusal)
             case Halted(halt):
                 self._halted(Kind.KEY if halt.reason == "key" else Kind.CAPPED, f"{halt.code}: {halt.message}")
             case Finished(status, left):
@@ -251,9 +253,11 @@ class Engine:
 
     def _ending(self) -> Ending:
         kinds = list(self._halts)
-        refusals = [refusal for refusal in self._feeder.closed if refusal.cap != "price"]
+        limit = self._selection.limit
+        # What `--limit` leaves planned was not selected, whatever cap it would have met.
+        refusals = [] if limit is not None and self._started >= limit else self._feeder.closed
         blocked = tuple(dict.fromkeys(refusal.message for refusal in refusals))
-        caps = sorted({refusal.cap for refusal in refusals})
+        caps = sorted({refusal.cap for refusal in refusals} - {"price"})
         if caps:
             kinds.append((Kind.CAPPED, f"no room left under: {', '.join(caps)}"))
         unfinished = self._unfinished()

@@ -67,7 +67,7 @@ class Rivya:
         key: str,
         clock: Clock,
         *,
-        connections: int = 32,
+        connections: int = 128,
         transport: httpx.AsyncBaseTransport | None = None,
         account_name: str | None = None,
     ) -> None:
@@ -116,10 +116,11 @@ class Rivya:
         if isinstance(answer, Later):
             return answer
         if answer.status < 300:
-            return _task(answer.json, task_id=task_id) or _unreadable(answer)
+            task = _task(answer.json, task_id=task_id)
+            return task if task and task.task_id == task_id else _unreadable(answer)
         match self._sort(answer):
-            case Refused(code, message) if answer.status in (404, 410):
-                return Unknown(code, message)
+            case Refused(code, message) if answer.status in (404, 410) and code != f"http_{answer.status}":
+                return Unknown(code, message)  # in the API's own words; a page of a proxy says nothing about a task
             case Refused(code, message) | Conflict(code, message):
                 return Later(code, message)
             case other:

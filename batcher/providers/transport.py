@@ -90,7 +90,7 @@ class Transport:
     """HTTP to one API and, without the key, to wherever its results are."""
 
     def __init__(
-        self, base_url: str, key: str, *, connections: int = 32, transport: httpx.AsyncBaseTransport | None = None
+        self, base_url: str, key: str, *, connections: int = 128, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self.base_url = check_base_url(base_url)
         if not key or not key.isascii() or not key.isprintable() or " " in key:
@@ -145,7 +145,7 @@ class Transport:
         """Open a URL for reading, without following redirects; the key goes to the API's own origin only."""
         client = self._api if self.is_own_origin(url) else self._open
         try:
-            request = client.build_request("GET", url, headers=headers)
+            request = client.build_request("GET", url, headers=headers, timeout=SILENCE_SECONDS)
             with anyio.fail_after(REQUEST_SECONDS):
                 response = await client.send(request, stream=True)
         except Exception as error:

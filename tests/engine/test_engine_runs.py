@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2 as httpx
 import pytest
 from lifecycle.lifecycle_helpers import FAST, attempts, done, faults, held, manifest, seen, statuses
@@ -14,8 +15,9 @@ from support import Bench
 from batcher.engine import Engine
 from batcher.engine.feeder import Feeder
 from batcher.errors import Kind
+from batcher.jobs import Job
 from batcher.ledger import LedgerReader, Refusal
-from batcher.lifecycle import Lane
+from batcher.lifecycle import Blocked, Lane, Step, Turn
 from batcher.settings import Selection
 from batcher.simulator.world import World
 
@@ -452,3 +454,26 @@ def test_a_closed_class_costs_no_query_however_many_jobs_it_has(reader: LedgerRe
 
 def test_every_lane_has_a_heap() -> None:
     assert [lane.value for lane in Lane] == ["submit", "poll", "fetch"]
+
+
+@pytest.mark.parametrize(("limit", "bought"), [(None, 4), (3, 3)])
+def test_a_refusal_that_arrives_when_its_cause_is_gone_holds_nothing_up(
+    bench: Bench, limit: int | None, bought: int
+) -> None:
+    """Refused because the price had no name yet; by the time the engine hears of it, nobody else is left to look."""
+
+    def slow_to_tell(engine: Engine) -> None:
+        advance = engine._lifecycle.advance
+
+        async def late(job: Job, turn: Turn) -> Step:
+            step = await advance(job, turn)
+            if isinstance(step, Blocked):
+                await anyio.sleep(600)
+            return step
+
+        engine._lifecycle.advance = late  # type: ignore[method-assign]
+
+    path = manifest(bench, *(f"Boat {n}" for n in range(4)))
+    ending = bench.run(path, selection=Selection(limit=limit), engine=slow_to_tell)
+    assert (ending.kind, ending.blocked) == (Kind.DONE, ())
+    assert len(bench.world.oracle().tasks) == bought
