@@ -203,6 +203,7 @@ class Bench:
             campaigns=[each.campaign for each in wanted],
             selection=selection,
             clock=self.clock,
+            gate=gate,
         )
         look(engine)
         try:

@@ -97,7 +97,7 @@ def test_each_library_has_its_rooms() -> None:
         ("intend", {"lifecycle"}),
         ("print", {"simulator"}),  # the library never prints …
         ("exit", set()),  # … nor exits
-        ("sleep", {"simulator", "cli"}),  # waiting is data; a display and a slow server may
+        ("sleep", {"simulator", "cli", "engine"}),  # waiting is data; a display, a slow server and an outage may
     ],
 )
 def test_what_happens_in_one_place_only(call: str, rooms: set[str]) -> None:

@@ -17,7 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from batcher.clock import Clock
 from batcher.errors import Kind, StorageError, first_of
-from batcher.jobs import JobId, Status
+from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import Ledger, Pending, Stale
 from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step, Turn
 from batcher.settings import Selection, Settings
@@ -31,6 +31,10 @@ __all__ = ["Ending", "Engine", "RateGate"]
 GRACE_SECONDS = 10.0
 #: No new job starts while more results than this wait for a download: their URLs may not live long.
 FETCH_BACKLOG = 100
+#: Seconds to the first probe of an API that is dead, and between the later ones at most.
+_PROBE_SECONDS = 1.0
+_PROBE_SECONDS_MAX = 60.0
+_HALTS = {"key": Kind.KEY, "credits": Kind.CAPPED, "wait": Kind.UNREACHABLE}
 _SUBMITTERS = 16
 _POLLERS = 16
 
@@ -70,9 +74,11 @@ class Engine:
         campaigns: Sequence[str],
         selection: Selection,
         clock: Clock,
+        gate: RateGate,
     ) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
+        self._gate = gate
         self._settings = settings
         self._campaigns = campaigns
         self._selection = selection
@@ -90,6 +96,7 @@ class Engine:
         self._left: Counter[str] = Counter()
         self._over = False
         self._scope = anyio.CancelScope()
+        self._watching = anyio.CancelScope()
 
     @property
     def in_flight(self) -> int:
@@ -109,6 +116,7 @@ class Engine:
         with self._scope:
             try:
                 async with anyio.create_task_group() as group:
+                    group.start_soon(self._watch_api)
                     for lane, number in workers.items():
                         due, taken = anyio.create_memory_object_stream[_Ticket]()
                         group.start_soon(self._dispatch, lane, due)
@@ -117,6 +125,8 @@ class Engine:
                         taken.close()
             except BaseExceptionGroup as group_error:
                 raise _one_error(group_error) from None
+        for job_id in self._open:
+            self._lifecycle.withdraw(job_id)
         return self._ending()
 
     def stop(self, kind: Kind, reason: str) -> None:
@@ -137,10 +147,17 @@ class Engine:
         with due:
             async for ticket in due:
                 try:
-                    step = await self._lifecycle.advance(self._ledger.read.load(ticket.job_id), ticket.turn)
+                    step = await self._advance(ticket, lane)
                 except Stale:
                     step = Again(lane)  # a person decided meanwhile: look again
                 self._place(ticket, lane, step)
+
+    async def _advance(self, ticket: _Ticket, lane: Lane) -> Step:
+        job = self._ledger.read.load(ticket.job_id)
+        if lane is not Lane.SUBMIT and isinstance(job.phase, Planned):
+            # `batcher retry` in this very instant: it is bought where new jobs are, not from here.
+            return Finished(Status.PLANNED, left="planned again by a person; the next run buys it")
+        return await self._lifecycle.advance(job, ticket.turn)
 
     async def _next(self, lane: Lane) -> _Ticket | None:
         """The next ticket that is due in this lane; None when the run is over."""
@@ -153,6 +170,7 @@ class Engine:
                     return ticket
                 if not self._open:  # nothing under way and nothing that may be started: the run is over
                     self._over = True
+                    self._watching.cancel()
                     for each in Lane:
                         self._notify(each)
                     break
@@ -201,7 +219,7 @@ class Engine:
                 # The price may have been named, or credits come free, since the refusal: then nobody else would look.
                 self._feeder.reopen(self._lifecycle.refusal)
             case Halted(halt):
-                self._halted(Kind.KEY if halt.reason == "key" else Kind.CAPPED, f"{halt.code}: {halt.message}")
+                self._halted(_HALTS[halt.reason], f"{halt.code}: {halt.message}")
             case Finished(status, left):
                 self._finished(ticket, status, left)
                 self._feeder.reopen(self._lifecycle.refusal)
@@ -240,7 +258,7 @@ class Engine:
         if any(known == kind for known, _ in self._halts):
             return
         self._ledger.note("halted", kind=kind.value, reason=reason)
-        if kind is Kind.KEY:
+        if kind in (Kind.KEY, Kind.UNREACHABLE):
             self.stop(kind, reason)
         else:
             self._halts.append((kind, reason))
@@ -248,6 +266,35 @@ class Engine:
     def _notify(self, lane: Lane) -> None:
         self._wake[lane].set()
         self._wake[lane] = anyio.Event()
+
+    # The API as a whole
+
+    async def _watch_api(self) -> None:
+        """Sit out a dead network or API as one pause, with probes that grow rarer; no job's repeats are burnt.
+
+        Seconds count on the monotonic clock, which stands still while the machine sleeps.
+        """
+        with self._watching:
+            while True:
+                await self._gate.trouble_came.wait()
+                if not await self._lifecycle.reaches_api():
+                    await self._sit_out()
+                self._gate.release()
+
+    async def _sit_out(self) -> None:
+        began, interval = self._clock.monotonic(), _PROBE_SECONDS
+        self._ledger.note("outage_began")
+        while True:
+            await anyio.sleep(interval)
+            lasted = self._clock.monotonic() - began
+            if await self._lifecycle.reaches_api():
+                break
+            if lasted >= self._settings.retries.outage:
+                self._halted(Kind.UNREACHABLE, f"the API could not be reached for {lasted:.0f} s (retries.outage)")
+            interval = min(2 * interval, _PROBE_SECONDS_MAX, max(1.0, self._settings.retries.outage - lasted))
+        self._ledger.note("outage_ended", seconds=round(lasted, 3))
+        for ticket in self._open.values():
+            ticket.turn.answered()
 
     # The end
 

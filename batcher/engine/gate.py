@@ -72,9 +72,11 @@ class RateGate:
         self._requests = Window(limits.requests)
         self._last_send = 0
         self._paused_until = -math.inf
+        self._held = False
+        self.trouble_came = anyio.Event()
         self._changed = anyio.Event()
         # One waiter of a kind at a time looks at the windows; the others stand in line behind it, in order.
-        self._lines = {"submit": anyio.Lock(), "other": anyio.Lock()}
+        self._lines = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
         self._remember(limits)
 
     def _windows(self, kind: str) -> tuple[Window, ...]:
@@ -102,16 +104,21 @@ class RateGate:
                 for window in self._windows(send.kind):
                     window.add(self._age(send))
 
-    def _wait(self, kind: str) -> float:
+    def _wait(self, kind: str, probing: bool) -> float:
         self._learn()
         now = self._clock.monotonic()
+        if self._held and not probing:
+            return math.inf
         return max(self._paused_until - now, *(window.wait(now) for window in self._windows(kind)), 0.0)
 
     @asynccontextmanager
-    async def slot(self, kind: SendKind) -> AsyncIterator[_Room]:
-        """Wait for room for one request; leaving without a stamp gives the room back."""
-        async with self._lines["submit" if kind == "submit" else "other"]:
-            while (seconds := self._wait(kind)) > 0:
+    async def slot(self, kind: SendKind, *, probing: bool = False) -> AsyncIterator[_Room]:
+        """Wait for room for one request; leaving without a stamp gives the room back.
+
+        A request that is `probing` goes out while all others are held.
+        """
+        async with self._lines["probe" if probing else "submit" if kind == "submit" else "other"]:
+            while (seconds := self._wait(kind, probing)) > 0:
                 changed = self._changed
                 with anyio.move_on_after(seconds):
                     await changed.wait()
@@ -135,8 +142,23 @@ class RateGate:
     def _release(self, kind: SendKind) -> None:
         for window in self._windows(kind):
             window.reserved -= 1
+        self._look_again()
+
+    def _look_again(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+    def trouble(self) -> None:
+        """A request had no answer, or a 5xx: hold everybody until somebody knows whether the API is dead."""
+        if not self._held:
+            self._held = True
+            self.trouble_came.set()
+
+    def release(self) -> None:
+        """The API answers: let everybody out again."""
+        self._held = False
+        self.trouble_came = anyio.Event()
+        self._look_again()
 
     def throttled(self, seconds: float | None) -> None:
         """A 429: everybody waits, as long as the API asked."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import anyio
 
@@ -24,6 +25,7 @@ from batcher.jobs import (
     FileReference,
     Intent,
     Job,
+    JobId,
     Planned,
     Status,
     Submitting,
@@ -99,6 +101,15 @@ class Lifecycle:
         for scope in self._open_posts:
             scope.deadline = self._hurry_at
 
+    def withdraw(self, job_id: JobId) -> None:
+        """Close an intent of this run at no cost if it was certainly not received; nothing of it is on its way.
+
+        Else the next run would have to take it for received, and doubt it once its key is too old.
+        """
+        match self._ledger.read.load(job_id).phase:
+            case Submitting(intent) if not intent.maybe_received:
+                self._ledger.unsent(intent, "not_sent", "the run ended before the API could be reached")
+
     def refusal(self, campaign: str, price_class: str, catalog_credits: int) -> Refusal | None:
         """Why the caps would not let a planned job of this class be bought now, if they would not."""
         return self._ledger.refusal(
@@ -108,6 +119,13 @@ class Lifecycle:
             price_class=price_class,
             catalog_credits=catalog_credits,
         )
+
+    async def reaches_api(self) -> bool:
+        """Whether the API answers at all, whatever it says; asked with a request that costs nothing."""
+        async with self._gate.slot("credits", probing=True) as slot:
+            slot.stamp()
+            found = await self._provider.credits()
+        return not (isinstance(found, Later) and found.outage)
 
     # Buying
 
@@ -163,6 +181,7 @@ class Lifecycle:
                 return self._record(intent, outcome, turn)
             finally:
                 self._open_posts.discard(scope)
+        self._ledger.maybe_received(intent, "the run ended before the API answered")
         return Finished(Status.SUBMITTING, left="the run ended before the API answered")
 
     def _record(self, intent: Intent, outcome: Accepted | Refused | Conflict | Halt | Later, turn: Turn) -> Step:
@@ -190,9 +209,10 @@ class Lifecycle:
                 if later.maybe_received:
                     self._ledger.maybe_received(intent, f"{later.code}: {later.message}")
                 step = self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
-                if isinstance(step, Finished) and not self._may_have_arrived(intent):
-                    return Finished(self._ledger.unsent(intent, later.code, later.message), left=later.message)
-                return step
+                if isinstance(step, Again) or self._may_have_arrived(intent):
+                    return step
+                status = self._ledger.unsent(intent, later.code, later.message)
+                return replace(step, status=status)
 
     def _keep(self, intent: Intent, task: TaskState) -> None:
         try:
@@ -259,9 +279,14 @@ class Lifecycle:
             return polling.first
         return float(min(polling.max, polling.every * 1.25 ** min(asked - 2, 30)))
 
-    def _not_now(self, turn: Turn, later: Later, lane: Lane, status: Status) -> Step:
+    def _not_now(self, turn: Turn, later: Later, lane: Lane, status: Status) -> Again | Finished | Halted:
         if later.throttled:
             self._gate.throttled(later.retry_after)
+        if later.outage:
+            self._gate.trouble()
+        if later.retry_after is not None and later.retry_after > self._settings.retries.outage:
+            words = f"the API asks to wait for {later.retry_after:.0f} s, longer than retries.outage"
+            return Halted(Halt("wait", later.code, f"{words}: {later.message}"), status)
         turn.repeats += 1
         if turn.repeats > self._settings.retries.times:
             return Finished(status, left=f"{later.code}: {later.message}")

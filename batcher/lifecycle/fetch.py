@@ -134,6 +134,8 @@ class Fetcher:
             case Halt():
                 return Halted(found, Status.SUCCEEDED)
             case Later():
+                if found.outage:
+                    self._gate.trouble()
                 return self._repeat(turn, found)
             case _:
                 return self._repeat(turn, Later("no_file", why))

@@ -95,8 +95,12 @@ class Slot(Protocol):
 class Gate(Protocol):
     """Who lets requests to the API's host out, within the limits."""
 
-    def slot(self, kind: SendKind) -> AbstractAsyncContextManager[Slot]:
-        """Wait for room for one request."""
+    def slot(self, kind: SendKind, *, probing: bool = False) -> AbstractAsyncContextManager[Slot]:
+        """Wait for room for one request; `probing` ones go out while all others are held."""
+        ...
+
+    def trouble(self) -> None:
+        """A request had no answer, or a 5xx: the network or the API may be dead."""
         ...
 
     def throttled(self, seconds: float | None) -> None:

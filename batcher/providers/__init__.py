@@ -47,9 +47,9 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """No request of this kind can succeed until a person acts: the key, its scope, or the wallet."""
+    """No request can succeed for long: the key, its scope, or the wallet need a person, or the API asks to wait."""
 
-    reason: Literal["key", "credits"]
+    reason: Literal["key", "credits", "wait"]
     code: str
     message: str
 

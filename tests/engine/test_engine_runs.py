@@ -16,7 +16,7 @@ from batcher.engine import Engine
 from batcher.engine.feeder import Feeder
 from batcher.errors import Kind
 from batcher.jobs import Job
-from batcher.ledger import LedgerReader, Refusal
+from batcher.ledger import Change, Ledger, LedgerReader, Refusal
 from batcher.lifecycle import Blocked, Lane, Step, Turn
 from batcher.settings import Selection
 from batcher.simulator.world import World
@@ -477,3 +477,19 @@ def test_a_refusal_that_arrives_when_its_cause_is_gone_holds_nothing_up(
     ending = bench.run(path, selection=Selection(limit=limit), engine=slow_to_tell)
     assert (ending.kind, ending.blocked) == (Kind.DONE, ())
     assert len(bench.world.oracle().tasks) == bought
+
+
+def test_a_result_that_a_person_wants_again_in_the_last_instant_is_not_bought_past_the_caps(bench: Bench) -> None:
+    path = manifest(bench, "Boat", more="budget: {campaign: 10}\n")
+
+    def retry(change: Change) -> None:
+        if change.event == "saved":
+            other = Ledger.open(bench.ledger_path, bench.clock)
+            other._connection.execute("UPDATE wanted SET status = 'planned' WHERE status = 'succeeded'")
+            other.close()
+
+    bench.observe = retry
+    ending = bench.run(path)
+    assert ending.kind is Kind.UNFINISHED
+    assert list(ending.left) == ["planned again by a person; the next run buys it"]
+    assert len(bench.world.oracle().tasks) == 1

@@ -158,7 +158,7 @@ def test_a_key_past_the_replay_window_is_not_sent_again(bench: Bench) -> None:
 def test_a_key_that_grows_too_old_while_it_waits_for_room_is_not_sent_again(bench: Bench) -> None:
     """A Retry-After of two hours may not stretch the replay window of one: the API could have forgotten the key."""
     done(bench.run(manifest(bench, "First", name="other")))  # names the price, so that both go at once
-    path = manifest(bench, "Boat", "Ship", more="budget: {campaign: 100}\n")
+    path = manifest(bench, "Boat", "Ship", more="budget: {campaign: 100}\nretries: {outage: 3h}\n")
     faults(
         bench,
         {"on": "create", "do": "lost", "nth": [1, 3, 4, 5, 6, 7]},
@@ -217,10 +217,15 @@ def test_a_dead_network_buys_nothing(bench: Bench) -> None:
 
     bench.api.before = refuse
     path = manifest(bench, "Boat", more=OFTEN)
-    assert bench.run(path).kind is Kind.UNFINISHED
+    begun = bench.clock.wall()
+    ending = bench.run(path)
+    assert ending.kind is Kind.UNREACHABLE
+    assert "3600 s (retries.outage)" in ending.reason
+    assert 3600 <= bench.clock.wall() - begun < 3700
     assert (statuses(bench), held(bench), attempts(bench)[0]["maybe_received"]) == (["planned"], 0, 0)
     bench.api.before = lambda request: None
     done(bench.run(path))
+    bench.check()
 
 
 # Key and wallet

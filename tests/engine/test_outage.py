@@ -1,0 +1,95 @@
+"""A dead network or API is one pause that burns no job's repeats; a single job's trouble is none."""
+
+from __future__ import annotations
+
+import httpx2 as httpx
+import pytest
+from lifecycle.lifecycle_helpers import done, faults, manifest, seen, statuses
+from support import Bench
+
+from batcher.errors import Kind
+
+
+def outages(bench: Bench) -> list[str]:
+    with bench.reader() as reader:
+        rows = reader.rows("SELECT event FROM events WHERE event LIKE 'outage%' ORDER BY id")
+        return [row["event"] for row in rows]
+
+
+@pytest.mark.parametrize("how", ["refused", "lost", "errors", "disabled"])
+def test_an_outage_of_half_an_hour_is_sat_out(bench: Bench, how: str) -> None:
+    bench.switches.run_seconds = (30, 60)
+    path = manifest(bench, *(f"Boat {n}" for n in range(12)), more="retries: {times: 2}\n")
+    begun = bench.clock.wall()
+
+    def fail(request: httpx.Request) -> None:
+        dead = 20 < bench.clock.wall() - begun < 1800
+        if how in ("errors", "disabled"):
+            bench.switches.outage = how if dead else "none"
+        elif dead:
+            kind = httpx.ConnectError if how == "refused" else httpx.ReadError
+            raise kind(how, request=request)
+
+    bench.api.before = fail
+    done(bench.run(path))
+    bench.check()
+    assert outages(bench) == ["outage_began", "outage_ended"]
+    during = [at for at in bench.world.oracle().times() if 25 < at - begun < 1800]
+    assert len(during) < 60, "probes grow rarer"
+
+
+def test_an_outage_that_lasts_ends_the_run_and_the_next_one_goes_on(bench: Bench) -> None:
+    bench.switches.run_seconds = (30, 60)
+    path = manifest(bench, *(f"Boat {n}" for n in range(6)), more="retries: {outage: 5m}\n")
+    begun = bench.clock.wall()
+
+    def fail(request: httpx.Request) -> None:
+        if bench.clock.wall() - begun > 20:
+            raise httpx.ConnectError("down", request=request)
+
+    bench.api.before = fail
+    ending = bench.run(path)
+    assert ending.kind is Kind.UNREACHABLE
+    assert 300 < bench.clock.wall() - begun < 400
+    bench.api.before = lambda request: None
+    done(bench.run(path))
+    bench.check()
+
+
+def test_one_job_that_always_fails_is_no_outage(bench: Bench) -> None:
+    """Its repeats are spent while the API answers everything else."""
+    path = manifest(bench, "Boat", more="retries: {times: 2}\n")
+    faults(bench, {"on": "create", "do": "status", "status": 500})
+    ending = bench.run(path)
+    assert (ending.kind, statuses(bench)) == (Kind.UNFINISHED, ["submitting"])
+    assert len(seen(bench, "create")) == 3
+    assert outages(bench) == []
+
+
+def test_a_wait_that_is_longer_than_an_outage_may_be_ends_the_run(bench: Bench) -> None:
+    path = manifest(bench, "Boat", "Ship")
+    faults(bench, {"on": "create", "do": "429", "seconds": 7200})
+    begun = bench.clock.wall()
+    ending = bench.run(path)
+    assert ending.kind is Kind.UNREACHABLE
+    assert "7200 s" in ending.reason
+    assert bench.clock.wall() - begun < 60
+    assert statuses(bench) == ["planned", "planned"]
+    faults(bench)
+    done(bench.run(path))
+    bench.check()
+
+
+def test_a_signal_ends_a_pause(bench: Bench) -> None:
+    path = manifest(bench, "Boat")
+
+    def refuse(request: httpx.Request) -> None:
+        if bench.clock.wall() > begun + 100:
+            engines[0].stop(Kind.INTERRUPTED, "test")
+        raise httpx.ConnectError("down", request=request)
+
+    begun = bench.clock.wall()
+    engines: list = []  # type: ignore[type-arg]
+    bench.api.before = refuse
+    assert bench.run(path, engine=engines.append).kind is Kind.INTERRUPTED
+    assert bench.clock.wall() - begun < 300
