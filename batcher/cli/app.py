@@ -21,7 +21,8 @@ from .text import safe
 #: In the order of the help page.
 COMMANDS = (
     *("init", "validate", "plan", "run", "status", "jobs", "show"),
-    *("models", "credits", "schema", "simulator"),
+    *("retry", "resolve", "cancel"),
+    *("models", "credits", "doctor", "schema", "simulator"),
 )
 
 

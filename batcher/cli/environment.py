@@ -16,17 +16,25 @@ from batcher.errors import UsageError
 
 KEY, BASE_URL = "RIVYA_API_KEY", "RIVYA_BASE_URL"
 DEFAULT_BASE_URL = "https://rivya.ai"
+DOTENV = Path(".env")
+#: Where a value was found that is not from `.env`.
+ENVIRONMENT = "the environment"
 _LINE = re.compile(rf"\s*(?:export\s+)?({KEY}|{BASE_URL})\s*=\s*(.*?)\s*")
 _MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the API is and what it is asked with. `name` stands for the base URL in the account's name."""
+    """Where the API is and what it is asked with. `name` stands for the base URL in the account's name.
+
+    `key_from` and `base_url_from` say where they were found.
+    """
 
     base_url: str
     key: str | None = field(repr=False)
     name: str | None = None
+    key_from: str = ""
+    base_url_from: str = ""
 
     @property
     def account(self) -> str | None:
@@ -42,7 +50,7 @@ def read_access(warn: Callable[[str], None], *, environ: Mapping[str, str] | Non
     """What the environment and `.env` say. Raises UsageError for what cannot be a key or a line of `.env`."""
     real = os.environ if environ is None else environ
     found = {name: value for name in (KEY, BASE_URL) if (value := real.get(name, "").strip())}
-    path = Path(".env")
+    path = DOTENV
     written = _read_file(path)
     key = found.get(KEY) or written.get(KEY)
     base_url = found.get(BASE_URL)
@@ -53,13 +61,18 @@ def read_access(warn: Callable[[str], None], *, environ: Mapping[str, str] | Non
             warn(f"{BASE_URL} in {path} is ignored: the key is not from there, and a folder may not say where it goes.")
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise UsageError(f"{KEY} has characters that a key cannot have", hint="Copy it again, without spaces.")
-    return Access(base_url or DEFAULT_BASE_URL, key)
+    return Access(
+        base_url or DEFAULT_BASE_URL,
+        key,
+        key_from="" if key is None else ENVIRONMENT if KEY in found else str(path),
+        base_url_from=ENVIRONMENT if BASE_URL in found else str(path) if base_url else "the default",
+    )
 
 
 def secrets() -> list[str]:
     """Every key that could be in use, for taking it out of what is written down. Never raises."""
     try:
-        written = _read_file(Path(".env")).get(KEY, "")
+        written = _read_file(DOTENV).get(KEY, "")
     except UsageError:
         written = ""
     return [key for key in (os.environ.get(KEY, "").strip(), written) if key]

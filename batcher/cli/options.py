@@ -18,7 +18,8 @@ def state(function: _F) -> _F:
     """`--state DIR`."""
     return click.option(
         "--state",
-        type=click.Path(file_okay=False, path_type=Path),
+        # One that cannot be read is a matter of the disk (exit code 7), not of how the command was typed.
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
         default=DEFAULT_STATE,
         envvar=STATE_VARIABLE,
         show_default=True,
@@ -53,8 +54,14 @@ def manifests(function: _F) -> _F:
 
 
 def selection(function: _F) -> _F:
-    """`--only` and `--limit`."""
+    """`--only`, `--limit` and `--budget`."""
     for decorate in (
+        click.option(
+            "--budget",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Commit at most so many credits in this run; 0 only goes on with what is bought.",
+        ),
         click.option(
             "--limit", type=click.IntRange(min=0), metavar="N", help="Start at most so many new jobs; 0 starts none."
         ),

@@ -25,12 +25,13 @@ _SEARCH = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Manifests without faults of their own, and what of them is selected."""
+    """Manifests without faults of their own, what of them is selected, and this run's own cap, if it has one."""
 
     manifests: tuple[Manifest, ...]
     settings: Settings
     selection: Selection
     max_jobs: int
+    budget: int | None
 
     @property
     def campaigns(self) -> list[str]:
@@ -49,6 +50,7 @@ class Prepared:
                 account=account,
                 selection=self.selection,
                 settings=self.settings,
+                run_budget=self.budget,
                 day=local_day(time.time()),
                 max_jobs=self.max_jobs,
             )
@@ -77,6 +79,7 @@ def prepare(
     only: Sequence[str] = (),
     limit: int | None = None,
     max_jobs: int | None = None,
+    budget: int | None = None,
 ) -> Prepared:
     """Load manifests. Raises ManifestError with every fault of all of them, UsageError for one campaign twice."""
     manifests: list[Manifest] = []
@@ -97,7 +100,7 @@ def prepare(
                 hint="A campaign's name is its identity in the ledger: give one of them another name.",
             )
     settings = strictest([manifest.settings for manifest in manifests])
-    return Prepared(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS)
+    return Prepared(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS, budget)
 
 
 def offline_plan(prepared: Prepared, state: Path, account: str | None) -> Plan:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from batcher.errors import StorageError
 from batcher.ledger import LedgerReader
+
+from .options import DEFAULT_STATE
+from .text import safe
 
 LEDGER = "ledger.db"
 #: Below the state folder: the state of `run --simulate`.
@@ -26,3 +30,8 @@ def need_reader(state: Path) -> LedgerReader:
             hint=f"To look at it: --state {state / SIMULATED}",
         )
     return LedgerReader.open(state / LEDGER)
+
+
+def state_words(state: Path) -> str:
+    """What a command line that is shown to be typed needs to find this state folder; empty for the default one."""
+    return "" if str(state) == DEFAULT_STATE else f" --state {shlex.quote(safe(state))}"

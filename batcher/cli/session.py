@@ -24,7 +24,7 @@ from batcher.clock import SystemClock, local_day
 from batcher.engine import Ending, Engine, RateGate
 from batcher.errors import BatcherError, Kind, StorageError, exit_code
 from batcher.jobs import Status
-from batcher.ledger import Caps, Ledger, browse, hold_lock
+from batcher.ledger import Caps, Ledger, browse, decisions, hold_lock
 from batcher.lifecycle import Lifecycle
 from batcher.manifest import Problems
 from batcher.plan import Plan, caps_for
@@ -65,6 +65,7 @@ class Result:
     plan: Plan
     bill: browse.Bill
     campaigns: list[browse.CampaignState]
+    doubtful: list[decisions.Case]
     done: int
     fetched: int
     seconds: float
@@ -99,6 +100,7 @@ def perform(order: Order, terminal: Terminal) -> Result:
             plan=plan,
             bill=browse.bill(ledger.read, run_id),
             campaigns=[state for state in browse.campaigns(ledger.read) if state.campaign in chosen],
+            doubtful=[c for c in decisions.select(ledger.read, statuses=[Status.DOUBTFUL]) if c.campaign in chosen],
             done=tally.done,
             fetched=tally.saved,
             seconds=time.monotonic() - begun,
@@ -111,7 +113,7 @@ def _run(
     """From `start_run` to `end_run`, which is written whatever happens in between."""
     prepared = order.prepared
     settings = replace(prepared.settings, download=prepared.settings.download and order.download)
-    caps = caps_for(plan, prepared.wanted(Problems()), settings, None)
+    caps = caps_for(plan, prepared.wanted(Problems()), settings, prepared.budget)
     run_id = ledger.start_run(
         version=__version__,
         pid=os.getpid(),
@@ -159,10 +161,11 @@ class _Work:
         clock, rng = SystemClock(), random.Random()  # noqa: S311  (jitter)
         assert self.access.key is not None
         provider = Rivya(self.access.base_url, self.access.key, clock, account_name=self.access.name)
+        gate = RateGate(self.ledger, self.settings.limits, clock)
         lifecycle = Lifecycle(
             ledger=self.ledger,
             provider=provider,
-            gate=RateGate(self.ledger, self.settings.limits, clock),
+            gate=gate,
             artifacts=Artifacts(self.order.state),
             clock=clock,
             settings=self.settings,
@@ -177,6 +180,7 @@ class _Work:
             campaigns=prepared.campaigns,
             selection=prepared.selection,
             clock=clock,
+            gate=gate,
         )
         try:
             return await self._beside_a_display(engine)

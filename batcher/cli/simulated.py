@@ -32,11 +32,16 @@ def access() -> Access:
 
 def need_extra() -> None:
     """Raises UsageError when what the simulator needs is not installed."""
-    if missing := [name for name in ("av", "PIL", "uvicorn") if find_spec(name) is None]:
+    if missing := missing_extra():
         raise UsageError(
             f"the simulator needs packages that are not installed ({', '.join(missing)})",
             hint="pip install 'batcher[simulator]'",
         )
+
+
+def missing_extra() -> list[str]:
+    """The modules of the extra `simulator` that are not installed."""
+    return [name for name in ("av", "PIL", "uvicorn") if find_spec(name) is None]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,7 +16,8 @@ from rich.text import Text
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
 
-from .reading import LEDGER
+from .doubtful import doubtful_json, doubtful_view
+from .reading import LEDGER, state_words
 from .session import Order, Result
 from .text import safe
 from .words import count, duration, number
@@ -46,6 +46,7 @@ def summary_view(result: Result, order: Order, command: str) -> Iterator[Rendera
         yield f"  {count(jobs, 'job')} left: {safe(reason)}"
     for refusal in ending.blocked:
         yield f"  {safe(refusal)}"
+    yield from doubtful_view(result.doubtful, order.state)
     for advice, typed in _next(result, order, command):
         yield Text.assemble(f"  {advice}: ", (typed, "bold cyan"))
 
@@ -59,13 +60,17 @@ def _rows(result: Result, order: Order) -> Iterator[tuple[str, str]]:
     bill = result.bill
     if bill.attempts:
         bought = f"{count(bill.attempts, 'job')} bought, {number(bill.quoted)} quoted"
-        yield "this run", f"{bought}, {_credits(bill.settled, bill.held, bill.doubtful)}"
+        yield "this run", f"{bought}, {_credits(bill.settled, bill.held, bill.doubtful)}{_budget(order)}"
     else:
-        yield "this run", "nothing bought"
+        yield "this run", f"nothing bought{_budget(order)}"
     for state in result.campaigns:
         if state.files:
             folder = order.state / "results" / state.campaign
             yield "files", f"{number(state.files)} in {safe(folder)}"
+
+
+def _budget(order: Order) -> str:
+    return "" if order.prepared.budget is None else f", of a budget of {number(order.prepared.budget)}"
 
 
 def _credits(settled: int, held: int, doubtful: int) -> str:
@@ -81,7 +86,7 @@ def _next(result: Result, order: Order, command: str) -> Iterator[tuple[str, str
             Kind.KEY: "with a key that the API takes, go on with",
         }.get(ending.kind, "go on with")
         yield first, command
-    state = "" if str(order.state) == "state" else f" --state {shlex.quote(safe(order.state))}"
+    state = state_words(order.state)
     if found[Status.FAILED]:
         yield "what failed", f"batcher jobs{state} --status failed"
     if found[Status.DOUBTFUL]:
@@ -121,6 +126,8 @@ def summary_json(result: Result, order: Order) -> dict[str, Any]:
         "results": str((order.state / "results").absolute()),
         "campaigns": [asdict(state) for state in result.campaigns],
         "credits": asdict(result.bill),
+        "budget": order.prepared.budget,
+        "doubtful_jobs": doubtful_json(result.doubtful),
         "files": result.fetched,
         "left": _left(result),
         "blocked": list(ending.blocked),

@@ -111,6 +111,22 @@ class Terminal:
         """Print a warning; makes the message safe."""
         self.say(Text.assemble(("warning: ", "bold yellow"), safe(message, lines=True)))
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there who reads stderr and can type an answer."""
+        try:
+            return self.err.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+        except ValueError:  # closed
+            return False
+
+    def ask(self, question: str) -> bool:
+        """Ask a question on stderr; anything but a yes is a no. `question` must be safe."""
+        self.err.print(Text(f"{question} [y/N] ", "bold"), end="")
+        answer = sys.stdin.readline()
+        if not answer.endswith("\n"):
+            self.say("")  # Ctrl-D leaves the cursor behind the question
+        return answer.strip().lower() in ("y", "yes")
+
     def document(self, value: Mapping[str, Any]) -> None:
         """The one JSON document of `--json`, with its version. Raises ReaderGone."""
         self.line(dumps({"version": 1, **value}))

@@ -37,6 +37,13 @@ polling: {first: 10ms, every: 10ms, max: 50ms}
 """
 
 
+#: The first job of a run becomes doubtful: the answer to it is lost, and then its repeat is refused.
+DOUBT: tuple[object, ...] = (
+    {"on": "create", "do": "lost", "nth": 1},
+    {"on": "create", "do": "status", "status": 422, "code": "validation_error", "nth": 2},
+)
+
+
 @dataclass(frozen=True)
 class Ran:
     """A command that has ended."""
@@ -101,6 +108,7 @@ def normal(text: str, folder: Path | None = None) -> str:
     text = re.sub(r"\b[0-9a-f]{64}\b", "<sha256>", text)
     text = re.sub(r"\b[0-9a-f]{40}\b", "<key>", text)
     text = re.sub(r"task_[0-9a-f]+", "<task>", text)
+    text = re.sub(r"req_[0-9a-f]+", "<request>", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "<host>", text)
     text = re.sub(r"results/\d+-[0-9a-f]+/", "results/<token>/", text)
     text = re.sub(r"\bin \d+ s\b", "in <seconds>", text)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 import pytest
-from cli.cli_helpers import MANIFEST, ROOT, Cli, environment, site
+from cli.cli_helpers import DOUBT, MANIFEST, ROOT, Cli, environment, site
 
 from batcher.cli import app
 from batcher.errors import Kind, exit_code
@@ -96,19 +96,31 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     (tmp_path / "m.yaml").write_text(MANIFEST + "budget: {campaign: 35}\n")
     (tmp_path / "bad.yaml").write_text("campaign: x\n")
     seen: set[str] = set()
-    with site(fail_prompt="watch on") as place:
+    with site(fail_prompt="watch on", faults=list(DOUBT)) as place:
         for name, value in environment(place).items():
             monkeypatch.setenv(name, value)
+        check(cli("run", "m.yaml", "--only", "reveal", "--limit", "1", "--json").document, "run", seen)
         check(cli("run", "m.yaml", "--json").document, "run", seen)
         check(cli("credits", "--json").document, "credits", seen)
-    check(cli("plan", "m.yaml", "--state", "new", "--json").document, "plan", seen)
-    check(cli("validate", "m.yaml", "--json").document, "validate", seen)
     status = cli("status", "--json").document
     check(status, "status", seen)
+    check(
+        cli("resolve", status["doubtful_jobs"][0]["id"], "--as", "failed", "--yes", "--json").document, "resolve", seen
+    )
+    for _ in range(2):
+        check(cli("retry", "tiny", status["doubtful_jobs"][0]["id"], "--json").document, "retry", seen)
+    for _ in range(2):
+        check(cli("cancel", "tiny", status["doubtful_jobs"][0]["id"], "--json").document, "cancel", seen)
+    left = cli("cancel", status["doubtful_jobs"][0]["id"], "--json").document
+    check(left, "resolve", seen)
+    check(cli("doctor", "--json").document, "doctor", seen)
+    check(cli("plan", "m.yaml", "--state", "new", "--json").document, "plan", seen)
+    check(cli("validate", "m.yaml", "--json").document, "validate", seen)
     check({"running": {"pid": 1, "started": None}}, "status", seen)
     jobs = cli("jobs", "--json").document
     check(jobs, "jobs", seen)
-    shown = cli("show", jobs["jobs"][0]["id"], "--json").document
+    saved = next(job for job in jobs["jobs"] if job["result_path"])
+    shown = cli("show", saved["id"], "--json").document
     check(shown, "show", seen)
     check(shown["job"], "jobs.jobs[]", seen)
     check(cli("models", "--json").document, "models", seen)
@@ -124,6 +136,14 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
         for name, value in environment(place).items():
             monkeypatch.setenv(name, value)
         run = cli("run", "m.yaml", "--json").document
+    with site(faults=list(DOUBT)) as place:
+        for name, value in environment(place).items():
+            monkeypatch.setenv(name, value)
+        doubtful = cli("run", "m.yaml", "--state", "other", "--limit", "1", "--json").document["doubtful_jobs"][0]
+    retried = cli("retry", "tiny", "--status", "succeeded", "--json").document
+    cancelled = cli("cancel", doubtful["id"], "--state", "other", "--json").document
+    resolved = cli("resolve", doubtful["id"], "--as", "again", "--yes", "--state", "other", "--json").document
+    doctor = cli("doctor", "--json").document
     plan = cli("plan", "m.yaml", "--json").document
     status = cli("status", "--json").document
     (job, *_) = cli("jobs", "--json").document["jobs"]
@@ -131,6 +151,19 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
     for value, heading in [
         (run, "run"),
         (run["credits"], "run.credits"),
+        (doubtful, "run.doubtful_jobs[]"),
+        (doubtful, "status.doubtful_jobs[]"),
+        (retried, "retry"),
+        (retried["jobs"][0], "retry.jobs[]"),
+        (cancelled, "cancel"),
+        (cancelled["left"][0], "cancel.left[]"),
+        (cancelled["left"][0], "retry.left[]"),
+        (cancelled["left"][0], "resolve.left[]"),
+        (resolved, "resolve"),
+        (resolved["jobs"][0], "resolve.jobs[]"),
+        (resolved["jobs"][0], "cancel.jobs[]"),
+        (doctor, "doctor"),
+        (doctor["checks"][0], "doctor.checks[]"),
         (plan, "plan"),
         (plan["campaigns"][0], "plan.campaigns[]"),
         (plan["campaigns"][0]["prices"][0], "plan.campaigns[].prices[]"),

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli.cli_helpers import MANIFEST, Cli, Ran, Site, environment, normal, site
+from cli.cli_helpers import DOUBT, MANIFEST, Cli, Ran, Site, environment, normal, site
 
 from batcher.artifacts import Artifacts
 from batcher.cli import session
@@ -75,6 +75,8 @@ def test_the_summary_as_json(cli: Cli, place: Site, tmp_path: Path) -> None:
         "results": str(tmp_path / "state/results"),
         "campaigns": [tiny],
         "credits": {"attempts": 3, "quoted": 30, "settled": 30, "held": 0, "doubtful": 0},
+        "budget": None,
+        "doubtful_jobs": [],
         "files": 3,
         "left": {},
         "blocked": [],
@@ -118,11 +120,7 @@ def test_jobs_that_fail(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_doubtful_job_says_how_to_find_out(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused_after_a_lost_answer: list[object] = [
-        {"on": "create", "do": "lost", "nth": 1},
-        {"on": "create", "do": "status", "status": 422, "code": "validation_error", "nth": "2"},
-    ]
-    with site(faults=refused_after_a_lost_answer) as place:
+    with site(faults=list(DOUBT)) as place:
         for name, value in environment(place).items():
             monkeypatch.setenv(name, value)
         ran = cli("run", "m.yaml", "--only", "dunes", "--limit", "1")
@@ -132,7 +130,17 @@ def test_a_doubtful_job_says_how_to_find_out(cli: Cli, monkeypatch: pytest.Monke
         assert "batcher jobs --status doubtful; batcher show JOB\n" in ran.out
         assert "no answer" in ran.err
         listed = cli("jobs", "--status", "doubtful", "--json").document["jobs"]
-        shown = cli("show", listed[0]["id"][:8]).out
+        job = listed[0]["id"][:12]
+        decide = f"batcher resolve {job} --as submitted --task ID | --as failed | --as again"
+        assert (
+            "  1 job is doubtful: nobody here can know whether the API charged it; 10 credits stay held.\n"
+            f"    {job}  dunes: validation_error: The simulator was told to say so. (request <request>)\n"
+            f"  decide: {decide}\n"
+        ) in normal(ran.out)
+        assert cli("jobs").err == f"1 job is doubtful; decide: {decide}\n"
+        assert cli("jobs", "--status", "failed").err == ""
+        shown = cli("show", job).out
+        assert f"Then decide: {decide}\n" in shown
         assert "Doubtful: nobody can know whether the API charged this: validation_error" in shown
         assert "yes: a sending of it ended without an answer" in shown
 
@@ -313,5 +321,41 @@ def test_jobs_that_are_left_are_told_with_the_reason(cli: Cli, tmp_path: Path, m
             monkeypatch.setenv(name, value)
         ran = cli("run", "m.yaml", "--only", "reveal")
     assert ran.code == 1
-    assert "\n  2 jobs left: The simulator was told to say so.\n" in ran.out
+    assert "\n  2 jobs left: too_early: The simulator was told to say so.\n" in ran.out
     assert "  go on with: batcher run m.yaml --only reveal\n" in ran.out
+
+
+@pytest.mark.parametrize(("budget", "bought", "code"), [("0", 0, 3), ("25", 2, 3), ("40", 4, 0)])
+def test_the_budget_of_a_run(cli: Cli, place: Site, budget: str, bought: int, code: int) -> None:
+    ran = cli("run", "m.yaml", "--budget", budget)
+    assert ran.code == code
+    assert purchases(place) == bought
+    assert f"Cap run: {budget}, 0 used, 40 wanted" in ran.err
+    assert f", of a budget of {budget}\n" in ran.out
+    assert "held, of a budget" in ran.out or f"nothing bought, of a budget of {budget}" in ran.out
+    assert cli("status", "--json").document["last_run"]["settings"]["caps"]["run"] == int(budget)
+    assert cli("run", "m.yaml", "--json").document["budget"] is None
+    assert purchases(place) == 4
+
+
+def test_no_budget_only_goes_on_with_what_is_bought(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST.replace("max: 50ms", "max: 50ms, give_up: 1s"))
+    with site(run_seconds=600) as place:
+        for name, value in environment(place).items():
+            monkeypatch.setenv(name, value)
+        assert cli("run", "m.yaml", "--only", "reveal").code == 1
+        place.clock.ahead = 3600
+        ran = cli("run", "m.yaml", "--budget", "0", "--json")
+        assert ran.code == 3
+        assert ran.document["budget"] == 0
+        assert ran.document["campaigns"][0]["statuses"] == {"planned": 2, "succeeded": 2}
+        assert ran.document["blocked"] == ["run cap of 0: 0 held or settled, 10 more wanted"]
+        assert purchases(place) == 2
+
+
+def test_a_budget_in_the_plan(cli: Cli) -> None:
+    found = cli("plan", "m.yaml", "--budget", "25", "--json").document
+    assert found["caps"] == [{"cap": "run", "limit": 25, "used": 0, "wanted": 40, "bites": True}]
+    assert cli("plan", "m.yaml", "--budget", "-1").code == 2
+    dry: Ran = cli("run", "m.yaml", "--dry-run", "--budget", "25")
+    assert dry == cli("plan", "m.yaml", "--budget", "25")

@@ -12,9 +12,11 @@ import click
 from rich.cells import cell_len, set_cell_size
 
 from batcher.cli import options
+from batcher.cli.doubtful import resolve_command
 from batcher.cli.reading import need_reader
 from batcher.cli.terminal import Terminal, dumps
 from batcher.cli.text import safe
+from batcher.cli.words import count
 from batcher.jobs import SHORT_ID, Status
 from batcher.ledger import browse
 
@@ -55,9 +57,23 @@ def command(
         if as_json:
             _write_json(terminal, found)
         else:
-            for line in _lines((_cells(row) for row in found), terminal):
+            doubtful: list[str] = []
+            for line in _lines((_cells(row) for row in _noting(found, doubtful)), terminal):
                 terminal.line(line)
+            if doubtful:
+                terminal.flush()
+                job = doubtful[0][:SHORT_ID] if len(doubtful) == 1 else "JOB"
+                are = "is" if len(doubtful) == 1 else "are"
+                terminal.say(f"{count(len(doubtful), 'job')} {are} doubtful; decide: {resolve_command(job, state)}")
     return 0
+
+
+def _noting(found: Iterator[dict[str, Any]], doubtful: list[str]) -> Iterator[dict[str, Any]]:
+    """The same rows; the ids of doubtful ones go into the list."""
+    for row in found:
+        if row["status"] == Status.DOUBTFUL:
+            doubtful.append(row["id"])
+        yield row
 
 
 def _write_json(terminal: Terminal, found: Iterator[dict[str, Any]]) -> None:

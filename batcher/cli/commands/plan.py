@@ -28,10 +28,11 @@ def command(
     state: Path,
     only: tuple[str, ...],
     limit: int | None,
+    budget: int | None,
     as_json: bool,
 ) -> int:
     """Show what a run would do and cost. Offline; changes nothing."""
-    prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs)
+    prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     account = read_access(terminal.warn).account
     plan = offline_plan(prepared, state, account)
     if as_json:

@@ -40,6 +40,7 @@ def command(
     state: Path,
     only: tuple[str, ...],
     limit: int | None,
+    budget: int | None,
     no_download: bool,
     dry_run: bool,
     simulate: bool,
@@ -50,7 +51,7 @@ def command(
 
     The same command again goes on where the last one ended, whatever ended it. Nothing is paid twice.
     """
-    prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs)
+    prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     access = simulated.access() if simulate else read_access(terminal.warn)
     folder = state / SIMULATED if simulate else state
     if dry_run:

@@ -13,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from batcher.cli import options
+from batcher.cli.doubtful import resolve_command
 from batcher.cli.reading import need_reader
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.cli.text import safe
 from batcher.cli.words import moment, number
-from batcher.jobs import Status
+from batcher.jobs import SHORT_ID, Status
 from batcher.ledger import browse
 
 
@@ -58,6 +59,7 @@ def _view(found: dict[str, Any], state: Path) -> Iterator[RenderableType]:
             " Its credits stay held. Look for the task in the API's own list, by the client_request_id below.",
             "yellow",
         )
+        yield Text.assemble("Then decide: ", (resolve_command(job["id"][:SHORT_ID], state), "bold cyan"))
     for attempt in found["attempts"]:
         yield ""
         yield from _attempt(attempt, state)

@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from batcher.cli import options
+from batcher.cli.doubtful import doubtful_json, doubtful_view
 from batcher.cli.reading import LEDGER, need_reader
 from batcher.cli.terminal import Terminal, table
 from batcher.cli.text import safe
 from batcher.cli.words import moment, number
 from batcher.jobs import Status
-from batcher.ledger import browse
+from batcher.ledger import browse, decisions
 
 
 @click.command()
@@ -29,6 +30,7 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
         holder = browse.holder(state, read)
         last = browse.run(read)
         campaigns = browse.campaigns(read)
+        doubtful = list(decisions.select(read, statuses=[Status.DOUBTFUL]))
     if as_json:
         terminal.document(
             {
@@ -41,12 +43,15 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
                     "settled": sum(c.settled for c in campaigns),
                     "doubtful": sum(c.doubtful for c in campaigns),
                 },
+                "doubtful_jobs": doubtful_json(doubtful),
             }
         )
         return 0
     terminal.show(f"Ledger {safe(path.absolute())}", _run_line(holder, last))
     if campaigns:
         terminal.show("", _table(campaigns))
+    if doubtful:
+        terminal.show("", *doubtful_view(doubtful, state))
     return 0
 
 

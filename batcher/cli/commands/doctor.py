@@ -1,0 +1,113 @@
+"""`batcher doctor`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from batcher.cli import options
+from batcher.cli.checks import Check, Level, check_access, check_folder, check_ledger, check_versions
+from batcher.cli.environment import Access
+from batcher.cli.reading import LEDGER
+from batcher.cli.terminal import Terminal
+from batcher.cli.text import safe
+from batcher.cli.words import amount, count
+from batcher.errors import Kind, exit_code
+
+_STYLES = {Level.OK: "green", Level.NOTE: "cyan", Level.ATTENTION: "bold yellow", Level.UNUSABLE: "bold red"}
+
+
+@click.command(short_help="Check whether everything is in order.")
+@click.option("--online", is_flag=True, help="Also ask the API for the wallet and the models; two requests, free.")
+@options.state
+@options.as_json
+@click.pass_obj
+def command(terminal: Terminal, *, online: bool, state: Path, as_json: bool) -> int:
+    """Check this machine, the state folder, the ledger and the key. Offline, unless --online. Changes nothing, and
+    never prints the key."""
+    access, found = check_access()
+    checks = [*check_versions(), *found, *check_folder(state), *check_ledger(state)]
+    if online:
+        usable = all(check.level is not Level.UNUSABLE for check in checks)
+        checks += _ask(access, state / LEDGER if usable and (state / LEDGER).exists() else None)
+    levels = Counter(check.level for check in checks)
+    if levels[Level.UNUSABLE]:
+        code = exit_code(Kind.STORAGE)
+    else:
+        code = exit_code(Kind.UNFINISHED) if levels[Level.ATTENTION] else exit_code(Kind.DONE)
+    if as_json:
+        terminal.document({"exit_code": code, "checks": [asdict(check) for check in checks]})
+        return code
+    terminal.show(_table(checks), "")
+    needy = levels[Level.UNUSABLE] + levels[Level.ATTENTION]
+    terminal.show(f"{count(needy, 'thing')} to look at." if needy else "Everything is in order.")
+    return code
+
+
+def _table(checks: list[Check]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for check in checks:
+        words = safe(check.message) + (f"\n{safe(check.hint)}" if check.hint else "")
+        grid.add_row(Text(check.level, _STYLES[check.level]), Text(check.name), Text(words))
+    return grid
+
+
+def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
+    """The wallet and the models, as the API says; the requests go into the send log of the ledger, if there is one."""
+    if access is None or access.key is None:
+        yield Check("API", Level.ATTENTION, "it cannot be asked without a key")
+        return
+    import anyio
+
+    from batcher.catalog import model_ids
+    from batcher.clock import SystemClock
+    from batcher.ledger.decisions import open_ledger
+    from batcher.providers.rivya import Rivya
+
+    clock = SystemClock()
+    if ledger is not None:
+        with closing(open_ledger(ledger, clock)) as writer:
+            for kind in ("credits", "models"):
+                writer.stamp(kind)
+
+    async def ask(base_url: str, key: str) -> Iterator[Check]:
+        provider = Rivya(base_url, key, clock)
+        try:
+            wallet, models = await provider.credits(), await provider.models()
+        finally:
+            await provider.aclose()
+        return iter((_wallet(wallet), _models(models, model_ids())))
+
+    yield from anyio.run(ask, access.base_url, access.key)
+
+
+def _wallet(answer: object) -> Check:
+    if isinstance(answer, int):
+        return Check("wallet", Level.OK if answer else Level.ATTENTION, amount(answer))
+    return _no_answer("wallet", answer)
+
+
+def _models(answer: object, ours: list[str]) -> Check:
+    if not isinstance(answer, list):
+        return _no_answer("models", answer)
+    offered = {model.get("id") for model in answer if isinstance(model, dict)}
+    missing = [name for name in ours if name not in offered]
+    if missing:
+        message = f"the API does not offer {', '.join(missing)}, which this batcher's catalogue has"
+        return Check("models", Level.ATTENTION, message, "A newer batcher may know more.")
+    return Check("models", Level.OK, f"{count(len(offered), 'model')}, with all of the catalogue")
+
+
+def _no_answer(name: str, answer: object) -> Check:
+    code, message = getattr(answer, "code", ""), getattr(answer, "message", "")
+    return Check(name, Level.ATTENTION, f"{code}: {message}", "Look at the key, its scopes, the base URL, the network.")

@@ -1,0 +1,70 @@
+"""`batcher retry`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from batcher.cli import options
+from batcher.cli.deciding import carry_out_on, check_all, decisive_ledger, find_targets, told
+from batcher.cli.terminal import Terminal
+from batcher.cli.words import count, now
+from batcher.errors import LedgerLocked, UsageError
+from batcher.jobs import Status
+from batcher.ledger import hold_lock
+from batcher.ledger.decisions import Retry
+
+_NEVER = {
+    Status.PLANNED: "they are sent by the next run anyway",
+    Status.SUBMITTING: "the API may have them, and the next run goes on with them",
+    Status.QUEUED: "the API has them, and the next run goes on with them",
+    Status.PROCESSING: "the API has them, and the next run goes on with them",
+    Status.DOUBTFUL: "nobody knows whether they were charged: `batcher resolve JOB --as again`",
+}
+
+
+@click.command(short_help="Buy jobs again at the next run.")
+@click.argument("words", metavar="CAMPAIGN|JOB...", nargs=-1, required=True)
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([str(status) for status in Status]),
+    multiple=True,
+    metavar="STATUS",
+    help="Retry jobs with this status: failed (unless said otherwise), succeeded or cancelled; repeatable.",
+)
+@options.state
+@options.as_json
+@click.pass_obj
+def command(
+    terminal: Terminal, *, words: tuple[str, ...], statuses: tuple[str, ...], state: Path, as_json: bool
+) -> int:
+    """Let the next run make a new attempt, with a new key, of failed jobs: those named by the beginning of their id, or
+    all of a campaign. Jobs that a person cancelled come back too when they are named one by one."""
+    chosen = frozenset(map(Status, statuses or [Status.FAILED]))
+    for status in sorted(chosen & set(_NEVER)):
+        raise UsageError(f"jobs that are {status} cannot be retried: {_NEVER[status]}")
+    named = chosen if statuses else chosen | {Status.CANCELLED}
+    with decisive_ledger(state) as ledger, ExitStack() as stack:
+        targets = find_targets(ledger.read, words, terminal)
+        alone = False
+        if Status.SUCCEEDED in chosen:
+            # A run might be fetching the very result that is to be bought again: with the lock there is none.
+            try:
+                stack.enter_context(hold_lock(state, started=now()))
+                alone = True
+            except LedgerLocked:
+                alone = False
+        check_all(ledger.read, Retry(named, alone), targets.jobs)
+        outcome = carry_out_on(ledger, Retry(named, alone), targets, chosen, wide=Retry(chosen, alone))
+    if as_json:
+        terminal.document(outcome.json())
+    else:
+        jobs = count(len(outcome.changed), "job")
+        again = "The next run buys what the manifest still asks for, as a new attempt, with a new key."
+        terminal.show(f"{jobs} planned again. {again}" if outcome.changed else "Nothing to retry.", *told(outcome))
+        if (cancelled := outcome.others[Status.CANCELLED]) and Status.CANCELLED not in chosen:
+            terminal.say(f"{count(cancelled, 'cancelled job')} left as it is; --status cancelled brings such back.")
+    return 1 if outcome.refused else 0

@@ -1,0 +1,56 @@
+"""Doubtful jobs, by name, with the reason and what to type: `status`, `jobs`, `show` and the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from batcher.ledger.decisions import Case
+
+from .reading import state_words
+from .text import safe, short
+from .words import amount, count, number
+
+#: So many are named; `batcher jobs --status doubtful` lists the others.
+SHOWN = 10
+
+
+def doubtful_view(cases: Sequence[Case], state: Path) -> Iterator[RenderableType]:
+    """Nothing when there are none; else each with its reason, and the command that decides."""
+    if not cases:
+        return
+    one = len(cases) == 1
+    jobs = f"{count(len(cases), 'job')} {'is' if one else 'are'} doubtful"
+    held = f"{amount(sum(case.hold for case in cases))} stay held"
+    yield Text(f"  {jobs}: nobody here can know whether the API charged {'it' if one else 'them'}; {held}.", "yellow")
+    for case in cases[:SHOWN]:
+        yield Text(f"    {case.short}  {short(case.name, 40)}: {safe(case.reason) or 'no reason is known'}", "yellow")
+    if len(cases) > SHOWN:
+        more = number(len(cases) - SHOWN)
+        yield Text(f"    … and {more} more: batcher jobs{state_words(state)} --status doubtful", "yellow")
+    yield Text.assemble("  decide: ", (resolve_command(cases[0].short if one else "JOB", state), "bold cyan"))
+
+
+def resolve_command(job: str, state: Path) -> str:
+    """What to type to decide about a doubtful job."""
+    return f"batcher resolve{state_words(state)} {job} --as submitted --task ID | --as failed | --as again"
+
+
+def doubtful_json(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """The same as docs/json.md has it."""
+    return [
+        {
+            "id": case.id,
+            "campaign": case.campaign,
+            "name": case.name,
+            "error_code": case.code,
+            "error_message": case.message,
+            "held_credits": case.hold,
+            "task_id": case.task_id,
+        }
+        for case in cases
+    ]

@@ -1,0 +1,341 @@
+"""What a person decides: to buy again, not to send, and what became of a doubtful attempt.
+
+A decision is a value. Whether it may be taken of a job is one pure question (`_why_not`), asked for the preview and
+again inside the transaction that writes it. None needs the run lock: each is a compare-and-set on the job's status,
+and none touches a job that a run may be at work on (submitting, queued, processing).
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import assert_never
+
+from batcher.clock import Clock
+from batcher.errors import UsageError
+from batcher.jobs import SHORT_ID, JobId, Status
+
+from .enrolment import NOT_IN_MANIFEST
+from .reader import LedgerReader
+from .transaction import Transaction
+from .writer import Ledger
+
+#: `error_code` of a job that a person cancelled; no manifest brings it back.
+CANCELLED = "cancelled"
+_PAGE = 200
+_TASK_ID = re.compile(r"[!-~]{1,200}")
+
+_CASE = (
+    "SELECT w.seq, w.id, w.campaign, w.name, w.status, a.id AS attempt_id, a.task_id, a.final_credits,"
+    " coalesce(w.error_code, a.error_code) AS code, coalesce(w.error_message, a.error_message) AS message,"
+    " coalesce(a.reserved_credits, a.quoted_credits) AS credits, EXISTS"
+    " (SELECT 1 FROM files AS f WHERE f.attempt_id = w.attempt_id AND f.saved_at IS NULL) AS unsaved"
+    " FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A job as a person has to judge it.
+
+    `hold` is what its latest attempt holds; `unsaved` says that a file of it is still to be fetched.
+    """
+
+    id: JobId
+    campaign: str
+    name: str
+    status: Status
+    code: str | None
+    message: str | None
+    attempt_id: int | None
+    task_id: str | None
+    hold: int
+    unsaved: bool
+
+    @property
+    def short(self) -> str:
+        return self.id[:SHORT_ID]
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, is doubtful or was cancelled; may be empty."""
+        return ": ".join(filter(None, (self.code, self.message)))
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Plan jobs with these statuses again: the next intent is a new attempt, with a new key.
+
+    `alone` says that the caller holds the run lock, so that nobody is fetching a result just now.
+    """
+
+    statuses: frozenset[Status] = frozenset({Status.FAILED})
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Do not send planned jobs, until a retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The API has the doubtful attempt, under this id: the next run polls it; the hold stays."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The doubtful attempt came to nothing, or to nothing of use; `charged` is what the API took for it.
+
+    With `again` the job is planned again, else it has failed.
+    """
+
+    charged: int = 0
+    again: bool = False
+
+
+Decision = Retry | Cancel | Submitted | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a decision changed: the job as it was, its new status, what the attempt was settled with, if it was."""
+
+    case: Case
+    status: Status
+    charged: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A job that the decision does not fit, and why; `settled` when it is already as the decision wants it."""
+
+    case: Case
+    why: str
+    settled: bool = False
+
+
+def open_ledger(path: Path, clock: Clock) -> Ledger:
+    """The ledger for a decision. Takes no lock, so it makes and migrates nothing: raises StorageError instead."""
+    LedgerReader.open(path).close()
+    return Ledger.open(path, clock)
+
+
+# Finding jobs
+
+
+def has_campaign(read: LedgerReader, name: str) -> bool:
+    """Whether the ledger knows a campaign of exactly this name."""
+    return read.row("SELECT 1 FROM campaigns WHERE name = ?", (name,)) is not None
+
+
+def case_of(read: LedgerReader, job: JobId) -> Case:
+    """One job. Raises UsageError when it is unknown."""
+    row = read.row(f"{_CASE} WHERE w.id = ?", (job,))
+    if row is None:
+        raise UsageError(f"there is no job {job} in {read.path}")
+    return _case(row)
+
+
+def select(
+    read: LedgerReader, *, campaign: str | None = None, statuses: Sequence[Status] = (), code: str | None = None
+) -> Iterator[Case]:
+    """Jobs in the order in which they came, as a stream; they may be decided about while it is read."""
+    # The + keeps SQLite from an index that would have to sort the rest for each page.
+    where, values = ["w.seq > ?"], list[object]()
+    if campaign is not None:
+        where.append("+w.campaign = ?")
+        values.append(campaign)
+    if statuses:
+        where.append(f"+w.status IN ({','.join('?' * len(statuses))})")
+        values += [str(status) for status in statuses]
+    if code is not None:
+        where.append("coalesce(w.error_code, a.error_code) = ?")
+        values.append(code)
+    sql, after = f"{_CASE} WHERE {' AND '.join(where)} ORDER BY w.seq LIMIT {_PAGE}", -1
+    while page := read.rows(sql, (after, *values)):
+        yield from map(_case, page)
+        after = page[-1]["seq"]
+
+
+def _case(row: sqlite3.Row) -> Case:
+    return Case(
+        id=JobId(row["id"]),
+        campaign=row["campaign"],
+        name=row["name"],
+        status=Status(row["status"]),
+        code=row["code"],
+        message=row["message"],
+        attempt_id=row["attempt_id"],
+        task_id=row["task_id"],
+        hold=row["credits"] or 0 if row["final_credits"] is None else 0,
+        unsaved=bool(row["unsaved"]),
+    )
+
+
+# Judging
+
+
+def weigh(read: LedgerReader, decision: Decision, case: Case) -> Left | None:
+    """Why a decision cannot be taken of a job as it stands now; None when it can. Writes nothing."""
+    if isinstance(decision, Submitted) and case.status is Status.DOUBTFUL:
+        if not _TASK_ID.fullmatch(decision.task_id):
+            return Left(case, f"{decision.task_id!r} cannot be the id of a task")
+        other = read.row(
+            "SELECT job_id FROM attempts WHERE task_id = ? AND id <> ?", (decision.task_id, case.attempt_id)
+        )
+        if other:
+            return Left(case, f"task {decision.task_id} is that of an attempt of job {other['job_id'][:SHORT_ID]}")
+    why, settled = _why_not(decision, case)
+    return Left(case, why, settled) if why else None
+
+
+def _why_not(decision: Decision, case: Case) -> tuple[str, bool]:
+    """In words why not (empty: it may be decided), and whether it is already so."""
+    match decision:
+        case Retry():
+            return _why_no_retry(decision, case)
+        case Cancel():
+            return _why_no_cancel(case)
+        case Submitted() | Closed() if case.status is not Status.DOUBTFUL or case.attempt_id is None:
+            return f"it is {case.status}, not doubtful: there is nothing to decide", False
+        case Submitted() | Closed():
+            return "", False
+        case _:
+            assert_never(decision)
+
+
+def _why_no_retry(decision: Retry, case: Case) -> tuple[str, bool]:
+    match case.status:
+        case Status.PLANNED:
+            return "it is planned already", True
+        case Status.SUBMITTING | Status.QUEUED | Status.PROCESSING:
+            return f"it is {case.status}: it is bought, and the next run goes on with it", False
+        case Status.DOUBTFUL:
+            return f"it is doubtful; decide first: batcher resolve {case.short} --as again (or another way)", False
+        case status if status not in decision.statuses:
+            return f"it is {status}; if that is meant, add --status {status}", False
+        case Status.SUCCEEDED if case.unsaved and not decision.alone:
+            return "its file is not fetched yet, and a run is going that may be at it; ask again after its end", False
+        case _:
+            return "", False
+
+
+def _why_no_cancel(case: Case) -> tuple[str, bool]:
+    match case.status:
+        case Status.PLANNED:
+            return "", False
+        case Status.CANCELLED if case.code == NOT_IN_MANIFEST:
+            return "", False
+        case Status.CANCELLED:
+            return "it is cancelled already", True
+        case Status.SUBMITTING | Status.QUEUED | Status.PROCESSING:
+            return f"it is {case.status}: it is bought, and the API cannot cancel what it has", False
+        case status:
+            return f"it is {status}: there is nothing left to send", False
+
+
+# Writing
+
+
+def decide(ledger: Ledger, decision: Decision, jobs: Iterable[JobId]) -> Iterator[Decided | Left]:
+    """Take a decision of each job that it fits, some to a transaction; a job's news comes after its commit.
+
+    Stop reading, and the jobs of the transactions to come stay as they are.
+    """
+    stream = iter(jobs)
+    while page := list(islice(stream, _PAGE)):
+        with ledger._write() as t:
+            done = [_decide(t, ledger.read, decision, case_of(ledger.read, job)) for job in page]
+        yield from done
+
+
+def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: Case) -> Decided | Left:
+    if left := weigh(read, decision, case):
+        return left
+    match decision:
+        case Retry():
+            return _move(t, case, Status.PLANNED, "retried", {})
+        case Cancel() if case.status is Status.CANCELLED:
+            t.run("UPDATE wanted SET error_code = ?, error_message = ? WHERE id = ?", (*_BY_A_PERSON, case.id))
+            t.event("cancelled", job_id=case.id, old=case.status, new=case.status, detail={"code": CANCELLED})
+            return Decided(case, Status.CANCELLED)
+        case Cancel():
+            return _move(t, case, Status.CANCELLED, "cancelled", {"code": CANCELLED}, because=_BY_A_PERSON)
+        case Submitted(task_id):
+            t.run(
+                "UPDATE attempts SET task_id = ?, outcome = NULL, error_code = NULL, error_message = NULL"
+                " WHERE id = ? AND final_credits IS NULL",
+                (task_id, case.attempt_id),
+            )
+            return _move(t, case, Status.QUEUED, "resolved", {"as": "submitted", "task_id": task_id})
+        case Closed(charged, again):
+            t.run(
+                "UPDATE attempts SET final_credits = ?, outcome = 'resolved', finished_at = ?"
+                " WHERE id = ? AND final_credits IS NULL",
+                (charged, t.at, case.attempt_id),
+            )
+            detail = {"as": "again" if again else "failed", "charged": charged, "hold": case.hold}
+            new = Status.PLANNED if again else Status.FAILED
+            return Decided(case, _move(t, case, new, "resolved", detail).status, charged)
+        case _:
+            assert_never(decision)
+
+
+_BY_A_PERSON = (CANCELLED, "a person cancelled it; `batcher retry` brings it back")
+
+
+def _move(
+    t: Transaction,
+    case: Case,
+    new: Status,
+    event: str,
+    detail: Mapping[str, object],
+    *,
+    because: tuple[str | None, str | None] = (None, None),
+) -> Decided:
+    t.move(case.id, case.status, new, code=because[0], message=because[1])
+    t.event(event, job_id=case.id, old=case.status, new=new, detail=dict(detail))
+    return Decided(case, new)
+
+
+# One job at a time; each raises UsageError, saying why, when the job is not in a state for it.
+
+
+def retry(ledger: Ledger, job: JobId, statuses: Iterable[Status] = (Status.FAILED,)) -> Decided:
+    """Plan a job again: a new attempt, with a new key, at the next run."""
+    return _one(ledger, Retry(frozenset(statuses)), job)
+
+
+def cancel(ledger: Ledger, job: JobId) -> Decided:
+    """Do not send a planned job, until a retry."""
+    return _one(ledger, Cancel(), job)
+
+
+def resolve_submitted(ledger: Ledger, job: JobId, task_id: str) -> Decided:
+    """A doubtful attempt reached the API as this task: it is polled by the next run."""
+    return _one(ledger, Submitted(task_id), job)
+
+
+def resolve_failed(ledger: Ledger, job: JobId, charged: int = 0) -> Decided:
+    """A doubtful attempt came to nothing and cost so much; the job has failed."""
+    return _one(ledger, Closed(charged), job)
+
+
+def resolve_again(ledger: Ledger, job: JobId, charged: int = 0) -> Decided:
+    """A doubtful attempt came to nothing and cost so much; the job is planned again."""
+    return _one(ledger, Closed(charged, again=True), job)
+
+
+def _one(ledger: Ledger, decision: Decision, job: JobId) -> Decided:
+    for found in decide(ledger, decision, [job]):
+        if isinstance(found, Decided):
+            return found
+        raise UsageError(f"job {found.case.short}: {found.why}")
+    raise AssertionError("one job, one outcome")  # pragma: no cover
