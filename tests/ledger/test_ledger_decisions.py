@@ -89,7 +89,7 @@ LEGAL: list[tuple[Decision, Status, Status]] = [
 @pytest.mark.parametrize(
     "decision",
     [Retry(), Retry(EVERY), Retry(EVERY, alone=True), Cancel(), Submitted("task_9"), Closed(), Closed(3, again=True)],
-    ids=str,
+    ids=["retry", "retry every", "retry alone", "cancel", "submitted", "failed", "again"],
 )
 def test_every_decision_in_every_status(shelf: Shelf, decision: Decision, old: Status) -> None:
     """What is not in the table of legal cases is refused with a reason, and changes nothing at all."""

@@ -205,9 +205,10 @@ def test_a_client_can_be_killed_at_an_event(nth: int, charged: str, known: str) 
             assert process.stdout
             told = process.stdout.read().replace("\n", "")
     assert killed == [("create:answered", "create:arrived", "create:processed")[nth % 3]]
-    assert "".join(lab.world.oracle().charges) == charged
     # A request that has arrived is processed, whether its client lives or not. At `answered` the bytes are on
-    # their way; whether the client still saw them is chance.
+    # their way; whether the client still saw them, and had sent its next request by then, is chance.
+    paid = "".join(lab.world.oracle().charges)
+    assert paid == charged or ("?" in known and paid == "abcdef"[: len(charged) + 1])
     assert told in (known.rstrip("?"), known.rstrip("?")[:-1] if "?" in known else known)
 
 
