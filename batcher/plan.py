@@ -245,4 +245,9 @@ def caps_for(plan: Plan, wanted: Sequence[Wanted], settings: Settings, run_budge
     """The caps that a run of this plan obeys. Without any, its cap is the total that the plan quotes."""
     campaigns = {each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None}
     none = run_budget is None and not campaigns and settings.budget.day is None
-    return Caps(run=plan.credits if none else run_budget, campaigns=campaigns, day=settings.budget.day)
+    return Caps(
+        run=plan.credits if none else run_budget,
+        campaigns=campaigns,
+        day=settings.budget.day,
+        keep=settings.budget.keep,
+    )

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": BASE,
     "plan": BASE | {"catalog", "ledger"},
     "lifecycle": BASE | {"catalog", "ledger", "providers", "artifacts"},
-    "engine": BASE | {"ledger", "lifecycle"},
+    "engine": BASE | {"ledger", "lifecycle", "providers"},
     "simulator": {"catalog", "errors"},
     "cli": BASE
     | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "simulator"},

@@ -20,6 +20,7 @@ from batcher.errors import Kind, StorageError, first_of
 from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import Ledger, Pending, Stale
 from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step, Turn
+from batcher.providers import Halt
 from batcher.settings import Selection, Settings
 
 from .feeder import Feeder
@@ -34,6 +35,9 @@ FETCH_BACKLOG = 100
 #: Seconds to the first probe of an API that is dead, and between the later ones at most.
 _PROBE_SECONDS = 1.0
 _PROBE_SECONDS_MAX = 60.0
+#: Seconds between two readings of the wallet, and before one that failed is tried again.
+_READING_SECONDS = 60.0
+_READING_AGAIN_SECONDS = 10.0
 _HALTS = {"key": Kind.KEY, "credits": Kind.CAPPED, "wait": Kind.UNREACHABLE}
 _SUBMITTERS = 16
 _POLLERS = 16
@@ -116,7 +120,7 @@ class Engine:
         with self._scope:
             try:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._watch_api)
+                    group.start_soon(self._watch)
                     for lane, number in workers.items():
                         due, taken = anyio.create_memory_object_stream[_Ticket]()
                         group.start_soon(self._dispatch, lane, due)
@@ -139,6 +143,8 @@ class Engine:
 
     async def _dispatch(self, lane: Lane, due: MemoryObjectSendStream[_Ticket]) -> None:
         """Hand each ticket of a lane to a free worker when it is due: one task watches the clock, not all."""
+        if lane is Lane.SUBMIT and self._lifecycle.caps.keep is not None:
+            await self._first_reading()
         with due:
             while ticket := await self._next(lane):
                 await due.send(ticket)
@@ -269,17 +275,43 @@ class Engine:
 
     # The API as a whole
 
+    async def _watch(self) -> None:
+        with self._watching:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._watch_api)
+                if self._lifecycle.caps.keep is not None:
+                    group.start_soon(self._watch_wallet)
+
+    async def _first_reading(self) -> None:
+        """Know the wallet before the first purchase, if some of it is to be kept; else there is none."""
+        for _ in range(self._settings.retries.times + 1):
+            trouble = await self._lifecycle.read_wallet()
+            if trouble is None:
+                return
+            if isinstance(trouble, Halt):
+                self._halted(_HALTS[trouble.reason], f"{trouble.code}: {trouble.message}")
+                return
+            await anyio.sleep(_READING_AGAIN_SECONDS)
+        self._halted(Kind.CAPPED, "the wallet could not be read, which budget.keep needs")
+
+    async def _watch_wallet(self) -> None:
+        """Read the wallet now and then: others spend from it too."""
+        while True:
+            await anyio.sleep(_READING_SECONDS)
+            await self._lifecycle.read_wallet()
+            self._feeder.reopen(self._lifecycle.refusal)
+            self._notify(Lane.SUBMIT)
+
     async def _watch_api(self) -> None:
         """Sit out a dead network or API as one pause, with probes that grow rarer; no job's repeats are burnt.
 
         Seconds count on the monotonic clock, which stands still while the machine sleeps.
         """
-        with self._watching:
-            while True:
-                await self._gate.trouble_came.wait()
-                if not await self._lifecycle.reaches_api():
-                    await self._sit_out()
-                self._gate.release()
+        while True:
+            await self._gate.trouble_came.wait()
+            if not await self._lifecycle.reaches_api():
+                await self._sit_out()
+            self._gate.release()
 
     async def _sit_out(self) -> None:
         began, interval = self._clock.monotonic(), _PROBE_SECONDS

@@ -267,9 +267,15 @@ class LedgerReader:
         )
         return int(row[0]) if row else 0
 
-    def last_attempt_id(self) -> int:
-        """The newest attempt's row id; 0 when nothing was bought yet."""
-        row = self.row("SELECT coalesce(max(id), 0) FROM attempts")
+    def wallet_mark(self) -> int:
+        """The newest attempt (row id) that a wallet reading, asked for now, has felt for certain; 0 without any.
+
+        An attempt without an answer may be charged after the reading, so it and all newer ones are not among them.
+        """
+        row = self.row(
+            "SELECT coalesce((SELECT min(attempt_id) - 1 FROM wanted WHERE status = 'submitting'"
+            " AND status IN ('submitting', 'queued', 'processing')), (SELECT max(id) FROM attempts), 0)"
+        )
         return int(row[0]) if row else 0
 
     # Uploads, runs, sums

@@ -127,6 +127,21 @@ class Lifecycle:
             found = await self._provider.credits()
         return not (isinstance(found, Later) and found.outage)
 
+    async def read_wallet(self) -> Halt | Later | Refused | None:
+        """Take a wallet reading for `budget.keep`; returns what kept it from being taken, if anything."""
+        async with self._gate.slot("credits") as slot:
+            mark = self._ledger.read.wallet_mark()
+            slot.stamp()
+            found = await self._provider.credits()
+        if isinstance(found, int):
+            self.caps = replace(self.caps, wallet=found, wallet_mark=mark)
+            return None
+        if isinstance(found, Later) and found.throttled:
+            self._gate.throttled(found.retry_after)
+        if isinstance(found, Later) and found.outage:
+            self._gate.trouble()
+        return found
+
     # Buying
 
     async def _buy(self, job: Job, turn: Turn) -> Step:

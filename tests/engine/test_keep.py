@@ -1,0 +1,69 @@
+"""`budget.keep`: so much stays in the wallet, whoever else spends from it."""
+
+from __future__ import annotations
+
+import httpx2 as httpx
+from lifecycle.lifecycle_helpers import done, faults, manifest, seen, statuses
+from support import Bench
+
+from batcher.errors import Kind
+
+
+def test_what_is_to_be_kept_is_kept(bench: Bench) -> None:
+    bench.world.set_wallet(100)
+    path = manifest(bench, *(f"Boat {n}" for n in range(6)), more="budget: {keep: 65}\n")
+    ending = bench.run(path)
+    assert (ending.kind, ending.reason) == (Kind.CAPPED, "no room left under: keep")
+    assert bench.world.oracle().wallet == 70
+    assert sorted(statuses(bench)) == ["planned"] * 3 + ["succeeded"] * 3
+    bench.world.set_wallet(1000)
+    done(bench.run(path))
+    bench.check()
+
+
+def test_the_boundary_belongs_to_what_may_be_spent(bench: Bench) -> None:
+    bench.world.set_wallet(100)
+    ending = bench.run(manifest(bench, *(f"Boat {n}" for n in range(6)), more="budget: {keep: 70}\n"))
+    assert ending.kind is Kind.CAPPED
+    assert bench.world.oracle().wallet == 70
+
+
+def test_an_attempt_without_an_answer_counts_beside_the_reading(bench: Bench) -> None:
+    """The wallet is read before the API has worked on a repeat of an earlier run: it will be charged after all."""
+    bench.world.set_wallet(100)
+    path = manifest(bench, "Boat", "Ship", more="budget: {keep: 85}\nretries: {times: 0}\n")
+    faults(bench, {"on": "create", "do": "lost_before"})
+    bench.run(path)
+    faults(bench)
+    assert bench.run(path).kind is Kind.CAPPED
+    assert bench.world.oracle().wallet == 90
+
+
+def test_others_spend_from_the_wallet_too(bench: Bench) -> None:
+    """A later reading sees it, so buying ends earlier than the first reading allowed."""
+    bench.world.set_wallet(1000)
+    bench.switches.run_seconds = (50, 50)
+    path = manifest(bench, *(f"Boat {n}" for n in range(30)), more="budget: {keep: 500}\n")
+    path.write_text(path.read_text().replace("limits: {", "limits: {in_flight: 2, "))
+
+    def spend(request: httpx.Request) -> None:
+        if len(seen(bench, "create")) == 4:
+            bench.world.set_wallet(520)
+
+    bench.api.before = spend
+    assert bench.run(path).kind is Kind.CAPPED
+    assert bench.world.oracle().wallet >= 500
+    assert len(seen(bench, "create")) < 12
+
+
+def test_without_a_reading_nothing_is_bought(bench: Bench) -> None:
+    path = manifest(bench, "Boat", more="budget: {keep: 1}\n")
+    faults(bench, {"on": "credits", "do": "html"})
+    ending = bench.run(path)
+    assert ending.kind is Kind.CAPPED
+    assert "the wallet could not be read" in ending.reason
+    assert seen(bench, "create") == []
+    bench.switches.scopes_off = ("credits:read",)
+    faults(bench)
+    assert bench.run(path).kind is Kind.KEY
+    assert seen(bench, "create") == []
