@@ -192,11 +192,15 @@ class Lifecycle:
             try:
                 slot.stamp()
                 outcome = await self._provider.submit(intent)
-                # From here to the commit there is no await.
-                return self._record(intent, outcome, turn)
+            except BaseException:
+                # Given up at the deadline, or what nobody foresaw. `withdraw` trusts this mark, so it is set where
+                # the request was cut off and hangs on no event loop's way of passing a cancellation on.
+                self._ledger.maybe_received(intent, "given up before the API answered")
+                raise
             finally:
                 self._open_posts.discard(scope)
-        self._ledger.maybe_received(intent, "the run ended before the API answered")
+            # From the answer to the commit there is no await.
+            return self._record(intent, outcome, turn)
         return Finished(Status.SUBMITTING, left="the run ended before the API answered")
 
     def _record(self, intent: Intent, outcome: Accepted | Refused | Conflict | Halt | Later, turn: Turn) -> Step:
