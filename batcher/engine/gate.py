@@ -1,65 +1,72 @@
-"""Rate limits, exactly: no window of the stated length ever holds more requests than stated.
+"""Rate limits: no window of the stated length ever holds more requests than stated, nor than the API bears.
 
-An exact sliding log: the stamps of the last `count` requests, kept on disk by the ledger. Leaky buckets and GCRA let
-nearly twice the limit through in a window (design.md). Room is reserved first and stamped right before the request,
-so what stands between the two (the intent's commit) costs no accuracy: a reservation counts like a stamp of now.
+The stated limits are exact sliding logs, whose stamps the ledger keeps on disk: leaky buckets and GCRA let nearly
+twice the limit through in a window (design.md). Room is reserved first and stamped right before the request, so what
+stands between the two (the intent's commit) costs no accuracy: a reservation counts like a stamp of now.
+The API's own limits are learned from its 429s (`throttle`).
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import anyio
 
 from batcher.clock import Clock, from_iso
 from batcher.ledger import Ledger, Send
 from batcher.lifecycle.steps import SendKind
+from batcher.providers import Later
 from batcher.settings import Limits, Rate
 
-# Stamps are written with microseconds; this keeps rounding from putting one more into a window.
-_MARGIN = 0.001
-#: Seconds that everybody waits after a 429 without Retry-After.
-THROTTLE_SECONDS = 5.0
+from .throttle import Throttle
+from .window import Window
+
+#: Where room is short submissions come first, for polls can wait; but a poll that never comes holds up its job, so
+#: this share of the room stays for requests of other kinds.
+_OTHERS_SHARE = 0.25
+
+_Line = Literal["submit", "other", "probe"]
 
 
-class Window:
-    """The requests of one limit: stamps in monotonic seconds and reservations not yet stamped."""
+class _Limit:
+    """A stated limit and what the API bears of it."""
 
-    def __init__(self, rate: Rate) -> None:
-        self._rate = rate
-        self._stamps: deque[float] = deque(maxlen=rate.count)
-        self.reserved = 0
-
-    def add(self, stamp: float) -> None:
-        """A request was sent at `stamp`; one that is heard of late counts like the newest."""
-        self._stamps.append(max(stamp, self._stamps[-1]) if self._stamps else stamp)
+    def __init__(self, name: str, rate: Rate) -> None:
+        self.name = name
+        self.rate = rate
+        self.window = Window(rate)
+        self.throttle = Throttle(rate)
+        self.cut = False  # as the ledger's events tell it
 
     def wait(self, now: float) -> float:
-        """Seconds until one more request has room; infinite while only reservations are in the way."""
-        while self._stamps and self._stamps[0] + self._rate.seconds + _MARGIN <= now:
-            self._stamps.popleft()
-        over = len(self._stamps) + self.reserved - self._rate.count
-        if over < 0:
-            return 0.0
-        if over >= len(self._stamps):
-            return math.inf
-        return self._stamps[over] + self._rate.seconds + _MARGIN - now
+        return max(self.window.wait(now), self.throttle.wait(now))
+
+    def short(self, now: float) -> bool:
+        """Whether requests have to queue for room, or soon will."""
+        return self.throttle.cut or self.window.short(now)
+
+    @property
+    def pace(self) -> float:
+        """Requests a second, on the average, that have room."""
+        return min(self.rate.per_second, self.throttle.pace)
 
 
 class _Room:
-    """A reservation; `stamp` turns it into a request that was sent."""
+    """A reservation; `stamp` turns it into a request that was sent, `heard` takes in what came of it."""
 
     def __init__(self, gate: RateGate, kind: SendKind) -> None:
         self._gate = gate
         self._kind = kind
-        self.stamped = False
+        self.number = 0  # of the request among all of this gate; 0: not stamped
 
     def stamp(self) -> None:
-        self._gate.commit(self._kind)
-        self.stamped = True
+        self.number = self._gate.commit(self._kind)
+
+    def heard(self, outcome: object) -> None:
+        self._gate.heard(self._kind, self.number, outcome)
 
 
 class RateGate:
@@ -68,18 +75,22 @@ class RateGate:
     def __init__(self, ledger: Ledger, limits: Limits, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._submits = Window(limits.submit)
-        self._requests = Window(limits.requests)
+        self._submits = _Limit("submit", limits.submit)
+        self._requests = _Limit("requests", limits.requests)
         self._last_send = 0
+        self._sent = 0
+        self._cut_at = 0  # requests up to this number belong to a burst that has been answered by a cut
         self._paused_until = -math.inf
         self._held = False
         self.trouble_came = anyio.Event()
         self._changed = anyio.Event()
-        # One waiter of a kind at a time looks at the windows; the others stand in line behind it, in order.
-        self._lines = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
+        # One waiter of a kind at a time looks at the limits; the others stand in line behind it, in order.
+        self._lines: dict[_Line, anyio.Lock] = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
+        self._waiting: dict[_Line, int] = dict.fromkeys(self._lines, 0)
+        self._last_other = -math.inf
         self._remember(limits)
 
-    def _windows(self, kind: str) -> tuple[Window, ...]:
+    def _limits(self, kind: str) -> tuple[_Limit, ...]:
         return (self._submits, self._requests) if kind == "submit" else (self._requests,)
 
     def _age(self, send: Send) -> float:
@@ -90,9 +101,9 @@ class RateGate:
         """Take in what earlier runs have sent."""
         requests = self._ledger.read.last_sends(limits.requests.count)
         submits = self._ledger.read.last_sends(limits.submit.count, kind="submit")
-        for window, sends in ((self._requests, requests), (self._submits, submits)):
+        for limit, sends in ((self._requests, requests), (self._submits, submits)):
             for stamp in sorted(map(self._age, sends)):  # by time: a clock that was set back wrote them out of order
-                window.add(stamp)
+                limit.window.add(stamp)
         if requests:
             self._last_send = requests[-1].id
 
@@ -101,15 +112,10 @@ class RateGate:
         for send in self._ledger.read.sends_after(self._last_send):
             self._last_send = send.id
             if send.id != but:
-                for window in self._windows(send.kind):
-                    window.add(self._age(send))
+                for limit in self._limits(send.kind):
+                    limit.window.add(self._age(send))
 
-    def _wait(self, kind: str, probing: bool) -> float:
-        self._learn()
-        now = self._clock.monotonic()
-        if self._held and not probing:
-            return math.inf
-        return max(self._paused_until - now, *(window.wait(now) for window in self._windows(kind)), 0.0)
+    # Waiting for room
 
     @asynccontextmanager
     async def slot(self, kind: SendKind, *, probing: bool = False) -> AsyncIterator[_Room]:
@@ -117,36 +123,111 @@ class RateGate:
 
         A request that is `probing` goes out while all others are held.
         """
-        async with self._lines["probe" if probing else "submit" if kind == "submit" else "other"]:
-            while (seconds := self._wait(kind, probing)) > 0:
-                changed = self._changed
-                with anyio.move_on_after(seconds):
-                    await changed.wait()
-            for window in self._windows(kind):
-                window.reserved += 1
+        line: _Line = "probe" if probing else "submit" if kind == "submit" else "other"
+        self._waiting[line] += 1
+        try:
+            async with self._lines[line]:
+                while (seconds := self._wait(kind, line)) > 0:
+                    changed = self._changed
+                    with anyio.move_on_after(seconds):
+                        await changed.wait()
+                self._reserve(kind, line)
+        finally:
+            self._waiting[line] -= 1
+            self._look_again()  # who let this one go first
         room = _Room(self, kind)
         try:
             yield room
         finally:
-            if not room.stamped:
+            if not room.number:
                 self._release(kind)
 
-    def commit(self, kind: SendKind) -> None:
-        """Write a request down right before it is sent."""
+    def _wait(self, kind: str, line: _Line) -> float:
+        self._learn()
+        now = self._clock.monotonic()
+        if self._held and line != "probe":
+            return math.inf
+        seconds = max(self._paused_until - now, *(limit.wait(now) for limit in self._limits(kind)), 0.0)
+        if not self._requests.short(now):
+            return seconds
+        if line == "other" and self._waiting["submit"]:
+            return max(seconds, self._until_other(now))
+        if line == "submit" and self._waiting["other"] and self._until_other(now) <= 0:
+            return seconds or math.inf  # it is the other's turn; who goes wakes the rest
+        return seconds
+
+    def _until_other(self, now: float) -> float:
+        """Seconds until a request that is no submission has its turn, where both kinds wait for scarce room.
+
+        Such requests keep a distance that leaves the submissions their pace.
+        """
+        pace = max(self._requests.pace - self._submits.pace, self._requests.pace * _OTHERS_SHARE)
+        return self._last_other + 1 / pace - now
+
+    def _reserve(self, kind: str, line: _Line) -> None:
+        for limit in self._limits(kind):
+            limit.window.reserved += 1
+            limit.throttle.sent(self._clock.monotonic())
+        if line == "other":
+            self._last_other = self._clock.monotonic()
+
+    def commit(self, kind: SendKind) -> int:
+        """Write a request down right before it is sent; returns its number."""
         own = self._ledger.stamp(kind)
         self._learn(but=own)  # what another process wrote since the last look has a lower id
-        for window in self._windows(kind):
-            window.add(self._clock.monotonic())
+        for limit in self._limits(kind):
+            limit.window.add(self._clock.monotonic())
+        self._sent += 1
         self._release(kind)
+        return self._sent
 
-    def _release(self, kind: SendKind) -> None:
-        for window in self._windows(kind):
-            window.reserved -= 1
+    def _release(self, kind: str) -> None:
+        for limit in self._limits(kind):
+            limit.window.reserved -= 1
         self._look_again()
 
     def _look_again(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+    # What came of the requests
+
+    def heard(self, kind: SendKind, number: int, outcome: object) -> None:
+        """Take in what came of request `number`: a 429 slows its kind down, no answer at all holds everybody."""
+        limit, afresh = self._limits(kind)[0], number > self._cut_at
+        match outcome:
+            case Later(throttled=True, retry_after=wait):
+                self._pause(wait)
+                if afresh:
+                    self._cut(limit, wait)
+            case Later(outage=outage, retry_after=wait):
+                self._pause(wait)
+                if outage:
+                    self.trouble()
+            case _ if afresh:
+                limit.throttle.let_in()
+                if limit.cut and not limit.throttle.cut:
+                    limit.cut = False
+                    self._ledger.note("limit_restored", limit=limit.name)
+
+    def _pause(self, seconds: float | None) -> None:
+        """Everybody waits as long as the API asked."""
+        if seconds is not None:
+            self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+
+    def _cut(self, limit: _Limit, wait: float | None) -> None:
+        """One cut a burst: what was sent before it says nothing about the new pace."""
+        self._cut_at, limit.cut = self._sent, True
+        now = self._clock.monotonic()
+        limit.throttle.refused(now, limit.window.since(now - limit.throttle.horizon), wait=wait)
+        self._ledger.note(
+            "limit_cut", limit=limit.name, per_minute=round(60 * limit.throttle.pace, 2), retry_after=wait
+        )
+
+    def refused_for(self) -> float:
+        """For how many seconds the API has answered every request, or every submission, with a 429."""
+        now = self._clock.monotonic()
+        return max(limit.throttle.refused_for(now) for limit in (self._submits, self._requests))
 
     def trouble(self) -> None:
         """A request had no answer, or a 5xx: hold everybody until somebody knows whether the API is dead."""
@@ -154,13 +235,13 @@ class RateGate:
             self._held = True
             self.trouble_came.set()
 
+    async def calm(self) -> None:
+        """Wait while everybody is held; for requests to other hosts, which no limit counts."""
+        while self._held:
+            await self._changed.wait()
+
     def release(self) -> None:
         """The API answers: let everybody out again."""
         self._held = False
         self.trouble_came = anyio.Event()
         self._look_again()
-
-    def throttled(self, seconds: float | None) -> None:
-        """A 429: everybody waits, as long as the API asked."""
-        until = self._clock.monotonic() + (THROTTLE_SECONDS if seconds is None else seconds)
-        self._paused_until = max(self._paused_until, until)

@@ -125,6 +125,7 @@ class Lifecycle:
         async with self._gate.slot("credits", probing=True) as slot:
             slot.stamp()
             found = await self._provider.credits()
+            slot.heard(found)
         return not (isinstance(found, Later) and found.outage)
 
     async def read_wallet(self) -> Halt | Later | Refused | None:
@@ -133,13 +134,10 @@ class Lifecycle:
             mark = self._ledger.read.wallet_mark()
             slot.stamp()
             found = await self._provider.credits()
+            slot.heard(found)
         if isinstance(found, int):
             self.caps = replace(self.caps, wallet=found, wallet_mark=mark)
             return None
-        if isinstance(found, Later) and found.throttled:
-            self._gate.throttled(found.retry_after)
-        if isinstance(found, Later) and found.outage:
-            self._gate.trouble()
         return found
 
     # Buying
@@ -200,7 +198,9 @@ class Lifecycle:
             finally:
                 self._open_posts.discard(scope)
             # From the answer to the commit there is no await.
-            return self._record(intent, outcome, turn)
+            step = self._record(intent, outcome, turn)
+            slot.heard(outcome)
+            return step
         return Finished(Status.SUBMITTING, left="the run ended before the API answered")
 
     def _record(self, intent: Intent, outcome: Accepted | Refused | Conflict | Halt | Later, turn: Turn) -> Step:
@@ -264,6 +264,7 @@ class Lifecycle:
         async with self._gate.slot("poll") as slot:
             slot.stamp()
             found = await self._provider.poll(waiting.task_id)
+            slot.heard(found)
         match found:
             case TaskState():
                 self._ledger.record(job.id, waiting.attempt_id, found)
@@ -299,12 +300,12 @@ class Lifecycle:
         return float(min(polling.max, polling.every * 1.25 ** min(asked - 2, 30)))
 
     def _not_now(self, turn: Turn, later: Later, lane: Lane, status: Status) -> Again | Finished | Halted:
-        if later.throttled:
-            self._gate.throttled(later.retry_after)
-        if later.outage:
-            self._gate.trouble()
-        if later.retry_after is not None and later.retry_after > self._settings.retries.outage:
+        longest = self._settings.retries.outage
+        if later.retry_after is not None and later.retry_after > longest:
             words = f"the API asks to wait for {later.retry_after:.0f} s, longer than retries.outage"
+            return Halted(Halt("wait", later.code, f"{words}: {later.message}"), status)
+        if later.throttled and (lasted := self._gate.refused_for()) > longest:
+            words = f"the API has said nothing else for {lasted:.0f} s, longer than retries.outage"
             return Halted(Halt("wait", later.code, f"{words}: {later.message}"), status)
         turn.repeats += 1
         if turn.repeats > self._settings.retries.times:

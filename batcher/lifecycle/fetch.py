@@ -67,10 +67,17 @@ class Fetcher:
         url = file.url
         for _ in range(_REDIRECTS):
             offset = self._artifacts.size(part) if file.validator else 0
+            slot = None
             if self._provider.is_own_host(url):
                 async with self._gate.slot("download") as slot:
                     slot.stamp()
+            else:
+                await self._gate.calm()
             async with self._provider.result(url, offset=offset, validator=file.validator) as incoming:
+                if slot:
+                    slot.heard(incoming)
+                elif isinstance(incoming, Later) and incoming.outage:
+                    self._gate.trouble()  # this host is dead, or the network is; all else it says is about one file
                 match incoming:
                     case Incoming():
                         return await self._take(job, phase, file, part, incoming)
@@ -127,6 +134,7 @@ class Fetcher:
         async with self._gate.slot("poll") as slot:
             slot.stamp()
             found = await self._provider.poll(phase.task_id)
+            slot.heard(found)
         match found:
             case TaskState(status=Status.SUCCEEDED):
                 self._ledger.record(job.id, phase.attempt_id, found)
@@ -134,16 +142,12 @@ class Fetcher:
             case Halt():
                 return Halted(found, Status.SUCCEEDED)
             case Later():
-                if found.outage:
-                    self._gate.trouble()
                 return self._repeat(turn, found)
             case _:
                 return self._repeat(turn, Later("no_file", why))
 
     def _repeat(self, turn: Turn, trouble: Later) -> Step:
         turn.repeats += 1
-        if trouble.throttled:
-            self._gate.throttled(trouble.retry_after)
         if turn.repeats > self._times:
             return Finished(Status.SUCCEEDED, left=f"no file yet: {trouble.message}")
         return Again(Lane.FETCH, backoff(turn.repeats, self._rng, least=trouble.retry_after))

@@ -43,31 +43,41 @@ class References:
             if refused := self._refused.get((reference.sha256, model)):
                 return refused
             known = self._ledger.read.upload(self._provider.account, reference.sha256)
-            if known and await self._still_there(known):
-                return known
+            if known:
+                there = await self._still_there(known)
+                if isinstance(there, Later):
+                    return there
+                if there:
+                    return known
             content = _read(reference)
             if isinstance(content, Changed):
                 return content
             async with self._gate.slot("upload") as slot:
                 slot.stamp()
                 made = await self._provider.upload(reference, content, model)
+                slot.heard(made)
             if isinstance(made, Upload):
                 self._ledger.remember_upload(self._provider.account, made)
             if isinstance(made, Refused):
                 self._refused[reference.sha256, model] = made
             return made
 
-    async def _still_there(self, known: Upload) -> bool:
+    async def _still_there(self, known: Upload) -> bool | Later:
+        """Whether an upload may be used; Later when the API says "too many"."""
         if self._clock.wall() - known.checked_at < VOUCHED_SECONDS or not known.file_id:
             return True
         async with self._gate.slot("file") as slot:
             slot.stamp()
             there = await self._provider.vouch(known)
-        if there is False:
-            return False
-        if there:
-            self._ledger.vouched(self._provider.account, known.sha256)
-        return True
+            slot.heard(there)
+        match there:
+            case True:
+                self._ledger.vouched(self._provider.account, known.sha256)
+                return True
+            case False | Later(throttled=True):
+                return there
+            case _:
+                return True  # nobody knows: a create that names a lost upload is refused at no cost
 
 
 def _read(reference: FileReference) -> bytes | Changed:

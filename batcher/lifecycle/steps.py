@@ -91,6 +91,10 @@ class Slot(Protocol):
         """Write the request down, right before it is sent. Without it the room is given back."""
         ...
 
+    def heard(self, outcome: object) -> None:
+        """Take in what came of the request, whatever the provider returned: it may slow down or hold everybody."""
+        ...
+
 
 class Gate(Protocol):
     """Who lets requests to the API's host out, within the limits."""
@@ -100,11 +104,15 @@ class Gate(Protocol):
         ...
 
     def trouble(self) -> None:
-        """A request had no answer, or a 5xx: the network or the API may be dead."""
+        """Somebody gave no answer: the network may be dead."""
         ...
 
-    def throttled(self, seconds: float | None) -> None:
-        """The API said "too many": everybody waits, as long as it asked."""
+    async def calm(self) -> None:
+        """Wait until no outage is known of."""
+        ...
+
+    def refused_for(self) -> float:
+        """For how many seconds the API has said nothing but "too many"."""
         ...
 
 

@@ -125,7 +125,7 @@ class Provider(Protocol):
         """Give the API a reference file."""
         ...
 
-    async def vouch(self, upload: Upload) -> bool | None:
+    async def vouch(self, upload: Upload) -> bool | Later | None:
         """Whether the API still has an upload; None when it cannot be known."""
         ...
 

@@ -21,7 +21,7 @@ from batcher.clock import Clock
 from batcher.jobs import Account, FileReference, Intent, Job, Status, TaskState, Upload, UrlReference
 
 from . import Accepted, Conflict, Gone, Halt, Incoming, Later, Moved, Refused, TransferCut, Unknown
-from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Answer, Stream, Transport, check_base_url
+from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Answer, Barred, Stream, Transport, check_base_url
 
 API = "/api/v1"
 _MAX_CREDITS = 10**9
@@ -158,15 +158,18 @@ class Rivya:
             checked_at=self._clock.wall(),
         )
 
-    async def vouch(self, upload: Upload) -> bool | None:
-        """GET /api/v1/files/{fileId}; None when the API gave no id or no definite answer."""
+    async def vouch(self, upload: Upload) -> bool | Later | None:
+        """GET /api/v1/files/{fileId}; None when the API gave no id or an answer that says nothing of the file."""
         if not upload.file_id:
             return None
         answer = await self._http.call("GET", f"{API}/files/{quote(upload.file_id, safe='')}")
         if isinstance(answer, Later):
-            return None
+            return answer
         if answer.status < 300:
             return True
+        sorted_ = self._sort(answer)
+        if isinstance(sorted_, Later):
+            return sorted_
         return False if answer.status in (404, 410) else None
 
     # Wallet and models (sections 6 and 7)
@@ -206,13 +209,12 @@ class Rivya:
 
         The key goes along to the API's own origin only.
         """
-        if fault := self._http.unfit(url):
-            yield Gone(fault)
-            return
         headers = {"Range": f"bytes={offset}-", "If-Range": validator} if offset and validator else {}
         async with self._http.open(url, headers) as stream:
             if isinstance(stream, Later):
                 yield stream
+            elif isinstance(stream, Barred):
+                yield Gone(stream.reason)
             elif 300 <= stream.status < 400 and (location := stream.headers.get("location")):
                 yield _moved(url, location)
             else:
@@ -236,7 +238,7 @@ class Rivya:
             return Gone(f"HTTP {status} for the result")
         if status == 429 or status >= 500 or status == 408:
             wait = _retry_after(headers.get("retry-after"), self._clock.wall())
-            return Later(f"http_{status}", f"HTTP {status} for the result", retry_after=wait)
+            return Later(f"http_{status}", f"HTTP {status} for the result", retry_after=wait, throttled=status == 429)
         return Refused(f"http_{status}", f"HTTP {status} for the result")
 
     def _sort(self, answer: Answer) -> Refused | Conflict | Halt | Later:

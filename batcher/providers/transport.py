@@ -56,6 +56,13 @@ class Stream:
     chunks: AsyncGenerator[bytes, None]
 
 
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """A URL that is not to be fetched, whoever names it."""
+
+    reason: str
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine."""
     if host == "localhost":
@@ -64,6 +71,40 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the open internet: not of this machine, of a local network, or reserved."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip.sixtofour or ip  # an IPv4 address in disguise is judged as what it is
+    return ip.is_global and not ip.is_multicast
+
+
+class _PrivateAddress(Exception):
+    """A host of the open internet, by its name, that turned out to be none."""
+
+
+class _PublicOnly:
+    """Watches one request's connection being made, and ends it before a byte goes out if its address is not public.
+
+    The address is that of the connected socket, so that no name can answer one address here and another one there.
+    A connection through a proxy leads to the proxy's address; then the proxy decides whom it connects to.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._direct = False
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith("connect_tcp.started"):
+            self._direct = info["host"] == self._host
+        elif event.endswith("connect_tcp.complete") and self._direct:
+            stream = info["return_value"]
+            address = stream.get_extra_info("server_addr")[0]
+            if not is_public(address):
+                await stream.aclose()
+                raise _PrivateAddress(f"the result's host {self._host} is at {address}, which is no public address")
 
 
 def check_base_url(url: str) -> str:
@@ -97,7 +138,8 @@ class Transport:
             raise UsageError("the API key has characters that a key cannot have", hint="Copy it again, without spaces.")
         self._key = key
         # A proxy of the environment must not get between us and a simulator on loopback.
-        trust_env = not is_loopback(urlsplit(self.base_url).hostname or "")
+        self._local = is_loopback(urlsplit(self.base_url).hostname or "")
+        trust_env = not self._local
         timeout = httpx.Timeout(SILENCE_SECONDS, read=REQUEST_SECONDS)
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         common: dict[str, Any] = {"timeout": timeout, "limits": limits, "trust_env": trust_env, "transport": transport}
@@ -141,13 +183,22 @@ class Transport:
         return Answer(response.status_code, self._headers(response), _decode(body.replace(self._key.encode(), _MASK)))
 
     @asynccontextmanager
-    async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Later]:
+    async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Barred | Later]:
         """Open a URL for reading, without following redirects; the key goes to the API's own origin only."""
-        client = self._api if self.is_own_origin(url) else self._open
+        if fault := self._unfit(url):
+            yield Barred(fault)
+            return
+        own = self.is_own_origin(url)
+        client = self._api if own else self._open
         try:
             request = client.build_request("GET", url, headers=headers, timeout=SILENCE_SECONDS)
+            if not (own or self._local):
+                request.extensions["trace"] = _PublicOnly(request.url.raw_host.decode("ascii"))
             with anyio.fail_after(REQUEST_SECONDS):
                 response = await client.send(request, stream=True)
+        except _PrivateAddress as barred:
+            yield Barred(str(barred))
+            return
         except Exception as error:
             yield self._later(error)
             return
@@ -163,12 +214,14 @@ class Transport:
         ours, theirs = httpx.URL(self.base_url), _url(url)
         return theirs is not None and (ours.scheme, ours.host, ours.port) == (theirs.scheme, theirs.host, theirs.port)
 
-    def unfit(self, url: str) -> str:
+    def _unfit(self, url: str) -> str:
         """Why a URL from outside is not to be fetched; "" when it is: https, or http where the API is http too."""
         parts = _url(url)
         allowed = ("https", "http") if self.base_url.startswith("http:") else ("https",)
         if parts is None or parts.scheme not in allowed or not parts.host:
             return f"the result's URL is not {' or '.join(allowed)}: {url[:200]!r}"
+        if not (self._local or self.is_own_origin(url)) and _private_literal(parts.host):
+            return f"the result's URL names an address that is not public: {url[:200]!r}"
         return ""
 
     def _headers(self, response: httpx.Response) -> dict[str, str]:
@@ -194,6 +247,13 @@ def _url(text: str) -> httpx.URL | None:
         return httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
         return None
+
+
+def _private_literal(host: str) -> bool:
+    try:
+        return not is_public(host.strip("[]"))
+    except ValueError:
+        return False  # a name: its address is judged when the connection is made
 
 
 async def _bounded(response: httpx.Response) -> bytes:

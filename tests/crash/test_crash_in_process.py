@@ -161,9 +161,9 @@ class Rig(Bench):
         elif row[0] != request.content or row[2] != "submitting" or not row[3] >= row[1] >= 10:
             self.breaches.append(f"the ledger knows another purchase than the one that is sent: {row}")
 
-    def check(self, *, files: bool = True) -> None:
+    def check(self, *, files: bool = True, limits: bool = True) -> None:
         assert self.breaches == []
-        super().check(files=files)
+        super().check(files=files, limits=limits)
 
 
 def make_rig(folder: Path, world: type[World] = World) -> tuple[Rig, Path]:

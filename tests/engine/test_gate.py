@@ -14,8 +14,10 @@ import pytest
 from support import VirtualClock
 
 from batcher.clock import from_iso
-from batcher.engine.gate import THROTTLE_SECONDS, RateGate, Window
+from batcher.engine.gate import RateGate
+from batcher.engine.window import Window
 from batcher.ledger import Ledger
+from batcher.providers import Later
 from batcher.settings import Limits, Rate
 
 
@@ -204,22 +206,24 @@ def test_a_429_pauses_everybody_as_long_as_the_api_asked(tmp_path: Path) -> None
             async with gate.slot(kind):
                 told.append((kind, round(clock.monotonic() - start, 3)))
 
-        gate.throttled(40)
-        gate.throttled(10)  # a shorter one does not shorten it
+        async with gate.slot("poll") as slot:
+            slot.stamp()
+            slot.heard(Later("rate_limited", "", throttled=True, retry_after=40))
+            slot.heard(Later("rate_limited", "", throttled=True, retry_after=10))  # a shorter one does not shorten it
         async with anyio.create_task_group() as group:
             for kind in ("submit", "poll", "upload"):
                 group.start_soon(one, kind)
         start = clock.monotonic()
-        gate.throttled(None)
-        await one("poll")
-        start = clock.monotonic()
-        gate.throttled(0)
-        await one("poll")
+        gate = RateGate(ledger, Limits(), clock)
+        async with gate.slot("submit") as slot:
+            slot.heard(Later("public_api_disabled", "", retry_after=7))
+        await one("submit")
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
-    assert sorted(told[:3]) == [("poll", 40.0), ("submit", 40.0), ("upload", 40.0)]
-    assert [wait for _, wait in told[3:]] == [THROTTLE_SECONDS, 0.0]
+    # Then at the distances of the new pace: 0.7 of a quarter of 120 a minute.
+    assert [wait for _, wait in told[:3]] == [40.0, 42.857, 45.714]
+    assert told[3:] == [("submit", 7.0)]
 
 
 def test_who_is_cancelled_or_fails_gives_the_room_back(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import httpx2 as httpx
 import pytest
 from lifecycle.lifecycle_helpers import done, faults, manifest, seen, statuses
-from support import Bench
+from support import BASE_URL, KEY, Bench
 
 from batcher.errors import Kind
+from batcher.providers.rivya import Rivya
 
 
 def outages(bench: Bench) -> list[str]:
@@ -36,6 +37,48 @@ def test_an_outage_of_half_an_hour_is_sat_out(bench: Bench, how: str) -> None:
     assert outages(bench) == ["outage_began", "outage_ended"]
     during = [at for at in bench.world.oracle().times() if 25 < at - begun < 1800]
     assert len(during) < 60, "probes grow rarer"
+
+
+class Elsewhere(Rivya):
+    """The API of whom no result is, so that no slot of the gate stands before a download."""
+
+    def is_own_host(self, url: str) -> bool:
+        return False
+
+
+def test_downloads_from_other_hosts_sit_an_outage_out_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = manifest(bench, *(f"Boat {n}" for n in range(12)), more="retries: {times: 2}\n")
+    monkeypatch.setattr(bench, "provider", lambda: Elsewhere(BASE_URL, KEY, bench.clock, transport=bench.api))
+    begun = bench.clock.wall()
+
+    def fail(request: httpx.Request) -> None:
+        if 4 < bench.clock.wall() - begun < 900:
+            raise httpx.ConnectError("down", request=request)
+
+    bench.api.before = fail
+    done(bench.run(path))
+    bench.check()
+    assert outages(bench) == ["outage_began", "outage_ended"]
+
+
+def test_another_host_that_is_dead_holds_nobody_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API answers: the downloads' own repeats count, and the jobs go on."""
+    path = manifest(bench, *(f"Boat {n}" for n in range(6)), more="retries: {times: 2}\n")
+    monkeypatch.setattr(bench, "provider", lambda: Elsewhere(BASE_URL, KEY, bench.clock, transport=bench.api))
+
+    def fail(request: httpx.Request) -> None:
+        if request.url.path.startswith("/results/"):
+            raise httpx.ConnectError("down", request=request)
+
+    bench.api.before = fail
+    begun = bench.clock.wall()
+    ending = bench.run(path)
+    assert (ending.kind, statuses(bench)) == (Kind.UNFINISHED, ["succeeded"] * 6)
+    assert outages(bench) == []
+    assert bench.clock.wall() - begun < 60
+    bench.api.before = lambda request: None
+    done(bench.run(path))
+    bench.check()
 
 
 def test_an_outage_that_lasts_ends_the_run_and_the_next_one_goes_on(bench: Bench) -> None:

@@ -132,7 +132,7 @@ def test_a_url_that_is_not_served_any_more(status: int) -> None:
 def test_not_now(status: int) -> None:
     _, found, _ = fetch(httpx.Response(status, headers={"retry-after": "9"}))
     assert isinstance(found, Later)
-    assert (found.code, found.retry_after, found.throttled) == (f"http_{status}", 9.0, False)
+    assert (found.code, found.retry_after, found.throttled) == (f"http_{status}", 9.0, status == 429)
 
 
 @pytest.mark.parametrize("status", [204, 400, 402, 418])

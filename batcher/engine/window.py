@@ -1,0 +1,43 @@
+"""An exact sliding window: the stamps of the last `count` requests. Pure: times are monotonic seconds."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from batcher.settings import Rate
+
+# Stamps are written with microseconds; this keeps rounding from putting one more into a window.
+_MARGIN = 0.001
+
+
+class Window:
+    """The requests of one limit: stamps in monotonic seconds and reservations not yet stamped."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._stamps: deque[float] = deque(maxlen=rate.count)
+        self.reserved = 0
+
+    def add(self, stamp: float) -> None:
+        """A request was sent at `stamp`; one that is heard of late counts like the newest."""
+        self._stamps.append(max(stamp, self._stamps[-1]) if self._stamps else stamp)
+
+    def wait(self, now: float) -> float:
+        """Seconds until one more request has room; infinite while only reservations are in the way."""
+        while self._stamps and self._stamps[0] + self._rate.seconds + _MARGIN <= now:
+            self._stamps.popleft()
+        over = len(self._stamps) + self.reserved - self._rate.count
+        if over < 0:
+            return 0.0
+        if over >= len(self._stamps):
+            return math.inf
+        return self._stamps[over] + self._rate.seconds + _MARGIN - now
+
+    def short(self, now: float) -> bool:
+        """Whether less than half of the room is left."""
+        return 2 * (self.since(now - self._rate.seconds) + self.reserved) > self._rate.count
+
+    def since(self, start: float) -> int:
+        """How many requests of this window were sent after `start`."""
+        return sum(stamp > start for stamp in self._stamps)

@@ -1,0 +1,124 @@
+"""Where results are fetched from: no address that is not public, whatever name leads there, unless the API is local."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import anyio
+import pytest
+from provider.test_transport_sockets import read_request, reply, server
+from support import VirtualClock
+
+from batcher.providers import Gone, Incoming, Later, Moved
+from batcher.providers.rivya import Rivya
+from batcher.providers.transport import is_public
+
+KEY = "rvya_sk_test"
+
+
+def fetch(base_url: str, url: str) -> Any:
+    async def main() -> Any:
+        provider = Rivya(base_url, KEY, VirtualClock())
+        try:
+            async with provider.result(url, offset=0, validator=None) as found:
+                return found
+        finally:
+            await provider.aclose()
+
+    return anyio.run(main)
+
+
+PRIVATE = """
+    127.0.0.1 10.1.2.3 172.16.0.9 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255
+    ::1 :: fe80::1%eth0 fc00::7 ::ffff:10.0.0.1 2002:7f00:1:: ff02::1
+"""
+
+
+@pytest.mark.parametrize("address", PRIVATE.split())
+def test_what_is_no_public_address(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1"])
+def test_what_is_one(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.7", "[::1]", "[::ffff:192.168.0.1]", "169.254.169.254"])
+def test_a_private_address_is_not_even_connected_to(host: str) -> None:
+    found = fetch("https://rivya.test", f"https://{host}:9/a.mp4")
+    assert isinstance(found, Gone)
+    assert "not public" in found.message
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that takes every name under `.example` for this machine."""
+    real = socket.getaddrinfo
+
+    def resolve(host: Any, *rest: Any, **named: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return real("127.0.0.1" if name.endswith(".example") else host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.mark.usefixtures("names")
+def test_a_name_that_leads_to_this_machine_gets_no_byte() -> None:
+    received: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        received.append(connection.recv(100))
+
+    with server(listen) as local:
+        port = local.rpartition(":")[2]
+        found = fetch("https://rivya.test", f"https://media.example:{port}/a.mp4")
+    assert isinstance(found, Gone)
+    assert "media.example is at 127.0.0.1" in found.message
+    assert received == [b""], "the connection was closed before anything was sent, the TLS greeting too"
+
+
+@pytest.mark.usefixtures("names")
+def test_a_local_api_may_name_local_results() -> None:
+    """As the simulator does; the key goes to its own origin only."""
+    seen: list[bytes] = []
+
+    def give(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(reply(b"video"))
+
+    with server(give) as local:
+        port = local.rpartition(":")[2]
+        assert isinstance(fetch("http://127.0.0.1:9", f"http://media.example:{port}/a.mp4"), Incoming)
+    assert KEY.encode() not in seen[0]
+
+
+@pytest.mark.usefixtures("names")
+def test_each_hop_of_a_redirect_is_a_request_of_its_own() -> None:
+    """The transport follows none, so the next URL goes through the same checks."""
+
+    def move(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(reply(b"", status="302 Found", headers="Location: https://169.254.169.254/meta\r\n"))
+
+    with server(move) as local:
+        found = fetch("http://127.0.0.1:9", f"{local}/a.mp4")
+    assert found == Moved("https://169.254.169.254/meta")
+    assert isinstance(fetch("https://rivya.test", found.url), Gone)
+
+
+@pytest.mark.usefixtures("names")
+def test_a_proxy_decides_itself_whom_it_connects_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment may well have a private address."""
+    seen: list[bytes] = []
+
+    def refuse(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(reply(b"", status="403 Forbidden"))
+
+    with server(refuse) as local:
+        monkeypatch.setenv("HTTPS_PROXY", local)
+        found = fetch("https://rivya.test", "https://media.example/a.mp4")
+    assert isinstance(found, Later)
+    assert seen[0].startswith(b"CONNECT media.example:443 ")
