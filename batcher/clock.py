@@ -45,6 +45,22 @@ def from_iso(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
+def local_time(seconds: float) -> str:
+    """The local time of this machine, `HH:MM`, and the seconds where there are some."""
+    text = time.strftime("%H:%M:%S", time.localtime(seconds))
+    return text.removesuffix(":00")
+
+
+def next_time(hour: int, minute: int, now: float) -> float:
+    """When it is that time of the day on this machine next, in seconds since the epoch; never `now` itself."""
+    today = time.localtime(now)
+    # mktime knows the day after the last of a month, and summer time of that day (-1: find out).
+    at = [
+        time.mktime((today.tm_year, today.tm_mon, today.tm_mday + days, hour, minute, 0, 0, 0, -1)) for days in (0, 1)
+    ]
+    return at[0] if at[0] > now else at[1]
+
+
 def local_day(seconds: float) -> str:
     """The local date of this machine at that time, `YYYY-MM-DD`; what the day cap counts by."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d")

@@ -241,8 +241,13 @@ def _caps(
         yield CapLine(f"day {day}", settings.budget.day, used(day=day), total)
 
 
-def caps_for(plan: Plan, wanted: Sequence[Wanted], settings: Settings, run_budget: int | None) -> Caps:
-    """The caps that a run of this plan obeys. Without any, its cap is the total that the plan quotes."""
+def caps_for(
+    plan: Plan, wanted: Sequence[Wanted], settings: Settings, run_budget: int | None, until: float | None = None
+) -> Caps:
+    """The caps that a run of this plan obeys. Without any, its cap is the total that the plan quotes.
+
+    `until` is when it starts no new job any more, in seconds since the epoch.
+    """
     campaigns = {each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None}
     none = run_budget is None and not campaigns and settings.budget.day is None
     return Caps(
@@ -250,4 +255,5 @@ def caps_for(plan: Plan, wanted: Sequence[Wanted], settings: Settings, run_budge
         campaigns=campaigns,
         day=settings.budget.day,
         keep=settings.budget.keep,
+        until=until,
     )

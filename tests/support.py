@@ -108,6 +108,7 @@ class Bench:
     switches: Switches = field(default_factory=Switches)
     wallet: int = 100_000
     world_type: type[World] = World
+    until: float | None = None
 
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
@@ -193,7 +194,7 @@ class Bench:
             artifacts=Artifacts(self.state),
             clock=self.clock,
             settings=settings,
-            caps=caps_for(plan, wanted, settings, None),
+            caps=caps_for(plan, wanted, settings, None, self.until),
             rng=random.Random(1),
         )
         engine = Engine(

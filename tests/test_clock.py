@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.clock import SystemClock, from_iso, iso, local_day
+from batcher.clock import SystemClock, from_iso, iso, local_day, local_time, next_time
 
 
 @pytest.fixture
@@ -63,3 +63,27 @@ def test_this_machines_clocks() -> None:
     clock = SystemClock()
     assert clock.monotonic() <= clock.monotonic()
     assert abs(clock.wall() - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("zone_name", "now", "hour", "minute", "expected"),
+    [
+        ("UTC", "2027-01-15T22:00:00Z", 7, 0, "2027-01-16T07:00:00Z"),
+        ("UTC", "2027-01-15T06:59:59Z", 7, 0, "2027-01-15T07:00:00Z"),
+        ("UTC", "2027-01-15T07:00:00Z", 7, 0, "2027-01-16T07:00:00Z"),
+        ("UTC", "2027-12-31T12:00:00Z", 0, 0, "2028-01-01T00:00:00Z"),
+        ("Europe/Berlin", "2027-01-15T22:30:00Z", 23, 45, "2027-01-15T22:45:00Z"),
+        # The nights of the change to summer time and back: 02:30 does not exist, and 07:00 comes an hour early or late.
+        ("Europe/Berlin", "2027-03-27T21:00:00Z", 7, 0, "2027-03-28T05:00:00Z"),
+        ("Europe/Berlin", "2027-10-30T20:00:00Z", 7, 0, "2027-10-31T06:00:00Z"),
+    ],
+)
+def test_the_next_time_of_the_day(
+    zone: pytest.MonkeyPatch, zone_name: str, now: str, hour: int, minute: int, expected: str
+) -> None:
+    zone.setenv("TZ", zone_name)
+    time.tzset()
+    found = next_time(hour, minute, from_iso(now))
+    assert found == from_iso(expected)
+    assert local_time(found) == f"{hour:02}:{minute:02}"
+    assert local_time(found + 5) == f"{hour:02}:{minute:02}:05"

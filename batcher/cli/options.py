@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from batcher.clock import next_time
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -51,6 +55,28 @@ def manifests(function: _F) -> _F:
     ):
         function = decorate(function)
     return function
+
+
+class _TimeOfDay(click.ParamType[float]):
+    """`HH:MM`, as the next such time of this machine's clock, in seconds since the epoch."""
+
+    name = "HH:MM"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value)
+        if not found:
+            self.fail(f"{value!r} is no time of the day such as 07:00 or 23:30.", param, ctx)
+        return next_time(int(found[1]), int(found[2]), time.time())
+
+
+def until(function: _F) -> _F:
+    """`--until HH:MM`."""
+    return click.option(
+        "--until",
+        type=_TimeOfDay(),
+        metavar="HH:MM",
+        help="Start no new job after this time of the day; what is under way goes on to its end.",
+    )(function)
 
 
 def selection(function: _F) -> _F:

@@ -20,7 +20,7 @@ import anyio
 
 from batcher import __version__
 from batcher.artifacts import Artifacts
-from batcher.clock import SystemClock, local_day
+from batcher.clock import SystemClock, iso, local_day
 from batcher.engine import Ending, Engine, RateGate
 from batcher.errors import BatcherError, Kind, StorageError, exit_code
 from batcher.jobs import Status
@@ -46,7 +46,10 @@ from .words import now
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What `run` was asked to do. With `simulate`, `access` lacks the simulator's base URL yet."""
+    """What `run` was asked to do; `until` in seconds since the epoch.
+
+    With `simulate`, `access` lacks the simulator's base URL yet.
+    """
 
     prepared: Prepared
     state: Path
@@ -54,6 +57,7 @@ class Order:
     simulate: bool
     download: bool
     quiet: bool
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ def _run(
     """From `start_run` to `end_run`, which is written whatever happens in between."""
     prepared = order.prepared
     settings = replace(prepared.settings, download=prepared.settings.download and order.download)
-    caps = caps_for(plan, prepared.wanted(Problems()), settings, prepared.budget)
+    caps = caps_for(plan, prepared.wanted(Problems()), settings, prepared.budget, order.until)
     run_id = ledger.start_run(
         version=__version__,
         pid=os.getpid(),
@@ -237,7 +241,13 @@ def _work(ledger: Ledger, plan: Plan, prepared: Prepared, settings: Settings) ->
 def _settings_json(settings: Settings, prepared: Prepared, caps: Caps) -> str:
     chosen = {
         **asdict(settings),
-        "caps": {"run": caps.run, "campaigns": caps.campaigns, "day": caps.day, "keep": caps.keep},
+        "caps": {
+            "run": caps.run,
+            "campaigns": caps.campaigns,
+            "day": caps.day,
+            "keep": caps.keep,
+            "until": None if caps.until is None else iso(caps.until),
+        },
         "selection": asdict(prepared.selection),
     }
     return json.dumps(chosen)

@@ -336,8 +336,10 @@ class Engine:
         # What `--limit` leaves planned was not selected, whatever cap it would have met.
         refusals = [] if limit is not None and self._started >= limit else self._feeder.closed
         blocked = tuple(dict.fromkeys(refusal.message for refusal in refusals))
-        caps = sorted({refusal.cap for refusal in refusals} - {"price"})
-        if caps:
+        caps = sorted({refusal.cap for refusal in refusals} - {"price", "until"})
+        if any(refusal.cap == "until" for refusal in refusals):
+            kinds.append((Kind.CAPPED, "the time of --until has come"))
+        elif caps:
             kinds.append((Kind.CAPPED, f"no room left under: {', '.join(caps)}"))
         unfinished = self._unfinished()
         if unfinished:

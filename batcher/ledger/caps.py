@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from batcher.clock import local_day, local_time
+
 from .reader import LedgerReader
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What this run may commit, in credits; None means no cap.
+    """What this run may commit, in credits, and until when (seconds since the epoch); None means no cap.
 
     `wallet` is the last reading and `wallet_mark` the newest attempt (row id) before it was asked for.
     """
@@ -19,13 +21,14 @@ class Caps:
     campaigns: dict[str, int] = field(default_factory=dict)
     day: int | None = None
     keep: int | None = None
+    until: float | None = None
     wallet: int = 0
     wallet_mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a job was not admitted: `cap` is `price`, `run`, `campaign`, `day` or `keep`.
+    """Why a job was not admitted: `cap` is `until`, `price`, `run`, `campaign`, `day` or `keep`.
 
     `quote` is what the job was thought to cost.
     """
@@ -42,11 +45,14 @@ def quote(
     run_id: int | None,
     account: str,
     campaign: str,
-    day: str,
+    now: float,
     price_class: str,
     catalog_credits: int,
 ) -> int | Refusal:
-    """What a job of this class is expected to cost, if every cap has room for it."""
+    """What a job of this class is expected to cost, if every cap has room for it at `now` (seconds, wall clock)."""
+    if caps.until is not None and now >= caps.until:
+        return Refusal("until", f"no job is started after {local_time(caps.until)}", catalog_credits)
+    day = local_day(now)
     seen = read.seen_price(account, price_class)
     if seen is None and read.class_is_open(account, price_class):
         return Refusal("price", "waits until the API has named this price", catalog_credits)

@@ -144,8 +144,7 @@ class Ledger:
         """
         with self._write() as t:
             number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
-            day = local_day(t.seconds)
-            expected = self._quote(caps, account, job.campaign, day, job.price_class, job.catalog_credits)
+            expected = self._quote(caps, account, job.campaign, t.seconds, job.price_class, job.catalog_credits)
             if isinstance(expected, Refusal):
                 return expected
             request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
@@ -155,7 +154,7 @@ class Ledger:
                 number=number,
                 run_id=self._run_id,
                 account=account.text,
-                day=day,
+                day=local_day(t.seconds),
                 price_class=job.price_class,
                 idempotency_key=self._key(job.id, number),
                 client_request_id=request_id,
@@ -171,12 +170,11 @@ class Ledger:
         self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
     ) -> Refusal | None:
         """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
-        day = local_day(self._clock.wall())
-        found = self._quote(caps, account, campaign, day, price_class, catalog_credits)
+        found = self._quote(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
         return found if isinstance(found, Refusal) else None
 
     def _quote(
-        self, caps: Caps, account: Account, campaign: str, day: str, price_class: str, catalog_credits: int
+        self, caps: Caps, account: Account, campaign: str, now: float, price_class: str, catalog_credits: int
     ) -> int | Refusal:
         return quote(
             self.read,
@@ -184,7 +182,7 @@ class Ledger:
             run_id=self._run_id,
             account=account.text,
             campaign=campaign,
-            day=day,
+            now=now,
             price_class=price_class,
             catalog_credits=catalog_credits,
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import random
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import anyio
@@ -145,6 +146,9 @@ class Lifecycle:
     async def _buy(self, job: Job, turn: Turn) -> Step:
         upload: Upload | None = None
         if isinstance(job.reference, FileReference):
+            refusal = self._refusal_of(job)
+            if refusal and refusal.cap != "price":
+                return Blocked(refusal)  # nothing is uploaded for a job that will not be bought
             match await self._references.upload(job.reference, job.model):
                 case Upload() as upload:
                     turn.answered()
@@ -158,7 +162,12 @@ class Lifecycle:
                     return Halted(halt, Status.PLANNED)
                 case Later() as later:
                     return self._not_now(turn, later, Lane.SUBMIT, Status.PLANNED)
-        async with self._gate.slot("submit") as slot:
+        async with AsyncExitStack() as stack:
+            with anyio.move_on_after(self._seconds_left()) as waiting:
+                slot = await stack.enter_async_context(self._gate.slot("submit"))
+            if waiting.cancelled_caught:  # no room before `--until`
+                refusal = self._refusal_of(job)
+                return Blocked(refusal) if refusal else Again(Lane.SUBMIT)
             made = self._ledger.intend(
                 job,
                 account=self._provider.account,
@@ -169,6 +178,13 @@ class Lifecycle:
                 return Blocked(made)
             turn.bought = True
             return await self._send(made, slot, turn)
+
+    def _refusal_of(self, job: Job) -> Refusal | None:
+        return self.refusal(job.campaign, job.price_class, job.catalog_credits)
+
+    def _seconds_left(self) -> float:
+        """For how long new jobs may be started."""
+        return math.inf if self.caps.until is None else self.caps.until - self._clock.wall()
 
     async def _repeat_intent(self, intent: Intent, turn: Turn) -> Step:
         if intent.account != self._provider.account.text:

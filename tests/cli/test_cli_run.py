@@ -14,7 +14,7 @@ import pytest
 from cli.cli_helpers import DOUBT, MANIFEST, Cli, Ran, Site, environment, normal, site
 
 from batcher.artifacts import Artifacts
-from batcher.cli import session
+from batcher.cli import options, session
 from batcher.errors import StorageError
 from batcher.ledger import hold_lock
 from batcher.plan import caps_for
@@ -283,7 +283,7 @@ def test_the_run_writes_down_what_it_obeyed(cli: Cli, place: Site) -> None:
     cli("run", "m.yaml", "--only", "reveal", "--no-download")
     last = cli("status", "--json").document["last_run"]
     assert last["settings"]["selection"] == {"only": ["reveal"], "limit": None}
-    assert last["settings"]["caps"] == {"run": 20, "campaigns": {}, "day": None, "keep": None}
+    assert last["settings"]["caps"] == {"run": 20, "campaigns": {}, "day": None, "keep": None, "until": None}
     assert last["settings"]["limits"]["submit"] == {"count": 1000, "seconds": 1.0}
     assert last["settings"]["download"] is False
     assert last["account"].startswith(place.base_url)
@@ -336,6 +336,23 @@ def test_the_budget_of_a_run(cli: Cli, place: Site, budget: str, bought: int, co
     assert cli("status", "--json").document["last_run"]["settings"]["caps"]["run"] == int(budget)
     assert cli("run", "m.yaml", "--json").document["budget"] is None
     assert purchases(place) == 4
+
+
+def test_until_a_time_of_the_day(cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "next_time", lambda hour, minute, now: now)
+    ran = cli("run", "m.yaml", "--until", "7:00")
+    assert ran.code == 3
+    assert "Stopped in " in ran.out
+    assert "the time of --until has come" in ran.out
+    assert "no job is started after " in ran.out
+    assert purchases(place) == 0
+
+
+@pytest.mark.parametrize("typed", ["24:00", "7", "07:60", "tomorrow", ""])
+def test_what_is_no_time_of_the_day(cli: Cli, place: Site, typed: str) -> None:
+    ran = cli("run", "m.yaml", "--until", typed)
+    assert ran.code == 2
+    assert "no time of the day" in ran.err
 
 
 def test_no_budget_only_goes_on_with_what_is_bought(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

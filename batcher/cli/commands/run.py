@@ -23,6 +23,7 @@ from batcher.errors import UsageError, exit_code
 @options.manifests
 @options.state
 @options.selection
+@options.until
 @click.option("--no-download", is_flag=True, help="Leave results where they are; a later run fetches them.")
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `batcher plan` does.")
 @click.option(
@@ -41,6 +42,7 @@ def command(
     only: tuple[str, ...],
     limit: int | None,
     budget: int | None,
+    until: float | None,
     no_download: bool,
     dry_run: bool,
     simulate: bool,
@@ -68,7 +70,7 @@ def command(
             "RIVYA_API_KEY is not set",
             hint="Set it in the environment or in .env; `--simulate` needs none and costs nothing.",
         )
-    order = Order(prepared, folder, access, simulate=simulate, download=not no_download, quiet=quiet)
+    order = Order(prepared, folder, access, simulate=simulate, download=not no_download, quiet=quiet, until=until)
     try:
         result = perform(order, terminal)
     except Stopped as stopped:
