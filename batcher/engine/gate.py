@@ -148,12 +148,8 @@ class RateGate:
         if self._held and line != "probe":
             return math.inf
         seconds = max(self._paused_until - now, *(limit.wait(now) for limit in self._limits(kind)), 0.0)
-        if not self._requests.short(now):
-            return seconds
-        if line == "other" and self._waiting["submit"]:
+        if line == "other" and self._waiting["submit"] and self._requests.short(now):
             return max(seconds, self._until_other(now))
-        if line == "submit" and self._waiting["other"] and self._until_other(now) <= 0:
-            return seconds or math.inf  # it is the other's turn; who goes wakes the rest
         return seconds
 
     def _until_other(self, now: float) -> float:

@@ -167,7 +167,7 @@ class Lifecycle:
                 slot = await stack.enter_async_context(self._gate.slot("submit"))
             if waiting.cancelled_caught:  # no room before `--until`
                 refusal = self._refusal_of(job)
-                return Blocked(refusal) if refusal else Again(Lane.SUBMIT)
+                return Blocked(refusal) if refusal else Again(Lane.SUBMIT, 1.0)  # the clock was set back
             made = self._ledger.intend(
                 job,
                 account=self._provider.account,
