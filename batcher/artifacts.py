@@ -7,10 +7,13 @@ and only then it gets its name, by a hard link that fails where a file stands al
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import AsyncGenerator, Iterator
+import secrets
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +23,9 @@ from batcher.filetypes import FileType
 
 #: A result longer than this many bytes is not taken.
 RESULT_BYTES = 4 * 1024**3
+#: The member of a sidecar that names the file beside it, by which we know our own; nobody's is longer.
+SIDECAR_OF = "sidecar_of"
+_SIDECAR_BYTES = 1024**2
 
 
 class Unusable(Exception):
@@ -33,6 +39,15 @@ class Whole:
     sha256: str
     size: int
     type: FileType
+
+
+class Sidecar(Enum):
+    """What became of a sidecar that was wanted."""
+
+    WRITTEN = "written"
+    SAME = "unchanged"
+    FOREIGN = "not written: a file of somebody else has the name"
+    ALONE = "not written: the file that it belongs to is not there"
 
 
 class Artifacts:
@@ -92,7 +107,7 @@ class Artifacts:
                     _link(part, path)
                 except FileExistsError:
                     return False
-            _sync_folder(path.parent)
+            _sync(path.parent)
             part.unlink(missing_ok=True)
             return True
 
@@ -116,6 +131,78 @@ class Artifacts:
         """Remove a part file."""
         with _disk_errors(part):
             part.unlink(missing_ok=True)
+
+    def beside(self, target: str, facts: Mapping[str, object]) -> Sidecar:
+        """Write `<target>.json`, the sidecar of a saved file, or bring ours up to date; never over another's file."""
+        path = self._state / target
+        side = path.with_name(f"{path.name}.json")
+        text = json.dumps({SIDECAR_OF: path.name, **facts}, indent=2, ensure_ascii=False) + "\n"
+        with _disk_errors(side):
+            if not path.is_file():
+                return Sidecar.ALONE
+            found = _read_sidecar(side, path.name)
+        if found == text:
+            return Sidecar.SAME
+        try:
+            with whole_file(side, replace=found is not None) as part:
+                part.write_text(text, encoding="utf-8", newline="\n")
+        except FileExistsError:
+            return Sidecar.FOREIGN
+        return Sidecar.WRITTEN
+
+
+def keep_log(state: Path, name: str, text: str) -> Path:
+    """Write `<state>/logs/<name>`, for its owner only; whole or absent. Raises StorageError."""
+    path = state / "logs" / name
+    with _disk_errors(path.parent):
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+    with whole_file(path, replace=True, private=True) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+    return path
+
+
+@contextmanager
+def whole_file(path: Path, *, replace: bool = False, private: bool = False) -> Iterator[Path]:
+    """A file that is whole or absent: fill the empty one that is yielded; at the block's end it is synced and named.
+
+    `private`: for its owner only. Raises FileExistsError, at the end, where a file stands already, unless `replace`;
+    StorageError when the disk cannot be used.
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with _disk_errors(path):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
+            yield part
+            _sync(part)
+            free = _name(part, path, replace)
+            _sync(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+    if not free:
+        raise FileExistsError(str(path))
+
+
+def _name(part: Path, path: Path, replace: bool) -> bool:
+    if replace:
+        part.replace(path)
+        return True
+    try:
+        _link(part, path)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _read_sidecar(side: Path, name: str) -> str | None:
+    """The text of a sidecar of ours for the file of that name; None when there is none, or another's file."""
+    if side.is_symlink() or not side.is_file() or side.stat().st_size > _SIDECAR_BYTES:
+        return None
+    try:
+        text = side.read_text("utf-8")
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return text if isinstance(found, dict) and found.get(SIDECAR_OF) == name else None
 
 
 def _open_at(part: Path, offset: int) -> BinaryIO:
@@ -146,11 +233,12 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir()
-        _sync_folder(folder.parent)
+        _sync(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """A file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -81,6 +81,7 @@ class Settings:
     failures_in_a_row: int = 10
     budget: Budget = Budget()
     download: bool = True
+    sidecars: bool = False
 
 
 def _lowest(values: Sequence[int | None]) -> int | None:
@@ -136,6 +137,7 @@ def strictest(all_settings: Sequence[Settings]) -> Settings:
         failures_in_a_row=min(s.failures_in_a_row for s in all_settings),
         budget=Budget(day=_lowest([s.budget.day for s in all_settings]), keep=max(keeps, default=None)),
         download=any(s.download for s in all_settings),
+        sidecars=any(s.sidecars for s in all_settings),
     )
 
 

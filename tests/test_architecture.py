@@ -18,19 +18,22 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "filetypes": set(),
+    "redact": set(),
     "jobs": {"errors"},
     "settings": {"errors"},
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "filetypes"},
-    "providers": BASE,
+    "providers": BASE | {"redact"},
     "artifacts": {"errors", "filetypes"},
     "ledger": BASE,
     "plan": BASE | {"catalog", "ledger"},
     "lifecycle": BASE | {"catalog", "ledger", "providers", "artifacts"},
     "engine": BASE | {"ledger", "lifecycle", "providers"},
+    "report": BASE | {"catalog", "ledger", "plan"},
     "simulator": {"catalog", "errors"},
     "cli": BASE
-    | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "simulator"},
+    | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "report", "simulator"}
+    | {"redact"},
     "__main__": {"cli", "errors"},
 }
 ONLY_IN = {
@@ -39,7 +42,7 @@ ONLY_IN = {
     "httpx2": {"providers"},
     "httpx": set(),
     "yaml": {"manifest"},
-    "jinja2": {"manifest"},
+    "jinja2": {"manifest", "report"},
     "click": {"cli"},
     "rich": {"cli"},
 }

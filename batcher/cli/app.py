@@ -14,7 +14,7 @@ import click
 from batcher import __version__
 from batcher.errors import BatcherError, Kind, ManifestError, UsageError, exit_code
 
-from .crash import report
+from .crash import redact, report
 from .terminal import ReaderGone, Terminal
 from .text import safe
 
@@ -22,6 +22,7 @@ from .text import safe
 COMMANDS = (
     *("init", "validate", "plan", "run", "status", "jobs", "show"),
     *("retry", "resolve", "cancel"),
+    *("report", "watch", "export", "results"),
     *("models", "credits", "doctor", "schema", "simulator"),
 )
 
@@ -116,6 +117,7 @@ def _end(
 ) -> int:
     """Tell an error: words to stderr, under `--json` a document to stdout; returns the exit code."""
     code = exit_code(kind)
+    message, hint = redact(message), redact(hint)
     terminal.say(f"error: {safe(message, lines=True)}", style="bold red")
     if hint:
         terminal.say(safe(hint, lines=True))

@@ -12,16 +12,18 @@ from pathlib import Path
 
 from batcher import __version__
 from batcher.errors import Kind
+from batcher.redact import without
 
 from .environment import secrets
 from .options import DEFAULT_STATE, STATE_VARIABLE
+from .text import safe
 
-_KEY_LIKE = re.compile(r"rvya_sk_\w+")
+_KEY_LIKE = re.compile(r"rvya_sk_[\w.~+/=%-]+", re.IGNORECASE)
 
 
 def report(error: Exception, argv: Sequence[str]) -> tuple[Kind, str, str]:
     """Write the traceback down; kind, message and hint for the user."""
-    what = redact(f"{type(error).__name__}: {error}")
+    what = redact(_words(error))
     body = redact("".join(traceback.format_exception(error)))
     # SQLite's module belongs to the ledger's room; its errors are known by where they come from.
     storage = isinstance(error, OSError) or any(c.__module__ == "sqlite3" for c in type(error).__mro__)
@@ -32,17 +34,23 @@ def report(error: Exception, argv: Sequence[str]) -> tuple[Kind, str, str]:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(f"batcher {__version__}, {stamp}\n\n{body}")
-        except OSError:
+                file.write(safe(f"batcher {__version__}, {stamp}\n\n{body}", lines=True))
+        except (OSError, ValueError):  # ValueError: a name that no folder can have
             continue
         return kind, what, f"Nothing bought is lost. What happened in full: {path.absolute()}"
     return kind, what, "Nothing bought is lost. What happened in full could not be written anywhere."
 
 
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
+
+
 def redact(text: str) -> str:
-    """The text without any key."""
+    """The text without any key, however it is written: as it is, in a URL, in JSON, as Python shows it, in Base64."""
     for key in secrets():
-        text = text.replace(key, "[key]")
+        text = without(text, key)
     return _KEY_LIKE.sub("[key]", text)
 
 

@@ -108,15 +108,15 @@ class Plain(Quiet):
         self._feed = feed
 
     async def watch(self) -> None:
-        tally, halted = self._feed.tally, ""
+        tally, notice = self._feed.tally, ""
         seen, waited = tally.moves, 0.0
         while True:
             await anyio.sleep(_REFRESH_SECONDS)
             waited += _REFRESH_SECONDS
             self._tell_news()
-            if tally.halted != halted:
-                halted = tally.halted
-                self.say(f"{_clock()} no new job is started: {halted}")
+            if tally.notice != notice:
+                notice = tally.notice
+                self.say(f"{_clock()} {notice or 'the run goes on as before'}")
             if waited >= _LINE_SECONDS and tally.moves != seen:
                 seen, waited = tally.moves, 0.0
                 self.say(f"{_clock()} {progress_line(self._feed)}")
@@ -157,8 +157,7 @@ class Moving(Quiet):
 
     def _draw(self) -> None:
         self._errors.extend(self._feed.news())
-        halted = self._feed.tally.halted
-        message = self._message or (f"no new job is started: {halted}" if halted else "")
+        message = self._message or self._feed.tally.notice
         self._live.update(frame(self._feed, list(self._errors), message, self._terminal.err.width), refresh=True)
 
     def __enter__(self) -> Self:

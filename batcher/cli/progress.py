@@ -13,7 +13,7 @@ from batcher.ledger import Caps, Change, LedgerReader
 from .text import safe
 
 #: The rate is that of so many seconds.
-_RATE_SECONDS = 60.0
+RATE_SECONDS = 60.0
 _SUMS_SECONDS = 1.0
 
 
@@ -39,12 +39,18 @@ class Tally:
         self.moves = 0
         self.download = True
         self.halted = ""
+        self._outage = False
+        self._paces: dict[str, str] = {}
         self.troubles: deque[Trouble] = deque(maxlen=1000)
         self._ends: deque[float] = deque(maxlen=10_000)
 
-    def begin(self, counts: Counter[Status], *, download: bool) -> None:
-        """Start from what there is to do: planned jobs, unsettled ones, and succeeded ones that lack a file."""
+    def begin(self, counts: Counter[Status], *, download: bool, saved: int = 0) -> None:
+        """Start from what there is to do: planned jobs, unsettled ones, and succeeded ones that lack a file.
+
+        Who comes later starts from how that stands by now; `saved` of the succeeded ones then have their file.
+        """
         self.counts = Counter(counts)
+        self.saved = saved
         self.total = counts.total()
         self.download = download
         self.started = self._monotonic()
@@ -65,8 +71,17 @@ class Tally:
                 self._ends.append(self._monotonic())
             case "maybe_received":
                 self._trouble(change, "no answer", str(change.detail.get("why")))
+            case "price_rose":
+                self._trouble(change, "price", "{expected} credits expected, {taken} taken".format_map(change.detail))
             case "halted":
                 self.halted = safe(change.detail.get("reason"))
+            case "outage_began" | "outage_ended":
+                self._outage = change.event == "outage_began"
+            case "limit_cut":
+                kind = "submissions" if change.detail["limit"] == "submit" else "requests"
+                self._paces[kind] = f"{change.detail['per_minute']:g} {kind} a minute"
+            case "limit_restored":
+                self._paces.pop("submissions" if change.detail["limit"] == "submit" else "requests", None)
             case _ if change.new in (Status.FAILED, Status.DOUBTFUL):
                 found = (change.detail.get("code"), change.detail.get("message"))
                 self._trouble(change, str(change.new), ": ".join(str(part) for part in found if part))
@@ -74,6 +89,15 @@ class Tally:
     def _trouble(self, change: Change, what: str, text: str) -> None:
         assert change.job_id is not None
         self.troubles.append(Trouble(change.job_id, what, safe(text)))
+
+    @property
+    def notice(self) -> str:
+        """What holds the run up as a whole, if anything does."""
+        if self.halted:
+            return f"no new job is started: {self.halted}"
+        if self._outage:
+            return "the API does not answer; it is asked again and again, and no job's repeats are spent"
+        return f"the API says it is too much: now {', '.join(self._paces.values())}, slowly more" if self._paces else ""
 
     @property
     def done(self) -> int:
@@ -91,9 +115,9 @@ class Tally:
     def per_minute(self) -> float:
         """Jobs that came to their end in the last minute (since the start, if that is less long ago)."""
         now = self._monotonic()
-        while self._ends and self._ends[0] < now - _RATE_SECONDS:
+        while self._ends and self._ends[0] < now - RATE_SECONDS:
             self._ends.popleft()
-        span = min(_RATE_SECONDS, max(1.0, now - self.started))
+        span = min(RATE_SECONDS, max(1.0, now - self.started))
         return len(self._ends) * 60.0 / span
 
     @property

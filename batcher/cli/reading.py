@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 
 from batcher.errors import StorageError
-from batcher.ledger import LedgerReader
+from batcher.ledger import LedgerReader, storage_errors
+from batcher.ledger.connection import stands
 
 from .options import DEFAULT_STATE
 from .text import safe
@@ -19,12 +20,16 @@ SIMULATED = "simulated"
 def open_reader(state: Path) -> LedgerReader | None:
     """The ledger of a state folder; None when there is none yet. Raises StorageError when it cannot be read."""
     path = state / LEDGER
-    return LedgerReader.open(path) if path.exists() else None
+    with storage_errors(path):
+        known = stands(path)
+    return LedgerReader.open(path) if known else None
 
 
 def need_reader(state: Path) -> LedgerReader:
     """The ledger of a state folder. Raises StorageError when there is none, or when it cannot be read."""
-    if (state / SIMULATED / LEDGER).exists() and not (state / LEDGER).exists():
+    with storage_errors(state):
+        only_simulated = (state / SIMULATED / LEDGER).exists() and not (state / LEDGER).exists()
+    if only_simulated:
         raise StorageError(
             f"there is no ledger in {state}, but that of a simulated run",
             hint=f"To look at it: --state {state / SIMULATED}",

@@ -32,6 +32,7 @@ from batcher.providers.rivya import Rivya
 from batcher.settings import Settings
 
 from . import simulated
+from .crash import redact
 from .display import Display, Feed, display_for
 from .environment import Access
 from .planview import plan_view
@@ -62,9 +63,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run came to; `seconds` is how long it took."""
+    """What a run came to; `seconds` is how long it took, `started` its row's time."""
 
     run_id: int
+    started: str
     ending: Ending
     plan: Plan
     bill: browse.Bill
@@ -98,8 +100,11 @@ def perform(order: Order, terminal: Terminal) -> Result:
             terminal.say(*plan_view(plan, order.prepared), "")
         run_id, ending = _run(order, plan, ledger, tally, signals, terminal)
         chosen = set(order.prepared.campaigns)
+        row = browse.run(ledger.read, run_id)
+        assert row is not None, "it has just ended"
         return Result(
             run_id=run_id,
+            started=row["started_at"],
             ending=ending,
             plan=plan,
             bill=browse.bill(ledger.read, run_id),
@@ -141,7 +146,7 @@ def _run(
     except BaseException as error:
         kind = error.kind if isinstance(error, BatcherError) else Kind.UNFINISHED
         with suppress(BatcherError):
-            ledger.end_run(exit_code=exit_code(kind), reason=f"{type(error).__name__}: {error}"[:500])
+            ledger.end_run(exit_code=exit_code(kind), reason=redact(f"{type(error).__name__}: {error}")[:500])
         raise
     ledger.end_run(exit_code=exit_code(ending.kind), reason=ending.reason)
     return run_id, ending
@@ -225,7 +230,7 @@ async def _watch(display: Display, terminal: Terminal) -> None:
     try:
         await display.watch()
     except Exception as error:
-        terminal.warn(f"the display ended: {type(error).__name__}: {error}; the run goes on")
+        terminal.warn(redact(f"the display ended: {type(error).__name__}: {error}; the run goes on"))
 
 
 def _work(ledger: Ledger, plan: Plan, prepared: Prepared, settings: Settings) -> Counter[Status]:

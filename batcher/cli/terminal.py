@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from typing import IO, Any, Literal, cast
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -31,9 +32,21 @@ class ReaderGone(Exception):
 
 
 class _Console(Console):
+    """Rich's console, which lets nothing but Rich itself give orders to a terminal.
+
+    Texts come here safe; this is the net below that, for one that somebody forgot (a ledger can be edited by hand).
+    """
+
     def on_broken_pipe(self) -> None:
         """Rich would end the process."""
         raise ReaderGone
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(safe(segment.text, lines=True), segment.style)
 
 
 class _Unbreakable(io.TextIOBase):
@@ -93,9 +106,14 @@ class Terminal:
                 _print(self.out, part)
 
     def line(self, text: str) -> None:
-        """Print one line of a result as it is; `text` must be safe. Raises ReaderGone."""
+        """Print a text of a result, not wrapped, not cut; makes it safe. Raises ReaderGone."""
         with _reader():
-            self._stdout.write(text + "\n")
+            self._stdout.write(safe(text, lines=True) + "\n")
+
+    def data(self, chunk: bytes) -> None:
+        """Write a part of a result as it is, for a file or another program. Raises ReaderGone."""
+        with _reader():
+            self._stdout.buffer.write(chunk)
 
     def flush(self) -> None:
         """Bring out what was printed. Raises ReaderGone."""

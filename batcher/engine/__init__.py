@@ -18,7 +18,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from batcher.clock import Clock
 from batcher.errors import Kind, StorageError, first_of
 from batcher.jobs import JobId, Planned, Status
-from batcher.ledger import Ledger, Pending, Stale
+from batcher.ledger import Ledger, Pending, Refusal, Stale
 from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step, Turn
 from batcher.providers import Halt
 from batcher.settings import Selection, Settings
@@ -98,6 +98,7 @@ class Engine:
         self._row_of_failures = 0
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
+        self._caps_met: set[str] = set()
         self._over = False
         self._scope = anyio.CancelScope()
         self._watching = anyio.CancelScope()
@@ -143,9 +144,9 @@ class Engine:
 
     async def _dispatch(self, lane: Lane, due: MemoryObjectSendStream[_Ticket]) -> None:
         """Hand each ticket of a lane to a free worker when it is due: one task watches the clock, not all."""
-        if lane is Lane.SUBMIT and self._lifecycle.caps.keep is not None:
-            await self._first_reading()
         with due:
+            if lane is Lane.SUBMIT and self._lifecycle.caps.keep is not None:
+                await self._first_reading()
             while ticket := await self._next(lane):
                 await due.send(ticket)
 
@@ -222,6 +223,7 @@ class Engine:
             case Blocked(refusal):
                 assert ticket.pending is not None, "what was bought before has passed the caps already"
                 self._feeder.close(ticket.pending, refusal)
+                self._tell_of_cap(refusal)
                 # The price may have been named, or credits come free, since the refusal: then nobody else would look.
                 self._feeder.reopen(self._lifecycle.refusal)
             case Halted(halt):
@@ -268,6 +270,12 @@ class Engine:
             self.stop(kind, reason)
         else:
             self._halts.append((kind, reason))
+
+    def _tell_of_cap(self, refusal: Refusal) -> None:
+        """Write down, once a run, that a cap has kept a job from being bought."""
+        if refusal.cap != "price" and refusal.cap not in self._caps_met:
+            self._caps_met.add(refusal.cap)
+            self._ledger.note("cap_reached", cap=refusal.cap, message=refusal.message)
 
     def _notify(self, lane: Lane) -> None:
         self._wake[lane].set()
@@ -379,10 +387,10 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _one_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The workers' first error. Of storage errors every message: each may name a task id that is written nowhere."""
+    """The workers' first error; storage errors go first, and all: each may name a task id that is written nowhere."""
     found = list(_leaves(group))
-    first = next((each for each in found if not isinstance(each, StorageError)), found[0])
-    lost = dict.fromkeys(each.message for each in found if isinstance(each, StorageError))
-    if isinstance(first, StorageError) and len(lost) > 1:
-        return StorageError("\n".join(lost), hint=first.hint)
-    return first
+    storage = [each for each in found if isinstance(each, StorageError)]
+    lost = dict.fromkeys(each.message for each in storage)
+    if len(lost) > 1:
+        return StorageError("\n".join(lost), hint=storage[0].hint)
+    return storage[0] if storage else found[0]

@@ -15,6 +15,7 @@ from typing import Any
 
 from batcher.jobs import JobId
 
+from . import rows
 from .reader import LedgerReader
 
 _HOLD = "coalesce(reserved_credits, quoted_credits)"
@@ -140,7 +141,7 @@ def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
     assert row is not None, "an id that the ledger has resolved"
     attempts = []
     for attempt in read.rows("SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,)):
-        held = 0 if attempt["final_credits"] is not None else attempt["reserved_credits"] or attempt["quoted_credits"]
+        held = 0 if attempt["final_credits"] is not None else rows.price(attempt)
         files = read.rows(
             "SELECT number, target, sha256, size, saved_at FROM files WHERE attempt_id = ? ORDER BY number",
             (attempt["id"],),

@@ -2,50 +2,122 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from batcher.errors import BatcherError, StorageError
 
+from . import schema
+
 #: How long to wait for another process's write, in seconds (`retry` and friends write while a run goes on).
 BUSY_SECONDS = 30.0
+_CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """A connection that commits durably: WAL, `synchronous=FULL`, explicit transactions."""
+    """A connection that commits durably: WAL, `synchronous=FULL`, explicit transactions.
+
+    Makes the ledger where there is none; then the caller holds the run lock. Raises StorageError, also for a file that
+    is none of ours, which is left as it is.
+    """
     with storage_errors(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
+        if not stands(path):
+            _make(path)
+        _check_file(path)
+        connection = _connect(str(path))
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            if sys.platform == "darwin":
-                connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
+            schema.pending(connection, path)
+            _make_durable(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
+def _make(path: Path) -> None:
+    """A ledger gets its name once it has its tables: so an empty file of that name is one that lost its content."""
+    new = path.with_name(f".{path.name}.new")
+    for left in (new, _wal(new), new.with_name(f"{new.name}-shm")):
+        left.unlink(missing_ok=True)
+    with closing(_connect(str(new))) as connection:
+        _make_durable(connection)
+        schema.migrate(connection, new, stamp="")
+    new.rename(path)
+    schema.sync_folder(path.parent)
+
+
+def _make_durable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if sys.platform == "darwin":
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
+
+
+def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(name, uri=uri, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _wal(path: Path) -> Path:
+    """The file in which SQLite keeps the commits that are not in the ledger itself yet."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        what = "is no file" if path.exists() else "is a link to nothing"
+        raise StorageError(f"{path} {what}", hint="Put it right, or name another folder with --state.")
+
+
+def stands(path: Path) -> bool:
+    """Whether there is something of that name, be it a link to nothing. Raises OSError when nobody can tell."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, also while a run is writing."""
+    """A connection that cannot write, also while a run is writing, and where nothing may be written.
+
+    Raises StorageError.
+    """
     with storage_errors(path):
-        if not path.exists():
+        if not stands(path):
             raise StorageError(f"there is no ledger at {path}", hint="`batcher run` makes one; --state names another.")
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        connection.row_factory = sqlite3.Row
+        _check_file(path)
+        try:
+            return _reader(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _CANNOT_WRITE:
+                raise
+            # SQLite wants to write `-wal` and `-shm` even to read. Without a `-wal` nobody is writing, and all is in
+            # the ledger itself.
+            wal = _wal(path)
+            if wal.exists() and wal.stat().st_size:
+                raise StorageError(
+                    f"{path}: {error}; its newest changes are in {wal.name}, and SQLite has to write to read them",
+                    hint=f"Make {path.parent} writable (is the disk full?), or name a copy of it with --state.",
+                ) from error
+            return _reader(path, "mode=ro&immutable=1")
+
+
+def _reader(path: Path, how: str) -> sqlite3.Connection:
+    connection = _connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+    try:
         connection.execute("PRAGMA query_only = ON")
-        return connection
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # the file is opened no earlier
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
@@ -63,11 +135,16 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def _hint(message: str) -> str:
     if "locked" in message or "busy" in message:
-        return "Another program holds the ledger for writing; close it, then run the same command again."
+        return (
+            "Another program holds the ledger for writing (`lsof` on it names that one); close it, then run the same"
+            " command again."
+        )
     if "full" in message:
         return "Free some disk space, then run the same command again; what was bought is kept."
     if "malformed" in message or "not a database" in message:
         return "The file is damaged: put back a copy, or try `sqlite3 ledger.db .recover`; keep the damaged file."
     if "readonly" in message or "unable to open" in message:
         return "Make the state folder and the ledger writable, or name another folder with --state."
+    if "I/O" in message:
+        return "The disk failed, is full or over its quota: look at it, then run the same command again."
     return "Run the same command again once the cause is gone; what was bought is kept."

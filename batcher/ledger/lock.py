@@ -10,6 +10,9 @@ from pathlib import Path
 
 from batcher.errors import LedgerLocked, StorageError
 
+#: The lock file; it stays when a run has ended.
+LOCK = "run.lock"
+
 
 @contextmanager
 def hold_lock(state: Path, *, started: str) -> Iterator[None]:
@@ -17,7 +20,7 @@ def hold_lock(state: Path, *, started: str) -> Iterator[None]:
 
     Raises LedgerLocked, naming the other run's pid and start, when somebody else holds it.
     """
-    path = state / "run.lock"
+    path = state / LOCK
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -46,4 +49,6 @@ def _sign(descriptor: int, path: Path, started: str) -> None:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()}, started {started}\n".encode(), 0)
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}", hint="Make room on the disk.") from error
+        raise StorageError(
+            f"{path}: {error.strerror}", hint="Free some disk space, then run the same command again."
+        ) from error

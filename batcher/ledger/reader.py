@@ -129,7 +129,8 @@ class LedgerReader:
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[sqlite3.Row]:
         """The rows of a query one after the other; for many."""
         with storage_errors(self.path):
-            yield from self._connection.execute(sql, values)
+            for row in self._connection.execute(sql, values):  # noqa: UP028  (it would close a closed ledger's cursor)
+                yield row
 
     # Identity and jobs
 
@@ -222,11 +223,23 @@ class LedgerReader:
     # Money
 
     def seen_price(self, account: str, price_class: str) -> Price | None:
-        """The price that the API named last for a class, if it has named one; what it took last, if that is more."""
+        """The price that the API named last for a class, if it has named one.
+
+        What an attempt under way costs or was quoted, or the last one took, counts instead if that is more: an older
+        attempt that was repeated late may have met a rise that newer rows know nothing of.
+        """
         where = "FROM attempts WHERE account = ? AND price_class = ? AND"
         named = self.row(
             "SELECT coalesce(reserved_credits, final_credits) AS credits, coalesce(submitted_at, finished_at) AS at"
             f" {where} (reserved_credits IS NOT NULL OR outcome = 'succeeded') ORDER BY id DESC LIMIT 1",
+            (account, price_class),
+        )
+        if named is None:
+            return None
+        under_way = self.row(
+            "SELECT coalesce(reserved_credits, quoted_credits) AS credits, coalesce(submitted_at, intended_at) AS at"
+            f" {where} final_credits IS NULL AND outcome IS NULL"
+            " ORDER BY coalesce(reserved_credits, quoted_credits) DESC LIMIT 1",
             (account, price_class),
         )
         taken = self.row(
@@ -234,8 +247,10 @@ class LedgerReader:
             " ORDER BY id DESC LIMIT 1",
             (account, price_class),
         )
-        prices = [Price(row["credits"], row["at"]) for row in (named, taken) if row and row["credits"] is not None]
-        return max(prices, key=lambda price: price.credits, default=None)
+        told = [
+            Price(row["credits"], row["at"]) for row in (named, under_way, taken) if row and row["credits"] is not None
+        ]
+        return max(told, key=lambda price: price.credits)
 
     def class_is_open(self, account: str, price_class: str) -> bool:
         """Whether an attempt of the class is on its way whose price the API has not named yet."""
@@ -267,14 +282,16 @@ class LedgerReader:
         )
         return int(row[0]) if row else 0
 
-    def wallet_mark(self) -> int:
+    def wallet_mark(self, account: str) -> int:
         """The newest attempt (row id) that a wallet reading, asked for now, has felt for certain; 0 without any.
 
         An attempt without an answer may be charged after the reading, so it and all newer ones are not among them.
         """
         row = self.row(
-            "SELECT coalesce((SELECT min(attempt_id) - 1 FROM wanted WHERE status = 'submitting'"
-            " AND status IN ('submitting', 'queued', 'processing')), (SELECT max(id) FROM attempts), 0)"
+            "SELECT coalesce((SELECT min(a.id) - 1 FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
+            " WHERE w.status = 'submitting' AND w.status IN ('submitting', 'queued', 'processing') AND a.account = ?),"
+            " (SELECT max(id) FROM attempts), 0)",
+            (account,),
         )
         return int(row[0]) if row else 0
 

@@ -158,3 +158,9 @@ def upload(row: sqlite3.Row) -> Upload:
         duration_seconds=row["duration_seconds"],
         checked_at=from_iso(row["checked_at"]),
     )
+
+
+def price(row: sqlite3.Row) -> int:
+    """What an attempt counts with: its final price, else what the API reserved, else the quote."""
+    found: list[int | None] = [row["final_credits"], row["reserved_credits"], row["quoted_credits"]]
+    return next(credits_ for credits_ in found if credits_ is not None)

@@ -8,12 +8,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batcher.errors import StorageError
+
+from .lock import LOCK
 
 if TYPE_CHECKING:
     from sqlite_utils import Migrations
@@ -107,6 +111,8 @@ CREATE INDEX attempts_priced ON attempts (account, price_class, id)
 CREATE INDEX attempts_taken ON attempts (account, price_class, id) WHERE outcome = 'succeeded';
 CREATE INDEX attempts_unpriced ON attempts (account, price_class)
     WHERE reserved_credits IS NULL AND final_credits IS NULL AND outcome IS NULL;
+CREATE INDEX attempts_held ON attempts (account, price_class, coalesce(reserved_credits, quoted_credits))
+    WHERE final_credits IS NULL AND outcome IS NULL;
 CREATE INDEX attempts_by_task ON attempts (task_id);
 
 CREATE TABLE files (
@@ -238,14 +244,35 @@ def applied(connection: sqlite3.Connection) -> set[str]:
 
 
 def pending(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the ledger is new or of an older version. Raises StorageError for one of a newer version."""
+    """Whether the ledger is new or of an older version.
+
+    Raises StorageError for one of a newer version, for one that lost its content, and for a stranger's database.
+    """
     present, known = applied(connection), {name for name, _ in MIGRATIONS}
     if newer := present - known:
         raise StorageError(
             f"{path} was written by a newer version of batcher ({', '.join(sorted(newer))})",
             hint="Install that version, or name another folder with --state.",
         )
+    if not present:
+        _check_new(connection, path)
     return present != known
+
+
+def _check_new(connection: sqlite3.Connection, path: Path) -> None:
+    """Tables made here would hide a loss: what the old ledger knew as bought would be bought again."""
+    table = connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE '\\_%' ESCAPE '\\'").fetchone()
+    if table:
+        raise StorageError(
+            f"{path} is no ledger, but a database of another program (it has {table[0]!r})",
+            hint="Move it away, or name another folder with --state.",
+        )
+    # A run takes its lock before it makes a ledger, and makes it whole under another name.
+    if (path.parent / LOCK).exists():
+        raise StorageError(
+            f"{path} is empty, though runs have been here: it has lost what it held",
+            hint="Put back a copy: without one everything is bought again. Delete it only if nothing was ever bought.",
+        )
 
 
 def migrate(connection: sqlite3.Connection, path: Path, *, stamp: str) -> None:
@@ -256,12 +283,37 @@ def migrate(connection: sqlite3.Connection, path: Path, *, stamp: str) -> None:
     from sqlite_utils import Database
 
     if applied(connection):
-        copy_ledger(connection, path.with_name(f"{path.stem}.before-{stamp}{path.suffix}"))
+        numbers = chain([""], (f"-{number}" for number in count(2)))
+        targets = (path.with_name(f"{path.stem}.before-{stamp}{number}{path.suffix}") for number in numbers)
+        copy_ledger(connection, next(target for target in targets if not target.exists()))
     _migrations().apply(Database(connection))
 
 
 def copy_ledger(connection: sqlite3.Connection, target: Path) -> None:
-    """A consistent copy of the ledger. Raises StorageError when `target` exists."""
+    """A consistent copy of the ledger, for its owner only. Raises StorageError when `target` exists.
+
+    SQLite neither syncs what `VACUUM INTO` writes nor takes it back when it is cut off, so it has its name only then.
+    """
     if target.exists():
         raise StorageError(f"{target} exists already", hint="Move it away, then run the same command again.")
-    connection.execute("VACUUM INTO ?", (str(target),))
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # VACUUM INTO takes an empty file
+    try:
+        connection.execute("VACUUM INTO ?", (str(part),))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.rename(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write down which names a folder has, so that they outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

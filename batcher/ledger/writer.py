@@ -219,6 +219,7 @@ class Ledger:
             else:
                 if task.status in (Status.SUCCEEDED, Status.FAILED) and old is not task.status:
                     self._settle(t, attempt_id, task)
+                self._tell_of_rise(t, attempt)
                 self._add_files(t, attempt_id, task)
                 if old is not task.status:
                     t.move(job_id, old, task.status)
@@ -250,6 +251,13 @@ class Ledger:
             " finished_at = ?, error_code = ?, error_message = ? WHERE id = ? AND final_credits IS NULL",
             (task.final_credits, str(task.status), t.at, task.error_code, task.error_message, attempt_id),
         )
+
+    def _tell_of_rise(self, t: Transaction, before: sqlite3.Row) -> None:
+        """Show what the API took above its price of before (product.md, promise 3)."""
+        known, taken = rows.price(before), rows.price(t.attempt(before["id"]))
+        if taken > known:
+            detail = {"expected": known, "taken": taken}
+            t.event("price_rose", job_id=before["job_id"], attempt=before["number"], detail=detail)
 
     def _add_files(self, t: Transaction, attempt_id: int, task: TaskState) -> None:
         if task.status is Status.SUCCEEDED:

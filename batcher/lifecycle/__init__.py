@@ -36,6 +36,7 @@ from batcher.jobs import (
     Waiting,
 )
 from batcher.ledger import Caps, Ledger, Refusal
+from batcher.ledger.budgets import WALLET_READ
 from batcher.providers import Accepted, Conflict, Halt, Later, Provider, Refused, Unknown
 from batcher.settings import Settings
 
@@ -76,7 +77,7 @@ class Lifecycle:
         self.caps = caps
         self._rng = rng
         self._references = References(ledger, provider, gate, clock)
-        self._fetcher = Fetcher(ledger, provider, gate, artifacts, rng, settings.retries.times)
+        self._fetcher = Fetcher(ledger, provider, gate, artifacts, rng, settings)
         self._open_posts: set[anyio.CancelScope] = set()
         self._hurry_at = math.inf
 
@@ -132,12 +133,13 @@ class Lifecycle:
     async def read_wallet(self) -> Halt | Later | Refused | None:
         """Take a wallet reading for `budget.keep`; returns what kept it from being taken, if anything."""
         async with self._gate.slot("credits") as slot:
-            mark = self._ledger.read.wallet_mark()
+            mark = self._ledger.read.wallet_mark(self._provider.account.text)
             slot.stamp()
             found = await self._provider.credits()
             slot.heard(found)
         if isinstance(found, int):
             self.caps = replace(self.caps, wallet=found, wallet_mark=mark)
+            self._ledger.note(WALLET_READ, account=self._provider.account.text, credits=found)
             return None
         return found
 

@@ -11,8 +11,9 @@ from batcher.artifacts import Artifacts, Unusable, Whole
 from batcher.catalog import get_model
 from batcher.errors import UsageError
 from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
-from batcher.ledger import Ledger
+from batcher.ledger import Ledger, streams
 from batcher.providers import Gone, Halt, Incoming, Later, Moved, Provider, Refused, TransferCut
+from batcher.settings import Settings
 
 from .steps import Again, Finished, Gate, Halted, Lane, Step, Turn, backoff
 
@@ -23,14 +24,21 @@ class Fetcher:
     """Downloads results into the state folder."""
 
     def __init__(
-        self, ledger: Ledger, provider: Provider, gate: Gate, artifacts: Artifacts, rng: random.Random, times: int
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        gate: Gate,
+        artifacts: Artifacts,
+        rng: random.Random,
+        settings: Settings,
     ) -> None:
         self._ledger = ledger
         self._provider = provider
         self._gate = gate
         self._artifacts = artifacts
         self._rng = rng
-        self._times = times
+        self._times = settings.retries.times
+        self._sidecars = settings.sidecars
 
     async def step(self, job: Job, phase: Succeeded, turn: Turn) -> Step:
         """Fetch the first file that is not saved yet."""
@@ -59,7 +67,7 @@ class Fetcher:
             return False
         if not self._artifacts.place(part, file.target, file.sha256):
             return False
-        self._ledger.file_saved(job.id, phase.attempt_id, file.number)
+        self._saved(job, phase, file)
         return True
 
     async def _download(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> Gone | Later | None:
@@ -125,9 +133,16 @@ class Fetcher:
                 phase.attempt_id, file.number, target=target, sha256=whole.sha256, size=whole.size
             )
             if claimed and self._artifacts.place(part, target, whole.sha256):
-                self._ledger.file_saved(job.id, phase.attempt_id, file.number)
+                self._saved(job, phase, file)
                 return
         raise AssertionError("a counted name is always free in the end")  # pragma: no cover
+
+    def _saved(self, job: Job, phase: Succeeded, file: ResultFile) -> None:
+        self._ledger.file_saved(job.id, phase.attempt_id, file.number)
+        if self._sidecars:
+            # A crash before this line leaves no sidecar; `results --sidecars` makes it from the ledger at any time.
+            for saved in streams.saved_of(self._ledger.read, phase.attempt_id, file.number):
+                self._artifacts.beside(saved.target, saved.sidecar)
 
     async def _ask_again(self, job: Job, phase: Succeeded, turn: Turn, why: str) -> Step:
         """The URL is of no use: ask the API for the task, which may name a fresh one."""

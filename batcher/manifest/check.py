@@ -18,6 +18,8 @@ from .values import FAULTY, kind_of
 
 # Each round heals what the one before found; faults inside a healed place are at most a few levels deep.
 _ROUNDS = 8
+# With more faults than this the rest is not looked at: nobody reads them, and each costs time.
+_ENOUGH = 1_000
 # No name of a variable stands in these.
 _NAMELESS = {(key,) for key in ("campaign", "params", "repeat", "limits", "polling", "retries", "stop", "budget")}
 _ENTRY_KEYS = sorted({*TextEntry.model_fields, *FileEntry.model_fields})
@@ -39,8 +41,11 @@ def check_document(data: Any, marks: Marks, problems: Problems) -> tuple[Documen
         except ValidationError as error:
             faults = [(path_of(e["loc"]), e) for e in error.errors(include_url=False)]
         blind = blind or any(path[:1] not in _NAMELESS for path, _ in faults)
-        for path, fault in faults:
+        for path, fault in faults[:_ENOUGH]:
             _tell(path, fault, marks, problems)
+        if len(faults) > _ENOUGH:
+            problems.more += len(faults) - _ENOUGH
+            return None
         for path, fault in faults:
             _heal(data, path, fault["type"])
     return None
@@ -94,6 +99,9 @@ def _tell(path: Path, fault: Any, marks: Marks, problems: Problems) -> None:
             problems.add(marks.problem(path[:-1], message, hint=hint))
         case "too_short":
             problems.add(marks.problem(path, f"{dotted}: must have at least one entry"))
+        case "too_long":
+            most = fault["ctx"]["max_length"]
+            problems.add(marks.problem(path, f"{dotted}: has {len(fault['input']):,} entries; at most {most:,}"))
         case kind:
             wanted = {"list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping"}.get(kind)
             message = f"must be {wanted}, not {kind_of(fault['input'])}" if wanted else str(fault["msg"])

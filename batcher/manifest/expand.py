@@ -14,7 +14,7 @@ from batcher.jobs import SHORT_ID, JobSpec, Reference, clean_prompt, job_id
 
 from .build import FILE_NAME_WORDS, Entry, Plan, explain_unused
 from .problems import Fault, Path, Problems, joined
-from .references import Cache, Files, reference_name
+from .references import MAX_PATH, Cache, Files, reference_name
 from .rows import Prompt, Rows
 from .sources import read_rows, suffix_of
 from .templates import Template, Undefined
@@ -57,9 +57,10 @@ class _Expansion:
         self.unused = dict.fromkeys(plan.claims)
         self.mentioned: set[str] = set()
         self.blind = plan.blind
+        self.endless: set[Path] = set()
         self.faults = 0
-        self.checked: Cache[Any, bool] = Cache()
-        self.found: Cache[str, tuple[Reference, ...] | Fault] = Cache()
+        self.checked: Cache[Any, bool] = Cache(500)
+        self.found: Cache[str, tuple[Reference, ...] | Fault] = Cache(5_000)
         self.classes: Cache[Any, str] = Cache()
 
     # -- one prompt ------------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ class _Expansion:
         raw_before: str | None = None
         text = ""
         combinations = 0
-        for variables in prompt.shape.combinations(prompt.base):
+        for variables in self.combinations(prompt):
             combinations += 1
             if self.faults - faults_before >= _ENOUGH:
                 return
@@ -136,9 +137,20 @@ class _Expansion:
                         catalog_credits=model.base_credits,
                         file_name=file_name,
                     )
-        if not combinations and prompt.row is None:
+        if not combinations and prompt.row is None and not self.endless:
             empty = Fault("the matrix leaves no combination of this prompt", "every one of them is excluded")
             self.tell(prompt, entry.path, empty)
+
+    def combinations(self, prompt: Prompt) -> Iterator[dict[str, Value]]:
+        """The variables of each combination of a prompt; none for further rows of an entry that removes too many."""
+        rules = prompt.entry.matrix.exclude.rules
+        if rules and rules[0].path in self.endless:
+            return
+        try:
+            yield from prompt.shape.combinations(prompt.base)
+        except Fault as fault:
+            self.endless.add(rules[0].path)
+            self.problems.add(self.plan.marks.problem(rules[0].path[:-1], fault.message, hint=fault.hint))
 
     def tell(self, prompt: Prompt, path: Path, fault: Fault) -> None:
         """A fault at its place in the manifest or, for a row, at the row with a word on the place."""
@@ -182,7 +194,8 @@ class _Expansion:
                     found = self.files.find(text)
                 except Fault as fault:
                     found = fault
-                if slot.template.constant or isinstance(found, Fault) or len(found) <= _FEW_FILES:
+                few = slot.template.constant or isinstance(found, Fault) or len(found) <= _FEW_FILES
+                if few and len(text) <= MAX_PATH:
                     self.found.keep(text, found)
             if isinstance(found, Fault):
                 self.tell(prompt, slot.path, found)
@@ -216,7 +229,8 @@ class _Expansion:
                     self.problems.add(self.plan.marks.problem(path, fault.message + where, hint=fault.hint))
                 else:
                     self.tell(prompt, path, fault)
-        return self.checked.keep(key, fine)
+        # a template of a row's own is looked at for each row, and may be long
+        return self.checked.keep(key, fine) if own is prompt.entry.template else fine
 
     def claim(self, prompt: Prompt) -> None:
         """Marks the axes that make a difference to this prompt's jobs."""

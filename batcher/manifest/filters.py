@@ -13,6 +13,8 @@ from .problems import Fault
 from .values import Value, kind_of, shown, text_of, to_number
 
 MAX_TEXT = 100_000
+# Normalising takes quadratic time over marks out of order.
+_MAX_SLUG_TEXT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Filter:
 
 def _text(value: Value) -> str:
     try:
-        return text_of(value)
+        return _bounded(text_of(value))
     except TypeError:
         raise Fault(f"this filter takes a text, not {kind_of(value)}") from None
 
@@ -43,6 +45,13 @@ def _bounded(text: str) -> str:
     if len(text) > MAX_TEXT:
         raise Fault(f"the text grows to more than {MAX_TEXT:,} characters")
     return text
+
+
+def _slug(value: Value) -> str:
+    text = _text(value)
+    if len(text) > _MAX_SLUG_TEXT:
+        raise Fault("the text is too long for `slug`")
+    return slug(text, limit=_MAX_SLUG_TEXT)
 
 
 def _replace(value: Value, old: str, new: str) -> str:
@@ -104,7 +113,7 @@ FILTERS: dict[str, Filter] = {
     "lower": Filter(lambda v: _bounded(_text(v).lower()), usage="{{ x | lower }}"),
     "replace": Filter(_replace, (str, str), 2, usage="{{ x | replace('old', 'new') }}"),
     "round": Filter(_round, (int,), usage="{{ x | round(2) }}"),
-    "slug": Filter(lambda v: slug(_text(v), limit=MAX_TEXT), usage="{{ x | slug }}"),
+    "slug": Filter(_slug, usage="{{ x | slug }}"),
     "title": Filter(_title, usage="{{ x | title }}"),
     "trim": Filter(lambda v: _text(v).strip(), usage="{{ x | trim }}"),
     "upper": Filter(lambda v: _bounded(_text(v).upper()), usage="{{ x | upper }}"),

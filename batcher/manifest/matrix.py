@@ -14,9 +14,11 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import product
 
-from .problems import Path
+from .problems import Fault, Path
 from .values import Value, comparable
 
+#: So many combinations of a prompt may be removed again.
+MAX_REMOVED = 100_000
 #: Who makes a name vary: the path of the axis or of the include's key in the manifest.
 Claim = tuple[str, Path]
 
@@ -116,7 +118,10 @@ class Shape:
     names: frozenset[str]
 
     def combinations(self, base: dict[str, Value]) -> Iterator[dict[str, Value]]:
-        """The variables of each combination, laid over `base`. Each is a dict of its own."""
+        """The variables of each combination, laid over `base`. Each is a dict of its own.
+
+        Raises Fault when `exclude` removes far too many: a matrix can be endless, and no job costs time too.
+        """
         outer, inner = self.outer, self.inner
         names = [axis.name for axis in outer + inner]
         pools = [axis.values for axis in outer + inner]
@@ -127,10 +132,14 @@ class Shape:
                 yield variables
             return
         placed = [False] * len(self.includes)
+        removed = 0
         for values in () if self.bare else product(*pools):
             variables = base.copy()
             variables.update(zip(names, values, strict=True))
             if any(_matches(exclude, variables) for exclude in self.excludes):
+                removed += 1
+                if removed > MAX_REMOVED:
+                    raise Fault(f"`exclude` removes more than {MAX_REMOVED:,} combinations", "make the axes shorter")
                 continue
             original = variables
             for index, include in enumerate(self.includes):

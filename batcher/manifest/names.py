@@ -24,24 +24,32 @@ _RESERVED = re.compile(
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]+')
 _SPACE = re.compile(r"\s+")
 _CLEAN = re.compile(r"[A-Za-z0-9_.-]*")
+# No more of a text than this can matter to a name. Bounded before it is normalised (which takes quadratic time over
+# marks out of order) and before it is kept in a cache.
+_MOST_READ = 500
 _SIMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,118}[A-Za-z0-9_-]")
 
 
 def slug(text: str, limit: int = MAX_SLUG) -> str:
     """The words of a text, small and joined with `-`, whole words up to `limit` characters; may be empty."""
-    out = ""
-    for word in _WORDS.findall(unicodedata.normalize("NFC", text).lower()):
-        word = re.sub(r"['’]", "", word)
-        longer = f"{out}-{word}" if out else word[:limit]
-        if len(longer) > limit:
+    words: list[str] = []
+    length = 0
+    for found in _WORDS.finditer(unicodedata.normalize("NFC", text[: _MOST_READ + limit]).lower()):
+        word = re.sub(r"['’]", "", found[0])[: None if words else limit]
+        length += len(word) + bool(words)
+        if length > limit:
             break
-        out = longer
-    return out
+        words.append(word)
+    return "-".join(words)
 
 
-@lru_cache(maxsize=65_536)
 def safe(text: str) -> str:
-    """A text as a piece of one file name: no separators, no control, format or private characters."""
+    """A text as a piece of one file name: no separators, no control, format or private characters; its beginning."""
+    return _safe(text[:_MOST_READ])
+
+
+@lru_cache(maxsize=16_384)
+def _safe(text: str) -> str:
     if _CLEAN.fullmatch(text):
         return text
     text = unicodedata.normalize("NFC", text)

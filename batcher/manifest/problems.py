@@ -9,6 +9,8 @@ from itertools import islice
 
 from batcher.errors import ManifestError, Problem
 
+# Characters of a message or a hint: a stranger's key may have millions.
+_MAX_WORDS = 2_000
 Path = tuple[str | int, ...]
 Place = tuple[int, int]
 
@@ -32,9 +34,10 @@ class Problems:
 
     def add(self, problem: Problem) -> None:
         """Takes a problem; the same place and words again change nothing."""
-        if not (problem.message + problem.hint + problem.file).isprintable():
+        message, hint = _cut(problem.message), _cut(problem.hint)
+        if (message, hint) != (problem.message, problem.hint) or not (message + hint + problem.file).isprintable():
             # texts of a stranger's file end up on a terminal
-            file, message, hint = map(printable, (problem.file, problem.message, problem.hint))
+            file, message, hint = map(printable, (problem.file, message, hint))
             problem = replace(problem, file=file, message=message, hint=hint)
         if problem in self._found:
             return
@@ -84,6 +87,10 @@ class Marks:
         return Problem(self.file, message, line, column, hint=hint)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_WORDS else text[: _MAX_WORDS - 1] + "…"
+
+
 def printable(text: str) -> str:
     """A text with its control, bidi and half characters as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -92,6 +99,8 @@ def printable(text: str) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` when one of the known words is near, else nothing."""
     # bounded: every row of a large file may ask
+    if len(word) > 100:
+        return ""
     by_fold = {k.lower(): k for k in islice(known, 100)}
     close = difflib.get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6)
     return f"did you mean {by_fold[close[0]]!r}?" if close else ""

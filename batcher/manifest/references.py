@@ -21,7 +21,9 @@ from .regular import open_regular
 from .values import shown, unsafe_character
 
 MAX_URL = 2048
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:data|file|mailto|javascript):")
+#: Characters of a path or a glob; Linux takes no longer ones.
+MAX_PATH = 4096
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:blob|data|file|mailto|javascript):", re.IGNORECASE)
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -31,9 +33,13 @@ class Cache(dict[_K, _V], Generic[_K, _V]):
 
     LIMIT = 20_000
 
+    def __init__(self, limit: int = LIMIT) -> None:
+        super().__init__()
+        self._limit = limit
+
     def keep(self, key: _K, value: _V) -> _V:
         """Stores a value and returns it."""
-        if len(self) >= self.LIMIT:
+        if len(self) >= self._limit:
             self.clear()
         self[key] = value
         return value
@@ -73,6 +79,8 @@ class Files:
         text = text.strip()
         if not text:
             raise Fault("the reference is empty", "for no reference write null")
+        if len(text) > MAX_PATH:
+            raise Fault(f"the reference has {len(text):,} characters; at most {MAX_PATH:,}")
         if _SCHEME.match(text):
             return (UrlReference(check_url(text), kind="image"),)
         # a file whose name happens to hold * ? [ is that file

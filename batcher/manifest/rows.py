@@ -22,6 +22,10 @@ from .values import BLANK, Value, kind_of, shown, text_of, unsafe_character, wir
 
 #: Columns with a meaning of their own; also variables, but for `prompt` where it is the row's template.
 SPECIAL = ("prompt", "name", "reference")
+# Sets of names, and characters of a param's value, up to which they are kept for the next row.
+_FEW, _SHORT = 500, 100
+# How much of a row's text its made name may come from.
+_NAME_PIECES, _NAME_CHARACTERS = 21, 200
 _SPELLINGS = {"prompts": "prompt", "names": "name", "references": "reference"}
 
 
@@ -44,8 +48,9 @@ class Rows:
 
     def __init__(self, entry: Entry, model: Model, source: str, problems: Problems) -> None:
         self.entry, self.model, self.source, self.problems = entry, model, source, problems
-        self.shapes: Cache[Any, Shape] = Cache()
-        self.columns: Cache[Any, bool] = Cache()
+        # the keys are all names of a row: each JSONL row may bring hundreds of new ones
+        self.shapes: Cache[Any, Shape] = Cache(_FEW)
+        self.columns: Cache[Any, bool] = Cache(_FEW)
         self.wires: Cache[Any, ParamValue | Fault] = Cache()
 
     def prompt_of(self, row: Row) -> Prompt | None:
@@ -132,10 +137,12 @@ class Rows:
         known = self.wires.get(key)
         if known is not None:
             return known
+        found: ParamValue | Fault
         try:
-            return self.wires.keep(key, wire(self.model, name, value))
+            found = wire(self.model, name, value)
         except ValueError as error:
-            return self.wires.keep(key, Fault(f"{name} is {shown(value)}; {error}"))
+            found = Fault(f"{name} is {shown(value)}; {error}")
+        return self.wires.keep(key, found) if len(key[2]) <= _SHORT else found
 
     def columns_fit(self, row: Row) -> bool:
         """Told when a needed column is missing, or a name is almost one that matters: ignoring it could cost money."""
@@ -173,14 +180,12 @@ class Rows:
 def row_name(template: Template | None, values: dict[str, Value]) -> str:
     """A name for a row from its text, with the row's own values filled in; may be empty."""
     words: list[str] = []
-    for piece in template.pieces if template else ():
+    for piece in template.pieces[:_NAME_PIECES] if template else ():
         if isinstance(piece, Piece):
             try:
-                words.append(piece.text(values))
+                words.append(piece.text(values)[:_NAME_CHARACTERS])
             except Fault:
                 words.append(" ".join(sorted(piece.names)))
         else:
-            words.append(piece)
-        if len(words) > 20:
-            break
-    return slug("".join(words)[:200])
+            words.append(piece[:_NAME_CHARACTERS])
+    return slug("".join(words)[:_NAME_CHARACTERS])

@@ -91,19 +91,22 @@ class StopSection(_Section):
 class BudgetSection(_Section):
     """Caps in credits; none by default."""
 
-    campaign: Credits | None = Field(default=None, description="All jobs of this campaign")
-    day: Credits | None = Field(default=None, description="All jobs of the ledger on one local day")
-    keep: Credits | None = Field(default=None, description="Leave this much in the wallet")
+    campaign: Annotated[Credits | None, Given] = Field(default=None, description="All jobs of this campaign")
+    day: Annotated[Credits | None, Given] = Field(default=None, description="All jobs of the ledger on one local day")
+    keep: Annotated[Credits | None, Given] = Field(default=None, description="Leave this much in the wallet")
 
 
 class ResultsSection(_Section):
     """Saving of results, under <state>/results/<campaign>/."""
 
     download: Bool = True
+    sidecar: Bool = Field(default=False, description="A JSON file beside each: prompt, params, credits, times")
     name: ResultsName = "{{ prompt_name }}-{{ job }}"
 
 
-_Rule = Annotated[dict[str, AnyValue], Field(min_length=1)]
+# Each rule is held against each combination.
+MAX_RULES = 1_000
+_Rules = Annotated[list[Annotated[dict[str, AnyValue], Field(min_length=1)]] | None, Given, Field(max_length=MAX_RULES)]
 
 
 class MatrixSection(BaseModel):
@@ -112,12 +115,8 @@ class MatrixSection(BaseModel):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[list[AnyValue], Field(min_length=1)]] = Field(init=False)
 
-    include: Annotated[list[_Rule] | None, Given] = Field(
-        default=None, description="Adds to matching combinations, else adds one"
-    )
-    exclude: Annotated[list[_Rule] | None, Given] = Field(
-        default=None, description="Removes the combinations that match all keys"
-    )
+    include: _Rules = Field(default=None, description="Adds to matching combinations, else adds one")
+    exclude: _Rules = Field(default=None, description="Removes the combinations that match all keys")
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -202,6 +201,7 @@ class Document(_Section):
             failures_in_a_row=self.stop.failures_in_a_row,
             budget=settings.Budget(**dict(self.budget)),
             download=self.results.download,
+            sidecars=self.results.sidecar,
         )
 
 

@@ -13,11 +13,12 @@ from batcher.errors import Problem
 
 from .problems import Fault, Problems, listed
 from .regular import open_regular
-from .values import Value, kind_of, to_number, typed_float
+from .values import Value, kind_of, shown, to_number, typed_float
 
 SUFFIXES = (".csv", ".jsonl", ".txt")
 MAX_LINE = 1_000_000
 MAX_COLUMNS = 500
+MAX_KEY = 200
 MAX_DEPTH = 24
 #: The column of a .txt file.
 LINE_COLUMN = "prompt"
@@ -64,7 +65,14 @@ class _Lines:
     def __init__(self, file: BinaryIO, shown: str, problems: Problems) -> None:
         self.file, self.shown, self.problems = file, shown, problems
         self.number = 0
+        self.taken = 0
+        self.first = 1
         self.broken = False
+
+    def begin_row(self) -> None:
+        """What comes now is a row of its own, of `MAX_LINE` bytes at most; in a CSV it may go over many lines."""
+        self.taken = 0
+        self.first = self.number + 1
 
     def __iter__(self) -> Iterator[str]:
         while data := self.file.readline(MAX_LINE + 1):
@@ -77,6 +85,10 @@ class _Lines:
             if len(data) > MAX_LINE:
                 self.stop(f"the line is longer than {MAX_LINE:,} bytes")
                 return
+            self.taken += len(data)
+            if self.taken > MAX_LINE:
+                self.stop(f"the row goes on over more than {MAX_LINE:,} bytes; is a quote left open?", line=self.first)
+                return
             try:
                 yield data.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -84,9 +96,9 @@ class _Lines:
                 self.stop("is not UTF-8; save it as UTF-8", column)
                 return
 
-    def stop(self, message: str, column: int = 0) -> None:
+    def stop(self, message: str, column: int = 0, *, line: int = 0) -> None:
         self.broken = True
-        self.problems.add(Problem(self.shown, message, self.number, column))
+        self.problems.add(Problem(self.shown, message, line or self.number, column))
 
     def fault(self, message: str, *, row: int = 0, line: int = 0, column: int = 0, hint: str = "") -> None:
         self.problems.add(Problem(self.shown, message, line or self.number, column, row, hint))
@@ -95,6 +107,7 @@ class _Lines:
 def _txt_rows(lines: _Lines) -> Iterator[Row]:
     number = 0
     for text in lines:
+        lines.begin_row()
         if text.strip():
             number += 1
             yield Row(number, lines.number, {LINE_COLUMN: text.strip()})
@@ -105,12 +118,15 @@ def _csv_rows(lines: _Lines) -> Iterator[Row]:
     header: list[str] | None = None
     header_line = 0
     number = 0
-    while not lines.broken:
+    while True:
         # a record may go over several lines; a problem names the first
         line = lines.number + 1
+        lines.begin_row()
         try:
             cells = next(reader, None)
         except csv.Error as error:
+            if lines.broken:
+                return
             hint = "is a quote left open?" if "limit" in str(error) or "unexpected end" in str(error) else ""
             lines.fault(f"this is not CSV: {error}", row=number + 1 if header else 0, line=line, hint=hint)
             return
@@ -145,7 +161,7 @@ def _header(cells: list[str], lines: _Lines, line: int) -> list[str] | None:
             lines.fault(f"column {index + 1} has no name", line=line)
             fine = False
         elif name in names[:index]:
-            lines.fault(f"the column {name!r} is here twice", line=line, hint="keep one of them")
+            lines.fault(f"the column {shown(name)} is here twice", line=line, hint="keep one of them")
             fine = False
     if fine and len(names) == 1 and any(c in names[0] for c in ";\t"):
         lines.fault("the columns are not separated by commas", line=line, hint="save it with commas")
@@ -156,6 +172,7 @@ def _header(cells: list[str], lines: _Lines, line: int) -> list[str] | None:
 def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
     number = 0
     for text in lines:
+        lines.begin_row()
         if not text.strip():
             continue
         number += 1
@@ -184,13 +201,15 @@ def _too_deep(value: Value, left: int = MAX_DEPTH) -> bool:
 
 
 def _pairs(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise Fault(f"the key {twice!r} is here twice", "keep one of them")
-    if len(mapping) > MAX_COLUMNS:
-        raise Fault(f"has {len(mapping):,} keys; at most {MAX_COLUMNS}")
+    if len(pairs) > MAX_COLUMNS:
+        raise Fault(f"has {len(pairs):,} keys; at most {MAX_COLUMNS}")
+    mapping: dict[str, Value] = {}
+    for key, value in pairs:
+        if key in mapping:
+            raise Fault(f"the key {shown(key)} is here twice", "keep one of them")
+        if len(key) > MAX_KEY:
+            raise Fault(f"the key {shown(key)} has {len(key):,} characters; at most {MAX_KEY}")
+        mapping[key] = value
     return mapping
 
 

@@ -48,7 +48,7 @@ prompts:
 # polling: {first: 3s, every: 5s, max: 30s, give_up: 1h}
 # retries: {times: 8, replay_window: 1h, outage: 1h}
 # stop: {failures_in_a_row: 10}
-# results: {download: true, name: "{{ prompt_name }}-{{ job }}"}
+# results: {download: true, sidecar: false, name: "{{ prompt_name }}-{{ job }}"}
 
 budget: {campaign: 500}          # credits; also day: 200 (all campaigns), keep: 50 (leave in the wallet)
 """

@@ -94,11 +94,16 @@ class Template:
 
     def render(self, variables: Variables) -> str:
         """The text for these variables. Raises Fault."""
-        out = [piece if type(piece) is str else piece.text(variables) for piece in self.pieces]  # type: ignore[union-attr]
-        text = "".join(out)
-        if len(text) > MAX_OUTPUT:
-            raise Fault(f"the text grows to more than {MAX_OUTPUT:,} characters")
-        return text
+        out: list[str] = []
+        left = MAX_OUTPUT
+        for piece in self.pieces:
+            text = piece if isinstance(piece, str) else piece.text(variables)
+            # counted before they are joined: a variable may hold millions of characters, a thousand pieces its name
+            left -= len(text)
+            if left < 0:
+                raise Fault(f"the text grows to more than {MAX_OUTPUT:,} characters")
+            out.append(text)
+        return "".join(out)
 
     def check_names(self, known: Collection[str]) -> None:
         """Raises Undefined for the first required name that is not known."""
@@ -116,7 +121,7 @@ def compile_template(source: str) -> Template:
     return _compile(source)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _compile(source: str) -> Template:
     try:
         with warnings.catch_warnings():

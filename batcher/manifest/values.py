@@ -10,12 +10,13 @@ import json
 import re
 from typing import Any
 
-from batcher.catalog import Model, NumberParam
+from batcher.catalog import Model, NumberParam, SelectParam
 from batcher.jobs import ParamValue
 
 #: A scalar, or (for variables only) lists and mappings of them.
 Value = Any
 
+_LONGEST_OPTION = 200
 _INT = re.compile(r"[-+]?[0-9]{1,40}")
 _BASED = re.compile(r"0o[0-7]{1,40}|0x[0-9a-fA-F]{1,40}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,4})?")
@@ -151,6 +152,9 @@ def wire(model: Model, name: str, value: Value) -> ParamValue:
         value = value.strip()
         if (bad := unsafe_character(value)) is not None:
             raise ValueError(f"holds the character {bad}, which cannot be sent")
+        # the nearest of the options is searched for, which takes long in a long text
+        if isinstance(param, SelectParam) and len(value) > _LONGEST_OPTION:
+            raise ValueError(f"must be one of {', '.join(param.options)}")
         # float() would take 1_0 and nan, which YAML 1.2 reads as texts
         if isinstance(param, NumberParam) and to_number(value) is None:
             raise ValueError(f"must be a number, {param.allowed}")

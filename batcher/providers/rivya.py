@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -55,7 +55,7 @@ def account_of(base_url: str, key: str, name: str | None = None) -> Account:
 
     Raises UsageError for a base URL that cannot be the API's.
     """
-    return Account(name or check_base_url(base_url), hashlib.sha256(key.encode()).hexdigest()[:12])
+    return Account(name or check_base_url(base_url, key), hashlib.sha256(key.encode()).hexdigest()[:12])
 
 
 class Rivya:
@@ -218,9 +218,9 @@ class Rivya:
             elif 300 <= stream.status < 400 and (location := stream.headers.get("location")):
                 yield _moved(url, location)
             else:
-                yield self._incoming(stream, offset if headers else 0)
+                yield self._incoming(stream, offset if headers else 0, own=self.is_own_host(url))
 
-    def _incoming(self, stream: Stream, offset: int) -> Incoming | Gone | Refused | Later:
+    def _incoming(self, stream: Stream, offset: int, *, own: bool) -> Incoming | Gone | Refused | Later:
         status, headers, chunks = stream.status, stream.headers, stream.chunks
         etag = headers.get("etag", "")
         # An encoded body has other bytes and another length than the file, so nothing vouches for a part of it.
@@ -229,16 +229,22 @@ class Rivya:
         if status == 206 and offset:
             start, total = _content_range(headers.get("content-range", ""))
             if start == offset and plain:
-                return Incoming(_uncut(chunks), offset, total, validator)
+                return Incoming(_uncut(chunks, self._http.mask), offset, total, validator)
             return Gone(f"the server sent another part than asked for ({headers.get('content-range')})")
         if status == 200:
             length = _count(headers.get("content-length", "")) if plain else None
-            return Incoming(_uncut(chunks), 0, length, validator)
+            return Incoming(_uncut(chunks, self._http.mask), 0, length, validator)
         if status in (401, 403, 404, 410, 416) or 300 <= status < 400:
             return Gone(f"HTTP {status} for the result")
         if status == 429 or status >= 500 or status == 408:
             wait = _retry_after(headers.get("retry-after"), self._clock.wall())
-            return Later(f"http_{status}", f"HTTP {status} for the result", retry_after=wait, throttled=status == 429)
+            return Later(
+                f"http_{status}",
+                f"HTTP {status} for the result",
+                retry_after=wait,
+                throttled=status == 429,
+                outage=own and status >= 500,  # of another host it says nothing about the API
+            )
         return Refused(f"http_{status}", f"HTTP {status} for the result")
 
     def _sort(self, answer: Answer) -> Refused | Conflict | Halt | Later:
@@ -385,10 +391,10 @@ def _moved(url: str, location: str) -> Moved | Gone:
         return Gone("the result redirects to what is no URL")
 
 
-async def _uncut(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _uncut(chunks: AsyncGenerator[bytes, None], mask: Callable[[str], str]) -> AsyncGenerator[bytes, None]:
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
     except TRANSFER_ERRORS as error:
-        raise TransferCut(str(error) or type(error).__name__) from error
+        raise TransferCut(mask(str(error)) or type(error).__name__) from error

@@ -19,6 +19,7 @@ import httpx2 as httpx
 
 from batcher import __version__
 from batcher.errors import UsageError
+from batcher.redact import without
 
 from . import Later
 
@@ -29,9 +30,6 @@ REQUEST_SECONDS = 60.0
 UPLOAD_SECONDS = 300.0
 #: A download may take any time, but not be silent for longer than this, in seconds.
 SILENCE_SECONDS = 30.0
-
-#: Stands where somebody repeats the key to us (an answer, an error of the transport): it goes no further.
-_MASK = b"[key]"
 
 # Only these say that no connection was made, hence that nothing can have been received
 # (tests/test_transport_sockets.py shows each on raw sockets).
@@ -107,7 +105,7 @@ class _PublicOnly:
                 raise _PrivateAddress(f"the result's host {self._host} is at {address}, which is no public address")
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: str, key: str = "") -> str:
     """The base URL without a trailing slash. Raises UsageError for anything but https (http on loopback).
 
     The message does not repeat the URL: it may hold a password, or be the key in the wrong place.
@@ -122,6 +120,8 @@ def check_base_url(url: str) -> str:
         raise UsageError(
             "that cannot be the API's base URL", hint="RIVYA_BASE_URL is an https URL (http for loopback only)."
         )
+    if key and without(url, key) != url:
+        raise UsageError("the API's base URL holds the key", hint="RIVYA_BASE_URL and RIVYA_API_KEY are two things.")
     if parts.query or parts.fragment or parts.username or parts.password:
         raise UsageError("the API's base URL has parts that it may not have", hint="Give scheme, host and port only.")
     return url.rstrip("/")
@@ -133,7 +133,7 @@ class Transport:
     def __init__(
         self, base_url: str, key: str, *, connections: int = 128, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        self.base_url = check_base_url(base_url)
+        self.base_url = check_base_url(base_url, key)
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             raise UsageError("the API key has characters that a key cannot have", hint="Copy it again, without spaces.")
         self._key = key
@@ -180,7 +180,7 @@ class Transport:
                         await response.aclose()
         except Exception as error:
             return self._later(error)
-        return Answer(response.status_code, self._headers(response), _decode(body.replace(self._key.encode(), _MASK)))
+        return Answer(response.status_code, self._headers(response), self._read(body))
 
     @asynccontextmanager
     async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Barred | Later]:
@@ -225,12 +225,33 @@ class Transport:
         return ""
 
     def _headers(self, response: httpx.Response) -> dict[str, str]:
-        return {name.lower(): value.replace(self._key, _MASK.decode()) for name, value in response.headers.items()}
+        return {name.lower(): without(value, self._key) for name, value in response.headers.items()}
+
+    def mask(self, text: str) -> str:
+        """A text of somebody else without the key."""
+        return without(text, self._key)
+
+    def _read(self, body: bytes) -> Any:
+        try:
+            return self._masked(_decode(body))
+        except RecursionError:
+            return None
+
+    def _masked(self, value: Any) -> Any:
+        """The same after decoding: JSON can write any character in another way."""
+        match value:
+            case str():
+                return self.mask(value)
+            case list():
+                return [self._masked(item) for item in value]
+            case dict():
+                return {self.mask(name): self._masked(item) for name, item in value.items()}
+        return value
 
     def _later(self, error: Exception) -> Later:
         """Whatever a transport raises: maybe received, unless no connection was made."""
         connected = not isinstance(error, _NEVER_CONNECTED)
-        what = (str(error) or type(error).__name__).replace(self._key, _MASK.decode())
+        what = self.mask(str(error) or type(error).__name__)
         return Later(
             code="no_answer" if connected else "unreachable",
             message=f"{type(error).__name__}: {what}"[:300],

@@ -6,6 +6,7 @@
     switches  what may be set, `faults` what may go wrong
     app       HTTP over it; `serve` a real server on loopback
     film      what results look like; `media` makes and keeps them
+    requestlog  every request and how it ended, on disk
 
 Nothing here knows the client: the catalogue is all they share.
 """

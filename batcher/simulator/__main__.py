@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from .app import build_app
+from .app import Media, build_app
 from .faults import Faults, parse_all
 from .journal import Folder, Journal, Memory
-from .media import Studio
+from .media import Studio, plain
+from .requestlog import RequestLog
 from .serve import running
 from .switches import DEFAULT_KEY, Switches, whole
 from .world import World
@@ -55,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other switch")
     parser.add_argument("--fault", action="append", default=[], help="a rule such as create:lost:rate=0.05")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="rules as a JSON list")
+    parser.add_argument("--result-bytes", metavar="N", help="results are N plain bytes each: no picture is drawn")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="append every request and how it ended, as JSON lines")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when stdin does (and not with Ctrl-C)")
     parser.add_argument("--verbose", action="store_true", help="every event on stderr")
     return parser
@@ -81,9 +84,15 @@ def _run(options: argparse.Namespace, stack: ExitStack) -> None:
     folder: Path | None = options.folder
     if folder is not None:
         journal = stack.enter_context(closing(Folder(folder)))
-    results = (folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))) / "results"
+    media: Media
+    if options.result_bytes is not None:
+        media = plain(whole(options.result_bytes))
+    else:
+        media = Studio((folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))) / "results")
     world = World(now=time.time, seed=seed, wallet=wallet, switches=switches, journal=journal)
-    app = build_app(world, Faults(rules, seed=seed), Studio(results))
+    app = build_app(world, Faults(rules, seed=seed), media)
+    if options.log is not None:
+        app.log = stack.enter_context(closing(RequestLog(options.log)))
     if options.verbose:
         app.on_event = lambda number, name: print(number, name, file=sys.stderr)
     ended = threading.Event()

@@ -1,6 +1,8 @@
 """The API over HTTP: an ASGI app that reads requests, lets faults happen and sends what the world answers.
 
-Runs under asyncio and trio. Two further paths serve tests and people and take no part in events, limits or faults:
+Runs under asyncio and trio. A `log` gets each request twice: as it `arrived`, and how it `ended`, right before the
+answer or the cut goes out (see `requestlog`). Two further paths serve tests and people and take no part in events,
+limits or faults:
 
 - `GET /_simulator/state`: the oracle (`records.Oracle.as_json`).
 - `POST /_simulator/orders`: a JSON object of switches (`switches.Switches`) and of
@@ -13,14 +15,15 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Any
 
 import anyio
 
 from .faults import Faults, Rule, parse_all
-from .records import FORMATS, Answer, Call, Refusal, Scene
+from .media import plain
+from .records import FORMATS, Answer, Call, Json, Refusal, Scene
 from .switches import whole
 from .world import World
 
@@ -33,6 +36,9 @@ Media = Callable[[Scene], Awaitable[bytes]]
 
 #: Gets the running number of an event (from 1) and its name, such as `create:processed`. Called synchronously.
 EventHook = Callable[[int, str], None]
+
+#: Gets what is to be written down of a request.
+Log = Callable[[Json], None]
 
 #: Bytes of a request's body; more is refused. The API's own bound is not documented.
 MAX_BODY = 64_000_000
@@ -66,11 +72,12 @@ class ConnectionCut(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer in bytes."""
+    """An answer in bytes; `sha256` is that of the whole file, of which it may be a part."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +110,14 @@ class Wire:
 
 
 class Simulator:
-    """The ASGI app. `on_event` may be changed at any time; `events` is how many there were."""
+    """The ASGI app. `on_event` and `log` may be changed at any time; `events` is how many there were."""
 
     def __init__(self, world: World, faults: Faults, media: Media, on_event: EventHook | None = None) -> None:
         self.world = world
         self.faults = faults
         self.media = media
         self.on_event = on_event
+        self.log: Log | None = None
         self.events = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -142,14 +150,18 @@ class Simulator:
     async def _serve(self, call: Call, wire: Wire) -> None:
         self._event(call, "arrived")
         number = self.world.arrive(call)
+        body = hashlib.sha256(call.body).hexdigest() if call.kind == "create" else ""
+        self._write("arrived", number, kind=call.kind, subject=call.subject, key=call.key, body=body)
         outage = self.world.switches.outage
         fired = self.faults.fire(call.kind)
         for rule in fired:
             if rule.do == "delay" and not rule.after:
                 await anyio.sleep(rule.seconds)
         act = fired[-1] if fired and fired[-1].do != "delay" else None
+        did = "outage" if outage != "none" else act.do if act else ""
         if outage == "cut" or (act and act.do == "lost_before"):
             self._event(call, "cut")
+            self._write("ended", number, did=did, status=0)
             wire.close("reset" if act and act.reset else "drop", processed=False)
             return
         spoiled = self._spoil(act, number)
@@ -164,6 +176,7 @@ class Simulator:
         for late in fired:
             if late.do == "delay" and late.after:
                 await anyio.sleep(late.seconds)
+        self._write("ended", number, did=did, status=reply.status, **({"sha256": reply.sha256} if reply.sha256 else {}))
         await self._send(call, wire, reply, act)
 
     async def _process(self, call: Call, number: int, rule: Rule | None) -> Reply:
@@ -200,6 +213,10 @@ class Simulator:
         if self.on_event:
             self.on_event(self.events, f"{call.kind}:{name}")
 
+    def _write(self, op: str, number: int, **facts: Any) -> None:
+        if self.log:
+            self.log({"op": op, "number": number, "at": self.world.now(), **facts})
+
     # -- replies
 
     def _json(self, answer: Answer) -> Reply:
@@ -228,30 +245,37 @@ class Simulator:
 
     def _garbled(self, reply: Reply) -> Reply:
         if reply.headers["content-type"] == "application/json":
-            return Reply(reply.status, reply.headers, reply.body[: len(reply.body) // 2])
-        return Reply(reply.status, reply.headers, (_PAGE * (len(reply.body) // len(_PAGE) + 1))[: len(reply.body)])
+            return replace(reply, body=reply.body[: len(reply.body) // 2])
+        page = (_PAGE * (len(reply.body) // len(_PAGE) + 1))[: len(reply.body)]
+        if reply.status != 206:
+            return replace(reply, body=page)
+        # Wrong bytes that the right ETag vouches for could be told by nobody.
+        headers = {name: value for name, value in reply.headers.items() if name not in ("content-range", "etag")}
+        return replace(reply, status=200, headers=headers, body=page)
 
     def _file(self, call: Call, scene: Scene, data: bytes) -> Reply:
         """A result, whole or the part that is asked for (RFC 9110 sections 13.1.5 and 14)."""
         switches = self.world.switches
-        tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+        whole = hashlib.sha256(data).hexdigest()
+        tag = f'"{whole[:32]}"'
         headers = {"content-type": FORMATS[scene.result][1], "date": self._date()}
         if switches.etags != "none":
             headers["etag"] = tag if switches.etags == "strong" else f"W/{tag}"
         if not switches.ranges:
-            return Reply(200, headers, data)
+            return Reply(200, headers, data, whole)
         headers["accept-ranges"] = "bytes"
         wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", call.headers.get("range", ""))
         vouched = call.headers.get("if-range") in (None, headers.get("etag")) and not (
             "if-range" in call.headers and switches.etags != "strong"
         )
         if wanted is None or wanted[0] == "bytes=-" or not vouched:
-            return Reply(200, headers, data)
+            return Reply(200, headers, data, whole)
         first = int(wanted[1]) if wanted[1] else max(0, len(data) - int(wanted[2]))
         last = min(int(wanted[2]), len(data) - 1) if wanted[1] and wanted[2] else len(data) - 1
         if first > last:
             return Reply(416, headers | {"content-range": f"bytes */{len(data)}"}, b"")
-        return Reply(206, headers | {"content-range": f"bytes {first}-{last}/{len(data)}"}, data[first : last + 1])
+        span = {"content-range": f"bytes {first}-{last}/{len(data)}"}
+        return Reply(206, headers | span, data[first : last + 1], whole)
 
     # -- control
 
@@ -304,10 +328,8 @@ async def _read(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-async def stub_media(scene: Scene) -> bytes:
-    """A few bytes that begin like the format and differ from scene to scene, for tests that look at no picture."""
-    starts = {"video": b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", "image": b"\x89PNG\r\n\x1a\n"}
-    return starts[scene.result] + hashlib.sha256(scene.task_id.encode()).digest() * 64
+#: For tests that look at no picture.
+stub_media: Media = plain(2_000)
 
 
 def build_app(

@@ -20,7 +20,8 @@ A rule is a JSON object or a short text. These are the same::
 
 Which requests: `nth` (numbers, counted from 1 among those that `on` names), `every` k-th, or a share, `rate`;
 none of them means all. At most `times` in all. `reset` makes a closing an abrupt one (RST). A text holds no
-value with a comma in it; write such a rule as an object.
+value with a comma in it; write such a rule as an object. A garbled part of a result comes as a 200 without an ETag:
+wrong bytes that a right ETag vouches for could be told by nobody.
 """
 
 from __future__ import annotations

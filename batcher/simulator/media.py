@@ -1,13 +1,29 @@
-"""Results on demand: drawn when they are first asked for, by a few threads, and kept as files."""
+"""Results on demand: drawn when they are first asked for, by a few threads, and kept as files; or plain bytes."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import anyio
 from anyio.to_thread import run_sync
 
 from .records import FORMATS, Scene
+
+_STARTS: Mapping[str, bytes] = {
+    "video": b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom",
+    "image": b"\x89PNG\r\n\x1a\n",
+}
+
+
+def plain(size: int) -> Callable[[Scene], Awaitable[bytes]]:
+    """A maker of results of `size` bytes and a few more that only begin like their format; each task has its own."""
+
+    async def make(scene: Scene) -> bytes:
+        return _STARTS[scene.result] + hashlib.shake_256(scene.task_id.encode()).digest(size)
+
+    return make
 
 
 class Studio:

@@ -195,6 +195,38 @@ def test_a_frame_in_a_wide_terminal() -> None:
     ]
 
 
+def test_what_holds_a_run_up_is_told_while_it_does() -> None:
+    tally = Tally(Now())
+    told = [tally.notice]
+    for event, detail in (
+        ("limit_cut", {"limit": "submit", "per_minute": 14.0}),
+        ("limit_cut", {"limit": "requests", "per_minute": 60.5}),
+        ("limit_restored", {"limit": "submit"}),
+        ("outage_began", {}),
+        ("outage_ended", {"seconds": 3}),
+        ("limit_restored", {"limit": "requests"}),
+        ("halted", {"reason": "enough"}),
+    ):
+        tally(Change(event, detail=detail))
+        told.append(tally.notice)
+    assert told == [
+        "",
+        "the API says it is too much: now 14 submissions a minute, slowly more",
+        "the API says it is too much: now 14 submissions a minute, 60.5 requests a minute, slowly more",
+        "the API says it is too much: now 60.5 requests a minute, slowly more",
+        "the API does not answer; it is asked again and again, and no job's repeats are spent",
+        "the API says it is too much: now 60.5 requests a minute, slowly more",
+        "",
+        "no new job is started: enough",
+    ]
+
+
+def test_a_price_that_rises_is_told() -> None:
+    tally = Tally(Now())
+    tally(change("price_rose", None, None, expected=10, taken=14))
+    assert feed(tally).news() == ["price abc dunes\\x1b: 10 credits expected, 14 taken"]
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_a_frame_never_wraps(width: int) -> None:
     lines = drawn(width, feed(worked(Now()), "one, two, three, four"), errors=("failed " + "x" * 200,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from batcher.simulator.__main__ import _parser
 
 CLI_PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
 JSON_PAGE = (ROOT / "docs/json.md").read_text("utf-8")
+#: A report with everything in it, which tests/report holds to what the command makes.
+REPORT = json.loads((ROOT / "tests/report/expected/report.json").read_text("utf-8")) | {"version": 1, "ledger": ""}
+#: The same of tests/timeline.
+TIMELINE = json.loads((ROOT / "tests/timeline/expected/timeline.json").read_text("utf-8"))
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -117,6 +122,12 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check(cli("plan", "m.yaml", "--state", "new", "--json").document, "plan", seen)
     check(cli("validate", "m.yaml", "--json").document, "validate", seen)
     check({"running": {"pid": 1, "started": None}}, "status", seen)
+    check(cli("report", "--json").document, "report", seen)
+    check(REPORT, "report", seen)
+    check(cli("report", "--timeline", "--json").document, "timeline", seen)
+    check(TIMELINE, "timeline", seen)
+    check(cli("watch", "--once", "--json").document, "watch", seen)
+    check(cli("results", "tiny", "--json").document, "results", seen)
     jobs = cli("jobs", "--json").document
     check(jobs, "jobs", seen)
     saved = next(job for job in jobs["jobs"] if job["result_path"])
@@ -146,8 +157,11 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
     doctor = cli("doctor", "--json").document
     plan = cli("plan", "m.yaml", "--json").document
     status = cli("status", "--json").document
+    assert set(cli("report", "--json").document) == set(REPORT)
     (job, *_) = cli("jobs", "--json").document["jobs"]
     shown = cli("show", job["id"], "--json").document
+    watched = cli("watch", "--once", "--json").document
+    results = cli("results", "tiny", "--status", "planned", "--json").document
     for value, heading in [
         (run, "run"),
         (run["credits"], "run.credits"),
@@ -172,6 +186,20 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
         (status["campaigns"][0], "status.campaigns[]"),
         (status["last_run"], "status.last_run"),
         (status["credits"], "status.credits"),
+        (REPORT, "report"),
+        (REPORT["total"], "report.total"),
+        *((REPORT["total"][name], f"report.total.{name}") for name in ("jobs", "attempts", "credits", "wait")),
+        *((REPORT[name][0], f"report.{name}[]") for name in ("rows", "troubles", "prices", "budget")),
+        (REPORT["forecast"], "report.forecast"),
+        *((REPORT["forecast"][name][0], f"report.forecast.{name}[]") for name in ("campaigns", "bites")),
+        (REPORT["reconcile"], "report.reconcile"),
+        (REPORT["reconcile"]["since"], "report.reconcile.since"),
+        (REPORT["reconcile"]["causes"][0], "report.reconcile.causes[]"),
+        (watched, "watch"),
+        (watched["work"], "watch.work"),
+        (watched["credits"], "watch.credits"),
+        (results, "results"),
+        (results["results"][0], "results.results[]"),
         (job, "jobs.jobs[]"),
         (shown, "show"),
         (shown["attempts"][0], "show.attempts[]"),

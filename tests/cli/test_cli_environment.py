@@ -115,13 +115,12 @@ def test_secrets_are_found_wherever_they_are(folder: Path, monkeypatch: pytest.M
 
 def test_accounts() -> None:
     assert Access("https://a.example", None).account is None
-    one, other = Access("https://a.example/", "k").account, Access("https://a.example", "k2").account
+    one, other = Access("https://a.example/", "key-one").account, Access("https://a.example", "key-two").account
     assert one
     assert one.startswith("https://a.example#")
     assert one != other
-    assert (
-        Access("http://127.0.0.1:1", "k", "simulator").account == Access("http://127.0.0.1:2", "k", "simulator").account
-    )
+    moved = [Access(f"http://127.0.0.1:{port}", "key-one", "simulator").account for port in (1, 2)]
+    assert moved[0] == moved[1]
     with pytest.raises(UsageError, match="cannot be the API's base URL"):
-        _ = Access("http://rivya.ai", "k").account
+        _ = Access("http://rivya.ai", "key-one").account
     assert "secret" not in repr(Access("https://a.example", "secret"))

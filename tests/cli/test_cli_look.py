@@ -158,7 +158,7 @@ def test_show(cli: Cli, bought: list[str], tmp_path: Path) -> None:
         "  submitted          <time>\n"
         "  finished           <time>\n"
         "  result URL         http://<host>/results/<token>/<task>.mp4\n"
-        "  file               state/results/tiny/reveal-2f750cf74004.mp4, 2,072 bytes, sha256 <sha256>\n"
+        "  file               state/results/tiny/reveal-2f750cf74004.mp4, 2,024 bytes, sha256 <sha256>\n"
         "  body               {\n"
         '                       "model": "grok-imagine-video",\n'
         '                       "prompt": "A reveal of a watch",\n'

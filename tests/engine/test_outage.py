@@ -65,6 +65,25 @@ def test_downloads_from_other_hosts_sit_an_outage_out_too(bench: Bench, monkeypa
     assert outages(bench) == ["outage_began", "outage_ended"]
 
 
+@pytest.mark.parametrize("how", ["errors", "cut"])
+def test_an_outage_when_only_files_are_left(bench: Bench, how: str) -> None:
+    """The API's own host serves them: its 5xx is no one file's trouble."""
+    bench.switches.queue_seconds = bench.switches.run_seconds = (1, 1)
+    path = manifest(bench, *(f"Boat {n}" for n in range(12)), more="retries: {times: 2}\n")
+    began: list[float] = []
+
+    def fail(request: httpx.Request) -> None:
+        if request.url.path.startswith("/results/"):
+            began.append(bench.clock.wall())
+        dead = len(began) > 2 and bench.clock.wall() - began[2] < 900
+        bench.switches.outage = how if dead else "none"
+
+    bench.api.before = fail
+    done(bench.run(path))
+    bench.check()
+    assert outages(bench) == ["outage_began", "outage_ended"]
+
+
 def test_another_host_that_is_dead_holds_nobody_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The API answers: the downloads' own repeats count, and the jobs go on."""
     path = manifest(bench, *(f"Boat {n}" for n in range(6)), more="retries: {times: 2}\n")

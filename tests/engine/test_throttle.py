@@ -218,7 +218,7 @@ def test_nobody_starves_at_the_pace_of_an_api_that_counts_everything(tmp_path: P
     submits, polls, uploads = (len(taken[kind]) for kind in KINDS)
     total = submits + polls + uploads
     assert total >= 0.75 * 30 * 30
-    assert submits >= 0.6 * total
+    assert submits >= 0.4 * total
     assert min(polls, uploads) >= 0.08 * total
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -117,14 +118,51 @@ def test_what_is_doubtful_stays_held(priced: Shelf) -> None:
 
 
 def test_keep_counts_from_the_last_reading_of_the_wallet(priced: Shelf) -> None:
-    mark = priced.ledger.read.wallet_mark()
+    mark = priced.ledger.read.wallet_mark(priced.account.text)
     keep: dict[str, Any] = {"keep": 75, "wallet": 100, "wallet_mark": mark}
     assert isinstance(priced.intend(1, **keep), Intent)
     assert isinstance(priced.intend(2, **keep), Intent)
     assert refusal(priced.intend(3, **keep)) == "keep"
     # Nobody has answered the two: a wallet that is read now may not have felt them yet.
-    assert priced.ledger.read.wallet_mark() == mark
+    assert priced.ledger.read.wallet_mark(priced.account.text) == mark
     assert isinstance(priced.intend(3, **keep | {"wallet_mark": mark + 2}), Intent)
+
+
+def test_what_another_key_has_under_way_is_none_of_this_wallets(priced: Shelf) -> None:
+    """It would hold the mark back for ever, and count what the reading has felt once more."""
+    assert isinstance(priced.intend(1), Intent)
+    mark = priced.ledger.read.wallet_mark(priced.account.text)
+    assert priced.ledger.read.wallet_mark("https://elsewhere.test/0123") == mark + 1
+
+
+# A price that rises
+
+
+@pytest.mark.parametrize(
+    ("quoted", "reserved", "final", "told"),
+    [
+        (10, 10, 10, []),
+        (10, 12, 12, [(10, 12)]),
+        (10, 12, 0, [(10, 12)]),
+        (10, 10, 13, [(10, 13)]),
+        (10, 11, 13, [(10, 11), (11, 13)]),
+        (10, None, 13, [(10, 13)]),
+        (10, 8, 10, [(8, 10)]),
+    ],
+)
+def test_what_the_api_takes_above_is_told_once(
+    shelf: Shelf, quoted: int, reserved: int | None, final: int, told: list[tuple[int, int]]
+) -> None:
+    shelf.enrol([make_spec(1, catalog_credits=quoted)])
+    intent = shelf.buy(1)
+    named: dict[str, Any] = {"reserved_credits": reserved}
+    shelf.ledger.submitted(intent, make_task(1, **named))
+    shelf.ledger.record(intent.job_id, intent.attempt_id, make_task(1, Status.PROCESSING, **named))
+    for _ in range(2):
+        ended = make_task(1, Status.SUCCEEDED, **named, final_credits=final)
+        shelf.ledger.record(intent.job_id, intent.attempt_id, ended)
+    rows = shelf.rows("SELECT detail FROM events WHERE event = 'price_rose' ORDER BY id")
+    assert [tuple(json.loads(row["detail"]).values()) for row in rows] == told
 
 
 # Price classes

@@ -115,6 +115,12 @@ def test_garbled_answers_are_complete_but_wrong() -> None:
     right = lab.get(url)
     assert len(right.content) == len(wrong.content)
     assert right.headers["etag"] == wrong.headers["etag"]
+    lab.order(faults=["result:garble"])
+    part = lab.get(url, range="bytes=1000-")
+    assert (part.status_code, part.headers["content-type"]) == (200, "video/mp4")
+    assert "etag" not in part.headers
+    assert "content-range" not in part.headers
+    assert part.content.startswith(b"<!doctype html>")
 
 
 def test_patched_answers() -> None:

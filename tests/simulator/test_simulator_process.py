@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -56,6 +57,53 @@ def test_killed_and_started_again_it_goes_on(tmp_path: Path) -> None:
         assert told[0] == "1 create:arrived"
         assert told[-1] == "10 result:answered"
     assert [path.name for path in (tmp_path / "results").iterdir()] == [f"{task['id']}.mp4"]
+
+
+def test_the_log_tells_every_request_and_how_it_ended_over_restarts(tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    faults = ("--fault", "create:lost:nth=1", "--fault", "status:lost_before:nth=1", "--fault", "result:cut:nth=1")
+    options = ("--folder", str(tmp_path), "--log", str(log), "--result-bytes", "5000", *faults)
+    times = ("--queue-seconds", "0", "--run-seconds", "0", "--limits", "credits=1/60")
+    key = {"Idempotency-Key": "a"}
+    with simulator(*options, *times) as (process, http):
+        with pytest.raises(httpx2.RemoteProtocolError):
+            http.post("/api/v1/generations", json=JOB, headers=key)
+        made = http.post("/api/v1/generations", json=JOB, headers=key)
+        task = made.json()
+        with pytest.raises(httpx2.RemoteProtocolError):
+            http.get(f"/api/v1/generations/{task['id']}")
+        with pytest.raises(httpx2.RemoteProtocolError):
+            http.get(task["result"]["primary_url"])
+        whole = http.get(task["result"]["primary_url"]).content
+        http.post("/_simulator/orders", json={"outage": "errors"})
+        http.get("/api/v1/models")
+        http.post("/_simulator/orders", json={"outage": "none"})
+        assert [http.get("/api/v1/credits").status_code for _ in range(2)] == [200, 429]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with simulator(*options) as (_, http):
+        http.get("/api/v1/models")
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    starts = [n for n, record in enumerate(records) if record["op"] == "started"]
+    assert len(starts) == 2
+    arrived = {r["number"]: r for r in records[: starts[1]] if r["op"] == "arrived"}
+    ended = {r["number"]: r for r in records[: starts[1]] if r["op"] == "ended"}
+    assert [(arrived[n]["kind"], ended[n]["did"], ended[n]["status"]) for n in arrived] == [
+        ("create", "lost", 200),
+        ("create", "", 200),
+        ("status", "lost_before", 0),
+        ("result", "cut", 200),
+        ("result", "", 200),
+        ("models", "outage", 502),
+        ("credits", "", 200),
+        ("credits", "", 429),
+    ]
+    assert all(arrived[n]["at"] <= ended[n]["at"] for n in arrived)
+    assert {arrived[n]["key"] for n in (1, 2)} == {"a"}
+    assert {arrived[n]["body"] for n in (1, 2)} == {hashlib.sha256(made.request.content).hexdigest()}
+    assert {ended[n]["sha256"] for n in (4, 5)} == {hashlib.sha256(whole).hexdigest()}
+    assert len(whole) > 5000
+    assert [r["number"] for r in records[starts[1] :] if r["op"] == "arrived"] == [1]
 
 
 def test_it_ends_with_its_stdin_and_not_with_an_interrupt() -> None:

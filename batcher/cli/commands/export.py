@@ -1,0 +1,127 @@
+"""`batcher export`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import click
+
+from batcher.artifacts import whole_file
+from batcher.cli import options
+from batcher.cli.reading import need_reader
+from batcher.cli.terminal import Terminal
+from batcher.cli.text import safe
+from batcher.cli.words import count
+from batcher.errors import UsageError
+from batcher.ledger import LedgerReader, streams
+from batcher.report.question import ask
+from batcher.report.rows import csv_rows, jsonl_rows
+
+_STDOUT = Path("-")
+_COPY = "sqlite"
+_WHAT = (*streams.SHEETS, _COPY)
+_FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson", ".nl")}
+
+
+@click.command(short_help="Jobs, attempts, events … as CSV or JSONL; a copy of the ledger.")
+@click.argument("what", metavar="[WHAT]", type=click.Choice(_WHAT), default="jobs")
+@click.option(
+    "--format", "form", type=click.Choice(tuple(_FORMATS)), help="Default: as the file's name ends, else csv."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=_STDOUT,
+    metavar="FILE",
+    help="Where to; - is stdout (default).",
+)
+@click.option("--campaign", "campaigns", multiple=True, metavar="NAME", help="Only this campaign; repeatable.")
+@click.option("--since", metavar="TIME", help="From then on: 2026-11-01, 2026-11-01T22:00, 12h, 7d.")
+@click.option("--until", metavar="TIME", help="Before then, or to the end of that day.")
+@click.option("--force", is_flag=True, help="Take the place of an existing file.")
+@options.state
+@click.pass_obj
+def command(
+    terminal: Terminal,
+    *,
+    what: str,
+    form: str | None,
+    output: Path,
+    campaigns: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    force: bool,
+    state: Path,
+) -> int:
+    """Write WHAT: jobs (default), attempts, events, files, runs or uploads of the ledger, as CSV or JSONL; or sqlite,
+    a copy of the whole ledger as it is at one moment, also while a run is going."""
+    if what == _COPY:
+        if form or campaigns or since or until:
+            raise UsageError("a copy is of the whole ledger", hint="Leave all options but --output and --force out.")
+        if output == _STDOUT:
+            raise UsageError("a copy needs a file", hint="Name one: batcher export sqlite --output copy.db")
+    with closing(need_reader(state)) as read:
+        if what == _COPY:
+            with _new(output, force, private=True) as part:
+                streams.copy(read, part)
+            terminal.say(f"Copied {safe(read.path)} to {safe(output)}.")
+            return 0
+        scope = ask(read, now=time.time(), since=since, until=until, campaigns=campaigns).scope
+        with closing(streams.sheet(read, what, scope)) as found:  # also when nobody reads to the end
+            rows = _Counted(found)
+            lines = _lines(read, what, form or _format_of(output), rows)
+            if output == _STDOUT:
+                _print(terminal, lines)
+            else:
+                with _new(output, force) as part, part.open("w", encoding="utf-8", newline="") as file:
+                    file.writelines(f"{line}\n" for line in lines)
+                terminal.say(f"{count(rows.count, 'row')} of {what} in {safe(output)}.")
+    return 0
+
+
+class _Counted:
+    """Counts what goes through."""
+
+    def __init__(self, rows: Iterable[dict[str, object]]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+def _format_of(output: Path) -> str:
+    return next((name for name, ends in _FORMATS.items() if output.suffix.lower() in ends), "csv")
+
+
+def _lines(read: LedgerReader, what: str, form: str, rows: Iterable[dict[str, object]]) -> Iterator[str]:
+    return jsonl_rows(rows) if form == "jsonl" else csv_rows(streams.columns(read, what), rows)
+
+
+def _print(terminal: Terminal, lines: Iterable[str]) -> None:
+    for line in lines:
+        if terminal.out.is_terminal:
+            terminal.line(safe(line, lines=True))
+        else:
+            terminal.data(f"{line}\n".encode())
+
+
+@contextmanager
+def _new(output: Path, force: bool, *, private: bool = False) -> Iterator[Path]:
+    """The file that is to become `output`. Raises UsageError where one stands already, unless `force`."""
+    exists = UsageError(f"{output} exists already", hint="It stays as it is; --force takes its place.")
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output} is no file", hint="Name a file, or - for stdout.")
+    if output.exists() and not force:
+        raise exists
+    try:
+        with whole_file(output, replace=force, private=private) as part:
+            yield part
+    except FileExistsError:  # it came meanwhile
+        raise exists from None

@@ -1,0 +1,63 @@
+"""Asking the API for the wallet: one request, which is written into the ledger's send log before it leaves."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from batcher.clock import SystemClock
+from batcher.errors import ApiUnavailable, KeyRefused, UsageError
+from batcher.ledger import Ledger
+from batcher.ledger.budgets import WALLET_READ
+from batcher.providers import Halt, Later, Refused
+from batcher.providers.rivya import Rivya
+
+from .environment import Access
+from .reading import LEDGER
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """What the API says that an account has, in credits."""
+
+    account: str
+    credits: int
+
+
+def read_wallet(access: Access, state: Path) -> Wallet:
+    """Ask for the wallet, and write the reading down in the ledger of the state folder, which must exist.
+
+    Raises UsageError without a key, KeyRefused, ApiUnavailable, StorageError.
+    """
+    account = access.account
+    if access.key is None or account is None:
+        raise UsageError("RIVYA_API_KEY is not set", hint="Set it in the environment or in .env.")
+    with closing(Ledger.open(state / LEDGER, SystemClock())) as ledger:
+        ledger.stamp("credits")
+        found = _credits(anyio.run(_ask, access.base_url, access.key))
+        ledger.note(WALLET_READ, account=account, credits=found)
+    return Wallet(account, found)
+
+
+async def _ask(base_url: str, key: str) -> int | Halt | Later | Refused:
+    provider = Rivya(base_url, key, SystemClock())
+    try:
+        return await provider.credits()
+    finally:
+        await provider.aclose()
+
+
+def _credits(answer: int | Halt | Later | Refused) -> int:
+    """The wallet. Raises BatcherError for any other answer."""
+    match answer:
+        case int():
+            return answer
+        case Halt(code=code, message=message):
+            raise KeyRefused(f"{code}: {message}", hint="Look at RIVYA_API_KEY and the scopes of that key.")
+        case Later(code=code, message=message):
+            raise ApiUnavailable(f"the API gave no wallet: {code}: {message}", hint="Try again in a while.")
+        case Refused(code, message):
+            raise UsageError(f"the API refused: {code}: {message}", hint="Is RIVYA_BASE_URL right?")

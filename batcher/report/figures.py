@@ -1,0 +1,218 @@
+"""The read model: what a ledger comes to, as frozen values. Every figure that is shown anywhere comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import TypeVar
+
+from batcher.clock import iso, local_day
+from batcher.jobs import ParamValue, Status
+from batcher.ledger import LedgerReader, budgets, tallies
+from batcher.ledger.tallies import Bought, Key, Trouble, Waits
+
+from .budget import Cap, Forecast, Seen, budget, forecast
+from .question import Question
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Purchases by how they ended; `open` ones have not. Their sum is `total`.
+
+    `unsent` ones were closed at no cost and their jobs planned again, `refused` ones failed their jobs.
+    """
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    refused: int = 0
+    unsent: int = 0
+    resolved: int = 0
+    doubtful: int = 0
+    open: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """Credits of purchases: `reserved + over = held + settled + returned`, and `doubtful` is a part of `held`."""
+
+    quoted: int = 0
+    reserved: int = 0
+    held: int = 0
+    doubtful: int = 0
+    settled: int = 0
+    returned: int = 0
+
+    @property
+    def over(self) -> int:
+        """What was settled above the hold."""
+        return self.held + self.settled + self.returned - self.reserved
+
+
+_Sums = TypeVar("_Sums", Attempts, Credits)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Jobs by status, purchases, credits, saved files and waits of one group, or of all."""
+
+    jobs: Mapping[Status, int] = field(default_factory=dict)
+    attempts: Attempts = Attempts()
+    credits: Credits = Credits()
+    files: int = 0
+    wait: Waits | None = None
+
+    @property
+    def cost_of_result(self) -> float | None:
+        """Settled credits a saved file, whatever they were paid for; None without a file."""
+        return round(self.credits.settled / self.files, 2) if self.files else None
+
+    @property
+    def failure_rate(self) -> float | None:
+        """Which part of the purchases that came to an end gave nothing; None when none came to an end."""
+        nothing = self.attempts.failed + self.attempts.refused + self.attempts.resolved
+        ended = nothing + self.attempts.succeeded
+        return round(nothing / ended, 4) if ended else None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A group: its values in the order of the axes (None: the job has none), and its figures."""
+
+    by: tuple[tuple[str, ParamValue | None], ...]
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What the API named last for a class, beside the catalogue's; None where it has named none."""
+
+    account: str
+    price_class: str
+    catalogue: int
+    seen: int | None
+    seen_at: str | None
+
+    @property
+    def difference(self) -> int | None:
+        return None if self.seen is None else self.seen - self.catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a report tells from the ledger alone. `as_of` is when it was read, ISO 8601, UTC."""
+
+    question: Question
+    as_of: str
+    running: bool
+    rows: tuple[Row, ...]
+    total: Figures
+    troubles: tuple[Trouble, ...]
+    prices: tuple[Price, ...]
+    caps: tuple[Cap, ...]
+    forecast: Forecast
+
+
+def make_report(read: LedgerReader, question: Question, *, now: float, running: bool) -> Report:
+    """Read a report; all of it shows one state of the ledger.
+
+    `now` is in seconds since the epoch; `running` says that a run is going, so that its rate is the present one.
+    Rows, total, troubles and prices are of the question's scope, caps and forecast of now for its campaigns.
+    """
+    with tallies.snapshot(read):
+        rows, seen = _rows(read, question), cache(read.seen_price)
+        campaigns = question.scope.campaigns or tuple(tallies.campaign_names(read))
+        runs = budgets.run_caps(read, campaigns)
+        caps = budget(read, runs, now=now, today=local_day(now), running=running)
+        return Report(
+            question=question,
+            as_of=iso(now),
+            running=running,
+            rows=rows,
+            total=_total(read, question, rows),
+            troubles=tuple(tallies.troubles(read, question.scope)),
+            prices=tuple(_prices(read, question, seen)),
+            caps=caps,
+            forecast=forecast(read, campaigns, runs, caps, seen),
+        )
+
+
+def _rows(read: LedgerReader, question: Question) -> tuple[Row, ...]:
+    scope, axes = question.scope, question.axes
+    bought = dict(tallies.bought(read, scope, axes))
+    waits = dict(tallies.waits(read, scope, axes, {key: group.waited for key, group in bought.items()}))
+    jobs: dict[Key, dict[Status, int]] = {}
+    for key, status, count in tallies.jobs(read, scope, axes):
+        jobs.setdefault(key, {})[Status(status)] = count
+    names = [axis.name for axis in axes]
+    keys = sorted(bought.keys() | jobs.keys(), key=lambda key: [_order(value) for value in key])
+    return tuple(
+        Row(tuple(zip(names, key, strict=True)), _figures(jobs.get(key, {}), bought.get(key), waits.get(key)))
+        for key in keys
+    )
+
+
+def _order(value: ParamValue | None) -> tuple[int, float, str]:
+    """Nothing first, then numbers, then texts."""
+    if value is None:
+        return 0, 0, ""
+    return (2, 0, value) if isinstance(value, str) else (1, value, "")
+
+
+def _figures(jobs: Mapping[Status, int], found: Bought | None, wait: Waits | None) -> Figures:
+    if found is None:
+        return Figures(jobs)
+    ended = found.succeeded + found.failed + found.refused + found.resolved + found.doubtful
+    return Figures(
+        jobs=jobs,
+        attempts=Attempts(
+            total=found.attempts,
+            succeeded=found.succeeded,
+            failed=found.failed,
+            refused=found.refused - found.unsent,
+            unsent=found.unsent,
+            resolved=found.resolved,
+            doubtful=found.doubtful,
+            open=found.attempts - ended,
+        ),
+        credits=Credits(
+            quoted=found.quoted_credits,
+            reserved=found.reserved_credits,
+            held=found.held_credits,
+            doubtful=found.doubtful_credits,
+            settled=found.settled_credits,
+            returned=found.returned_credits,
+        ),
+        files=found.files,
+        wait=wait,
+    )
+
+
+def _total(read: LedgerReader, question: Question, rows: Sequence[Row]) -> Figures:
+    """The sums of the groups; only the median of all has to be asked for."""
+    each = [row.figures for row in rows]
+    count = sum(figures.wait.count for figures in each if figures.wait)
+    return Figures(
+        jobs={status: sum(f.jobs.get(status, 0) for f in each) for status in Status},
+        attempts=_sum(Attempts, [f.attempts for f in each]),
+        credits=_sum(Credits, [f.credits for f in each]),
+        files=sum(f.files for f in each),
+        wait=dict(tallies.waits(read, question.scope, (), {(): count})).get(()),
+    )
+
+
+def _sum(kind: type[_Sums], parts: Sequence[_Sums]) -> _Sums:
+    return kind(*(sum(getattr(part, each.name) for part in parts) for each in fields(kind)))
+
+
+def _prices(read: LedgerReader, question: Question, seen: Seen) -> Iterable[Price]:
+    for found in budgets.classes(read, question.scope):
+        named = seen(found.account, found.price_class)
+        yield Price(
+            account=found.account,
+            price_class=found.price_class,
+            catalogue=found.catalog_credits,
+            seen=named.credits if named else None,
+            seen_at=named.at if named else None,
+        )

@@ -1,0 +1,28 @@
+"""Tables for other programs: CSV whose cells no spreadsheet takes for formulas."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+#: A cell that begins so is a formula, or becomes one, in some spreadsheet (OWASP, "CSV injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def defuse(cell: object) -> object:
+    """The cell as a spreadsheet may have it: a text that could be a formula gets a `'` in front, all else stays."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def csv_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """CSV (RFC 4180), a record at a time, each without its line end. Cells are defused; None is an empty cell."""
+    buffer = io.StringIO()
+    # The writer quotes a cell for the characters of its line end only, so it gets the real one.
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    for row in chain([headers], rows):
+        writer.writerow([defuse(cell) for cell in row])
+        yield buffer.getvalue().removesuffix("\r\n")
+        buffer.seek(0)
+        buffer.truncate()
