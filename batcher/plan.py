@@ -9,7 +9,7 @@ from itertools import islice
 
 from batcher.errors import UsageError
 from batcher.jobs import JobSpec, Status
-from batcher.ledger import NOT_IN_MANIFEST, Caps, Known, LedgerReader
+from batcher.ledger import NOT_IN_MANIFEST, Caps, Known, LedgerReader, Price
 from batcher.settings import Budget, Selection, Settings
 
 _BATCH = 500
@@ -215,6 +215,11 @@ def _standing(known: Known | None) -> str:
 
 def _quote(price_class: str, jobs: int, catalog: int, ledger: LedgerReader | None, account: str | None) -> Quote:
     seen = ledger.seen_price(account, price_class) if ledger and account else None
+    return quote_of(price_class, jobs, catalog, seen)
+
+
+def quote_of(price_class: str, jobs: int, catalog: int, seen: Price | None) -> Quote:
+    """What so many jobs of a class are expected to cost, and where that price is from; `catalog` in credits each."""
     if seen:
         return Quote(price_class, jobs, seen.credits, f"seen {seen.at[:10]}")
     return Quote(price_class, jobs, catalog, "catalogue, from")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from importlib import import_module
 
 import click
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str], terminal: Terminal) -> int:
-    as_json = "--json" in argv[: argv.index("--")] if "--" in argv else "--json" in argv
+    as_json = _wants_json(argv)
     try:
         return int(cli.main(list(argv), "batcher", standalone_mode=False, obj=terminal) or 0)
     except BatcherError as error:
@@ -87,6 +88,12 @@ def _run(argv: Sequence[str], terminal: Terminal) -> int:
     except Exception as error:
         kind, message, hint = report(error, argv)
         return _end(terminal, as_json, kind, message, hint)
+
+
+def _wants_json(argv: Sequence[str]) -> bool:
+    """Whether errors are told as documents too; read from the words, for they may not even be a command."""
+    options = list(argv[: argv.index("--")] if "--" in argv else argv)
+    return "--json" in options or "--format=json" in options or ("--format", "json") in pairwise(options)
 
 
 def _told(terminal: Terminal, error: BatcherError, as_json: bool) -> int:

@@ -28,13 +28,15 @@ class Wallet:
 
 
 def read_wallet(access: Access, state: Path) -> Wallet:
-    """Ask for the wallet, and write the reading down in the ledger of the state folder, which must exist.
+    """Ask for the wallet, and write request and reading down in the ledger of the state folder, if there is one.
 
     Raises UsageError without a key, KeyRefused, ApiUnavailable, StorageError.
     """
     account = access.account
     if access.key is None or account is None:
         raise UsageError("RIVYA_API_KEY is not set", hint="Set it in the environment or in .env.")
+    if not (state / LEDGER).exists():
+        return Wallet(account, _credits(anyio.run(_ask, access.base_url, access.key)))
     with closing(Ledger.open(state / LEDGER, SystemClock())) as ledger:
         ledger.stamp("credits")
         found = _credits(anyio.run(_ask, access.base_url, access.key))

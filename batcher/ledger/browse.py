@@ -16,6 +16,7 @@ from typing import Any
 from batcher.jobs import JobId
 
 from . import rows
+from .lock import LOCK
 from .reader import LedgerReader
 
 _HOLD = "coalesce(reserved_credits, quoted_credits)"
@@ -188,7 +189,7 @@ def holder(state: Path, read: LedgerReader) -> Holder | None:
     if last is None or last["ended_at"] is not None:
         return None
     try:
-        descriptor = os.open(state / "run.lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(state / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:

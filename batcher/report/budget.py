@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from batcher.clock import from_iso, iso
 from batcher.ledger import LedgerReader, Price, budgets
-from batcher.ledger.budgets import Burst, Rest, RunCaps
-from batcher.plan import Quote
+from batcher.ledger.budgets import Burst, RunCaps
+from batcher.plan import Quote, quote_of
 
 #: Work that took less time than this says nothing about a rate: a run begins with many jobs at once.
 _LEAST_SECONDS = 60.0
@@ -181,7 +181,12 @@ def forecast(
     quotes: dict[str, list[Quote]] = {}
     for part in budgets.rest(read, campaigns):
         quotes.setdefault(part.campaign, []).append(
-            _quote(seen(accounts.get(part.campaign, ""), part.price_class), part)
+            quote_of(
+                part.price_class,
+                part.jobs,
+                part.catalog_credits,
+                seen(accounts.get(part.campaign, ""), part.price_class),
+            )
         )
     parts = tuple(CampaignForecast(name, read.spent(campaign=name).committed, tuple(q)) for name, q in quotes.items())
     going = {str(run.run_id) for run in runs if not run.ended}
@@ -198,9 +203,3 @@ def forecast(
 
 def _covers(cap: Cap, campaign: str, account: str) -> bool:
     return {"campaign": cap.name == campaign, "keep": cap.name == account}.get(cap.cap, True)
-
-
-def _quote(seen: Price | None, part: Rest) -> Quote:
-    if seen:
-        return Quote(part.price_class, part.jobs, seen.credits, f"seen {seen.at[:10]}")
-    return Quote(part.price_class, part.jobs, part.catalog_credits, "catalogue, from")

@@ -60,10 +60,12 @@ def look_everywhere(cli: Cli, folder: Path, *first: str) -> list[str]:
         said += ["".join(ledger.iterdump())]
     ledger.close()
     commands = [["status"], ["jobs"], ["doctor"], ["plan", "m.yaml"], *(["show", job] for job in jobs)]
+    commands += [["report"], ["watch", "--once"]]
     for words in commands:
         for more in ([], ["--json"]):
             ran = cli(*words, *more)
             said += [ran.out, ran.err]
+    said += [cli("export", what, "--format", "jsonl").out for what in ("jobs", "attempts", "events", "runs", "uploads")]
     return leaks(folder, *said)
 
 

@@ -43,7 +43,8 @@ def check(ran: Ran) -> Ran:
 
 def commands(job: str) -> list[list[str]]:
     plain = [["status"], ["jobs"], ["show", job], ["doctor"], ["plan", "m.yaml"], ["validate", "m.yaml"]]
-    return plain + [[*words, "--json"] for words in plain]
+    plain += [["report"], ["report", "--by", "prompt"], ["watch", "--once"]]
+    return plain + [[*words, "--json"] for words in plain] + [["report", "--format", "csv", "--by", "prompt"]]
 
 
 def look(cli: Cli, job: str) -> str:
