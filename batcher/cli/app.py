@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import pairwise
 from importlib import import_module
+from itertools import pairwise
 
 import click
 
