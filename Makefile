@@ -1,6 +1,8 @@
 # Two commands for users of a clone: `make demo` and `make test`. Both set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+# Thousands of small ledgers are made and thrown away: in memory that takes a third of the time.
+SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
 .PHONY: demo test lint types check format clean
 
@@ -18,7 +20,7 @@ types: .venv/dev.stamp
 
 check: .venv/dev.stamp
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses=2 --dist=worksteal
+	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) $(BIN)/coverage run -m pytest --numprocesses=2 --dist=worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 

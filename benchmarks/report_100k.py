@@ -40,6 +40,7 @@ QUESTIONS: tuple[tuple[str, ...], ...] = (
     ("report", "--by", "campaign,mode,resolution,duration", "--format", "csv"),
     ("report", "--by", "prompt", "--format", "csv"),
     ("report", "--since", "2026-06-01", "--until", "2026-07-01"),
+    ("report", "--timeline"),
 )
 #: Out of a hundred jobs, how the one at this place ends; the others succeed.
 FATES = {3: "failed", 17: "failed", 23: "refused", 29: "unsent", 31: "doubtful", 41: "planned", 43: "cancelled"}

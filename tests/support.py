@@ -215,7 +215,7 @@ class Bench:
         finally:
             with anyio.CancelScope(shield=True):
                 await provider.aclose()
-        ledger.end_run(exit_code=0, reason=ending.reason)
+        ledger.end_run(exit_code=0, reason=ending.reason, left=ending.left)
         return ending
 
     @contextmanager

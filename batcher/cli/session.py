@@ -148,7 +148,7 @@ def _run(
         with suppress(BatcherError):
             ledger.end_run(exit_code=exit_code(kind), reason=redact(f"{type(error).__name__}: {error}")[:500])
         raise
-    ledger.end_run(exit_code=exit_code(ending.kind), reason=ending.reason)
+    ledger.end_run(exit_code=exit_code(ending.kind), reason=ending.reason, left=ending.left)
     return run_id, ending
 
 

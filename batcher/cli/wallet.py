@@ -16,7 +16,7 @@ from batcher.providers import Halt, Later, Refused
 from batcher.providers.rivya import Rivya
 
 from .environment import Access
-from .reading import LEDGER
+from .reading import LEDGER, open_reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,10 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     account = access.account
     if access.key is None or account is None:
         raise UsageError("RIVYA_API_KEY is not set", hint="Set it in the environment or in .env.")
-    if not (state / LEDGER).exists():
+    reader = open_reader(state)  # tells what is wrong with a ledger before anything is sent
+    if reader is None:
         return Wallet(account, _credits(anyio.run(_ask, access.base_url, access.key)))
+    reader.close()
     with closing(Ledger.open(state / LEDGER, SystemClock())) as ledger:
         ledger.stamp("credits")
         found = _credits(anyio.run(_ask, access.base_url, access.key))

@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -113,14 +113,14 @@ class Ledger:
         self._run_id = run_id
         return run_id
 
-    def end_run(self, *, exit_code: int, reason: str) -> None:
-        """Close the run with its exit code and the reason in words."""
+    def end_run(self, *, exit_code: int, reason: str, left: Mapping[str, int] | None = None) -> None:
+        """Close the run with exit code and reason in words; `left` counts why jobs did not come to their end."""
         with self._write() as t:
             t.run(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
                 (t.at, exit_code, reason, self._run_id),
             )
-            t.event("run_ended", detail={"exit_code": exit_code, "reason": reason})
+            t.event("run_ended", detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
 
     def note(self, event: str, **detail: Any) -> None:
         """Write down something that happened to the run as a whole."""

@@ -5,6 +5,8 @@ order: validator, then hash and target, then the name, then `saved` (design.md, 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from batcher.artifacts import Artifacts, Unusable, Whole
@@ -175,8 +177,10 @@ def _result_kind(model: str) -> str:
         return ""  # a model that left the catalogue: its results are still ours to save
 
 
-def _targets(job: Job, number: int, extension: str) -> list[str]:
+def _targets(job: Job, number: int, extension: str) -> Iterator[str]:
     """Names for a file, relative to the state folder, the wished one first."""
     base = f"results/{job.campaign}/{job.file_name}" + (f"-{number + 1}" if number else "")
-    more = [f"{base}-{job.id[:SHORT_ID]}", *(f"{base}-{job.id}-{n}" for n in range(1, 1000))]
-    return [f"{name}{extension}" for name in [base, *more]]
+    yield f"{base}{extension}"
+    yield f"{base}-{job.id[:SHORT_ID]}{extension}"
+    for more in count(1):
+        yield f"{base}-{job.id}-{more}{extension}"

@@ -176,7 +176,7 @@ def test_a_ledger_that_was_being_made_when_the_power_went_is_made_anew(desk: Des
     (desk.state / "run.lock").touch()
     assert desk.run(place).code == 0
     charged_once(place, 2)
-    assert sorted(path.name for path in desk.state.iterdir()) == ["ledger.db", "results", "run.lock"]
+    assert sorted(path.name for path in desk.state.iterdir()) == ["ledger.db", "logs", "results", "run.lock"]
 
 
 def test_a_copied_state_folder_is_as_good_as_the_first(desk: Desk, place: Site) -> None:

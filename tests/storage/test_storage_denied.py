@@ -50,7 +50,7 @@ def test_a_folder_that_may_only_be_read(desk: Desk, bought: Site) -> None:
         assert (doctor.code, "SQLite finds it whole" in doctor.out) == (7, True)
         refused(desk, desk.give(*DECIDING[1]), "readonly")
         refused(desk, desk.run(bought), "readonly")
-        assert sorted(path.name for path in desk.state.iterdir()) == ["ledger.db", "results", "run.lock"]
+        assert sorted(path.name for path in desk.state.iterdir()) == ["ledger.db", "logs", "results", "run.lock"]
     charged_once(bought, 1)
     assert desk.run(bought).code == 0
     charged_once(bought, 2)

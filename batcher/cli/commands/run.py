@@ -12,6 +12,7 @@ from batcher.cli.environment import read_access
 from batcher.cli.planview import plan_json, plan_view
 from batcher.cli.prepare import offline_plan, prepare
 from batcher.cli.reading import SIMULATED
+from batcher.cli.runlog import keep_summary
 from batcher.cli.session import Order, perform
 from batcher.cli.signals import Stopped
 from batcher.cli.summary import summary_json, summary_view
@@ -76,6 +77,7 @@ def command(
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
         return exit_code(stopped.kind)
+    keep_summary(result, order, terminal)
     with suppress(ReaderGone):  # what became of the run matters more than who reads it
         if as_json:
             terminal.document(summary_json(result, order))

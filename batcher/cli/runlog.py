@@ -1,0 +1,65 @@
+"""The end-of-run summary, kept under `<state>/logs/`: what a run told, for whoever looks in the morning."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from batcher import __version__
+from batcher.artifacts import keep_log
+from batcher.errors import StorageError
+
+from .crash import redact
+from .session import Order, Result
+from .summary import summary_json, summary_view
+from .terminal import Terminal, dumps
+from .text import safe
+
+_WIDTH = 4000
+
+
+def keep_summary(result: Result, order: Order, terminal: Terminal) -> None:
+    """Write the summary of a run as text and as the document of `run --json`.
+
+    What keeps it from being written is a warning: the run is over, and its exit code tells of the run.
+    """
+    stamp = re.sub(r"[-:]|\.\d+", "", result.started)
+    name = f"run-{result.run_id}-{stamp}"
+    head = f"batcher {__version__}, run {result.run_id}, begun {result.started}: {terminal.typed}"
+    text = plain([head, "", *summary_view(result, order, terminal.typed)])
+    document = dumps(_redacted({"version": 1, **summary_json(result, order)}))
+    try:
+        keep_log(order.state, f"{name}.txt", redact(text))
+        keep_log(order.state, f"{name}.json", f"{document}\n")
+    except (StorageError, OSError) as error:
+        terminal.warn(f"this summary could not be kept: {getattr(error, 'message', error)}")
+
+
+def plain(parts: Iterable[RenderableType]) -> str:
+    """What people are shown, as text without colours and without what a terminal would obey."""
+    console = Console(
+        file=io.StringIO(), width=_WIDTH, color_system=None, markup=False, highlight=False, emoji=False, no_color=True
+    )
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str | Text))
+    assert isinstance(console.file, io.StringIO)
+    lines = safe(console.file.getvalue(), lines=True).split("\n")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _redacted(value: Any) -> Any:
+    """The value without any key, however its texts are nested."""
+    match value:
+        case str():
+            return redact(value)
+        case dict():
+            return {redact(str(name)): _redacted(each) for name, each in value.items()}
+        case list():
+            return [_redacted(each) for each in value]
+        case _:
+            return value
