@@ -8,6 +8,7 @@ SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
 demo: .venv/demo.stamp
 	$(BIN)/batcher run manifests/quickstart.yaml --simulate
+	$(BIN)/batcher report --state state/simulated --html state/simulated/report.html
 
 test: lint types check
 
@@ -33,7 +34,7 @@ format: .venv/dev.stamp
 	$(PYTHON) -m venv .venv
 
 .venv/demo.stamp: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[simulator]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[simulator,report]'
 	touch $@
 
 .venv/dev.stamp: .venv/bin/python pyproject.toml

@@ -45,6 +45,8 @@ ONLY_IN = {
     "jinja2": {"manifest", "report"},
     "click": {"cli"},
     "rich": {"cli"},
+    "altair": {"report"},
+    "vl_convert": {"report"},
 }
 
 

@@ -124,11 +124,11 @@ class Waits:
 @contextmanager
 def snapshot(read: LedgerReader) -> Iterator[None]:
     """One state of the ledger for several questions, whatever a run writes meanwhile."""
-    read.rows("BEGIN")
+    read.rows("SAVEPOINT snapshot")
     try:
         yield
     finally:
-        read.rows("ROLLBACK")
+        read.rows("RELEASE snapshot")
 
 
 # What there is

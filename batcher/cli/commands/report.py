@@ -14,6 +14,7 @@ import click
 from batcher.cli import options
 from batcher.cli.advice import advice
 from batcher.cli.environment import read_access
+from batcher.cli.htmlpage import check_target, write_page
 from batcher.cli.reading import LEDGER, need_reader
 from batcher.cli.reportview import report_view
 from batcher.cli.terminal import Terminal, dumps
@@ -46,6 +47,13 @@ FORMATS = ("text", "json", "csv")
     "--timeline", "as_timeline", is_flag=True, help="The post-mortem instead: what happened when, what went wrong, why."
 )
 @click.option("--online", is_flag=True, help="Ask for the wallet, and hold it against the ledger.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page with figures, charts and the gallery of results instead.",
+)
 @click.option("--format", "form", type=click.Choice(FORMATS), help="For whom; text unless said otherwise.")
 @options.as_json
 @click.pass_obj
@@ -59,6 +67,7 @@ def command(
     by: tuple[str, ...],
     as_timeline: bool,
     online: bool,
+    page: Path | None,
     form: str | None,
     as_json: bool,
 ) -> int:
@@ -67,6 +76,10 @@ def command(
         raise UsageError(f"--json and --format {form} are two things", hint="Choose one.")
     if as_timeline and (by or online or form == "csv"):
         raise UsageError("--timeline goes with neither --by, --online nor --format csv", hint="Ask for both in turn.")
+    if page is not None:
+        if as_timeline or as_json or form is not None:
+            raise UsageError("--html goes with neither --timeline, --json nor --format", hint="Ask for both in turn.")
+        check_target(page)
     now = time.time()
     names = [name.strip() for text in by for name in text.split(",")]
     with closing(need_reader(state)) as read:
@@ -77,6 +90,18 @@ def command(
             _tell(terminal, found, state, as_json=as_json or form == "json")
             return 0
         reconciliation = _reconcile(terminal, read, state, now, question.scope.since) if online else None
+        if page is not None:
+            write_page(
+                terminal,
+                page,
+                read,
+                question,
+                state=state,
+                now=now,
+                running=running,
+                reconciliation=reconciliation,
+            )
+            return 0
         report = make_report(read, question, now=now, running=running)
     if as_json or form == "json":
         ledger = str((state / LEDGER).absolute())

@@ -1,0 +1,205 @@
+"""The report as one HTML file: nothing is fetched, nothing runs but the script that stands in it.
+
+What comes from outside is text: Jinja2 escapes it, JSON in it has no markup, the script makes text nodes only, and a
+Content-Security-Policy names the script and the style by their hashes, so that nothing else would run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from batcher.jobs import Status
+from batcher.ledger import LedgerReader, tallies
+from batcher.ledger import gallery as ledger
+from batcher.ledger.decisions import Case, select
+from batcher.ledger.tallies import Scope
+from batcher.report.figures import Report, make_report
+from batcher.report.question import Question, find_axes
+from batcher.report.wallet import Reconciliation
+
+from . import MARK, charts, gallery, series, tables, words
+from .charts import Chart
+
+#: So many jobs have a card; a page with more would be slow to open.
+CARDS = 5000
+#: So many campaigns have a chart of their own, those that cost most.
+_CAMPAIGNS = 4
+_PARAMS = 6
+#: A run may write while a report is read; so often it is read again, to show one moment.
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page, and how many jobs are in its gallery; `left_out` have no card there."""
+
+    text: str
+    jobs: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    report: Report
+    charts: Sequence[Chart]
+    data: dict[str, Any]
+    doubtful: Sequence[Case]
+    left_out: int
+
+
+def make_page(
+    read: LedgerReader,
+    question: Question,
+    *,
+    state: Path,
+    target: Path,
+    now: float,
+    running: bool,
+    reconciliation: Reconciliation | None = None,
+    words_of_state: str = "",
+) -> Page:
+    """The page over a ledger for a file that will be `target`; the results lie below the folder `state`.
+
+    `now` is in seconds since the epoch. `words_of_state` is what a command line needs to find this state folder.
+    """
+    links = gallery.Links.between(state, target)
+    with tallies.snapshot(read):
+        found = _find(read, question, links, now=now, running=running, state_words=words_of_state)
+    report = found.report
+    script, style = _script(), _static("page.css")
+    text = _template().render(
+        mark=Markup(MARK),  # noqa: S704
+        policy=_policy(script, style),
+        script=Markup(script),  # noqa: S704  (ours, as is the style)
+        style=Markup(style),  # noqa: S704
+        data=Markup(gallery.script_json(found.data)),  # noqa: S704  (has no markup)
+        report=report,
+        scope=_scope(report),
+        tiles=list(tables.tiles(report.total)),
+        charts=[(chart, Markup(chart.svg)) for chart in found.charts],  # noqa: S704  (made of escaped text)
+        groups=[("Jobs", tables.jobs(report)), ("Credits", tables.bought(report))],
+        troubles=tables.troubles(report),
+        prices=tables.prices(report.prices),
+        meters=list(tables.meters(report)),
+        forecast=tables.forecast(report.forecast),
+        wallet=tables.wallet(reconciliation) if reconciliation else None,
+        doubtful=found.doubtful,
+        held=sum(case.hold for case in found.doubtful),
+        state_words=words_of_state,
+        left_out=found.left_out,
+    )
+    return Page(text, len(found.data["rows"]), found.left_out)
+
+
+def _find(
+    read: LedgerReader, question: Question, links: gallery.Links, *, now: float, running: bool, state_words: str
+) -> _Found:
+    report = make_report(read, question, now=now, running=running)
+    params = tallies.param_names(read)
+    axes = find_axes(read, ["campaign", "day", *params])
+    split = make_report(read, Question(question.scope, axes), now=now, running=running)
+    with tallies.snapshot(read):
+        drawn = tuple(_charts(read, report, split, params))
+        cards = ledger.cards(read, question.scope, CARDS)
+        data = gallery.data(
+            cards,
+            links=links,
+            campaigns=tallies.campaign_names(read),
+            ledger_id=read.ledger_id,
+            words=state_words,
+        )
+        doubtful = _doubtful(read, question.scope)
+    jobs = sum(report.total.jobs.values())
+    return _Found(report, drawn, data, doubtful, jobs - len(data["rows"]))
+
+
+def _doubtful(read: LedgerReader, scope: Scope) -> list[Case]:
+    """A person has to decide about these, whenever they were bought."""
+    found = select(read, statuses=[Status.DOUBTFUL])
+    return [case for case in found if not scope.campaigns or case.campaign in scope.campaigns]
+
+
+def _charts(read: LedgerReader, report: Report, split: Report, params: Sequence[str]) -> Iterator[Chart]:
+    scope, total = report.question.scope, report.total
+    within = ledger.span(read, scope)
+    if within is None:
+        return
+    caps = {(cap.cap, cap.name): cap.limit for cap in reversed(report.caps)}
+    day_caps = [cap.limit for cap in report.caps if cap.cap == "day"]
+    costs = series.costs(split.rows, "campaign")
+    largest = sorted(costs, key=lambda cost: -(cost.settled + cost.held))[:_CAMPAIGNS]
+    spent = ledger.spending(read, scope.campaigns, within)
+    for cost in largest if total.attempts.total else ():
+        name = str(cost.value)
+        mine = [step for step in spent if step.campaign == name]
+        yield charts.credits_over_time(name, mine, caps.get(("campaign", name)), within)
+    days = [day for day in series.costs(split.rows, "day") if day.settled or day.held]
+    if days and (len(days) > 1 or day_caps):
+        yield charts.credits_by_day(days, min(day_caps, default=None))
+    if moves := ledger.moves(read, scope, within):
+        yield charts.states_over_time(series.states(moves), within)
+    if total.wait is not None:
+        width = charts.piece_width(max(total.wait.p90 * 1.5, total.wait.median))
+        yield charts.waiting(ledger.waits(read, scope, width), width, total.wait)
+    for param in params[:_PARAMS]:
+        found = series.costs(split.rows, param)
+        if len(found) > 1:
+            yield charts.cost_by_param(param, found)
+
+
+def _scope(report: Report) -> str:
+    scope = report.question.scope
+    who = ", ".join(scope.campaigns) or "All campaigns"
+    bounds = [f"{word} {words.moment(at)}" for word, at in (("since", scope.since), ("until", scope.until)) if at]
+    going = "; a run is going" if report.running else ""
+    return f"{who}, {' '.join(bounds) or 'from the beginning'}{going}"
+
+
+# The parts of the file
+
+
+def _policy(script: str, style: str) -> str:
+    """Nothing but the script and the style in the page, and pictures and films from where it lies itself."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src '{_hash(script)}'",
+            f"style-src '{_hash(style)}'",
+            "img-src 'self' file:",
+            "media-src 'self' file:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _script() -> str:
+    return "".join(map(_static, ("manifest.js", "films.js", "gallery.js", "keys.js")))
+
+
+@cache
+def _static(name: str) -> str:
+    return (resources.files(__package__) / "static" / name).read_text("utf-8")
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(number=words.number, moment=words.moment, count=words.count)
+    source = (resources.files(__package__) / "templates" / "page.html.j2").read_text("utf-8")
+    return environment.from_string(source)
