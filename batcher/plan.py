@@ -119,19 +119,29 @@ def make_plan(
     left = _Countdown(selection.limit)
     plans = [_one(each, ledger, account, names, left, max_jobs) for each in wanted]
     if selection.only and not names.matched:
-        raise UsageError(f"--only {' '.join(selection.only)} matches no prompt", hint="`batcher plan` lists the names.")
+        some = ", ".join(names.some)
+        raise UsageError(
+            f"--only {' '.join(selection.only)} matches no prompt", hint=f"There are {some} …" if some else ""
+        )
     caps = list(_caps(wanted, plans, ledger, settings, run_budget, day))
     new = sum(plan.new for plan in plans)
     submit = settings.limits.submit
     return Plan(tuple(plans), tuple(caps), seconds=max(0, new - 1) // submit.count * submit.seconds)
 
 
+#: So many names are told where none was meant.
+_NAMES_TOLD = 10
+
+
 class _Names:
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
         self.matched = False
+        self.some: dict[str, None] = {}  # the first few, in order
 
     def take(self, name: str) -> bool:
+        if len(self.some) < _NAMES_TOLD:
+            self.some[name] = None
         taken = self._selection.takes(name)
         self.matched = self.matched or taken
         return taken

@@ -71,10 +71,10 @@ class Feed:
         return f"{trouble.what} {trouble.job_id[:SHORT_ID]} {name}: {trouble.text}"
 
     def credits(self, *, fresh: bool = False) -> str:
-        """`130 settled, 120 held, 250 left (campaign x)`."""
+        """`this run 130 settled, 120 held; 250 left (campaign x)`."""
         sums = self.meter.sums(fresh=fresh)
-        left = "" if sums.left is None else f", {number(sums.left)} left ({sums.cap})"
-        return f"{number(sums.settled)} settled, {number(sums.held)} held{left}"
+        left = "" if sums.left is None else f"; {number(sums.left)} left ({sums.cap})"
+        return f"this run {number(sums.settled)} settled, {number(sums.held)} held{left}"
 
     def states(self) -> list[tuple[str, int]]:
         """The states that have jobs."""

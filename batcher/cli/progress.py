@@ -79,7 +79,9 @@ class Tally:
                 self._outage = change.event == "outage_began"
             case "limit_cut":
                 kind = "submissions" if change.detail["limit"] == "submit" else "requests"
-                self._paces[kind] = f"{change.detail['per_minute']:g} {kind} a minute"
+                wait = change.detail.get("retry_after")
+                pause = f"asks to wait {wait:.0f} s, then " if wait else ""
+                self._paces[kind] = f"{pause}{change.detail['per_minute']:g} {kind} a minute"
             case "limit_restored":
                 self._paces.pop("submissions" if change.detail["limit"] == "submit" else "requests", None)
             case _ if change.new in (Status.FAILED, Status.DOUBTFUL):
@@ -91,13 +93,18 @@ class Tally:
         self.troubles.append(Trouble(change.job_id, what, safe(text)))
 
     @property
+    def in_flight(self) -> int:
+        """Jobs with the API, or on their way to it."""
+        return sum(self.counts[status] for status in (Status.SUBMITTING, Status.QUEUED, Status.PROCESSING))
+
+    @property
     def notice(self) -> str:
         """What holds the run up as a whole, if anything does."""
         if self.halted:
             return f"no new job is started: {self.halted}"
         if self._outage:
             return "the API does not answer; it is asked again and again, and no job's repeats are spent"
-        return f"the API says it is too much: now {', '.join(self._paces.values())}, slowly more" if self._paces else ""
+        return f"the API says it is too much: {', '.join(self._paces.values())}, slowly more" if self._paces else ""
 
     @property
     def done(self) -> int:

@@ -20,7 +20,7 @@ import anyio
 
 from batcher import __version__
 from batcher.artifacts import Artifacts
-from batcher.clock import SystemClock, iso, local_day
+from batcher.clock import SystemClock, iso, local_day, local_time
 from batcher.engine import Ending, Engine, RateGate
 from batcher.errors import BatcherError, Kind, StorageError, exit_code
 from batcher.jobs import Status
@@ -42,7 +42,7 @@ from .reading import LEDGER
 from .signals import Signals, Stopped
 from .terminal import Terminal
 from .text import safe
-from .words import now
+from .words import duration, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,9 @@ def perform(order: Order, terminal: Terminal) -> Result:
         plan = plan or order.prepared.plan(ledger.read, order.access.account)
         if not order.quiet:
             terminal.say(*plan_view(plan, order.prepared), "")
+        if order.until is not None:
+            left = duration(max(0.0, order.until - time.time()))
+            terminal.say(f"No job is started after {local_day(order.until)} {local_time(order.until)} (in {left}).")
         run_id, ending = _run(order, plan, ledger, tally, signals, terminal)
         chosen = set(order.prepared.campaigns)
         row = browse.run(ledger.read, run_id)
@@ -200,7 +203,7 @@ class _Work:
     async def _beside_a_display(self, engine: Engine) -> Ending:
         read = self.ledger.read
         title = ", ".join(self.order.prepared.campaigns)
-        feed = Feed(title, self.tally, self.meter, lambda: engine.in_flight, lambda j: browse.job_name(read, j))
+        feed = Feed(title, self.tally, self.meter, lambda: self.tally.in_flight, lambda j: browse.job_name(read, j))
         display = display_for(self.terminal, feed, quiet=self.order.quiet)
         loop = asyncio.get_running_loop()
 

@@ -82,7 +82,7 @@ def _next(result: Result, order: Order, command: str) -> Iterator[tuple[str, str
     found = {status: sum(s.statuses.get(status, 0) for s in result.campaigns) for status in Status}
     if ending.kind is not Kind.DONE and (ending.kind is not Kind.UNFINISHED or _resumable(result)):
         first = {
-            Kind.CAPPED: "once that is mended, go on with",
+            Kind.CAPPED: "when there is room again, go on with",
             Kind.KEY: "with a key that the API takes, go on with",
         }.get(ending.kind, "go on with")
         yield first, command

@@ -145,7 +145,7 @@ class Engine:
     async def _dispatch(self, lane: Lane, due: MemoryObjectSendStream[_Ticket]) -> None:
         """Hand each ticket of a lane to a free worker when it is due: one task watches the clock, not all."""
         with due:
-            if lane is Lane.SUBMIT and self._lifecycle.caps.keep is not None:
+            if lane is Lane.SUBMIT and self._lifecycle.caps.keep is not None and self._feeder.has_jobs:
                 await self._first_reading()
             while ticket := await self._next(lane):
                 await due.send(ticket)
@@ -287,7 +287,7 @@ class Engine:
         with self._watching:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch_api)
-                if self._lifecycle.caps.keep is not None:
+                if self._lifecycle.caps.keep is not None and self._feeder.has_jobs:
                     group.start_soon(self._watch_wallet)
 
     async def _first_reading(self) -> None:

@@ -34,6 +34,11 @@ class Feeder:
         self._selection = selection
         self._cursors = [[_Cursor(name, each) for each in read.pending_classes(name)] for name in campaigns]
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether any job was planned at the start."""
+        return any(self._cursors)
+
     def next(self, skip: Callable[[Pending], bool]) -> Pending | None:
         """The next job that may be started; None when there is none at present. `skip` names those not to take."""
         for cursors in self._cursors:

@@ -41,7 +41,7 @@ def ask(
     scope = Scope(
         None if since is None else moment(since, now=now),
         None if until is None else moment(until, now=now, end=True),
-        _campaigns(read, campaigns),
+        check_campaigns(read, campaigns),
     )
     if scope.since and scope.until and scope.since >= scope.until:
         raise UsageError(f"--since {since} is not before --until {until}", hint="Nothing lies between them.")
@@ -75,7 +75,8 @@ def _unit(word: str) -> float | None:
     return UNITS.get(word) or UNITS.get(word.removesuffix("s"))
 
 
-def _campaigns(read: LedgerReader, names: Sequence[str]) -> tuple[str, ...]:
+def check_campaigns(read: LedgerReader, names: Sequence[str]) -> tuple[str, ...]:
+    """The names, once each. Raises UsageError for one that this ledger does not have."""
     known = tallies.campaign_names(read)
     for name in names:
         if name not in known:

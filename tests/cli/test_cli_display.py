@@ -187,7 +187,7 @@ def test_a_frame_in_a_wide_terminal() -> None:
     assert drawn(140, shown, errors=tuple(shown.news()), message="stopping") == [
         "spring-launch  ━━━━━━━━━━━━                              3/10  30 %  6/min  1 min 10 s left",
         "  6 planned  1 downloading  1 done  1 failed  1 doubtful",
-        "  credits: 20 settled, 10 held, 70 left (run); 4 in flight",
+        "  credits: this run 20 settled, 10 held; 70 left (run); 4 in flight",
         "  no answer abc dunes\\x1b: cut\\x1b[0m",
         "  failed abc dunes\\x1b: bad: no",
         "  doubtful abc dunes\\x1b: 409",
@@ -200,7 +200,7 @@ def test_what_holds_a_run_up_is_told_while_it_does() -> None:
     told = [tally.notice]
     for event, detail in (
         ("limit_cut", {"limit": "submit", "per_minute": 14.0}),
-        ("limit_cut", {"limit": "requests", "per_minute": 60.5}),
+        ("limit_cut", {"limit": "requests", "per_minute": 60.5, "retry_after": 18.6}),
         ("limit_restored", {"limit": "submit"}),
         ("outage_began", {}),
         ("outage_ended", {"seconds": 3}),
@@ -211,11 +211,12 @@ def test_what_holds_a_run_up_is_told_while_it_does() -> None:
         told.append(tally.notice)
     assert told == [
         "",
-        "the API says it is too much: now 14 submissions a minute, slowly more",
-        "the API says it is too much: now 14 submissions a minute, 60.5 requests a minute, slowly more",
-        "the API says it is too much: now 60.5 requests a minute, slowly more",
+        "the API says it is too much: 14 submissions a minute, slowly more",
+        "the API says it is too much: 14 submissions a minute, asks to wait 19 s, then 60.5 requests a minute, "
+        "slowly more",
+        "the API says it is too much: asks to wait 19 s, then 60.5 requests a minute, slowly more",
         "the API does not answer; it is asked again and again, and no job's repeats are spent",
-        "the API says it is too much: now 60.5 requests a minute, slowly more",
+        "the API says it is too much: asks to wait 19 s, then 60.5 requests a minute, slowly more",
         "",
         "no new job is started: enough",
     ]
@@ -244,7 +245,7 @@ def test_a_progress_line() -> None:
     now = Now()
     assert progress_line(feed(worked(now))) == (
         "3/10 (6 planned, 1 downloading, 1 done, 1 failed, 1 doubtful);"
-        " credits: 20 settled, 10 held, 70 left (run); 6/min, 1 min 10 s left"
+        " credits: this run 20 settled, 10 held; 70 left (run); 6/min, 1 min 10 s left"
     )
     now.time += 100
     tally = worked(now)

@@ -116,13 +116,19 @@ def test_jobs(cli: Cli, bought: list[str]) -> None:
         (["--name", "re*"], [0, 1]),
         (["--name", "du*", "--limit", "1"], [2]),
         (["--campaign", "tiny", "--limit", "3"], [0, 1, 2]),
-        (["--campaign", "other"], []),
         (["--limit", "0"], []),
     ],
 )
 def test_jobs_chosen(cli: Cli, bought: list[str], words: list[str], places: list[int]) -> None:
     found = cli("jobs", "--json", *words).document["jobs"]
     assert [job["id"] for job in found] == [bought[place] for place in places]
+
+
+def test_jobs_of_a_campaign_that_is_not_there(cli: Cli, bought: list[str]) -> None:
+    ran = cli("jobs", "--campaign", "tyni")
+    assert ran.code == 2
+    assert "there is no campaign 'tyni'" in ran.err
+    assert "Did you mean 'tiny'?" in ran.err
 
 
 def test_jobs_that_hold_or_cost_nothing_yet(cli: Cli, bought: list[str]) -> None:

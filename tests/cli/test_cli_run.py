@@ -150,7 +150,7 @@ def test_a_cap_stops_the_run(cli: Cli, place: Site, tmp_path: Path) -> None:
     ran = cli("run", "m.yaml", "--state", "my state")
     assert ran.code == 3
     assert "  campaign cap of 25: 20 held or settled, 10 more wanted\n" in ran.out
-    assert "once that is mended, go on with: batcher run m.yaml --state 'my state'\n" in ran.out
+    assert "when there is room again, go on with: batcher run m.yaml --state 'my state'\n" in ran.out
     assert purchases(place) == 2
 
 

@@ -67,3 +67,13 @@ def test_without_a_reading_nothing_is_bought(bench: Bench) -> None:
     faults(bench)
     assert bench.run(path).kind is Kind.KEY
     assert seen(bench, "create") == []
+
+
+def test_where_nothing_is_to_be_bought_nobody_asks_for_the_wallet(bench: Bench) -> None:
+    """The same command again sends nothing, though the API be dead."""
+    path = manifest(bench, "Boat", more="budget: {keep: 1}\n")
+    done(bench.run(path))
+    before = len(bench.world.oracle().requests)
+    bench.switches.outage = "errors"
+    done(bench.run(path))
+    assert len(bench.world.oracle().requests) == before

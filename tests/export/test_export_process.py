@@ -107,7 +107,7 @@ def test_watched_copied_and_exported_while_it_goes_on(tmp_path: Path, cli: Cli) 
         out, err = one.communicate(timeout=30)
         assert process.wait(30) == 0
         assert one.returncode == 0
-        assert out.startswith("tiny: 4/4 (4 done); credits: 40 settled, 0 held, 0 left (run)\n")
+        assert out.startswith("tiny: 4/4 (4 done); credits: this run 40 settled, 0 held; 0 left (run)\n")
         assert out.endswith("ended with exit code 0: everything selected is done.\n")
         assert "Traceback" not in err
     _is_a_copy(tmp_path, cli)

@@ -217,12 +217,34 @@ def test_into_a_file(bench: Bench, cli: Cli) -> None:
         assert file.read() == cli("export").out
     assert set(Path().iterdir()) - before == {Path("jobs.jsonl")}
     assert cli("export", "-o", "state", "--force").code == 2
-    assert cli("export", "-o", "no/where.csv").code == 7
+    assert cli("export", "-o", "no/where.csv").code == 2
     assert Path("state").is_dir()
 
 
 class Broken(Exception):
     """What came while a file was written."""
+
+
+def contents(state: Path) -> list[tuple[Path, bytes]]:
+    """All files, but what SQLite makes anew for every reader, which is empty."""
+    found = [(p, p.read_bytes()) for p in sorted(state.rglob("*")) if p.is_file() and not p.name.endswith("-shm")]
+    return [(path, content) for path, content in found if content or not path.name.endswith("-wal")]
+
+
+@pytest.mark.parametrize("what", ["jobs", "sqlite"])
+@pytest.mark.parametrize(
+    "where", ["ledger.db", "ledger.db-wal", "run.lock", "results/spring/new.csv", "link", "hard", "no/x"]
+)
+def test_nothing_takes_the_place_of_what_the_state_folder_keeps(bench: Bench, cli: Cli, what: str, where: str) -> None:
+    state = bench.state
+    (state / "link").symlink_to("ledger.db")
+    (state / "hard").hardlink_to(state / "ledger.db")
+    before = contents(state)
+    ran = cli("export", what, "--output", f"state/{where}", "--force")
+    assert ran.code == 2
+    assert ("is kept in the state folder" in ran.err) is (where != "no/x")
+    assert ("there is no folder" in ran.err) is (where == "no/x")
+    assert contents(state) == before
 
 
 def write(path: Path, text: str, *, replace: bool = False, then: Callable[[], object] = lambda: None) -> None:

@@ -302,7 +302,7 @@ def test_the_last_run_is_shown_when_none_is_going(bench: Bench, cli: Cli, tmp_pa
     ran = cli("watch")
     assert (ran.code, ran.err) == (0, "")
     assert steady(ran.out, tmp_path) == (
-        "spring, autumn: 2/2 (2 done); credits: 30 settled, 0 held\n"
+        "spring, autumn: 2/2 (2 done); credits: this run 30 settled, 0 held\n"
         "price 1d9eb690f5c0 storm: 10 credits expected, 15 taken\n"
         "price 4886b0201564 leaf: 10 credits expected, 15 taken\n"
         "The run of <time> ended with exit code 0: 1 doubtful, 1 failed.\n"
@@ -315,7 +315,7 @@ def test_the_tightest_cap_is_told(bench: Bench, cli: Cli) -> None:
     with closing(sqlite3.connect(bench.ledger_path)) as db, db:
         db.execute("UPDATE runs SET settings = ?", (json.dumps(settings),))
     # spring: 45 settled and 10 held of 60
-    assert "credits: 30 settled, 0 held, 5 left (campaign spring)" in cli("watch", "--once").out
+    assert "credits: this run 30 settled, 0 held; 5 left (campaign spring)" in cli("watch", "--once").out
     found = cli("watch", "--json").document["credits"]
     assert found == {"held": 0, "settled": 30, "left": 5, "cap": "campaign spring"}
 

@@ -33,7 +33,7 @@ def report(bought: Bench) -> Path:
     return target
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, beside which no other test could run its own
 def browser() -> Iterator[Browser]:
     """The machine's own Chromium."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)

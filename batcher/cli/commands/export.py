@@ -11,12 +11,13 @@ import click
 
 from batcher.artifacts import whole_file
 from batcher.cli import options
-from batcher.cli.reading import need_reader
+from batcher.cli.reading import LEDGER, need_reader
 from batcher.cli.terminal import Terminal
 from batcher.cli.text import safe
 from batcher.cli.words import count
 from batcher.errors import UsageError
 from batcher.ledger import LedgerReader, streams
+from batcher.ledger.lock import LOCK
 from batcher.report.question import ask
 from batcher.report.rows import csv_rows, jsonl_rows
 
@@ -66,7 +67,7 @@ def command(
             raise UsageError("a copy needs a file", hint="Name one: batcher export sqlite --output copy.db")
     with closing(need_reader(state)) as read:
         if what == _COPY:
-            with _new(output, force, private=True) as part:
+            with _new(output, state, force, private=True) as part:
                 streams.copy(read, part)
             terminal.say(f"Copied {safe(read.path)} to {safe(output)}.")
             return 0
@@ -77,7 +78,7 @@ def command(
             if output == _STDOUT:
                 _print(terminal, lines)
             else:
-                with _new(output, force) as part, part.open("w", encoding="utf-8", newline="") as file:
+                with _new(output, state, force) as part, part.open("w", encoding="utf-8", newline="") as file:
                     file.writelines(f"{line}\n" for line in lines)
                 terminal.say(f"{count(rows.count, 'row')} of {what} in {safe(output)}.")
     return 0
@@ -113,8 +114,15 @@ def _print(terminal: Terminal, lines: Iterable[str]) -> None:
 
 
 @contextmanager
-def _new(output: Path, force: bool, *, private: bool = False) -> Iterator[Path]:
-    """The file that is to become `output`. Raises UsageError where one stands already, unless `force`."""
+def _new(output: Path, state: Path, force: bool, *, private: bool = False) -> Iterator[Path]:
+    """The file that is to become `output`. Raises UsageError where one stands already, unless `force`.
+
+    Nothing takes the place of what the state folder keeps, whatever name or link leads there.
+    """
+    if _is_kept(output, state):
+        raise UsageError(f"{output} is kept in the state folder", hint="Name another file; --force does not help.")
+    if not output.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent}", hint="Make it, or name another.")
     exists = UsageError(f"{output} exists already", hint="It stays as it is; --force takes its place.")
     if output.exists() and not output.is_file():
         raise UsageError(f"{output} is no file", hint="Name a file, or - for stdout.")
@@ -125,3 +133,11 @@ def _new(output: Path, force: bool, *, private: bool = False) -> Iterator[Path]:
             yield part
     except FileExistsError:  # it came meanwhile
         raise exists from None
+
+
+def _is_kept(output: Path, state: Path) -> bool:
+    """Whether a path leads to the ledger, what SQLite keeps beside it, the lock, or a result."""
+    real = output.resolve()
+    kept = [(state / name).resolve() for name in (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", f"{LEDGER}-journal", LOCK)]
+    linked = output.exists() and any(path.exists() and path.samefile(output) for path in kept)
+    return linked or real in kept or real.is_relative_to((state / "results").resolve())

@@ -53,6 +53,10 @@ def command(
 ) -> int:
     """List jobs, in the order of their manifests. Credits in brackets are held, not settled."""
     with closing(need_reader(state)) as read:
+        if campaign:
+            from batcher.report.question import check_campaigns  # brings the catalogue along, which takes a while
+
+            check_campaigns(read, [campaign])
         found = browse.jobs(read, campaign=campaign, statuses=statuses, name=name, limit=limit)
         if as_json:
             _write_json(terminal, found)

@@ -35,7 +35,6 @@ CARDS = 5000
 #: So many campaigns have a chart of their own, those that cost most.
 _CAMPAIGNS = 4
 _PARAMS = 6
-#: A run may write while a report is read; so often it is read again, to show one moment.
 
 
 @dataclass(frozen=True, slots=True)
