@@ -125,9 +125,9 @@ def test_jobs_chosen(cli: Cli, bought: list[str], words: list[str], places: list
 
 
 def test_jobs_of_a_campaign_that_is_not_there(cli: Cli, bought: list[str]) -> None:
-    ran = cli("jobs", "--campaign", "tyni")
+    ran = cli("jobs", "--campaign", "tinyy")
     assert ran.code == 2
-    assert "there is no campaign 'tyni'" in ran.err
+    assert "there is no campaign 'tinyy'" in ran.err
     assert "Did you mean 'tiny'?" in ran.err
 
 
