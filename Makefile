@@ -21,7 +21,8 @@ types: .venv/dev.stamp
 
 check: .venv/dev.stamp
 	$(BIN)/coverage erase
-	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) $(BIN)/coverage run -m pytest --numprocesses=2 --dist=worksteal
+	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) $(BIN)/coverage run -m pytest --numprocesses=2 --dist=worksteal -m "not sweep"
+	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal -m sweep
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,8 +58,11 @@ def _campaigns(plan: Plan) -> RenderableType:
 
 def _prices(quotes: list[Quote], plan: Plan) -> RenderableType:
     headers = ["new jobs by price class", "jobs", "each", "credits", "price"]
+    jobs: Counter[tuple[str, int, str]] = Counter()  # a class once, however many campaigns have jobs of it
+    for q in quotes:
+        jobs[q.price_class, q.credits_each, q.source] += q.jobs
     rows: list[list[object]] = [
-        [q.price_class, number(q.jobs), number(q.credits_each), number(q.credits), q.source] for q in quotes
+        [name, number(n), number(each), number(n * each), source] for (name, each, source), n in jobs.items()
     ]
     if len(rows) > 1:
         rows.append(["total", number(plan.new), "", number(plan.credits), ""])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .reader import LedgerReader
-from .tallies import _AT, _LATEST, _WAIT, _WAITED, HOLD, JOINED, OPEN_HOLD, Scope, marks, where_of
+from .tallies import AT, HOLD, JOINED, LATEST, OPEN_HOLD, WAIT, WAITED, Scope, marks, where_of
 
 #: So many steps a time is cut into: more than a chart has room for.
 STEPS = 160
@@ -86,7 +86,7 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
 
     Where there are more, those that have a file come first.
     """
-    where, values = where_of(scope, _AT)
+    where, values = where_of(scope, AT)
     saved = "f.attempt_id = a.id AND f.saved_at IS NOT NULL"
     sql = (
         "SELECT w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.reference_kind,"
@@ -96,8 +96,8 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
         " (SELECT json_group_array(target) FROM"
         f" (SELECT f.target FROM files AS f WHERE {saved} ORDER BY f.number)) AS files,"
         " coalesce(w.error_code, a.error_code) AS error_code, coalesce(w.error_message, a.error_message)"
-        f" AS error_message, a.finished_at, CASE WHEN {_WAITED} THEN {_WAIT} END AS wait {_LATEST}"
-        f" WHERE w.seq IN (SELECT w.seq {_LATEST} WHERE {where}"
+        f" AS error_message, a.finished_at, CASE WHEN {WAITED} THEN {WAIT} END AS wait {LATEST}"
+        f" WHERE w.seq IN (SELECT w.seq {LATEST} WHERE {where}"
         f" ORDER BY EXISTS (SELECT 1 FROM files AS f WHERE {saved}) DESC, w.campaign, w.position, w.seq LIMIT ?)"
         " ORDER BY w.campaign, w.position, w.seq"
     )
@@ -115,10 +115,10 @@ _PLAIN = tuple(name for name in Card.__dataclass_fields__ if name not in ("param
 
 def span(read: LedgerReader, scope: Scope) -> Span | None:
     """From the first to the last change of what a report counts; None where nothing is."""
-    where, values = where_of(scope, _AT)
+    where, values = where_of(scope, AT)
     row = read.row(
         "SELECT min(e.at), max(e.at) FROM events AS e WHERE e.job_id IN"
-        f" (SELECT w.id {_LATEST} WHERE {where}) AND ifnull(e.at >= ?, 1)",
+        f" (SELECT w.id {LATEST} WHERE {where}) AND ifnull(e.at >= ?, 1)",
         [*values, scope.since],
     )
     if row is None or row[0] is None:
@@ -157,11 +157,11 @@ def spending(read: LedgerReader, campaigns: Sequence[str], within: Span) -> list
 
 def moves(read: LedgerReader, scope: Scope, within: Span) -> list[Moved]:
     """How the jobs that a report counts went from status to status, step by step, from their beginnings on."""
-    where, limits = where_of(scope, _AT)
+    where, limits = where_of(scope, AT)
     step, values = _step("at", within)
     found = read.rows(
         "WITH said AS (SELECT e.id, e.job_id, e.at, json_extract(e.detail, '$.to') AS new FROM events AS e"
-        f" WHERE e.job_id IN (SELECT w.id {_LATEST} WHERE {where})),"
+        f" WHERE e.job_id IN (SELECT w.id {LATEST} WHERE {where})),"
         " moved AS (SELECT at, lag(new) OVER (PARTITION BY job_id ORDER BY id) AS old, new FROM said"
         " WHERE new IS NOT NULL)"
         f" SELECT {step} AS step, old, new, count(*) FROM moved WHERE old IS NOT new GROUP BY 1, 2, 3 ORDER BY 1",
@@ -174,7 +174,7 @@ def waits(read: LedgerReader, scope: Scope, width: float) -> list[tuple[float, i
     """How many waits of succeeded purchases lie in which piece of `width` seconds: its lower end, and their number."""
     where, values = where_of(scope, "a.intended_at")
     found = read.rows(
-        f"SELECT cast({_WAIT} / ? AS INTEGER) AS piece, count(*) {JOINED} WHERE {where} AND {_WAITED}"
+        f"SELECT cast({WAIT} / ? AS INTEGER) AS piece, count(*) {JOINED} WHERE {where} AND {WAITED}"
         " GROUP BY 1 ORDER BY 1",
         [width, *values],
     )

@@ -26,16 +26,16 @@ OPEN_HOLD = f"iif(final_credits IS NULL, {HOLD}, 0)"
 ALL = "FROM attempts AS a NOT INDEXED"
 JOINED = f"{ALL} CROSS JOIN wanted AS w ON w.id = a.job_id"
 # A job with its latest attempt, and when it counts.
-_LATEST = "FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
-_AT = "coalesce(a.intended_at, w.updated_at)"
+LATEST = "FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
+AT = "coalesce(a.intended_at, w.updated_at)"
 # Closed at no cost and planned again (no key, short wallet, no connection): nobody's failure.
 _UNSENT = (
     "CASE WHEN a.outcome = 'refused' THEN EXISTS (SELECT 1 FROM events AS e WHERE e.job_id = a.job_id"
     " AND e.attempt = a.number AND e.event = 'refused' AND json_extract(e.detail, '$.to') = 'planned') ELSE 0 END"
 )
-_WAITED = "a.outcome IS 'succeeded' AND a.submitted_at IS NOT NULL AND a.finished_at IS NOT NULL"
+WAITED = "a.outcome IS 'succeeded' AND a.submitted_at IS NOT NULL AND a.finished_at IS NOT NULL"
 # julianday counts milliseconds in whole numbers; a difference of its doubles is off by less than 0.1 ms.
-_WAIT = "round((julianday(a.finished_at) - julianday(a.submitted_at)) * 86400, 3)"
+WAIT = "round((julianday(a.finished_at) - julianday(a.submitted_at)) * 86400, 3)"
 _SUMS = {
     "attempts": "count(*)",
     "succeeded": "sum(a.outcome IS 'succeeded')",
@@ -50,7 +50,7 @@ _SUMS = {
     "doubtful_credits": f"sum(iif(a.outcome IS 'doubtful', {OPEN_HOLD}, 0))",
     "settled_credits": "sum(coalesce(final_credits, 0))",
     "returned_credits": f"sum(max(0, {HOLD} - coalesce(final_credits, {HOLD})))",
-    "waited": f"sum({_WAITED})",
+    "waited": f"sum({WAITED})",
     "files": "sum((SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL))",
 }
 
@@ -162,17 +162,17 @@ def bought(read: LedgerReader, scope: Scope, axes: Sequence[Axis]) -> Iterator[t
 
 def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Axis]) -> Iterator[tuple[Key, str, int]]:
     """How many jobs of each group have which status."""
-    for key, row in _grouped(read, scope, axes, "w.status, count(*) AS jobs", _LATEST, _AT, more=", w.status"):
+    for key, row in _grouped(read, scope, axes, "w.status, count(*) AS jobs", LATEST, AT, more=", w.status"):
         yield key, row["status"], row["jobs"]
 
 
 def troubles(read: LedgerReader, scope: Scope) -> list[Trouble]:
     """Why jobs have failed or are doubtful, the most frequent reason first."""
-    where, values = where_of(scope, _AT)
+    where, values = where_of(scope, AT)
     found = read.rows(
         "SELECT w.status, coalesce(w.error_code, a.error_code) AS code, count(*) AS jobs,"
         " coalesce(w.error_message, a.error_message), w.id, max(w.seq)"
-        f" {_LATEST} WHERE {where} AND w.status IN ('failed', 'doubtful') GROUP BY 1, 2 ORDER BY jobs DESC, 1, 2",
+        f" {LATEST} WHERE {where} AND w.status IN ('failed', 'doubtful') GROUP BY 1, 2 ORDER BY jobs DESC, 1, 2",
         values,
     )
     return [Trouble(*row[:-1]) for row in found]
@@ -189,7 +189,7 @@ def waits(
     where, limits = where_of(scope, "a.intended_at")
     order = ", ".join(str(place + 1) for place in range(len(keys) + 1))
     source = JOINED if axes or scope.campaigns else ALL
-    sql = f"SELECT {', '.join([*keys, _WAIT])} {source} WHERE {where} AND {_WAITED} ORDER BY {order}"
+    sql = f"SELECT {', '.join([*keys, WAIT])} {source} WHERE {where} AND {WAITED} ORDER BY {order}"
     for key, rows in groupby(read.stream(sql, [*values, *limits]), lambda row: row[:-1]):
         n = counts[key]
         low, high, ninth = (n + 1) // 2, n // 2 + 1, (9 * n + 9) // 10

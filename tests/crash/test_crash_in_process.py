@@ -31,6 +31,8 @@ from batcher.errors import Kind
 from batcher.simulator.records import Answer, Call, Upload
 from batcher.simulator.world import World
 
+pytestmark = pytest.mark.sweep
+
 MANIFEST = """
 campaign: crash
 model: grok-imagine-video

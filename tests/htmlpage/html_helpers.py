@@ -234,3 +234,32 @@ class Watched:
     def open(self, path: Path) -> Page:
         self.page.goto(path.as_uri())
         return self.page
+
+
+_LEFT_OUT = ("script", "style", "svg", "details")
+
+
+class _Words(HTMLParser):
+    """The texts of a page in their order, without scripts, styles, drawings and what they are drawn from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._within = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._within += tag in _LEFT_OUT
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within -= tag in _LEFT_OUT
+
+    def handle_data(self, data: str) -> None:
+        if not self._within and (text := " ".join(data.split())):
+            self.texts.append(text)
+
+
+def words_of(page: str) -> str:
+    """What a page says, a text a line."""
+    reader = _Words()
+    reader.feed(page)
+    return "\n".join(reader.texts) + "\n"

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,7 +23,7 @@ from xml.etree import ElementTree
 
 import pytest
 from cli.cli_helpers import Cli
-from htmlpage.html_helpers import HOSTILE, HOSTILE_NAME, Parsed, copy_of, parse, write_page
+from htmlpage.html_helpers import HOSTILE, HOSTILE_NAME, Parsed, copy_of, parse, words_of, write_page
 from report.report_helpers import edit, report_of, shown, story
 from support import KEY, Bench
 
@@ -53,6 +54,19 @@ def numbers(texts: list[str]) -> list[int]:
 
 
 # One set of figures
+
+
+def test_what_a_page_says(bought: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the letter. After a wanted change: read what differs, then write the file anew."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    write_page(bought, tmp_path / "report.html")
+    monkeypatch.undo()
+    time.tzset()
+    text = words_of((tmp_path / "report.html").read_text("utf-8")).replace(str(bought.folder), "/folder")
+    for what, name in ((r"req_\d+", "req_0"), (r"\d\d:\d\d(:\d\d)?", "<time>"), (r"[\d.]+ (s|min)\b", "<span>")):
+        text = re.sub(what, name, text)  # how long things take hangs on the ledger's random id
+    assert text == (Path(__file__).parent / "expected/page.txt").read_text("utf-8")
 
 
 def test_text_json_csv_and_page_tell_the_same_sums_and_the_simulators_truth(bought: Bench, parsed: Parsed) -> None:

@@ -34,6 +34,8 @@ from ledger.machine_stage import (
 from batcher.jobs import Status, Submitting, Waiting
 from batcher.ledger import Caps, Refusal, Stale, decisions
 
+pytestmark = pytest.mark.sweep
+
 
 class Money(Stage):
     """What may happen, in any order, and what must not."""

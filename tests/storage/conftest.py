@@ -15,12 +15,6 @@ from batcher.cli.app import main
 Give = Callable[..., Ran]
 
 
-@pytest.fixture(autouse=True)
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What coverage writes would meet the faults that are meant for batcher."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-
-
 @pytest.fixture(params=[small_disk, rationed_disk])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     make: Callable[[Path], AbstractContextManager[Disk]] = request.param

@@ -16,6 +16,8 @@ from support import PIXEL, Bench
 
 from batcher.errors import Kind, StorageError
 
+pytestmark = pytest.mark.sweep
+
 MANIFEST = """
 campaign: sweep
 model: grok-imagine-video

@@ -20,6 +20,8 @@ from batcher.manifest.names import safe, slug
 from batcher.manifest.problems import Fault
 from batcher.manifest.templates import MAX_OUTPUT, compile_template
 
+pytestmark = pytest.mark.sweep
+
 #: Manifests of at most eight million bytes.
 BOMBS: dict[str, str] = {
     "billion laughs": f"a: &a [{'x,' * 99}]\nb: &b [{'*a,' * 99}]\nc: &c [{'*b,' * 99}]\nd: [{'*c,' * 99}]",
