@@ -180,7 +180,8 @@ def _jobs(moment: Moment) -> str:
     one = "" if moment.job_id is None else f"job {moment.job_id[:SHORT_ID]}"
     said = f": {short(moment.message, 80)}" if moment.message else ""
     example = f" ({'e.g. ' if moment.count > 1 else ''}{one}{said})" if one else ""
-    return f"{count(moment.count, 'job')} {met}{code}{example}"
+    noun = "request" if moment.kind == "unanswered" else "job"  # a job may have several
+    return f"{count(moment.count, noun)} {met}{code}{example}"
 
 
 # Slowest, causes, limits

@@ -162,7 +162,7 @@ def test_many_lines_are_for_a_program(dark: Bench) -> None:
     moments = tuple(replace(timeline.moments[1], count=n) for n in range(1, 703))
     text = shown(replace(timeline, moments=moments), 4000)
     assert "  … 202 earlier lines; `--since` chooses, `--json` has all.\n" in text
-    assert "702 jobs had no answer" in text
+    assert "702 requests had no answer" in text
     assert " 202 jobs had" not in text
 
 
