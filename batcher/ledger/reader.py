@@ -282,16 +282,15 @@ class LedgerReader:
         )
         return int(row[0]) if row else 0
 
-    def wallet_mark(self, account: str) -> int:
+    def wallet_mark(self) -> int:
         """The newest attempt (row id) that a wallet reading, asked for now, has felt for certain; 0 without any.
 
-        An attempt without an answer may be charged after the reading, so it and all newer ones are not among them.
+        An attempt without an answer may be charged after the reading, so it and all newer ones are not among them;
+        whatever key it was bought with, for two keys may draw from one wallet.
         """
         row = self.row(
-            "SELECT coalesce((SELECT min(a.id) - 1 FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
-            " WHERE w.status = 'submitting' AND w.status IN ('submitting', 'queued', 'processing') AND a.account = ?),"
-            " (SELECT max(id) FROM attempts), 0)",
-            (account,),
+            "SELECT coalesce((SELECT min(attempt_id) - 1 FROM wanted WHERE status = 'submitting'"
+            " AND status IN ('submitting', 'queued', 'processing')), (SELECT max(id) FROM attempts), 0)"
         )
         return int(row[0]) if row else 0
 

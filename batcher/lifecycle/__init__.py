@@ -133,7 +133,7 @@ class Lifecycle:
     async def read_wallet(self) -> Halt | Later | Refused | None:
         """Take a wallet reading for `budget.keep`; returns what kept it from being taken, if anything."""
         async with self._gate.slot("credits") as slot:
-            mark = self._ledger.read.wallet_mark(self._provider.account.text)
+            mark = self._ledger.read.wallet_mark()
             slot.stamp()
             found = await self._provider.credits()
             slot.heard(found)

@@ -408,7 +408,7 @@ def test_no_query_of_a_running_ledger_scans_a_table(shelf: Shelf) -> None:
     read.upload(ACCOUNT, "ab")
     read.resolve(job_name(2)[:-1] + "2")
     read.taken_since(ACCOUNT.text, 3)
-    read.wallet_mark("a")
+    read.wallet_mark()
     ledger.stamp("poll")
     intent = shelf.buy(100, run=1000, campaigns={"spring": 1000}, day=1000, keep=1, wallet=1000)
     ledger.maybe_received(intent, "x")

@@ -238,7 +238,7 @@ class Money(Stage):
     def look(self, processed: bool) -> None:
         """Ask for the wallet, or hear the answer; in between the API reads it, sooner or later."""
         if self.asked is None:
-            mark = self.shelf.ledger.read.wallet_mark(self.shelf.account.text)
+            mark = self.shelf.ledger.read.wallet_mark()
             self.asked = (mark, self.read(mark) if processed else None)
             return
         mark, said = self.asked
@@ -381,8 +381,8 @@ def test_money() -> None:
     run_state_machine_as_test(
         Money,
         settings=settings(
-            max_examples=150,
-            stateful_step_count=50,
+            max_examples=300,
+            stateful_step_count=60,
             deadline=None,
             derandomize=True,
             report_multiple_bugs=False,
