@@ -381,8 +381,8 @@ def test_money() -> None:
     run_state_machine_as_test(
         Money,
         settings=settings(
-            max_examples=300,
-            stateful_step_count=60,
+            max_examples=150,
+            stateful_step_count=50,
             deadline=None,
             derandomize=True,
             report_multiple_bugs=False,
