@@ -1,0 +1,161 @@
+"""An API for benchmarks: as fast as plain asyncio goes, so that what is measured is its client.
+
+    python -m benchmarks.server [--latency SECONDS] [--wait MEAN[:SIGMA]] [--bytes N]
+
+It prints `port N` and serves until its standard input is closed. Creates answer `succeeded` at once, or with `--wait`
+`processing` for so many seconds (lognormal with that σ; 0: exactly). A key is charged once; a create without one is
+charged each time. `GET /_truth` tells what happened, in JSON: see `_truth`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+#: The smallest thing that looks like a video.
+_HEAD = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"
+
+
+class Api:
+    """What the server knows: tasks by id and by key, and a stamp for each request."""
+
+    def __init__(self, *, wait: float, sigma: float, size: int) -> None:
+        self._wait, self._sigma = wait, sigma
+        self._film = _HEAD + bytes(size - len(_HEAD))
+        self._chance = random.Random(1)  # noqa: S311  (the same each time)
+        self._by_key: dict[str, str] = {}
+        self._ends: dict[str, float] = {}
+        self.port = 0
+        self.bodies: list[bytes] = []  # of what was charged
+        self.creates: list[bytes] = []  # of every create that arrived
+        self.stamps: dict[str, list[float]] = {"submit": [], "poll": [], "download": [], "other": []}
+        self.polls: dict[str, list[float]] = {}
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[str, bytes, str]:
+        """Status line, body and content type."""
+        now = time.time()
+        if path == "/api/v1/generations" and method == "POST":
+            self.stamps["submit"].append(now)
+            self.creates.append(body)
+            return "200 OK", self._view(self._create(headers.get("idempotency-key", ""), body, now), now), ""
+        if path.startswith("/api/v1/generations/"):
+            task = path[20:]
+            self.stamps["poll"].append(now)
+            self.polls.setdefault(task, []).append(now)
+            if task not in self._ends:
+                return "404 Not Found", b'{"error":{"code":"not_found","message":"There is no such task."}}', ""
+            return "200 OK", self._view(task, now), ""
+        if path.startswith("/results/"):
+            self.stamps["download"].append(now)
+            return "200 OK", self._film, "video/mp4"
+        if path == "/_truth":
+            return "200 OK", json.dumps(self._truth()).encode(), ""
+        self.stamps["other"].append(now)
+        if path == "/api/v1/credits":
+            return "200 OK", b'{"current_credits":100000000}', ""
+        return "404 Not Found", b'{"error":{"code":"not_found","message":"There is nothing here."}}', ""
+
+    def _create(self, key: str, body: bytes, now: float) -> str:
+        known = self._by_key.get(key) if key else None
+        if known is not None:
+            return known
+        task = f"task_{len(self.bodies) + 1}"
+        self.bodies.append(body)
+        if key:
+            self._by_key[key] = task
+        self._ends[task] = now + (self._wait and self._wait * self._chance.lognormvariate(0, self._sigma))
+        return task
+
+    def _view(self, task: str, now: float) -> bytes:
+        if now < self._ends[task]:
+            return (
+                f'{{"id":"{task}","status":"processing","reserved_credits":10,"final_credits":0,'
+                '"result":null,"error":null}'
+            ).encode()
+        url = f"http://127.0.0.1:{self.port}/results/{task}.mp4"
+        return (
+            f'{{"id":"{task}","status":"succeeded","reserved_credits":10,"final_credits":10,'
+            f'"result":{{"primary_url":"{url}","urls":["{url}"]}},"error":null}}'
+        ).encode()
+
+    def _truth(self) -> dict[str, Any]:
+        """Prompts that were charged and that were asked for (once an arrival), stamps a kind, ends and polls a task."""
+        return {
+            "charged": [json.loads(body)["prompt"] for body in self.bodies],
+            "asked": [json.loads(body)["prompt"] for body in self.creates],
+            "stamps": self.stamps,
+            "ends": self._ends,
+            "polls": self.polls,
+        }
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, api: Api, latency: float) -> None:
+        self._api, self._latency = api, latency
+        self._buffer = b""
+        self._transport: Any = None
+        self._later: Callable[..., object] = asyncio.get_running_loop().call_later
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end].decode("latin-1")
+            first, _, rest = head.partition("\r\n")
+            headers: dict[str, str] = {}
+            for line in rest.split("\r\n"):
+                name, _, value = line.partition(":")
+                headers[name.lower()] = value.strip()
+            length = int(headers.get("content-length", "0"))
+            if len(self._buffer) < end + 4 + length:
+                return
+            body = self._buffer[end + 4 : end + 4 + length]
+            self._buffer = self._buffer[end + 4 + length :]
+            method, path, _ = first.split(" ", 2)
+            status, out, kind = self._api.answer(method, path, headers, body)
+            answer = (
+                f"HTTP/1.1 {status}\r\ncontent-type: {kind or 'application/json'}\r\ncontent-length: {len(out)}\r\n\r\n"
+            ).encode() + out
+            if self._latency:
+                self._later(self._latency, self._send, answer)
+            else:
+                self._transport.write(answer)
+
+    def _send(self, answer: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(answer)
+
+
+async def serve(api: Api, latency: float) -> None:
+    """Serve on a free port of loopback until standard input is closed."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(api, latency), "127.0.0.1", 0, backlog=1024)
+    api.port = server.sockets[0].getsockname()[1]
+    print(f"port {api.port}", flush=True)
+    gc.freeze()
+    gc.disable()  # nothing here makes cycles, and its pauses would be the client's
+    async with server:
+        await loop.run_in_executor(None, sys.stdin.read)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--wait", default="0", help="seconds until a task has ended, MEDIAN or MEDIAN:SIGMA")
+    parser.add_argument("--bytes", type=int, default=2000, help="length of a result")
+    chosen = parser.parse_args()
+    median, _, sigma = chosen.wait.partition(":")
+    asyncio.run(serve(Api(wait=float(median), sigma=float(sigma or 0), size=chosen.bytes), chosen.latency))
+
+
+if __name__ == "__main__":
+    main()
