@@ -111,6 +111,12 @@ class Artifacts:
             part.unlink(missing_ok=True)
             return True
 
+    def adopt(self, part: Path, target: str, sha256: str) -> bool:
+        """Give a whole part file its name, or find it there already; False when neither has that hash."""
+        with _disk_errors(part):
+            ours = self.holds(target, sha256) or (part.exists() and self.digest(part) == sha256)
+        return ours and self.place(part, target, sha256)
+
     def holds(self, target: str, sha256: str) -> bool:
         """Whether the file under `target` has that hash."""
         path = self._state / target

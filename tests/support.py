@@ -19,7 +19,7 @@ from batcher.artifacts import Artifacts
 from batcher.engine import Ending, Engine, RateGate
 from batcher.jobs import JobSpec
 from batcher.ledger import Ledger, LedgerReader, Observer
-from batcher.lifecycle import Lifecycle
+from batcher.lifecycle import Commits, Lifecycle
 from batcher.manifest import Problems, load
 from batcher.plan import Plan, Wanted, caps_for, make_plan
 from batcher.providers import Provider
@@ -189,9 +189,11 @@ class Bench:
         )
         for each in wanted:
             ledger.enrol(each.campaign, each.manifest, each.specs)
-        gate = RateGate(ledger, settings.limits, self.clock)
+        commits = Commits(ledger)
+        gate = RateGate(ledger, settings.limits, self.clock, commits)
         lifecycle = Lifecycle(
             ledger=ledger,
+            commits=commits,
             provider=provider,
             gate=gate,
             artifacts=Artifacts(self.state),

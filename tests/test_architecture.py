@@ -41,6 +41,7 @@ ONLY_IN = {
     "sqlite_utils": {"ledger"},
     "httpx2": {"providers"},
     "httpx": set(),
+    "pyreqwest": {"providers"},
     "yaml": {"manifest"},
     "jinja2": {"manifest", "report"},
     "click": {"cli"},

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
@@ -25,7 +26,7 @@ from batcher.engine import Ending, Engine, RateGate
 from batcher.errors import BatcherError, Kind, StorageError, exit_code
 from batcher.jobs import Status
 from batcher.ledger import Caps, Ledger, browse, decisions, hold_lock
-from batcher.lifecycle import Lifecycle
+from batcher.lifecycle import Commits, Lifecycle
 from batcher.manifest import Problems
 from batcher.plan import Plan, caps_for
 from batcher.providers.rivya import Rivya
@@ -43,6 +44,9 @@ from .signals import Signals, Stopped
 from .terminal import Terminal
 from .text import safe
 from .words import duration, now
+
+#: Whether the extra `fast` is there, and nobody has turned it off.
+FAST = os.environ.get("BATCHER_FAST") != "0" and None not in map(find_spec, ("pyreqwest", "uvloop"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def _run(
                 access = replace(access, base_url=stack.enter_context(simulated.running(order.state)))
             sums = Meter(ledger.read, run_id, caps, local_day(time.time()))
             work = _Work(order, access, settings, caps, ledger, tally, sums, signals, terminal)
-            ending = anyio.run(work.do)
+            ending = anyio.run(work.do, backend_options={"use_uvloop": FAST})
     except Stopped as stopped:
         ending = Ending(stopped.kind, stopped.reason, {}, ())
     except BaseException as error:
@@ -172,10 +176,12 @@ class _Work:
     async def do(self) -> Ending:
         clock, rng = SystemClock(), random.Random()  # noqa: S311  (jitter)
         assert self.access.key is not None
-        provider = Rivya(self.access.base_url, self.access.key, clock, account_name=self.access.name)
-        gate = RateGate(self.ledger, self.settings.limits, clock)
+        provider = Rivya(self.access.base_url, self.access.key, clock, account_name=self.access.name, fast=FAST)
+        commits = Commits(self.ledger)
+        gate = RateGate(self.ledger, self.settings.limits, clock, commits)
         lifecycle = Lifecycle(
             ledger=self.ledger,
+            commits=commits,
             provider=provider,
             gate=gate,
             artifacts=Artifacts(self.order.state),

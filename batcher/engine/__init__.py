@@ -1,19 +1,17 @@
 """Which jobs, how many at once, how fast, and when to stop.
 
-Tickets lie in a heap a lane, by due time; a few workers a lane take what is due, let the lifecycle make one step,
-and put the ticket back as the step says. So thousands of waiting tasks cost a heap entry each.
+Tickets lie in a queue a lane, by due time; workers of a lane take what is due, let the lifecycle make one step, and
+put the ticket back as the step says. So thousands of waiting tasks cost a heap entry each.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.abc import TaskGroup
 
 from batcher.clock import Clock
 from batcher.errors import Kind, StorageError, first_of
@@ -25,6 +23,7 @@ from batcher.settings import Selection, Settings
 
 from .feeder import Feeder
 from .gate import RateGate
+from .queue import Queue
 
 __all__ = ["Ending", "Engine", "RateGate"]
 
@@ -39,8 +38,9 @@ _PROBE_SECONDS_MAX = 60.0
 _READING_SECONDS = 60.0
 _READING_AGAIN_SECONDS = 10.0
 _HALTS = {"key": Kind.KEY, "credits": Kind.CAPPED, "wait": Kind.UNREACHABLE}
-_SUBMITTERS = 16
-_POLLERS = 16
+#: Requests at once of a lane, where as many jobs may be under way.
+_WORKERS = 16
+_WORKERS_MAX = 256
 
 
 @dataclass(slots=True)
@@ -88,9 +88,7 @@ class Engine:
         self._selection = selection
         self._clock = clock
         self._feeder = Feeder(ledger.read, campaigns, selection)
-        self._heaps: dict[Lane, list[tuple[float, int, _Ticket]]] = {lane: [] for lane in Lane}
-        self._wake = {lane: anyio.Event() for lane in Lane}
-        self._order = count()
+        self._queues: dict[Lane, Queue[_Ticket]] = {lane: Queue(clock) for lane in Lane}
         self._open: dict[JobId, _Ticket] = {}
         self._given_up: set[JobId] = set()
         self._started = 0
@@ -117,17 +115,14 @@ class Engine:
             if self._settings.download:
                 for job_id in self._ledger.read.unsaved(campaign):
                     self._add(_Ticket(job_id, in_flight=False), Lane.FETCH)
-        workers = {Lane.SUBMIT: _SUBMITTERS, Lane.POLL: _POLLERS, Lane.FETCH: self._settings.limits.downloads}
+        requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
+        workers = {Lane.SUBMIT: requests, Lane.POLL: requests, Lane.FETCH: self._settings.limits.downloads}
         with self._scope:
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._watch)
                     for lane, number in workers.items():
-                        due, taken = anyio.create_memory_object_stream[_Ticket]()
-                        group.start_soon(self._dispatch, lane, due)
-                        for _ in range(number):
-                            group.start_soon(self._work, lane, taken.clone())
-                        taken.close()
+                        group.start_soon(self._staff, group, lane, number)
             except BaseExceptionGroup as group_error:
                 raise _one_error(group_error) from None
         for job_id in self._open:
@@ -142,22 +137,20 @@ class Engine:
 
     # Workers
 
-    async def _dispatch(self, lane: Lane, due: MemoryObjectSendStream[_Ticket]) -> None:
-        """Hand each ticket of a lane to a free worker when it is due: one task watches the clock, not all."""
-        with due:
-            if lane is Lane.SUBMIT and self._lifecycle.caps.keep is not None and self._feeder.has_jobs:
-                await self._first_reading()
-            while ticket := await self._next(lane):
-                await due.send(ticket)
+    async def _staff(self, group: TaskGroup, lane: Lane, number: int) -> None:
+        """Let so many workers begin in a lane; nothing is bought before the wallet is known, if some is to be kept."""
+        if lane is Lane.SUBMIT and self._lifecycle.caps.keep is not None and self._feeder.has_jobs:
+            await self._first_reading()
+        for _ in range(number):
+            group.start_soon(self._work, lane)
 
-    async def _work(self, lane: Lane, due: MemoryObjectReceiveStream[_Ticket]) -> None:
-        with due:
-            async for ticket in due:
-                try:
-                    step = await self._advance(ticket, lane)
-                except Stale:
-                    step = Again(lane)  # a person decided meanwhile: look again
-                self._place(ticket, lane, step)
+    async def _work(self, lane: Lane) -> None:
+        while ticket := await self._next(lane):
+            try:
+                step = await self._advance(ticket, lane)
+            except Stale:
+                step = Again(lane)  # a person decided meanwhile: look again
+            self._place(ticket, lane, step)
 
     async def _advance(self, ticket: _Ticket, lane: Lane) -> Step:
         job = self._ledger.read.load(ticket.job_id)
@@ -168,22 +161,17 @@ class Engine:
 
     async def _next(self, lane: Lane) -> _Ticket | None:
         """The next ticket that is due in this lane; None when the run is over."""
+        queue = self._queues[lane]
         while not self._over:
-            now, heap = self._clock.monotonic(), self._heaps[lane]
-            if heap and heap[0][0] <= now:
-                return heapq.heappop(heap)[2]
-            if lane is Lane.SUBMIT:
-                if ticket := self._new():
-                    return ticket
-                if not self._open:  # nothing under way and nothing that may be started: the run is over
-                    self._over = True
-                    self._watching.cancel()
-                    for each in Lane:
-                        self._notify(each)
-                    break
-            wake = self._wake[lane]
-            with anyio.move_on_after(heap[0][0] - now if heap else None):
-                await wake.wait()
+            if ticket := queue.take() or (self._new() if lane is Lane.SUBMIT else None):
+                return ticket
+            if lane is Lane.SUBMIT and not self._open:  # nothing under way and nothing that may be started
+                self._over = True
+                self._watching.cancel()
+                for each in self._queues.values():
+                    each.wake_all()
+                break
+            await queue.idle()
         return None
 
     def _new(self) -> _Ticket | None:
@@ -193,7 +181,7 @@ class Engine:
             self._halts
             or self._in_flight >= self._settings.limits.in_flight
             or (limit is not None and self._started >= limit)
-            or len(self._heaps[Lane.FETCH]) >= FETCH_BACKLOG
+            or len(self._queues[Lane.FETCH]) >= FETCH_BACKLOG
         ):
             return None
         found = self._feeder.next(lambda job: job.id in self._open or job.id in self._given_up)
@@ -208,15 +196,14 @@ class Engine:
     def _add(self, ticket: _Ticket, lane: Lane) -> None:
         self._open[ticket.job_id] = ticket
         self._in_flight += ticket.in_flight
-        heapq.heappush(self._heaps[lane], (self._clock.monotonic(), next(self._order), ticket))
+        self._queues[lane].put(ticket)
 
     def _place(self, ticket: _Ticket, lane: Lane, step: Step) -> None:
         match step:
             case Again(to, seconds):
-                heapq.heappush(self._heaps[to], (self._clock.monotonic() + seconds, next(self._order), ticket))
+                self._queues[to].put(ticket, seconds)
                 if to is Lane.FETCH and ticket.in_flight:
                     self._land(ticket)
-                self._notify(to)
                 if to is not lane:
                     self._succeed(to)
                 return
@@ -236,19 +223,19 @@ class Engine:
         del self._open[ticket.job_id]
         if ticket.in_flight:
             self._land(ticket)
-        self._notify(Lane.SUBMIT)
+        self._queues[Lane.SUBMIT].wake()
 
     def _land(self, ticket: _Ticket) -> None:
         ticket.in_flight = False
         self._in_flight -= 1
-        self._notify(Lane.SUBMIT)
+        self._queues[Lane.SUBMIT].wake()
 
     def _succeed(self, to: Lane) -> None:
         """A job went on to another lane: its price is named, or a part of its hold may have come free."""
         self._feeder.reopen(self._lifecycle.refusal)
         if to is Lane.FETCH:
             self._row_of_failures = 0
-        self._notify(Lane.SUBMIT)
+        self._queues[Lane.SUBMIT].wake()
 
     def _finished(self, ticket: _Ticket, status: Status, left: str) -> None:
         if left:
@@ -277,10 +264,6 @@ class Engine:
             self._caps_met.add(refusal.cap)
             self._ledger.note("cap_reached", cap=refusal.cap, message=refusal.message)
 
-    def _notify(self, lane: Lane) -> None:
-        self._wake[lane].set()
-        self._wake[lane] = anyio.Event()
-
     # The API as a whole
 
     async def _watch(self) -> None:
@@ -308,7 +291,7 @@ class Engine:
             await anyio.sleep(_READING_SECONDS)
             await self._lifecycle.read_wallet()
             self._feeder.reopen(self._lifecycle.refusal)
-            self._notify(Lane.SUBMIT)
+            self._queues[Lane.SUBMIT].wake()
 
     async def _watch_api(self) -> None:
         """Sit out a dead network or API as one pause, with probes that grow rarer; no job's repeats are burnt.

@@ -1,22 +1,22 @@
 """Rate limits: no window of the stated length ever holds more requests than stated, nor than the API bears.
 
 The stated limits are exact sliding logs, whose stamps the ledger keeps on disk: leaky buckets and GCRA let nearly
-twice the limit through in a window (design.md). Room is reserved first and stamped right before the request, so what
-stands between the two (the intent's commit) costs no accuracy: a reservation counts like a stamp of now.
+twice the limit through in a window (design.md). Room is reserved first, the request is written down and committed, and
+it counts in the window from the moment at which it is sent, so what stands between (the commit, others' turns) costs no
+accuracy: a reservation counts like a stamp of now.
 The API's own limits are learned from its 429s (`throttle`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Literal
 
 import anyio
 
 from batcher.clock import Clock, from_iso
 from batcher.ledger import Ledger, Send
+from batcher.lifecycle import Commits
 from batcher.lifecycle.steps import SendKind
 from batcher.providers import Later
 from batcher.settings import Limits, Rate
@@ -55,25 +55,42 @@ class _Limit:
 
 
 class _Room:
-    """A reservation; `stamp` turns it into a request that was sent, `heard` takes in what came of it."""
+    """A wait for room, a reservation, and then a request that was sent; `heard` takes in what came of it."""
 
-    def __init__(self, gate: RateGate, kind: SendKind) -> None:
+    def __init__(self, gate: RateGate, kind: SendKind, line: _Line) -> None:
         self._gate = gate
         self._kind = kind
-        self.number = 0  # of the request among all of this gate; 0: not stamped
+        self._line = line
+        self._number = 0  # of the request among all of this gate; 0: not sent
 
-    def stamp(self) -> None:
-        self.number = self._gate.commit(self._kind)
+    async def __aenter__(self) -> _Room:
+        await self._gate.reserve(self._kind, self._line)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._number:
+            self._gate.give_back(self._kind)
+
+    async def stamp(self) -> None:
+        await self._gate.commits(self.write)
+        self.go()
+
+    def write(self) -> None:
+        self._gate.write(self._kind)
+
+    def go(self) -> None:
+        self._number = self._gate.sent(self._kind)
 
     def heard(self, outcome: object) -> None:
-        self._gate.heard(self._kind, self.number, outcome)
+        self._gate.heard(self._kind, self._number, outcome)
 
 
 class RateGate:
     """Lets requests to the API's host out, within `limits.submit` and `limits.requests`, over restarts too."""
 
-    def __init__(self, ledger: Ledger, limits: Limits, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, limits: Limits, clock: Clock, commits: Commits) -> None:
         self._ledger = ledger
+        self.commits = commits
         self._clock = clock
         self._submits = _Limit("submit", limits.submit)
         self._requests = _Limit("requests", limits.requests)
@@ -87,6 +104,7 @@ class RateGate:
         # One waiter of a kind at a time looks at the limits; the others stand in line behind it, in order.
         self._lines: dict[_Line, anyio.Lock] = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
         self._waiting: dict[_Line, int] = dict.fromkeys(self._lines, 0)
+        self._watched = False  # whether anybody waits for a change
         self._last_other = -math.inf
         self._remember(limits)
 
@@ -108,7 +126,7 @@ class RateGate:
             self._last_send = requests[-1].id
 
     def _learn(self, *, but: int = 0) -> None:
-        """Take in what another process has sent meanwhile (`batcher credits`)."""
+        """Take in what another process has sent meanwhile (`batcher credits`); `but` is a row of our own."""
         for send in self._ledger.read.sends_after(self._last_send):
             self._last_send = send.id
             if send.id != but:
@@ -117,30 +135,34 @@ class RateGate:
 
     # Waiting for room
 
-    @asynccontextmanager
-    async def slot(self, kind: SendKind, *, probing: bool = False) -> AsyncIterator[_Room]:
-        """Wait for room for one request; leaving without a stamp gives the room back.
+    def slot(self, kind: SendKind, *, probing: bool = False) -> _Room:
+        """Wait for room for one request; leaving without sending it gives the room back.
 
         A request that is `probing` goes out while all others are held.
         """
-        line: _Line = "probe" if probing else "submit" if kind == "submit" else "other"
+        return _Room(self, kind, "probe" if probing else "submit" if kind == "submit" else "other")
+
+    async def reserve(self, kind: SendKind, line: _Line) -> None:
+        """Wait for room for one request, behind those of its kind that wait already, and take it."""
+        if not self._waiting[line] and self._wait(kind, line) <= 0:
+            self._reserve(kind, line)
+            return
         self._waiting[line] += 1
         try:
             async with self._lines[line]:
                 while (seconds := self._wait(kind, line)) > 0:
-                    changed = self._changed
-                    with anyio.move_on_after(seconds):
-                        await changed.wait()
+                    await self._change(seconds)
                 self._reserve(kind, line)
         finally:
             self._waiting[line] -= 1
             self._look_again()  # who let this one go first
-        room = _Room(self, kind)
-        try:
-            yield room
-        finally:
-            if not room.number:
-                self._release(kind)
+
+    async def _change(self, seconds: float = math.inf) -> None:
+        """Wait until something has changed, for so many seconds at most."""
+        self._watched = True
+        changed = self._changed
+        with anyio.move_on_after(seconds):
+            await changed.wait()
 
     def _wait(self, kind: str, line: _Line) -> float:
         self._learn()
@@ -167,24 +189,33 @@ class RateGate:
         if line == "other":
             self._last_other = self._clock.monotonic()
 
-    def commit(self, kind: SendKind) -> int:
-        """Write a request down right before it is sent; returns its number."""
-        own = self._ledger.stamp(kind)
-        self._learn(but=own)  # what another process wrote since the last look has a lower id
+    def write(self, kind: SendKind) -> None:
+        """Write a request down that is about to be sent; its row has to be committed before it is."""
+        own, before = self._ledger.stamp(kind), self._last_send
+        self._last_send = own
+        if own != before + 1:  # another process wrote one since the last look
+            self._last_send = before
+            self._learn(but=own)
+
+    def sent(self, kind: SendKind) -> int:
+        """Count a request right before it is sent; returns its number."""
         for limit in self._limits(kind):
             limit.window.add(self._clock.monotonic())
         self._sent += 1
-        self._release(kind)
+        self.give_back(kind)
         return self._sent
 
-    def _release(self, kind: str) -> None:
+    def give_back(self, kind: SendKind) -> None:
+        """End a reservation."""
         for limit in self._limits(kind):
             limit.window.reserved -= 1
         self._look_again()
 
     def _look_again(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._watched:
+            self._watched = False
+            self._changed.set()
+            self._changed = anyio.Event()
 
     # What came of the requests
 
@@ -234,7 +265,7 @@ class RateGate:
     async def calm(self) -> None:
         """Wait while everybody is held; for requests to other hosts, which no limit counts."""
         while self._held:
-            await self._changed.wait()
+            await self._change()
 
     def release(self) -> None:
         """The API answers: let everybody out again."""

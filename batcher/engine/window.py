@@ -25,8 +25,7 @@ class Window:
 
     def wait(self, now: float) -> float:
         """Seconds until one more request has room; infinite while only reservations are in the way."""
-        while self._stamps and self._stamps[0] + self._rate.seconds + _MARGIN <= now:
-            self._stamps.popleft()
+        self._forget(now)
         over = len(self._stamps) + self.reserved - self._rate.count
         if over < 0:
             return 0.0
@@ -36,7 +35,13 @@ class Window:
 
     def short(self, now: float) -> bool:
         """Whether less than half of the room is left."""
-        return 2 * (self.since(now - self._rate.seconds) + self.reserved) > self._rate.count
+        self._forget(now)
+        return 2 * (len(self._stamps) + self.reserved) > self._rate.count
+
+    def _forget(self, now: float) -> None:
+        """Drop the stamps that no window which holds `now` holds."""
+        while self._stamps and self._stamps[0] + self._rate.seconds + _MARGIN <= now:
+            self._stamps.popleft()
 
     def since(self, start: float) -> int:
         """How many requests of this window were sent after `start`."""

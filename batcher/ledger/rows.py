@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def upload(row: sqlite3.Row) -> Upload:
     )
 
 
-def price(row: sqlite3.Row) -> int:
+def price(row: sqlite3.Row | Mapping[str, Any]) -> int:
     """What an attempt counts with: its final price, else what the API reserved, else the quote."""
     found: list[int | None] = [row["final_credits"], row["reserved_credits"], row["quoted_credits"]]
     return next(credits_ for credits_ in found if credits_ is not None)

@@ -53,6 +53,9 @@ class Transaction:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
+    def update(self, table: str, row_id: int, **columns: Any) -> None:
+        self.run(f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?", (*columns.values(), row_id))
+
     def attempt(self, attempt_id: int) -> sqlite3.Row:
         row: sqlite3.Row = self.run("SELECT * FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
         return row

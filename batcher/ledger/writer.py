@@ -1,36 +1,38 @@
 """Writing the ledger: every method is one transaction with its event in it, and returns after its commit.
 
-Money lives by three rules here (product.md, promises 1 to 3): an attempt exists only through `intend`, which
-checks every cap in the transaction that takes the hold; what the API took replaces the hold when it says so;
-an attempt is settled once.
+`together` lets many of them share one: a commit waits for the disk, however much it holds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from batcher.clock import Clock, iso, local_day
+from batcher.clock import Clock, iso
 from batcher.errors import BatcherError
-from batcher.jobs import UNSETTLED, Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
+from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 
-from . import enrolment, rows, schema
-from .caps import Caps, Refusal, quote
+from . import enrolment, purchases, schema
+from .caps import Caps, Refusal
 from .connection import open_writer, storage_errors
 from .enrolment import Enrolled
 from .reader import LedgerReader
 from .transaction import Change, Stale, Transaction
 
+# How a transaction begins, ends and is undone, and how a part of one. sqlite3's own transactions begin deferred: two
+# admissions could then both read before either writes.
+_ALONE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_SHARED = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
 
 
 Observer = Callable[[Change], None]
+T = TypeVar("T")
 
 
 class Ledger:
@@ -44,6 +46,7 @@ class Ledger:
         self.path = path
         self.read = LedgerReader(connection, path)
         self._ledger_id = self.read.ledger_id
+        self._shared: list[Change] | None = None  # the facts of the transaction that `together` has open
 
     @classmethod
     def open(cls, path: Path, clock: Clock, observe: Observer = lambda _: None) -> Self:
@@ -66,6 +69,10 @@ class Ledger:
     def close(self) -> None:
         self._connection.close()
 
+    @property
+    def _buyer(self) -> purchases.Buyer:
+        return purchases.Buyer(self.read, self._ledger_id, self._run_id)
+
     def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec]) -> Enrolled:
         """Make the ledger want exactly the jobs of this expansion; what is bought already stays as it is.
 
@@ -75,19 +82,56 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:
-        # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
-        with storage_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+        """A transaction, or where `together` has opened one a part of it: whole or not at all either way."""
+        shared = self._shared
+        with self._whole(_ALONE if shared is None else _SHARED):
             transaction = Transaction(self._connection, self._clock.wall(), self._run_id)
+            yield transaction
+        if shared is None:
+            self._tell(transaction.changes)
+        else:
+            shared += transaction.changes
+
+    @contextmanager
+    def _whole(self, words: tuple[str, str, tuple[str, ...]]) -> Iterator[None]:
+        begin, end, undo = words
+        with storage_errors(self.path):
+            self._connection.execute(begin)
             try:
-                yield transaction
-                self._connection.execute("COMMIT")
+                yield
+                self._connection.execute(end)
             except BaseException:
                 if self._connection.in_transaction:  # a full disk makes SQLite roll back by itself
-                    self._connection.execute("ROLLBACK")
+                    for word in undo:
+                        self._connection.execute(word)
                 raise
-        for change in transaction.changes:
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for change in changes:
             self._observe(change)
+
+    def together(self, operations: Sequence[Callable[[], T]]) -> list[T | Exception]:
+        """Do operations, each some calls of this ledger's methods, in one transaction; returns after its commit.
+
+        Each call stands whole or not at all. The answer holds what each operation returned or raised. Raises
+        StorageError when nothing of any of them stands.
+        """
+        try:
+            with self._whole(_ALONE):
+                self._shared = changes = list[Change]()
+                found = [self._try(operation) for operation in operations]
+        finally:
+            self._shared = None
+        self._tell(changes)
+        return found
+
+    def _try(self, operation: Callable[[], T]) -> T | Exception:
+        try:
+            return operation()
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise  # the disk is full, and SQLite took back what the others did too
+            return error
 
     # Runs
 
@@ -143,53 +187,14 @@ class Ledger:
         not planned any more.
         """
         with self._write() as t:
-            number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
-            expected = self._quote(caps, account, job.campaign, t.seconds, job.price_class, job.catalog_credits)
-            if isinstance(expected, Refusal):
-                return expected
-            request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
-            attempt_id = t.insert(
-                "attempts",
-                job_id=job.id,
-                number=number,
-                run_id=self._run_id,
-                account=account.text,
-                day=local_day(t.seconds),
-                price_class=job.price_class,
-                idempotency_key=self._key(job.id, number),
-                client_request_id=request_id,
-                body=compose(request_id),
-                quoted_credits=expected,
-                intended_at=t.at,
-            )
-            t.move(job.id, Status.PLANNED, Status.SUBMITTING, attempt_id=attempt_id)
-            t.event("intended", job_id=job.id, old=Status.PLANNED, new=Status.SUBMITTING, detail={"hold": expected})
-            return rows.intent(t.attempt(attempt_id))
+            return self._buyer.admit(t, job, account=account, compose=compose, caps=caps)
 
     def refusal(
         self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
     ) -> Refusal | None:
         """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
-        found = self._quote(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
+        found = self._buyer.quote(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
         return found if isinstance(found, Refusal) else None
-
-    def _quote(
-        self, caps: Caps, account: Account, campaign: str, now: float, price_class: str, catalog_credits: int
-    ) -> int | Refusal:
-        return quote(
-            self.read,
-            caps,
-            run_id=self._run_id,
-            account=account.text,
-            campaign=campaign,
-            now=now,
-            price_class=price_class,
-            catalog_credits=catalog_credits,
-        )
-
-    def _key(self, job_id: JobId, number: int) -> str:
-        # Derived, so that even a lost row could not lead to another key for the same purchase.
-        return hashlib.sha256(f"{self._ledger_id}/{job_id}/{number}".encode()).hexdigest()[:40]
 
     def maybe_received(self, intent: Intent, why: str) -> None:
         """Mark the attempt: a sending of it ended without a definite answer. Never taken back."""
@@ -207,62 +212,9 @@ class Ledger:
         Raises Stale when the attempt is not the job's latest or has been closed; task id and URLs are kept even then.
         """
         with self._write() as t:
-            attempt = t.attempt(attempt_id)
-            self._keep_facts(t, attempt, task)
-            old = t.status(job_id, attempt_id)
-            late = old not in UNSETTLED and old is not task.status  # closed at no cost, doubtful, or bought again
-            detail = {"task_id": task.task_id, "word": task.word, "reserved": task.reserved_credits}
-            if task.status is Status.FAILED:
-                detail |= {"code": task.error_code, "message": task.error_message}
-            if late or old is None:
-                t.event("late_answer", job_id=job_id, attempt=attempt["number"], detail=detail)
-            else:
-                if task.status in (Status.SUCCEEDED, Status.FAILED) and old is not task.status:
-                    self._settle(t, attempt_id, task)
-                self._tell_of_rise(t, attempt)
-                self._add_files(t, attempt_id, task)
-                if old is not task.status:
-                    t.move(job_id, old, task.status)
-                if old is not task.status or attempt["task_id"] is None or attempt["api_status"] != task.word:
-                    t.event(str(task.status), job_id=job_id, old=old, new=task.status, detail=detail)
-        if late:
+            fits = purchases.record(t, job_id, attempt_id, task)
+        if not fits:
             raise Stale(f"attempt {attempt_id} of job {job_id} was closed before the API's answer came")
-
-    def _keep_facts(self, t: Transaction, attempt: sqlite3.Row, task: TaskState) -> None:
-        """Id, URLs, state and hold. What an ended task has reserved says nothing any more: its price is final."""
-        ended = task.status in (Status.SUCCEEDED, Status.FAILED) and attempt["reserved_credits"] is not None
-        t.run(
-            "UPDATE attempts SET task_id = coalesce(task_id, ?), submitted_at = coalesce(submitted_at, ?),"
-            " reserved_credits = coalesce(?, reserved_credits), api_status = ?, result_urls = ? WHERE id = ?",
-            (
-                task.task_id,
-                t.at,
-                None if ended or attempt["final_credits"] is not None else task.reserved_credits,
-                task.word,
-                json.dumps(list(task.urls) or json.loads(attempt["result_urls"])),
-                attempt["id"],
-            ),
-        )
-
-    def _settle(self, t: Transaction, attempt_id: int, task: TaskState) -> None:
-        # Without a word about the final price the hold counts as spent: no page promises a refund.
-        t.run(
-            "UPDATE attempts SET final_credits = coalesce(?, reserved_credits, quoted_credits), outcome = ?,"
-            " finished_at = ?, error_code = ?, error_message = ? WHERE id = ? AND final_credits IS NULL",
-            (task.final_credits, str(task.status), t.at, task.error_code, task.error_message, attempt_id),
-        )
-
-    def _tell_of_rise(self, t: Transaction, before: sqlite3.Row) -> None:
-        """Show what the API took above its price of before (product.md, promise 3)."""
-        known, taken = rows.price(before), rows.price(t.attempt(before["id"]))
-        if taken > known:
-            detail = {"expected": known, "taken": taken}
-            t.event("price_rose", job_id=before["job_id"], attempt=before["number"], detail=detail)
-
-    def _add_files(self, t: Transaction, attempt_id: int, task: TaskState) -> None:
-        if task.status is Status.SUCCEEDED:
-            for number in range(max(1, len(task.urls))):
-                t.run("INSERT OR IGNORE INTO files (attempt_id, number) VALUES (?, ?)", (attempt_id, number))
 
     def refused(self, intent: Intent, code: str, message: str) -> Status:
         """A definite refusal: the job failed and the hold is freed, unless an earlier sending may have arrived.
@@ -270,13 +222,7 @@ class Ledger:
         Then nobody knows whether it was charged: doubtful, and the hold stays. Returns the new status.
         """
         with self._write() as t:
-            if t.attempt(intent.attempt_id)["maybe_received"]:
-                self._doubt(t, intent.job_id, intent.attempt_id, code, message)
-                return Status.DOUBTFUL
-            self._close(t, intent, code, message)
-            t.move(intent.job_id, Status.SUBMITTING, Status.FAILED)
-            self._report_end(t, intent, Status.FAILED, code, message)
-            return Status.FAILED
+            return purchases.close(t, intent, Status.FAILED, code, message)
 
     def unsent(self, intent: Intent, code: str, message: str) -> Status:
         """Close an attempt at no cost and plan its job again; the next attempt has a new key.
@@ -285,50 +231,12 @@ class Ledger:
         Returns the new status.
         """
         with self._write() as t:
-            if t.attempt(intent.attempt_id)["maybe_received"]:
-                self._doubt(t, intent.job_id, intent.attempt_id, code, message)
-                return Status.DOUBTFUL
-            self._close(t, intent, code, message)
-            t.move(intent.job_id, Status.SUBMITTING, Status.PLANNED)
-            self._report_end(t, intent, Status.PLANNED, code, message)
-            return Status.PLANNED
-
-    def _close(self, t: Transaction, intent: Intent, code: str, message: str) -> None:
-        t.latest(intent.job_id, intent.attempt_id)
-        t.run(
-            "UPDATE attempts SET final_credits = 0, outcome = 'refused', finished_at = ?, error_code = ?,"
-            " error_message = ? WHERE id = ? AND final_credits IS NULL",
-            (t.at, code, message, intent.attempt_id),
-        )
-
-    def _report_end(self, t: Transaction, intent: Intent, new: Status, code: str, message: str) -> None:
-        t.event(
-            "refused",
-            job_id=intent.job_id,
-            old=Status.SUBMITTING,
-            new=new,
-            detail={"code": code, "message": message},
-        )
+            return purchases.close(t, intent, Status.PLANNED, code, message)
 
     def doubt(self, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
         """We cannot know whether the API charged us: the hold stays, a person decides."""
         with self._write() as t:
-            self._doubt(t, job_id, attempt_id, code, message)
-
-    def _doubt(self, t: Transaction, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
-        old = t.latest(job_id, attempt_id)
-        t.run(
-            "UPDATE attempts SET outcome = 'doubtful', error_code = ?, error_message = ? WHERE id = ?",
-            (code, message, attempt_id),
-        )
-        t.move(job_id, old, Status.DOUBTFUL)
-        t.event(
-            "doubtful",
-            job_id=job_id,
-            old=old,
-            new=Status.DOUBTFUL,
-            detail={"code": code, "message": message},
-        )
+            purchases.doubt(t, job_id, attempt_id, code, message)
 
     def cannot_send(self, job_id: JobId, code: str, message: str) -> None:
         """A planned job that cannot be bought (its reference changed): failed, nothing was paid."""

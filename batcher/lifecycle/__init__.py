@@ -5,8 +5,9 @@
     queued …    poll → record
     succeeded   fetch the files
 
-After an answer to a paid POST comes nothing but the commit of what it said. Both stand in one shielded block, so
-no cancellation can come between them; `hurry` bounds how long that block may still take.
+After an answer to a paid POST comes nothing but the commit of what it said, which happens even if its task is
+cancelled while it waits for it. Sending and commit stand in one shielded block; `hurry` bounds how long the answer may
+still take.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 import random
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 
 import anyio
 
@@ -40,11 +42,12 @@ from batcher.ledger.budgets import WALLET_READ
 from batcher.providers import Accepted, Conflict, Halt, Later, Provider, Refused, Unknown
 from batcher.settings import Settings
 
+from .commits import Commits
 from .fetch import Fetcher
 from .references import Changed, References
 from .steps import Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
 
-__all__ = ["Again", "Blocked", "Finished", "Gate", "Halted", "Lane", "Lifecycle", "Slot", "Step", "Turn"]
+__all__ = ["Again", "Blocked", "Commits", "Finished", "Gate", "Halted", "Lane", "Lifecycle", "Slot", "Step", "Turn"]
 
 #: A 409 on our own key is repeated for so many seconds before it counts as doubtful (issue on failure classes).
 CONFLICT_SECONDS = 600.0
@@ -61,6 +64,7 @@ class Lifecycle:
         self,
         *,
         ledger: Ledger,
+        commits: Commits,
         provider: Provider,
         gate: Gate,
         artifacts: Artifacts,
@@ -70,6 +74,7 @@ class Lifecycle:
         rng: random.Random,
     ) -> None:
         self._ledger = ledger
+        self._commits = commits
         self._provider = provider
         self._gate = gate
         self._clock = clock
@@ -77,7 +82,7 @@ class Lifecycle:
         self.caps = caps
         self._rng = rng
         self._references = References(ledger, provider, gate, clock)
-        self._fetcher = Fetcher(ledger, provider, gate, artifacts, rng, settings)
+        self._fetcher = Fetcher(ledger, commits, provider, gate, artifacts, rng, settings)
         self._open_posts: set[anyio.CancelScope] = set()
         self._hurry_at = math.inf
 
@@ -125,7 +130,7 @@ class Lifecycle:
     async def reaches_api(self) -> bool:
         """Whether the API answers at all, whatever it says; asked with a request that costs nothing."""
         async with self._gate.slot("credits", probing=True) as slot:
-            slot.stamp()
+            await slot.stamp()
             found = await self._provider.credits()
             slot.heard(found)
         return not (isinstance(found, Later) and found.outage)
@@ -134,7 +139,7 @@ class Lifecycle:
         """Take a wallet reading for `budget.keep`; returns what kept it from being taken, if anything."""
         async with self._gate.slot("credits") as slot:
             mark = self._ledger.read.wallet_mark()
-            slot.stamp()
+            await slot.stamp()
             found = await self._provider.credits()
             slot.heard(found)
         if isinstance(found, int):
@@ -170,16 +175,23 @@ class Lifecycle:
             if waiting.cancelled_caught:  # no room before `--until`
                 refusal = self._refusal_of(job)
                 return Blocked(refusal) if refusal else Again(Lane.SUBMIT, 1.0)  # the clock was set back
-            made = self._ledger.intend(
-                job,
-                account=self._provider.account,
-                compose=lambda request_id: self._provider.body(job, upload, request_id),
-                caps=self.caps,
-            )
+            made = await self._commits(partial(self._intend, job, upload, slot))
             if isinstance(made, Refusal):
                 return Blocked(made)
             turn.bought = True
             return await self._send(made, slot, turn)
+
+    def _intend(self, job: Job, upload: Upload | None, slot: Slot) -> Intent | Refusal:
+        """The intent and its row in the send log, in one commit."""
+        made = self._ledger.intend(
+            job,
+            account=self._provider.account,
+            compose=lambda request_id: self._provider.body(job, upload, request_id),
+            caps=self.caps,
+        )
+        if isinstance(made, Intent):
+            slot.write()
+        return made
 
     def _refusal_of(self, job: Job) -> Refusal | None:
         return self.refusal(job.campaign, job.price_class, job.catalog_credits)
@@ -195,7 +207,9 @@ class Lifecycle:
             # Asked after the wait for room: that may have been long (Retry-After, a slow limit).
             if self._too_old(intent):
                 message = "its key is too old to be trusted to replay (retries.replay_window)"
-                return self._after_closing(self._ledger.unsent(intent, "replay_window", message), message)
+                closed = await self._commits(lambda: self._ledger.unsent(intent, "replay_window", message))
+                return self._after_closing(closed, message)
+            await self._commits(slot.write)
             return await self._send(intent, slot, turn)
 
     def _too_old(self, intent: Intent) -> bool:
@@ -206,7 +220,7 @@ class Lifecycle:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
             self._open_posts.add(scope)
             try:
-                slot.stamp()
+                slot.go()
                 outcome = await self._provider.submit(intent)
             except BaseException:
                 # Given up at the deadline, or what nobody foresaw. `withdraw` trusts this mark, so it is set where
@@ -215,45 +229,52 @@ class Lifecycle:
                 raise
             finally:
                 self._open_posts.discard(scope)
-            # From the answer to the commit there is no await.
-            step = self._record(intent, outcome, turn)
+            scope.deadline = math.inf
+            step = await self._record(intent, outcome, turn)
             slot.heard(outcome)
             return step
         return Finished(Status.SUBMITTING, left="the run ended before the API answered")
 
-    def _record(self, intent: Intent, outcome: Accepted | Refused | Conflict | Halt | Later, turn: Turn) -> Step:
+    async def _record(self, intent: Intent, outcome: Accepted | Refused | Conflict | Halt | Later, turn: Turn) -> Step:
         match outcome:
             case Accepted(task):
-                self._keep(intent, task)
+                await self._keep(intent, task)
                 turn.answered()
                 return self._after(task, turn)
             case Refused(code, message):
-                return self._after_closing(self._ledger.refused(intent, code, message), message)
+                closed = await self._commits(lambda: self._ledger.refused(intent, code, message))
+                return self._after_closing(closed, message)
             case Conflict(code, message):
-                # Somebody has used this key: no later answer proves that it was not charged.
-                if not self._may_have_arrived(intent):
-                    self._ledger.maybe_received(intent, f"{code}: {message}")
-                if turn.in_trouble("conflict", self._clock.monotonic()) >= CONFLICT_SECONDS:
-                    self._ledger.doubt(intent.job_id, intent.attempt_id, code, message)
-                    return Finished(Status.DOUBTFUL)
-                return Again(Lane.SUBMIT, _CONFLICT_EVERY)
+                return await self._conflicted(intent, code, message, turn)
             case Halt(code=code, message=message) as halt:
                 if self._may_have_arrived(intent):
                     # Not about this attempt: its key asks again once the cause is gone.
                     return Halted(halt, Status.SUBMITTING)
-                return Halted(halt, self._ledger.unsent(intent, code, message))
+                return Halted(halt, await self._commits(lambda: self._ledger.unsent(intent, code, message)))
             case Later() as later:
-                if later.maybe_received:
-                    self._ledger.maybe_received(intent, f"{later.code}: {later.message}")
-                step = self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
-                if isinstance(step, Again) or self._may_have_arrived(intent):
-                    return step
-                status = self._ledger.unsent(intent, later.code, later.message)
-                return replace(step, status=status)
+                return await self._unanswered(intent, later, turn)
 
-    def _keep(self, intent: Intent, task: TaskState) -> None:
+    async def _conflicted(self, intent: Intent, code: str, message: str, turn: Turn) -> Step:
+        """Somebody has used this key: no later answer proves that it was not charged."""
+        if not self._may_have_arrived(intent):
+            await self._commits(lambda: self._ledger.maybe_received(intent, f"{code}: {message}"))
+        if turn.in_trouble("conflict", self._clock.monotonic()) < CONFLICT_SECONDS:
+            return Again(Lane.SUBMIT, _CONFLICT_EVERY)
+        await self._commits(lambda: self._ledger.doubt(intent.job_id, intent.attempt_id, code, message))
+        return Finished(Status.DOUBTFUL)
+
+    async def _unanswered(self, intent: Intent, later: Later, turn: Turn) -> Step:
+        if later.maybe_received:
+            await self._commits(lambda: self._ledger.maybe_received(intent, f"{later.code}: {later.message}"))
+        step = self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
+        if isinstance(step, Again) or self._may_have_arrived(intent):
+            return step
+        status = await self._commits(lambda: self._ledger.unsent(intent, later.code, later.message))
+        return replace(step, status=status)
+
+    async def _keep(self, intent: Intent, task: TaskState) -> None:
         try:
-            self._ledger.submitted(intent, task)
+            await self._commits(lambda: self._ledger.submitted(intent, task))
         except StorageError as error:
             raise StorageError(
                 f"{error.message}\nThe API accepted job {intent.job_id} as task {task.task_id}; that could not be"
@@ -280,19 +301,20 @@ class Lifecycle:
         elif now - turn.polling_since > self._settings.polling.give_up:
             return Finished(waiting.status, left="still with the API after polling.give_up; the next run asks on")
         async with self._gate.slot("poll") as slot:
-            slot.stamp()
+            await slot.stamp()
             found = await self._provider.poll(waiting.task_id)
             slot.heard(found)
         match found:
             case TaskState():
-                self._ledger.record(job.id, waiting.attempt_id, found)
+                await self._commits(lambda: self._ledger.record(job.id, waiting.attempt_id, found))
                 turn.answered()
                 return self._after(found, turn)
             case Unknown(code, message):
                 if waiting.account != self._provider.account.text:
                     return Finished(waiting.status, left=f"it was bought with another key ({waiting.account})")
                 if turn.in_trouble("unknown", self._clock.monotonic()) >= UNKNOWN_SECONDS:
-                    self._ledger.doubt(job.id, waiting.attempt_id, code, f"the API does not know the task: {message}")
+                    why = f"the API does not know the task: {message}"
+                    await self._commits(lambda: self._ledger.doubt(job.id, waiting.attempt_id, code, why))
                     return Finished(Status.DOUBTFUL)
                 return Again(Lane.POLL, _UNKNOWN_EVERY)
             case Halt() as halt:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from batcher.ledger import Ledger, streams
 from batcher.providers import Gone, Halt, Incoming, Later, Moved, Provider, Refused, TransferCut
 from batcher.settings import Settings
 
+from .commits import Commits
 from .steps import Again, Finished, Gate, Halted, Lane, Step, Turn, backoff
 
 _REDIRECTS = 5
@@ -28,6 +30,7 @@ class Fetcher:
     def __init__(
         self,
         ledger: Ledger,
+        commits: Commits,
         provider: Provider,
         gate: Gate,
         artifacts: Artifacts,
@@ -35,6 +38,7 @@ class Fetcher:
         settings: Settings,
     ) -> None:
         self._ledger = ledger
+        self._commits = commits
         self._provider = provider
         self._gate = gate
         self._artifacts = artifacts
@@ -48,7 +52,7 @@ class Fetcher:
         if file is None:
             return Finished(Status.SUCCEEDED)
         part = self._artifacts.part(phase.attempt_id, file.number)
-        if self._adopt(job, phase, file, part):
+        if await self._adopt(job, phase, file, part):
             return Again(Lane.FETCH)
         if not file.url:
             return await self._ask_again(job, phase, turn, "the API named no URL for the result")
@@ -60,16 +64,13 @@ class Fetcher:
             return await self._ask_again(job, phase, turn, trouble.message)
         return self._repeat(turn, trouble)
 
-    def _adopt(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> bool:
+    async def _adopt(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> bool:
         """Finish what a crash interrupted between committing hash and target and recording the file."""
         if not (file.target and file.sha256):
             return False
-        ours = self._artifacts.holds(file.target, file.sha256)
-        if not ours and not (part.exists() and self._artifacts.digest(part) == file.sha256):
+        if not self._artifacts.adopt(part, file.target, file.sha256):
             return False
-        if not self._artifacts.place(part, file.target, file.sha256):
-            return False
-        self._saved(job, phase, file)
+        await self._saved(job, phase, file)
         return True
 
     async def _download(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> Gone | Later | None:
@@ -80,7 +81,7 @@ class Fetcher:
             slot = None
             if self._provider.is_own_host(url):
                 async with self._gate.slot("download") as slot:
-                    slot.stamp()
+                    await slot.stamp()
             else:
                 await self._gate.calm()
             async with self._provider.result(url, offset=offset, validator=file.validator) as incoming:
@@ -112,14 +113,15 @@ class Fetcher:
             whole = self._artifacts.finish(part, total=incoming.total, kind=_result_kind(job.model))
         except Unusable as fault:
             return Gone(str(fault))
-        self._save(job, phase, file, part, whole)
+        await self._save(job, phase, file, part, whole)
         return None
 
     async def _receive(self, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming) -> Later | None:
         if incoming.offset == 0 and incoming.validator != file.validator:
             # The old part belongs to another version of the file: it goes before the new validator is kept.
             self._artifacts.drop(part)
-            self._ledger.begin_file(phase.attempt_id, file.number, incoming.validator)
+            begin = partial(self._ledger.begin_file, phase.attempt_id, file.number, incoming.validator)
+            await self._commits(begin)
         try:
             await self._artifacts.receive(part, incoming.chunks, offset=incoming.offset)
         except TransferCut as cut:
@@ -129,18 +131,22 @@ class Fetcher:
             return Later("too_long", str(fault))
         return None
 
-    def _save(self, job: Job, phase: Succeeded, file: ResultFile, part: Path, whole: Whole) -> None:
+    async def _save(self, job: Job, phase: Succeeded, file: ResultFile, part: Path, whole: Whole) -> None:
         for target in _targets(job, file.number, whole.type.extension):
-            claimed = self._ledger.claim_file(
-                phase.attempt_id, file.number, target=target, sha256=whole.sha256, size=whole.size
+            claim = partial(
+                self._ledger.claim_file,
+                *(phase.attempt_id, file.number),
+                target=target,
+                sha256=whole.sha256,
+                size=whole.size,
             )
-            if claimed and self._artifacts.place(part, target, whole.sha256):
-                self._saved(job, phase, file)
+            if await self._commits(claim) and self._artifacts.place(part, target, whole.sha256):
+                await self._saved(job, phase, file)
                 return
         raise AssertionError("a counted name is always free in the end")  # pragma: no cover
 
-    def _saved(self, job: Job, phase: Succeeded, file: ResultFile) -> None:
-        self._ledger.file_saved(job.id, phase.attempt_id, file.number)
+    async def _saved(self, job: Job, phase: Succeeded, file: ResultFile) -> None:
+        await self._commits(partial(self._ledger.file_saved, job.id, phase.attempt_id, file.number))
         if self._sidecars:
             # A crash before this line leaves no sidecar; `results --sidecars` makes it from the ledger at any time.
             for saved in streams.saved_of(self._ledger.read, phase.attempt_id, file.number):
@@ -149,12 +155,12 @@ class Fetcher:
     async def _ask_again(self, job: Job, phase: Succeeded, turn: Turn, why: str) -> Step:
         """The URL is of no use: ask the API for the task, which may name a fresh one."""
         async with self._gate.slot("poll") as slot:
-            slot.stamp()
+            await slot.stamp()
             found = await self._provider.poll(phase.task_id)
             slot.heard(found)
         match found:
             case TaskState(status=Status.SUCCEEDED):
-                self._ledger.record(job.id, phase.attempt_id, found)
+                await self._commits(partial(self._ledger.record, job.id, phase.attempt_id, found))
                 return self._repeat(turn, Later("no_file", why))
             case Halt():
                 return Halted(found, Status.SUCCEEDED)

@@ -53,7 +53,7 @@ class References:
             if isinstance(content, Changed):
                 return content
             async with self._gate.slot("upload") as slot:
-                slot.stamp()
+                await slot.stamp()
                 made = await self._provider.upload(reference, content, model)
                 slot.heard(made)
             if isinstance(made, Upload):
@@ -67,7 +67,7 @@ class References:
         if self._clock.wall() - known.checked_at < VOUCHED_SECONDS or not known.file_id:
             return True
         async with self._gate.slot("file") as slot:
-            slot.stamp()
+            await slot.stamp()
             there = await self._provider.vouch(known)
             slot.heard(there)
         match there:

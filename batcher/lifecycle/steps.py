@@ -87,8 +87,16 @@ SendKind = Literal["submit", "poll", "upload", "file", "credits", "download", "m
 class Slot(Protocol):
     """Room for one request within the limits."""
 
-    def stamp(self) -> None:
-        """Write the request down, right before it is sent. Without it the room is given back."""
+    async def stamp(self) -> None:
+        """Write the request down and count it; returns right before it is to be sent."""
+        ...
+
+    def write(self) -> None:
+        """Only write the request down: for an operation that commits more than this. `go` has to follow the commit."""
+        ...
+
+    def go(self) -> None:
+        """Count the request that was written down, right before it is sent. Without it the room is given back."""
         ...
 
     def heard(self, outcome: object) -> None:

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -22,10 +21,9 @@ from batcher.jobs import Account, FileReference, Intent, Job, Status, TaskState,
 
 from . import Accepted, Conflict, Gone, Halt, Incoming, Later, Moved, Refused, TransferCut, Unknown
 from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Answer, Barred, Stream, Transport, check_base_url
+from .values import as_content_range, as_count, as_credits, as_number, as_retry_after, as_text, as_words
 
 API = "/api/v1"
-_MAX_CREDITS = 10**9
-_MAX_RETRY_AFTER = 86400.0
 _LONGEST_URL = 65536  # signed URLs are long
 
 _STATES = {
@@ -70,8 +68,9 @@ class Rivya:
         connections: int = 128,
         transport: httpx.AsyncBaseTransport | None = None,
         account_name: str | None = None,
+        fast: bool = False,
     ) -> None:
-        self._http = Transport(base_url, key, connections=connections, transport=transport)
+        self._http = Transport(base_url, key, connections=connections, transport=transport, fast=fast)
         self._clock = clock
         self.account = account_of(base_url, key, account_name)
 
@@ -143,18 +142,18 @@ class Rivya:
             refused = self._sort(answer)
             return Refused(refused.code, refused.message) if isinstance(refused, Conflict) else refused
         found = answer.json if isinstance(answer.json, dict) else {}
-        url = _text(found.get("url"))
+        url = as_text(found.get("url"))
         if not url:
             return _unreadable(answer)
         return Upload(
             sha256=reference.sha256,
             url=url,
-            kind=_text(found.get("kind")) or reference.kind,
+            kind=as_text(found.get("kind")) or reference.kind,
             name=reference.path.name,
-            mime=_text(found.get("mime_type")) or reference.mime,
-            file_id=_text(found.get("id")) or _text(found.get("file_id")),
-            duration_token=_text(found.get("duration_token")),
-            duration_seconds=_number(found.get("duration_seconds")),
+            mime=as_text(found.get("mime_type")) or reference.mime,
+            file_id=as_text(found.get("id")) or as_text(found.get("file_id")),
+            duration_token=as_text(found.get("duration_token")),
+            duration_seconds=as_number(found.get("duration_seconds")),
             checked_at=self._clock.wall(),
         )
 
@@ -180,7 +179,7 @@ class Rivya:
         if isinstance(answer, Later):
             return answer
         if answer.status < 300:
-            found = _number(answer.json.get("current_credits")) if isinstance(answer.json, dict) else None
+            found = as_number(answer.json.get("current_credits")) if isinstance(answer.json, dict) else None
             # A wallet is rounded down where a price is rounded up: both err towards spending less.
             return _unreadable(answer) if found is None else math.floor(found)
         return _plain(self._sort(answer))
@@ -227,17 +226,17 @@ class Rivya:
         plain = headers.get("content-encoding", "identity") == "identity"
         validator = etag if plain and etag.startswith('"') and etag.isascii() else None
         if status == 206 and offset:
-            start, total = _content_range(headers.get("content-range", ""))
+            start, total = as_content_range(headers.get("content-range", ""))
             if start == offset and plain:
                 return Incoming(_uncut(chunks, self._http.mask), offset, total, validator)
             return Gone(f"the server sent another part than asked for ({headers.get('content-range')})")
         if status == 200:
-            length = _count(headers.get("content-length", "")) if plain else None
+            length = as_count(headers.get("content-length", "")) if plain else None
             return Incoming(_uncut(chunks, self._http.mask), 0, length, validator)
         if status in (401, 403, 404, 410, 416) or 300 <= status < 400:
             return Gone(f"HTTP {status} for the result")
         if status == 429 or status >= 500 or status == 408:
-            wait = _retry_after(headers.get("retry-after"), self._clock.wall())
+            wait = as_retry_after(headers.get("retry-after"), self._clock.wall())
             return Later(
                 f"http_{status}",
                 f"HTTP {status} for the result",
@@ -251,11 +250,11 @@ class Rivya:
         """Every answer that is not a success, by its code and else by its class (product.md, promise 5)."""
         envelope = answer.json.get("error") if isinstance(answer.json, dict) else None
         error = envelope if isinstance(envelope, dict) else {}
-        code = _text(error.get("code")) or f"http_{answer.status}"
-        message = _words(error.get("message")) or f"HTTP {answer.status}"
-        if request_id := _text(error.get("requestId")):
+        code = as_text(error.get("code")) or f"http_{answer.status}"
+        message = as_words(error.get("message")) or f"HTTP {answer.status}"
+        if request_id := as_text(error.get("requestId")):
             message += f" (request {request_id})"
-        wait = _retry_after(answer.headers.get("retry-after"), self._clock.wall())
+        wait = as_retry_after(answer.headers.get("retry-after"), self._clock.wall())
         by_class = "down" if answer.status >= 500 else "redirect" if answer.status < 400 else "refused"
         sort = _CODES.get(code) or _STATUSES.get(answer.status) or by_class
         if sort != "down" and answer.status >= 500:
@@ -309,79 +308,27 @@ def _task(found: Any, *, task_id: str = "", word: str = "") -> TaskState | None:
     """
     if not isinstance(found, dict):
         return None
-    identity = _text(found.get("id")) or task_id
-    word = _text(found.get("status")) or word
+    identity = as_text(found.get("id")) or task_id
+    word = as_text(found.get("status")) or word
     if not identity or not word:
         return None
     result = found.get("result") if isinstance(found.get("result"), dict) else {}
     assert isinstance(result, dict)
     listed = result.get("urls") if isinstance(result.get("urls"), list) else []
     assert isinstance(listed, list)
-    urls = [url for url in (_text(u, _LONGEST_URL) for u in [result.get("primary_url"), *listed[:20]]) if url]
+    urls = [url for url in (as_text(u, _LONGEST_URL) for u in [result.get("primary_url"), *listed[:20]]) if url]
     error = found.get("error") if isinstance(found.get("error"), dict) else {}
     assert isinstance(error, dict)
     return TaskState(
         task_id=identity,
         status=_STATES.get(word, Status.PROCESSING),
         word=word,
-        reserved_credits=_credits(found.get("reserved_credits")),
-        final_credits=_credits(found.get("final_credits")),
+        reserved_credits=as_credits(found.get("reserved_credits")),
+        final_credits=as_credits(found.get("final_credits")),
         urls=tuple(dict.fromkeys(urls)),
-        error_code=_text(error.get("code")),
-        error_message=_words(error.get("message")),
+        error_code=as_text(error.get("code")),
+        error_message=as_words(error.get("message")),
     )
-
-
-def _text(value: Any, longest: int = 4096) -> str | None:
-    """A text of the API, bounded; whole numbers count as their digits, everything else as absent.
-
-    So does a text with half a character (a lone surrogate is good JSON): neither UTF-8 nor SQLite takes it.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    return value if isinstance(value, str) and 0 < len(value) <= longest and _words(value, longest) == value else None
-
-
-def _words(value: Any, longest: int = 1000) -> str | None:
-    """A message for people: cut, not dropped, when it is long."""
-    return value[:longest].encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
-
-
-def _number(value: Any) -> float | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_CREDITS
-    return float(value) if number else None
-
-
-def _credits(value: Any) -> int | None:
-    """A price in whole credits, rounded up; None for what cannot be a price."""
-    number = _number(value)
-    return math.ceil(number) if number is not None and number >= 0 else None
-
-
-def _retry_after(value: str | None, now: float) -> float | None:
-    """Retry-After in seconds from now, from a number or an HTTP date (RFC 9110, 10.2.3), at most a day."""
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        seconds = float(value)
-    else:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return min(max(0.0, seconds), _MAX_RETRY_AFTER)
-
-
-def _count(digits: str) -> int | None:
-    """A number of bytes from a header; None for what cannot be one."""
-    return int(digits) if digits.isdecimal() and len(digits) < 20 else None
-
-
-def _content_range(value: str) -> tuple[int | None, int | None]:
-    """Start and total of `bytes START-END/TOTAL`; None for what is not said."""
-    unit, _, rest = value.partition(" ")
-    span, _, total = rest.partition("/")
-    return (_count(span.partition("-")[0]), _count(total)) if unit == "bytes" else (None, None)
 
 
 def _moved(url: str, location: str) -> Moved | Gone:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,10 @@ SILENCE_SECONDS = 30.0
 # Only these say that no connection was made, hence that nothing can have been received
 # (tests/test_transport_sockets.py shows each on raw sockets).
 _NEVER_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+#: Sends a request; the answer's body is still to be read.
+Wire = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,13 @@ class Transport:
     """HTTP to one API and, without the key, to wherever its results are."""
 
     def __init__(
-        self, base_url: str, key: str, *, connections: int = 128, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        base_url: str,
+        key: str,
+        *,
+        connections: int = 128,
+        transport: httpx.AsyncBaseTransport | None = None,
+        fast: bool = False,
     ) -> None:
         self.base_url = check_base_url(base_url, key)
         if not key or not key.isascii() or not key.isprintable() or " " in key:
@@ -143,16 +153,25 @@ class Transport:
         timeout = httpx.Timeout(SILENCE_SECONDS, read=REQUEST_SECONDS)
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         common: dict[str, Any] = {"timeout": timeout, "limits": limits, "trust_env": trust_env, "transport": transport}
-        headers = {"User-Agent": f"batcher/{__version__}", "Accept-Encoding": "identity"}
-        self._api = httpx.AsyncClient(
-            base_url=self.base_url, headers=headers | {"Authorization": f"Bearer {key}"}, **common
-        )
-        self._open = httpx.AsyncClient(headers=headers, **common)
+        self._headers = {"User-Agent": f"batcher/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._signed = self._headers | {"Authorization": f"Bearer {key}"}
+        self._origin = httpx.URL(self.base_url)
+        # Two pools, so that downloads do not keep the API's requests from going out.
+        pools = [httpx.AsyncClient(**common) for _ in range(2)]
+        self._closing: list[Callable[[], Awaitable[None]]] = [pool.aclose for pool in pools]
+        self._call, self._open = (_sender(pool) for pool in pools)
+        self._own = self._open  # results of the API's own host
+        if fast:
+            from .fast import FastTransport  # an extra
+
+            quick = [FastTransport(SILENCE_SECONDS, s, proxies=trust_env) for s in (REQUEST_SECONDS, SILENCE_SECONDS)]
+            self._call, self._own = (wire.handle_async_request for wire in quick)
+            self._closing += [wire.aclose for wire in quick]
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._api.aclose()
-        await self._open.aclose()
+        for close in self._closing:
+            await close()
 
     async def call(
         self,
@@ -168,10 +187,16 @@ class Transport:
         """One request to the API, never repeated, never redirected, answered within `seconds` or not at all."""
         try:
             with anyio.fail_after(seconds):
-                request = self._api.build_request(
-                    method, path, content=content, headers=headers, data=data, files=files
+                request = httpx.Request(
+                    method,
+                    f"{self.base_url}{path}",
+                    content=content,
+                    headers=self._signed | dict(headers or {}),
+                    data=data,
+                    files=files,
+                    extensions=_patience(REQUEST_SECONDS),
                 )
-                response = await self._api.send(request, stream=True)
+                response = await self._call(request)
                 try:
                     body = await _bounded(response)
                 finally:
@@ -180,22 +205,22 @@ class Transport:
                         await response.aclose()
         except Exception as error:
             return self._later(error)
-        return Answer(response.status_code, self._headers(response), self._read(body))
+        return Answer(response.status_code, self._without_key(response), self._read(body))
 
     @asynccontextmanager
     async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Barred | Later]:
         """Open a URL for reading, without following redirects; the key goes to the API's own origin only."""
-        if fault := self._unfit(url):
+        if not self.is_own_origin(url) and (fault := self._unfit(url)):
             yield Barred(fault)
             return
         own = self.is_own_origin(url)
-        client = self._api if own else self._open
         try:
-            request = client.build_request("GET", url, headers=headers, timeout=SILENCE_SECONDS)
+            common = self._signed if own else self._headers
+            request = httpx.Request("GET", url, headers=common | dict(headers), extensions=_patience(SILENCE_SECONDS))
             if not (own or self._local):
                 request.extensions["trace"] = _PublicOnly(request.url.raw_host.decode("ascii"))
             with anyio.fail_after(REQUEST_SECONDS):
-                response = await client.send(request, stream=True)
+                response = await (self._own if own else self._open)(request)
         except _PrivateAddress as barred:
             yield Barred(str(barred))
             return
@@ -204,14 +229,16 @@ class Transport:
             return
         try:
             # Without a chunk size: that would hold back, and lose, what arrived right before a cut.
-            yield Stream(response.status_code, self._headers(response), response.aiter_bytes())
+            yield Stream(response.status_code, self._without_key(response), response.aiter_bytes())
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
 
     def is_own_origin(self, url: str) -> bool:
         """Whether a URL has the scheme, host and port of the API."""
-        ours, theirs = httpx.URL(self.base_url), _url(url)
+        if url.startswith(f"{self.base_url}/") and self._origin.raw_path == b"/":
+            return True  # as nearly always
+        ours, theirs = self._origin, _url(url)
         return theirs is not None and (ours.scheme, ours.host, ours.port) == (theirs.scheme, theirs.host, theirs.port)
 
     def _unfit(self, url: str) -> str:
@@ -220,11 +247,11 @@ class Transport:
         allowed = ("https", "http") if self.base_url.startswith("http:") else ("https",)
         if parts is None or parts.scheme not in allowed or not parts.host:
             return f"the result's URL is not {' or '.join(allowed)}: {url[:200]!r}"
-        if not (self._local or self.is_own_origin(url)) and _private_literal(parts.host):
+        if not self._local and _private_literal(parts.host):
             return f"the result's URL names an address that is not public: {url[:200]!r}"
         return ""
 
-    def _headers(self, response: httpx.Response) -> dict[str, str]:
+    def _without_key(self, response: httpx.Response) -> dict[str, str]:
         return {name.lower(): without(value, self._key) for name, value in response.headers.items()}
 
     def mask(self, text: str) -> str:
@@ -258,6 +285,15 @@ class Transport:
             maybe_received=connected,
             outage=True,
         )
+
+
+def _sender(client: httpx.AsyncClient) -> Wire:
+    return lambda request: client.send(request, stream=True)
+
+
+def _patience(read: float) -> dict[str, Any]:
+    """How long httpx waits, in seconds: `read` for each part of an answer."""
+    return {"timeout": httpx.Timeout(SILENCE_SECONDS, read=read).as_dict()}
 
 
 TRANSFER_ERRORS = (httpx.HTTPError, httpx.StreamError, OSError)

@@ -198,7 +198,7 @@ def test_memory_holds_only_what_is_in_flight(bench: Bench) -> None:
 
     def look(request: httpx.Request) -> None:
         [engine] = engines
-        heaps = sum(len(heap) for heap in engine._heaps.values())
+        heaps = sum(len(queue) for queue in engine._queues.values())
         most.append(max(heaps, len(engine._open)))
         assert engine.in_flight <= 20
 

@@ -17,6 +17,7 @@ from batcher.clock import from_iso
 from batcher.engine.gate import RateGate
 from batcher.engine.window import Window
 from batcher.ledger import Ledger
+from batcher.lifecycle import Commits
 from batcher.providers import Later
 from batcher.settings import Limits, Rate
 
@@ -54,7 +55,7 @@ async def workload(gate: RateGate, rng: random.Random, workers: int, each: int) 
                 if rng.random() < 0.3:
                     await anyio.sleep(rng.random() * 3)  # a slow commit between reservation and stamp
                 if rng.random() < 0.8:
-                    slot.stamp()
+                    await slot.stamp()
             if rng.random() < 0.3:
                 await anyio.sleep(rng.random() * 5)
 
@@ -69,7 +70,7 @@ def test_no_window_is_ever_too_full(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "ledger.db"
     for _ in range(3):  # over restarts
         with opened(path, clock) as ledger:
-            gate = RateGate(ledger, LIMITS, clock)
+            gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
             clock.run(partial(workload, gate, rng, workers=9, each=12))
         clock.start += rng.random() * 20
     with opened(path, clock) as ledger:
@@ -84,7 +85,7 @@ async def hammer(gate: RateGate, kind: Any, seconds: float, clock: VirtualClock,
     async def work() -> None:
         while clock.monotonic() < end:
             async with gate.slot(kind) as slot:
-                slot.stamp()
+                await slot.stamp()
 
     async with anyio.create_task_group() as group:
         for _ in range(workers):
@@ -95,7 +96,7 @@ async def hammer(gate: RateGate, kind: Any, seconds: float, clock: VirtualClock,
 def test_the_allowance_is_used_while_there_is_work(tmp_path: Path, kind: str, rate: Rate) -> None:
     clock = VirtualClock()
     with opened(tmp_path / "ledger.db", clock) as ledger:
-        clock.run(lambda: hammer(RateGate(ledger, LIMITS, clock), kind, 20 * rate.seconds, clock))
+        clock.run(lambda: hammer(RateGate(ledger, LIMITS, clock, Commits(ledger)), kind, 20 * rate.seconds, clock))
         found = stamps(ledger)
         check_windows(found, rate)
         assert len([s for s in found if s < found[0] + 20 * rate.seconds]) >= 0.95 * 20 * rate.count
@@ -106,7 +107,7 @@ def test_submits_count_as_requests_too(tmp_path: Path) -> None:
     limits = Limits(submit=Rate(100, 10.0), requests=Rate(5, 10.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock)
+        gate = RateGate(ledger, limits, clock, Commits(ledger))
         async with anyio.create_task_group() as group:
             group.start_soon(hammer, gate, "submit", 60.0, clock)
             group.start_soon(hammer, gate, "poll", 60.0, clock)
@@ -125,12 +126,12 @@ def test_a_restart_with_a_clock_that_was_set(tmp_path: Path, shift: float) -> No
     real: list[float] = []
     for round_ in range(3):
         with opened(path, clock) as ledger:
-            gate = RateGate(ledger, LIMITS, clock)
+            gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
 
             async def main(gate: RateGate = gate) -> None:
                 for _ in range(10):
                     async with gate.slot("submit") as slot:
-                        slot.stamp()
+                        await slot.stamp()
                         real.append(clock.monotonic())
 
             clock.run(main)
@@ -143,12 +144,12 @@ def test_a_clock_set_back_in_the_middle_of_a_run(tmp_path: Path) -> None:
     clock, real = VirtualClock(), list[float]()
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock)
+        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
         for number in range(40):
             if number == 15:
                 clock.shift = -3600
             async with gate.slot("submit") as slot:
-                slot.stamp()
+                await slot.stamp()
                 real.append(clock.monotonic())
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
@@ -161,13 +162,13 @@ def test_another_processes_sends_count(tmp_path: Path) -> None:
     clock, path = VirtualClock(), tmp_path / "ledger.db"
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock)
+        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
         async with anyio.create_task_group() as group:
             group.start_soon(hammer, gate, "poll", 40.0, clock)
             for _ in range(8):
                 await anyio.sleep(4.3)
-                async with RateGate(other, LIMITS, clock).slot("credits") as slot:
-                    slot.stamp()
+                async with RateGate(other, LIMITS, clock, Commits(other)).slot("credits") as slot:
+                    await slot.stamp()
 
     with opened(path, clock) as ledger, opened(path, clock) as other:
         clock.run(main)
@@ -181,12 +182,12 @@ def test_a_send_between_our_reservation_and_our_stamp_is_not_forgotten(tmp_path:
     limits = Limits(submit=Rate(100, 10.0), requests=Rate(4, 10.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock)
+        gate = RateGate(ledger, limits, clock, Commits(ledger))
         for _ in range(6):
             async with gate.slot("submit") as slot:
                 if not stamps(ledger):
                     other.stamp("credits")
-                slot.stamp()
+                await slot.stamp()
 
     with opened(path, clock) as ledger, opened(path, clock) as other:
         clock.run(main)
@@ -199,7 +200,7 @@ def test_a_429_pauses_everybody_as_long_as_the_api_asked(tmp_path: Path) -> None
     told: list[tuple[str, float]] = []
 
     async def main() -> None:
-        gate = RateGate(ledger, Limits(), clock)
+        gate = RateGate(ledger, Limits(), clock, Commits(ledger))
         start = clock.monotonic()
 
         async def one(kind: Any) -> None:
@@ -207,14 +208,14 @@ def test_a_429_pauses_everybody_as_long_as_the_api_asked(tmp_path: Path) -> None
                 told.append((kind, round(clock.monotonic() - start, 3)))
 
         async with gate.slot("poll") as slot:
-            slot.stamp()
+            await slot.stamp()
             slot.heard(Later("rate_limited", "", throttled=True, retry_after=40))
             slot.heard(Later("rate_limited", "", throttled=True, retry_after=10))  # a shorter one does not shorten it
         async with anyio.create_task_group() as group:
             for kind in ("submit", "poll", "upload"):
                 group.start_soon(one, kind)
         start = clock.monotonic()
-        gate = RateGate(ledger, Limits(), clock)
+        gate = RateGate(ledger, Limits(), clock, Commits(ledger))
         async with gate.slot("submit") as slot:
             slot.heard(Later("public_api_disabled", "", retry_after=7))
         await one("submit")
@@ -231,7 +232,7 @@ def test_who_is_cancelled_or_fails_gives_the_room_back(tmp_path: Path) -> None:
     limits = Limits(submit=Rate(1, 1000.0), requests=Rate(1, 1000.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock)
+        gate = RateGate(ledger, limits, clock, Commits(ledger))
 
         async def hold(scope: anyio.CancelScope) -> None:
             with scope:
@@ -260,7 +261,7 @@ def test_who_is_cancelled_or_fails_gives_the_room_back(tmp_path: Path) -> None:
                 raise ValueError("wrong")
         with anyio.fail_after(1):
             async with gate.slot("submit") as slot:
-                slot.stamp()
+                await slot.stamp()
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
@@ -271,7 +272,7 @@ def test_a_stamp_that_cannot_be_written_gives_the_room_back(tmp_path: Path) -> N
     clock = VirtualClock()
 
     async def main() -> None:
-        gate = RateGate(ledger, Limits(submit=Rate(1, 10.0)), clock)
+        gate = RateGate(ledger, Limits(submit=Rate(1, 10.0)), clock, Commits(ledger))
         real = ledger.stamp
 
         def broken(kind: str) -> int:
@@ -280,11 +281,11 @@ def test_a_stamp_that_cannot_be_written_gives_the_room_back(tmp_path: Path) -> N
         ledger.stamp = broken  # type: ignore[method-assign]
         with pytest.raises(OSError, match="full"):
             async with gate.slot("submit") as slot:
-                slot.stamp()
+                await slot.stamp()
         ledger.stamp = real  # type: ignore[method-assign]
         with anyio.fail_after(0.5):
             async with gate.slot("submit") as slot:
-                slot.stamp()
+                await slot.stamp()
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)

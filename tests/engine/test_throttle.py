@@ -17,6 +17,7 @@ from batcher.engine.gate import RateGate
 from batcher.engine.throttle import PAUSE_SECONDS, PAUSE_SECONDS_MAX, Throttle
 from batcher.errors import Kind
 from batcher.ledger import Ledger
+from batcher.lifecycle import Commits
 from batcher.providers import Later
 from batcher.settings import Limits, Rate
 
@@ -50,7 +51,7 @@ async def press(gate: RateGate, server: Server, kind: Any, until: float, taken: 
     async def work() -> None:
         while server.clock.monotonic() < until:
             async with gate.slot(kind) as slot:
-                slot.stamp()
+                await slot.stamp()
                 await anyio.sleep(0.1)
                 found = server.ask()
                 slot.heard(found)
@@ -74,7 +75,9 @@ def test_an_unknown_limit_is_found_and_followed(tmp_path: Path, count: int, seco
     with opened(tmp_path / "ledger.db", clock) as ledger:
         server, taken = Server(clock, count, seconds, says), list[float]()
         start = clock.monotonic()
-        clock.run(lambda: press(RateGate(ledger, LIMITS, clock), server, "submit", start + length, taken))
+        clock.run(
+            lambda: press(RateGate(ledger, LIMITS, clock, Commits(ledger)), server, "submit", start + length, taken)
+        )
         check_windows(stamps(ledger, "submit"), LIMITS.submit)
         allowed = min(count / seconds, 2.0) * length
         used = sum(at < start + length for at in taken) / allowed
@@ -91,13 +94,13 @@ def test_a_burst_is_cut_once(tmp_path: Path) -> None:
 
     async def one(gate: RateGate, outcome: object) -> None:
         async with gate.slot("submit") as slot:
-            slot.stamp()
+            await slot.stamp()
             await anyio.sleep(100)  # longer than it takes to send ten at the new pace
         slot.heard(outcome)
         paces.append(gate._submits.throttle.pace)
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock)
+        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
         for outcomes in ([refusal] * 10, ["taken"], [refusal] * 10):
             async with anyio.create_task_group() as group:
                 for outcome in outcomes:
@@ -118,11 +121,11 @@ def test_only_a_429_cuts(tmp_path: Path, outcome: object) -> None:
     clock = VirtualClock()
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock)
+        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
         for _ in range(5):
             gate.release()
             async with gate.slot("submit") as slot:
-                slot.stamp()
+                await slot.stamp()
                 slot.heard(outcome)
         assert not gate._submits.throttle.cut
         assert not gate._requests.throttle.cut
@@ -136,7 +139,7 @@ def test_the_pace_grows_back_to_what_the_user_stated(tmp_path: Path) -> None:
     clock = VirtualClock()
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock)
+        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
         server = Server(clock, 30, 60.0, "none")
         start = clock.monotonic()
         await press(gate, server, "submit", start + 300, [])
@@ -162,7 +165,7 @@ def test_submissions_that_are_refused_do_not_slow_polls(tmp_path: Path) -> None:
     limits = Limits(submit=Rate(60, 60.0), requests=Rate(600, 60.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock)
+        gate = RateGate(ledger, limits, clock, Commits(ledger))
         end = clock.monotonic() + 600
         async with anyio.create_task_group() as group:
             group.start_soon(press, gate, Server(clock, 10, 60.0, "none"), "submit", end, taken)
@@ -179,7 +182,7 @@ def test_submissions_go_first_where_room_is_short_and_nobody_starves(tmp_path: P
     clock, limits = VirtualClock(), Limits(submit=Rate(1000, 60.0), requests=Rate(40, 60.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock)
+        gate = RateGate(ledger, limits, clock, Commits(ledger))
         server = Server(clock, 10_000, 60.0, "none")
         end = clock.monotonic() + 1200
         async with anyio.create_task_group() as group:
@@ -206,7 +209,7 @@ def test_nobody_starves_at_the_pace_of_an_api_that_counts_everything(tmp_path: P
     taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock)
+        gate = RateGate(ledger, limits, clock, Commits(ledger))
         server = Server(clock, 30, 60.0, "seconds")
         end = clock.monotonic() + 1800
         async with anyio.create_task_group() as group:
@@ -227,7 +230,7 @@ def test_polls_take_all_that_submissions_leave(tmp_path: Path) -> None:
     clock, limits = VirtualClock(), Limits(submit=Rate(5, 60.0), requests=Rate(50, 60.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock)
+        gate = RateGate(ledger, limits, clock, Commits(ledger))
         end = clock.monotonic() + 600
         async with anyio.create_task_group() as group:
             for kind in ("submit", "poll"):

@@ -56,7 +56,7 @@ def test_the_key_is_derived_from_ledger_job_and_attempt(shelf: Shelf) -> None:
     second = shelf.buy(1)
     assert len({first.key, second.key, shelf.buy(2).key}) == 3
     assert (second.number, len(second.key)) == (2, 40)
-    assert first.key == shelf.ledger._key(job_name(1), 1)
+    assert first.key == shelf.ledger._buyer.key(job_name(1), 1)
 
 
 def test_a_body_that_cannot_be_made_makes_no_attempt(shelf: Shelf) -> None:

@@ -21,7 +21,14 @@ from batcher.providers.transport import ANSWER_BYTES
 
 Script = Callable[[socket.socket], None]
 Outcome = Accepted | Refused | Conflict | Halt | Later
+#: By which client the requests go: each test runs with both.
+WIRE = {"fast": False}
 TASK = b'{"id": "task_1", "status": "queued", "reserved_credits": 10, "final_credits": 0}'
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["httpx", "fast"])
+def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WIRE, "fast", request.param)
 
 
 def read_request(connection: socket.socket) -> bytes:
@@ -73,7 +80,7 @@ def submit(base_url: str, *, times: int = 1) -> list[Outcome]:
     intent = Intent(1, JobId("j"), 1, "key-1", b'{"model": "m", "prompt": "\xc3\xa9"}', "account", 0.0, False)
 
     async def main() -> list[Outcome]:
-        provider = Rivya(base_url, "rvya_sk_test", VirtualClock())
+        provider = Rivya(base_url, "rvya_sk_test", VirtualClock(), fast=WIRE["fast"])
         try:
             return [await provider.submit(intent) for _ in range(times)]
         finally:
@@ -219,7 +226,7 @@ def test_slow_to_death_ends_at_the_deadline() -> None:
                 return
 
     with server(drip) as base_url:
-        provider = Rivya(base_url, "rvya_sk_test", VirtualClock())
+        provider = Rivya(base_url, "rvya_sk_test", VirtualClock(), fast=WIRE["fast"])
 
         async def main() -> object:
             try:

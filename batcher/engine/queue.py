@@ -1,0 +1,92 @@
+"""Work that is due at some time, and the workers of one kind who wait for it.
+
+A waiting ticket costs a heap entry. Of the idle workers one watches the clock, the others only wait to be woken, one
+for each ticket, so that what is due in one turn of the event loop is taken up in one turn.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict
+from itertools import count
+from typing import Generic, TypeVar
+
+import anyio
+
+from batcher.clock import Clock
+
+T = TypeVar("T")
+
+
+class Queue(Generic[T]):
+    """Tickets by due time. Times are monotonic seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, T]] = []
+        self._order = count()
+        self._idle: OrderedDict[anyio.Event, None] = OrderedDict()
+        self._watcher: anyio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def put(self, ticket: T, seconds: float = 0.0) -> None:
+        """Let a worker have the ticket in so many seconds."""
+        entry = (self._clock.monotonic() + seconds, next(self._order), ticket)
+        heapq.heappush(self._heap, entry)
+        if seconds <= 0:
+            self.wake()
+        elif self._heap[0] is entry and self._watcher:
+            self._watcher.set()
+
+    def take(self) -> T | None:
+        """The ticket that is due for the longest time, if one is due."""
+        if self._heap and self._heap[0][0] <= self._clock.monotonic():
+            return heapq.heappop(self._heap)[2]
+        return None
+
+    def wake(self) -> None:
+        """Let one idle worker look again."""
+        if self._idle:
+            self._idle.popitem(last=False)[0].set()
+        elif self._watcher:
+            self._watcher.set()
+
+    def wake_all(self) -> None:
+        """Let all idle workers look again."""
+        while self._idle:
+            self.wake()
+        self.wake()
+
+    async def idle(self) -> None:
+        """Wait until there may be something to take: until woken or, for the one who watches the clock, it is due."""
+        event = anyio.Event()
+        if self._watcher:
+            self._idle[event] = None
+            try:
+                await event.wait()
+            finally:
+                self._idle.pop(event, None)
+            return
+        self._watcher = event
+        seconds = self._heap[0][0] - self._clock.monotonic() if self._heap else math.inf
+        try:
+            with anyio.move_on_after(seconds):
+                await event.wait()
+        finally:
+            self._watcher = None
+            # Somebody else has to watch now, and there may be more to take than one worker can.
+            for _ in range(max(1, self._due(len(self._idle)))):
+                self.wake()
+
+    def _due(self, most: int) -> int:
+        """How many tickets are due, of so many at most."""
+        now, found, places = self._clock.monotonic(), 0, [0]
+        while places and found < most:
+            place = places.pop()
+            if place < len(self._heap) and self._heap[place][0] <= now:
+                found += 1
+                places += (2 * place + 1, 2 * place + 2)
+        return found

@@ -1,0 +1,62 @@
+"""What an answer of somebody else's holds, as values that we can work with; what cannot be one counts as absent."""
+
+from __future__ import annotations
+
+import math
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+MAX_CREDITS = 10**9
+MAX_RETRY_AFTER = 86400.0
+
+
+def as_text(value: Any, longest: int = 4096) -> str | None:
+    """A text of the API, bounded; whole numbers count as their digits, everything else as absent.
+
+    So does a text with half a character (a lone surrogate is good JSON): neither UTF-8 nor SQLite takes it.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return value if isinstance(value, str) and 0 < len(value) <= longest and as_words(value, longest) == value else None
+
+
+def as_words(value: Any, longest: int = 1000) -> str | None:
+    """A message for people: cut, not dropped, when it is long."""
+    return value[:longest].encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
+
+
+def as_number(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_CREDITS
+    return float(value) if number else None
+
+
+def as_credits(value: Any) -> int | None:
+    """A price in whole credits, rounded up; None for what cannot be a price."""
+    number = as_number(value)
+    return math.ceil(number) if number is not None and number >= 0 else None
+
+
+def as_retry_after(value: str | None, now: float) -> float | None:
+    """Retry-After in seconds from now, from a number or an HTTP date (RFC 9110, 10.2.3), at most a day."""
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        seconds = float(value)
+    else:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(0.0, seconds), MAX_RETRY_AFTER)
+
+
+def as_count(digits: str) -> int | None:
+    """A number of bytes from a header; None for what cannot be one."""
+    return int(digits) if digits.isdecimal() and len(digits) < 20 else None
+
+
+def as_content_range(value: str) -> tuple[int | None, int | None]:
+    """Start and total of `bytes START-END/TOTAL`; None for what is not said."""
+    unit, _, rest = value.partition(" ")
+    span, _, total = rest.partition("/")
+    return (as_count(span.partition("-")[0]), as_count(total)) if unit == "bytes" else (None, None)
