@@ -20,14 +20,14 @@ GOAL = 3.0
 
 def measure(full: bool) -> Iterator[Figure]:
     """Kills first, for they also tell how many jobs are enough to measure a speed; then speeds, in rounds."""
-    jobs, rounds, seconds = (2000, 3, 10.0) if full else (300, 2, 3.0)
+    jobs, rounds, seconds = (2000, 3, 10.0) if full else (200, 2, 3.0)
     print(f"   {versions()}")
     here = [contestant for contestant in CONTESTANTS if not _left_out(contestant)]
     harm: dict[str, Killed] = {}
     for contestant in here:
         harm[contestant.name] = killed(contestant, jobs)
         yield from _harm(contestant.name, harm[contestant.name])
-    sizes = {name: max(100, round(found.pace * seconds)) for name, found in harm.items()}
+    sizes = {name: max(60, round(found.pace * seconds)) for name, found in harm.items()}
     runs = [{contestant.name: speed(contestant, sizes[contestant.name]) for contestant in here} for _ in range(rounds)]
     speeds = {contestant.name: middle([run[contestant.name] for run in runs]) for contestant in here}
     for name, found in speeds.items():

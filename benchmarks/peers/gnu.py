@@ -15,9 +15,10 @@ from pathlib import Path
 AT_ONCE = 8
 #: `{}` is the line, `{#}` its number; GNU parallel quotes them.
 _JOB = """\
-curl -sS --fail --retry 5 -H 'Content-Type: application/json' --data-binary {} BASE/api/v1/generations |
-    sed -n 's/.*"primary_url":"\\([^"]*\\)".*/\\1/p' |
-    xargs curl -sS --fail --retry 5 -o FOLDER/files/{#}.mp4"""
+curl -sS --fail --retry 5 -o FOLDER/files/{#}.mp4 "$(
+    curl -sS --fail --retry 5 -H 'Content-Type: application/json' --data-binary {} BASE/api/v1/generations |
+    sed -n 's/.*"primary_url":"\\([^"]*\\)".*/\\1/p'
+)\""""
 
 
 def words(base: str, folder: Path) -> list[str]:
