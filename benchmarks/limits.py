@@ -22,10 +22,9 @@ LATENCY = 0.05
 TOLERANCE = 0.05
 #: Rates that are measured side by side, for none of these keeps a core busy; and those that get the machine alone.
 TOGETHER, ALONE = (10, 50), (200,)
-#: The limit over a kill: its window is so long that the second run begins within that of the first.
-PER_MINUTE = 120
-#: Of these; a request that the kill met between its stamp and the server counts against the limit and never came.
-ENOUGH = round(0.97 * PER_MINUTE)
+#: The limit over a kill: its window is so long that the second run begins within that of the first. Answers take so
+#: long there that the kill comes before the limit is used up, however many requests a run has open (`in_flight`).
+PER_MINUTE, OVER_A_KILL = 600, 0.25
 _PATIENCE = 90.0
 
 
@@ -82,21 +81,23 @@ def steady(rate: int, seconds: int) -> list[float]:
 
 def killed() -> list[float]:
     """Arrivals of a run under a limit a minute that is killed in the middle of it, and of the next one."""
-    with tempfile.TemporaryDirectory() as scratch, server("--latency", str(LATENCY)) as api:
+    with tempfile.TemporaryDirectory() as scratch, server("--latency", str(OVER_A_KILL)) as api:
         folder = Path(scratch)
         words = manifest(folder, 3 * PER_MINUTE, f"{PER_MINUTE}/minute")
         with session(words, environment=api.environment, log=folder / "log") as first:
-            until(first, api, PER_MINUTE // 2, _PATIENCE)
+            until(first, api, PER_MINUTE // 3, _PATIENCE)
             first.kill()
-        if not PER_MINUTE // 2 <= len(stamps(api)) < PER_MINUTE:
-            raise RuntimeError(f"the kill was to land in the middle, not after {len(stamps(api))}; {first.said}")
+        before = len(stamps(api))
+        if not PER_MINUTE // 3 <= before < PER_MINUTE:
+            raise RuntimeError(f"the kill was to land in the middle, not after {before}; {first.said}")
         with session(words, environment=api.environment, log=folder / "log") as second:
-            until(second, api, ENOUGH, 20)
+            # Not all may come: one that the kill met between its stamp and the server counts against the limit.
+            until(second, api, round(0.97 * PER_MINUTE), 20)
             time.sleep(3)  # for what must not come
             second.stop(30)
         found = stamps(api)
-    if found[-1] - found[0] >= 60 - TOLERANCE:
-        raise RuntimeError("this took longer than the window: it shows nothing")
+    if len(found) == before or found[-1] - found[0] >= 60 - TOLERANCE:
+        raise RuntimeError(f"{before}, then {len(found)} within {found[-1] - found[0]:.0f} s: this shows nothing")
     return found
 
 
@@ -112,6 +113,6 @@ def measure(full: bool) -> Iterator[Figure]:
         over = violations(came, rate, 1 - TOLERANCE)
         yield at_most(f"limits: {rate}/second, submissions over the limit", over, 0)
     came = killed()
-    yield at_least(f"limits: {PER_MINUTE}/minute over a SIGKILL, made / allowed", len(came) / PER_MINUTE, 0.95)
+    yield Figure(f"limits: {PER_MINUTE}/minute over a SIGKILL, made / allowed", len(came) / PER_MINUTE)
     over = violations(came, PER_MINUTE, 60 - TOLERANCE)
     yield at_most(f"limits: {PER_MINUTE}/minute over a SIGKILL, submissions over the limit", over, 0)
