@@ -6,10 +6,13 @@ The real `batcher run` against a server that takes 50 ms for each answer, with m
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 from .figures import Figure, at_least, at_most
@@ -64,8 +67,20 @@ def until(running: Session, api: Server, count: int, seconds: float) -> None:
         time.sleep(0.02)
 
 
-def steady(rate: int, seconds: int) -> list[float]:
-    """Arrivals of a run under a limit of `rate` a second, for `seconds` and some more."""
+def stamped(state: Path) -> list[float]:
+    """When batcher says that it sent them, in its send log."""
+    with closing(sqlite3.connect(state / "ledger.db")) as ledger:
+        rows = ledger.execute("SELECT at FROM sends WHERE kind = 'submit'").fetchall()
+    return sorted(datetime.fromisoformat(at).timestamp() for (at,) in rows)
+
+
+def latest(came: Sequence[float], left: Sequence[float]) -> float:
+    """The most seconds from a stamp to its arrival; the first to leave is taken for the first to come."""
+    return max(late - early for late, early in zip(sorted(came), sorted(left), strict=False))
+
+
+def steady(rate: int, seconds: int) -> tuple[list[float], list[float]]:
+    """Arrivals of a run under a limit of `rate` a second, for `seconds` and some more; and batcher's own stamps."""
     with tempfile.TemporaryDirectory() as scratch, server("--latency", str(LATENCY)) as api:
         folder = Path(scratch)
         words = manifest(folder, rate * (seconds + 2), f"{rate}/second")
@@ -76,7 +91,9 @@ def steady(rate: int, seconds: int) -> list[float]:
                 time.sleep(0.05)
             if not running.running:
                 running.succeed(0)  # it may have been done early, which the figures tell; it may not have failed
-            return stamps(api)
+            came = stamps(api)
+            running.kill()
+        return came, stamped(folder / "state")
 
 
 def killed() -> list[float]:
@@ -107,11 +124,14 @@ def measure(full: bool) -> Iterator[Figure]:
     with ThreadPoolExecutor() as pool:
         found = dict(zip(TOGETHER, pool.map(steady, TOGETHER, [seconds] * len(TOGETHER)), strict=True))
     for rate in (*TOGETHER, *ALONE):
-        came = found[rate] if rate in found else steady(rate, seconds)
+        came, left = found[rate] if rate in found else steady(rate, seconds)
         used = made(came, seconds) / (rate * seconds)
         yield at_least(f"limits: {rate}/second for {seconds} s, made / allowed", used, 0.97)
         over = violations(came, rate, 1 - TOLERANCE)
         yield at_most(f"limits: {rate}/second, submissions over the limit", over, 0)
+        own = violations(left, rate, 1)
+        yield at_most(f"limits: {rate}/second, over the limit by batcher's own stamps", own, 0)
+        yield Figure(f"limits: {rate}/second, latest arrival after its stamp", 1000 * latest(came, left), "ms")
     came = killed()
     yield Figure(f"limits: {PER_MINUTE}/minute over a SIGKILL, made / allowed", len(came) / PER_MINUTE)
     over = violations(came, PER_MINUTE, 60 - TOLERANCE)

@@ -11,7 +11,7 @@ ROOT = Path(batcher.__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # the benchmarks are not installed
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.limits import made, violations  # noqa: E402
+from benchmarks.limits import latest, made, violations  # noqa: E402
 
 
 def test_made_counts_from_the_first_arrival_and_not_beyond_the_time() -> None:
@@ -44,3 +44,8 @@ def test_a_window_does_not_hold_both_of_its_ends() -> None:
 
 def test_arrivals_need_no_order() -> None:
     assert violations([2.0, 0.0, 0.5], 1, 1) == 1
+
+
+def test_the_latest_arrival_is_told_by_place_and_needs_no_stamp_of_every_one() -> None:
+    assert latest([1.5, 2.25, 3.0], [1.0, 2.0, 3.0, 4.0]) == 0.5
+    assert latest([3.0, 1.25], [1.0, 2.0]) == 1.0
