@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Thousands of small ledgers are made and thrown away: in memory that takes a third of the time.
 SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
-.PHONY: demo test lint types check format clean
+.PHONY: demo test lint types check format bench bench-full clean
 
 demo: .venv/demo.stamp
 	$(BIN)/batcher run manifests/quickstart.yaml --simulate
@@ -30,6 +30,13 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Each figure with its goal: under ten minutes, and with the largest cases.
+bench: .venv/bench.stamp
+	$(BIN)/python -m benchmarks
+
+bench-full: .venv/bench.stamp
+	$(BIN)/python -m benchmarks --full
+
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "batcher needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
@@ -40,6 +47,10 @@ format: .venv/dev.stamp
 
 .venv/dev.stamp: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ .venv/demo.stamp
+
+.venv/bench.stamp: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,simulator,report]'
 	touch $@ .venv/demo.stamp
 
 clean:

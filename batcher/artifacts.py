@@ -55,13 +55,16 @@ class Artifacts:
 
     def __init__(self, state: Path) -> None:
         self._state = state
+        self._parts = state / "results" / ".parts"
+        self._parts_made = False
 
     def part(self, attempt_id: int, number: int) -> Path:
         """Where a file of an attempt grows; made with its folder."""
-        folder = self._state / "results" / ".parts"
-        with _disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{attempt_id}-{number}.part"
+        if not self._parts_made:
+            with _disk_errors(self._parts):
+                self._parts.mkdir(parents=True, exist_ok=True)
+            self._parts_made = True
+        return self._parts / f"{attempt_id}-{number}.part"
 
     async def receive(self, part: Path, chunks: AsyncGenerator[bytes, None], *, offset: int) -> None:
         """Write `chunks` from `offset` on; what was there behind it is dropped. Raises Unusable when it is too long."""
@@ -102,10 +105,10 @@ class Artifacts:
         path = self._state / target
         with _disk_errors(path):
             _make_folder(path.parent)
-            if not self.holds(target, sha256):
-                try:
-                    _link(part, path)
-                except FileExistsError:
+            try:
+                _link(part, path)
+            except FileExistsError:
+                if not self.holds(target, sha256):
                     return False
             _sync(path.parent)
             part.unlink(missing_ok=True)
@@ -212,7 +215,8 @@ def _read_sidecar(side: Path, name: str) -> str | None:
 
 
 def _open_at(part: Path, offset: int) -> BinaryIO:
-    file = part.open("r+b" if part.exists() else "w+b")
+    # Unbuffered: what comes is in large pieces already, and each is to be in the file when the next one is cut off.
+    file = open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)  # noqa: SIM115
     file.truncate(offset)
     file.seek(offset)
     return file
