@@ -215,8 +215,7 @@ def _read_sidecar(side: Path, name: str) -> str | None:
 
 
 def _open_at(part: Path, offset: int) -> BinaryIO:
-    # Unbuffered: what comes is in large pieces already, and each is to be in the file when the next one is cut off.
-    file = open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)  # noqa: SIM115
+    file = part.open("r+b" if part.exists() else "w+b")
     file.truncate(offset)
     file.seek(offset)
     return file
