@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from batcher import filetypes
 from batcher.errors import StorageError
@@ -26,6 +26,7 @@ RESULT_BYTES = 4 * 1024**3
 #: The member of a sidecar that names the file beside it, by which we know our own; nobody's is longer.
 SIDECAR_OF = "sidecar_of"
 _SIDECAR_BYTES = 1024**2
+T = TypeVar("T")
 
 
 class Unusable(Exception):
@@ -98,7 +99,18 @@ class Artifacts:
         raise Unusable(fault)
 
     def place(self, part: Path, target: str, sha256: str) -> bool:
-        """Give a whole part file its name, durably; False when another file has that name.
+        """Give a whole part file its name, durably; False when another file has that name."""
+        dirty: set[Path] = set()
+        named = self.name(part, target, sha256, dirty)
+        with _disk_errors(part):
+            for folder in dirty:
+                _sync(folder)
+        if named:
+            self.drop(part)
+        return named
+
+    def name(self, part: Path, target: str, sha256: str, dirty: set[Path]) -> bool:
+        """Give a whole part file another name; False when another file has it. Its folder, to be synced, gets `dirty`.
 
         A file with the same hash under that name is ours: a crash came between naming and recording.
         """
@@ -110,9 +122,17 @@ class Artifacts:
             except FileExistsError:
                 if not self.holds(target, sha256):
                     return False
-            _sync(path.parent)
-            part.unlink(missing_ok=True)
-            return True
+        dirty.add(path.parent)
+        return True
+
+    def together(self, operations: Sequence[Callable[[set[Path]], T]]) -> list[T | Exception]:
+        """Do operations, then sync the folders that they name, each once; what each operation returned or raised."""
+        dirty: set[Path] = set()
+        found = [_tried(operation, dirty) for operation in operations]
+        for folder in dirty:
+            with _disk_errors(folder):
+                _sync(folder)
+        return found
 
     def adopt(self, part: Path, target: str, sha256: str) -> bool:
         """Give a whole part file its name, or find it there already; False when neither has that hash."""
@@ -252,6 +272,13 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _tried(operation: Callable[[set[Path]], T], dirty: set[Path]) -> T | Exception:
+    try:
+        return operation(dirty)
+    except Exception as error:
+        return error
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class SystemClock:
 
 def iso(seconds: float) -> str:
     """Seconds since the epoch as the ledger writes them: ISO 8601, UTC, `Z`, microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def from_iso(text: str) -> float:
@@ -63,4 +63,4 @@ def next_time(hour: int, minute: int, now: float) -> float:
 
 def local_day(seconds: float) -> str:
     """The local date of this machine at that time, `YYYY-MM-DD`; what the day cap counts by."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d")
+    return time.strftime("%Y-%m-%d", time.localtime(seconds))

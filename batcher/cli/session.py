@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from batcher import __version__
 from batcher.artifacts import Artifacts
@@ -189,6 +190,7 @@ class _Work:
             settings=self.settings,
             caps=self.caps,
             rng=rng,
+            offload=anyio.to_thread.run_sync,
         )
         prepared = self.order.prepared
         engine = Engine(

@@ -5,8 +5,8 @@ from .connection import storage_errors
 from .enrolment import NOT_IN_MANIFEST, Enrolled
 from .lock import hold_lock
 from .reader import Known, LedgerReader, Outcome, Pending, Price, Send, Sum
-from .transaction import Change, Stale
-from .writer import Ledger, Observer
+from .transaction import Change, Observer, Stale
+from .writer import Ledger
 
 __all__ = [
     "NOT_IN_MANIFEST",

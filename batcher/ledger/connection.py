@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from batcher.errors import BatcherError, StorageError
@@ -120,17 +119,26 @@ def _reader(path: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors as StorageError with what to do."""
-    try:
-        yield
-    except BatcherError:
-        raise
-    except sqlite3.DatabaseError as error:
-        raise StorageError(f"{path}: {error}", hint=_hint(str(error))) from error
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}", hint="Check the disk and the permissions.") from error
+class StorageErrors:
+    """SQLite's and the system's errors as StorageError with what to do. A class, for every statement passes here."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.DatabaseError):
+            raise StorageError(f"{self._path}: {error}", hint=_hint(str(error))) from error
+        if isinstance(error, OSError) and not isinstance(error, BatcherError):
+            hint = "Check the disk and the permissions."
+            raise StorageError(f"{self._path}: {error.strerror or error}", hint=hint) from error
+
+
+storage_errors = StorageErrors
 
 
 def _hint(message: str) -> str:

@@ -251,7 +251,7 @@ def decide(ledger: Ledger, decision: Decision, jobs: Iterable[JobId]) -> Iterato
     """
     stream = iter(jobs)
     while page := list(islice(stream, _PAGE)):
-        with ledger._write() as t:
+        with ledger._write as t:
             done = [_decide(t, ledger.read, decision, case_of(ledger.read, job)) for job in page]
         yield from done
 

@@ -8,7 +8,7 @@ manifest does not contain.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +20,7 @@ from . import rows
 from .reader import LedgerReader
 from .transaction import Transaction
 
-Write = Callable[[], AbstractContextManager[Transaction]]
+Write = AbstractContextManager[Transaction]
 BATCH = 500
 NOT_IN_MANIFEST = "not_in_manifest"
 
@@ -59,7 +59,7 @@ class Enrolled:
 
 def enrol(write: Write, read: LedgerReader, campaign: str, manifest: str, specs: Iterable[JobSpec]) -> Enrolled:
     """Make the ledger hold exactly the planned jobs of this expansion; what is bought stays as it is."""
-    with write() as t:
+    with write as t:
         t.run(
             "INSERT INTO campaigns (name, manifest, expansion) VALUES (?, ?, 1)"
             " ON CONFLICT DO UPDATE SET expansion = expansion + 1, manifest = excluded.manifest",
@@ -71,7 +71,7 @@ def enrol(write: Write, read: LedgerReader, campaign: str, manifest: str, specs:
     while batch := list(islice(stream, BATCH)):
         added, back = _enrol_batch(write, read, batch, expansion, position)
         new, revived, position = new + added, revived + back, position + len(batch)
-    with write() as t:
+    with write as t:
         gone = (campaign, expansion)
         where = "campaign = ? AND status = 'planned' AND expansion <> ?"
         t.run(
@@ -90,7 +90,7 @@ def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansi
     columns: dict[str, dict[str, Any]] = {}
     for offset, spec in enumerate(batch):
         columns.setdefault(spec.id, rows.spec_columns(spec) | {"expansion": expansion, "position": start + offset})
-    with write() as t:
+    with write as t:
         known = read.known([spec.id for spec in batch])
         for row in columns.values():
             row["at"] = t.at

@@ -85,6 +85,7 @@ class LedgerReader:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._errors = storage_errors(path)
         self.path = path
 
     @classmethod
@@ -117,18 +118,18 @@ class LedgerReader:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query; for few."""
-        with storage_errors(self.path):
+        with self._errors:
             return self._connection.execute(sql, values).fetchall()
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
         """The first row of a query, if any."""
-        with storage_errors(self.path):
+        with self._errors:
             found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
             return found
 
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[sqlite3.Row]:
         """The rows of a query one after the other; for many."""
-        with storage_errors(self.path):
+        with self._errors:
             for row in self._connection.execute(sql, values):  # noqa: UP028  (it would close a closed ledger's cursor)
                 yield row
 
@@ -146,8 +147,11 @@ class LedgerReader:
         wanted = self.row("SELECT * FROM wanted WHERE id = ?", (job_id,))
         if wanted is None:
             raise UsageError(f"there is no job {job_id} in {self.path}")
-        attempt = self.row("SELECT * FROM attempts WHERE id = ?", (wanted["attempt_id"],))
-        files = self.rows("SELECT * FROM files WHERE attempt_id = ? ORDER BY number", (wanted["attempt_id"],))
+        attempt, files = None, list[sqlite3.Row]()
+        if (attempt_id := wanted["attempt_id"]) is not None and wanted["status"] != Status.PLANNED:
+            attempt = self.row("SELECT * FROM attempts WHERE id = ?", (attempt_id,))
+            if wanted["status"] == Status.SUCCEEDED:
+                files = self.rows("SELECT * FROM files WHERE attempt_id = ? ORDER BY number", (attempt_id,))
         return rows.job(wanted, attempt, files)
 
     def resolve(self, prefix: str) -> JobId:

@@ -1,16 +1,21 @@
-"""One transaction: its statements, its legal moves, its events."""
+"""One transaction: its statements, its legal moves, its events; and how it begins, ends and is shared."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from batcher.clock import iso
+from batcher.clock import Clock, iso
 from batcher.errors import BatcherError
 from batcher.jobs import MOVES, JobId, Status
+
+from .connection import storage_errors
+
+T = TypeVar("T")
 
 
 class Stale(BatcherError):
@@ -104,11 +109,94 @@ class Transaction:
         detail: dict[str, Any] | None = None,
     ) -> None:
         """Write an event row and keep the fact for the observers."""
-        if job_id is not None and attempt is None:
-            attempt = self.value("SELECT max(number) FROM attempts WHERE job_id = ?", (job_id,))
         moved = {} if new is None else {"from": old and str(old), "to": str(new)}
+        newest = "?" if attempt is not None or job_id is None else "(SELECT max(number) FROM attempts WHERE job_id = ?)"
         self.run(
-            "INSERT INTO events (at, run_id, job_id, attempt, event, detail) VALUES (?, ?, ?, ?, ?, ?)",
-            (self.at, self.run_id, job_id, attempt, event, json.dumps(moved | (detail or {}))),
+            f"INSERT INTO events (at, run_id, job_id, attempt, event, detail) VALUES (?, ?, ?, {newest}, ?, ?)",
+            (
+                self.at,
+                self.run_id,
+                job_id,
+                job_id if attempt is None else attempt,
+                event,
+                json.dumps(moved | (detail or {})),
+            ),
         )
         self.changes.append(Change(event, job_id, old, new, detail or {}))
+
+
+Observer = Callable[[Change], None]
+
+
+class Writing:
+    """`with` it for a transaction; `together` lets several of them share one. A class, for every write passes here.
+
+    It has its errors as StorageError, and tells observers the facts after their commit. Not to be nested.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, clock: Clock, observe: Observer, path: Path) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._observe = observe
+        self._errors = storage_errors(path)
+        self._shared: list[Change] | None = None  # the facts so far, while several share a transaction
+        self._open: Transaction | None = None
+        self.run_id: int | None = None
+
+    def __enter__(self) -> Transaction:
+        with self._errors:
+            # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
+            self._connection.execute("BEGIN IMMEDIATE" if self._shared is None else "SAVEPOINT part")
+        self._open = Transaction(self._connection, self._clock.wall(), self.run_id)
+        return self._open
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        transaction, self._open = self._open, None
+        assert transaction is not None
+        alone = self._shared is None
+        with self._errors:
+            try:
+                if error is not None:
+                    raise error
+                self._connection.execute("COMMIT" if alone else "RELEASE part")
+            except BaseException:
+                self._undo(*(("ROLLBACK",) if alone else ("ROLLBACK TO part", "RELEASE part")))
+                raise
+        if self._shared is None:
+            self._tell(transaction.changes)
+        else:
+            self._shared += transaction.changes
+
+    def together(self, operations: Sequence[Callable[[], T]]) -> list[T | Exception]:
+        """Do operations, each some transactions, in one; what each returned or raised. Raises StorageError."""
+        try:
+            with self._errors:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._shared = changes = list[Change]()
+                try:
+                    found = [self._try(operation) for operation in operations]
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    self._undo("ROLLBACK")
+                    raise
+        finally:
+            self._shared = None
+        self._tell(changes)
+        return found
+
+    def _try(self, operation: Callable[[], T]) -> T | Exception:
+        try:
+            return operation()
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise  # the disk is full, and SQLite took back what the others did too
+            return error
+
+    def _undo(self, *words: str) -> None:
+        if self._connection.in_transaction:  # a full disk makes SQLite roll back by itself
+            for word in words:
+                self._connection.execute(word)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._observe(change)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -22,16 +21,11 @@ from .caps import Caps, Refusal
 from .connection import open_writer, storage_errors
 from .enrolment import Enrolled
 from .reader import LedgerReader
-from .transaction import Change, Stale, Transaction
+from .transaction import Observer, Stale, Writing
 
-# How a transaction begins, ends and is undone, and how a part of one. sqlite3's own transactions begin deferred: two
-# admissions could then both read before either writes.
-_ALONE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
-_SHARED = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
 
 
-Observer = Callable[[Change], None]
 T = TypeVar("T")
 
 
@@ -41,12 +35,11 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection, path: Path, clock: Clock, observe: Observer) -> None:
         self._connection = connection
         self._clock = clock
-        self._observe = observe
         self._run_id: int | None = None
+        self._write = Writing(connection, clock, observe, path)
         self.path = path
         self.read = LedgerReader(connection, path)
         self._ledger_id = self.read.ledger_id
-        self._shared: list[Change] | None = None  # the facts of the transaction that `together` has open
 
     @classmethod
     def open(cls, path: Path, clock: Clock, observe: Observer = lambda _: None) -> Self:
@@ -80,64 +73,19 @@ class Ledger:
         """
         return enrolment.enrol(self._write, self.read, campaign, manifest, specs)
 
-    @contextmanager
-    def _write(self) -> Iterator[Transaction]:
-        """A transaction, or where `together` has opened one a part of it: whole or not at all either way."""
-        shared = self._shared
-        with self._whole(_ALONE if shared is None else _SHARED):
-            transaction = Transaction(self._connection, self._clock.wall(), self._run_id)
-            yield transaction
-        if shared is None:
-            self._tell(transaction.changes)
-        else:
-            shared += transaction.changes
-
-    @contextmanager
-    def _whole(self, words: tuple[str, str, tuple[str, ...]]) -> Iterator[None]:
-        begin, end, undo = words
-        with storage_errors(self.path):
-            self._connection.execute(begin)
-            try:
-                yield
-                self._connection.execute(end)
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk makes SQLite roll back by itself
-                    for word in undo:
-                        self._connection.execute(word)
-                raise
-
-    def _tell(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            self._observe(change)
-
     def together(self, operations: Sequence[Callable[[], T]]) -> list[T | Exception]:
         """Do operations, each some calls of this ledger's methods, in one transaction; returns after its commit.
 
         Each call stands whole or not at all. The answer holds what each operation returned or raised. Raises
         StorageError when nothing of any of them stands.
         """
-        try:
-            with self._whole(_ALONE):
-                self._shared = changes = list[Change]()
-                found = [self._try(operation) for operation in operations]
-        finally:
-            self._shared = None
-        self._tell(changes)
-        return found
-
-    def _try(self, operation: Callable[[], T]) -> T | Exception:
-        try:
-            return operation()
-        except Exception as error:
-            if not self._connection.in_transaction:
-                raise  # the disk is full, and SQLite took back what the others did too
-            return error
+        return self._write.together(operations)
 
     # Runs
 
     def start_run(self, *, version: str, pid: int, account: str, campaigns: Sequence[str], settings: str) -> int:
         """Open a run. Every intent that it finds on disk may have been received, for good."""
-        with self._write() as t:
+        with self._write as t:
             run_id = t.insert(
                 "runs",
                 started_at=t.at,
@@ -154,12 +102,12 @@ class Ledger:
             )
             t.run("DELETE FROM sends WHERE at < ?", (iso(t.seconds - _SENDS_KEPT_SECONDS),))
             t.event("run_started", detail={"version": version, "campaigns": list(campaigns)})
-        self._run_id = run_id
+        self._run_id = self._write.run_id = run_id
         return run_id
 
     def end_run(self, *, exit_code: int, reason: str, left: Mapping[str, int] | None = None) -> None:
         """Close the run with exit code and reason in words; `left` counts why jobs did not come to their end."""
-        with self._write() as t:
+        with self._write as t:
             t.run(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
                 (t.at, exit_code, reason, self._run_id),
@@ -168,14 +116,14 @@ class Ledger:
 
     def note(self, event: str, **detail: Any) -> None:
         """Write down something that happened to the run as a whole."""
-        with self._write() as t:
+        with self._write as t:
             t.event(event, detail=detail)
 
     # Sends
 
     def stamp(self, kind: str) -> int:
         """Write down a request right before it is sent, for the rate windows; returns the row id."""
-        with self._write() as t:
+        with self._write as t:
             return t.insert("sends", at=t.at, kind=kind)
 
     # Money
@@ -186,7 +134,7 @@ class Ledger:
         `compose` makes the body from the client_request_id; it runs once an attempt. Raises Stale when the job is
         not planned any more.
         """
-        with self._write() as t:
+        with self._write as t:
             return self._buyer.admit(t, job, account=account, compose=compose, caps=caps)
 
     def refusal(
@@ -198,7 +146,7 @@ class Ledger:
 
     def maybe_received(self, intent: Intent, why: str) -> None:
         """Mark the attempt: a sending of it ended without a definite answer. Never taken back."""
-        with self._write() as t:
+        with self._write as t:
             t.run("UPDATE attempts SET maybe_received = 1 WHERE id = ?", (intent.attempt_id,))
             t.event("maybe_received", job_id=intent.job_id, attempt=intent.number, detail={"why": why})
 
@@ -211,7 +159,7 @@ class Ledger:
 
         Raises Stale when the attempt is not the job's latest or has been closed; task id and URLs are kept even then.
         """
-        with self._write() as t:
+        with self._write as t:
             fits = purchases.record(t, job_id, attempt_id, task)
         if not fits:
             raise Stale(f"attempt {attempt_id} of job {job_id} was closed before the API's answer came")
@@ -221,7 +169,7 @@ class Ledger:
 
         Then nobody knows whether it was charged: doubtful, and the hold stays. Returns the new status.
         """
-        with self._write() as t:
+        with self._write as t:
             return purchases.close(t, intent, Status.FAILED, code, message)
 
     def unsent(self, intent: Intent, code: str, message: str) -> Status:
@@ -230,17 +178,17 @@ class Ledger:
         Only for an attempt that cannot have been received; a maybe-received one becomes doubtful instead.
         Returns the new status.
         """
-        with self._write() as t:
+        with self._write as t:
             return purchases.close(t, intent, Status.PLANNED, code, message)
 
     def doubt(self, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
         """We cannot know whether the API charged us: the hold stays, a person decides."""
-        with self._write() as t:
+        with self._write as t:
             purchases.doubt(t, job_id, attempt_id, code, message)
 
     def cannot_send(self, job_id: JobId, code: str, message: str) -> None:
         """A planned job that cannot be bought (its reference changed): failed, nothing was paid."""
-        with self._write() as t:
+        with self._write as t:
             t.move(job_id, Status.PLANNED, Status.FAILED, code=code, message=message)
             t.event(
                 "failed",
@@ -254,7 +202,7 @@ class Ledger:
 
     def remember_upload(self, account: Account, upload: Upload) -> None:
         """Keep an upload: one row a file and account; a newer one takes its place."""
-        with self._write() as t:
+        with self._write as t:
             t.run(
                 "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -275,18 +223,18 @@ class Ledger:
 
     def vouched(self, account: Account, sha256: str) -> None:
         """The API still has the upload, as of now."""
-        with self._write() as t:
+        with self._write as t:
             t.run("UPDATE uploads SET checked_at = ? WHERE account = ? AND sha256 = ?", (t.at, account.text, sha256))
 
     def begin_file(self, attempt_id: int, number: int, validator: str | None) -> None:
         """Remember under which validator (strong ETag) a download was begun, so that it may go on."""
-        with self._write() as t:
+        with self._write as t:
             t.run("UPDATE files SET validator = ? WHERE attempt_id = ? AND number = ?", (validator, attempt_id, number))
 
     def claim_file(self, attempt_id: int, number: int, *, target: str, sha256: str, size: int) -> bool:
         """Commit hash and target of a whole file before it gets its name; False when another job has the target."""
         try:
-            with self._write() as t:
+            with self._write as t:
                 t.run(
                     "UPDATE files SET target = ?, sha256 = ?, size = ? WHERE attempt_id = ? AND number = ?",
                     (target, sha256, size, attempt_id, number),
@@ -299,7 +247,7 @@ class Ledger:
 
     def file_saved(self, job_id: JobId, attempt_id: int, number: int) -> None:
         """The file stands whole under its target."""
-        with self._write() as t:
+        with self._write as t:
             t.run(
                 "UPDATE files SET saved_at = ?, validator = NULL WHERE attempt_id = ? AND number = ?",
                 (t.at, attempt_id, number),

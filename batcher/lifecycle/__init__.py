@@ -42,10 +42,10 @@ from batcher.ledger.budgets import WALLET_READ
 from batcher.providers import Accepted, Conflict, Halt, Later, Provider, Refused, Unknown
 from batcher.settings import Settings
 
-from .commits import Commits
 from .fetch import Fetcher
 from .references import Changed, References
 from .steps import Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
+from .together import Commits, Disk, Offload, inline
 
 __all__ = ["Again", "Blocked", "Commits", "Finished", "Gate", "Halted", "Lane", "Lifecycle", "Slot", "Step", "Turn"]
 
@@ -72,6 +72,7 @@ class Lifecycle:
         settings: Settings,
         caps: Caps,
         rng: random.Random,
+        offload: Offload = inline,
     ) -> None:
         self._ledger = ledger
         self._commits = commits
@@ -82,7 +83,7 @@ class Lifecycle:
         self.caps = caps
         self._rng = rng
         self._references = References(ledger, provider, gate, clock)
-        self._fetcher = Fetcher(ledger, commits, provider, gate, artifacts, rng, settings)
+        self._fetcher = Fetcher(ledger, commits, Disk(artifacts, offload), provider, gate, artifacts, rng, settings)
         self._open_posts: set[anyio.CancelScope] = set()
         self._hurry_at = math.inf
 

@@ -18,8 +18,8 @@ from batcher.ledger import Ledger, streams
 from batcher.providers import Gone, Halt, Incoming, Later, Moved, Provider, Refused, TransferCut
 from batcher.settings import Settings
 
-from .commits import Commits
 from .steps import Again, Finished, Gate, Halted, Lane, Step, Turn, backoff
+from .together import Commits, Disk
 
 _REDIRECTS = 5
 
@@ -31,6 +31,7 @@ class Fetcher:
         self,
         ledger: Ledger,
         commits: Commits,
+        disk: Disk,
         provider: Provider,
         gate: Gate,
         artifacts: Artifacts,
@@ -39,6 +40,7 @@ class Fetcher:
     ) -> None:
         self._ledger = ledger
         self._commits = commits
+        self._disk = disk
         self._provider = provider
         self._gate = gate
         self._artifacts = artifacts
@@ -110,7 +112,8 @@ class Fetcher:
         if trouble := await self._receive(phase, file, part, incoming):
             return trouble
         try:
-            whole = self._artifacts.finish(part, total=incoming.total, kind=_result_kind(job.model))
+            kind = _result_kind(job.model)
+            whole = await self._disk(lambda _: self._artifacts.finish(part, total=incoming.total, kind=kind))
         except Unusable as fault:
             return Gone(str(fault))
         await self._save(job, phase, file, part, whole)
@@ -140,10 +143,16 @@ class Fetcher:
                 sha256=whole.sha256,
                 size=whole.size,
             )
-            if await self._commits(claim) and self._artifacts.place(part, target, whole.sha256):
+            if await self._commits(claim) and await self._named(part, target, whole.sha256):
                 await self._saved(job, phase, file)
                 return
         raise AssertionError("a counted name is always free in the end")  # pragma: no cover
+
+    async def _named(self, part: Path, target: str, sha256: str) -> bool:
+        named = await self._disk(lambda dirty: self._artifacts.name(part, target, sha256, dirty))
+        if named:
+            self._artifacts.drop(part)
+        return named
 
     async def _saved(self, job: Job, phase: Succeeded, file: ResultFile) -> None:
         await self._commits(partial(self._ledger.file_saved, job.id, phase.attempt_id, file.number))

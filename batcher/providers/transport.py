@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import anyio
@@ -36,8 +36,25 @@ SILENCE_SECONDS = 30.0
 _NEVER_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
-#: Sends a request; the answer's body is still to be read.
-Wire = Callable[[httpx.Request], Awaitable[httpx.Response]]
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a client says of an answer whose body is still to be read; then `close` has to be awaited."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    chunks: AsyncGenerator[bytes, None]
+    close: Callable[[], Awaitable[None]]
+
+
+class Wire(Protocol):
+    """A client's way to send a request. `silence` is how long a part of the answer may take, in seconds.
+
+    Raises httpx.ConnectError and its like only when no connection was made.
+    """
+
+    async def __call__(
+        self, method: str, url: str, headers: dict[str, str], content: bytes | None, *, silence: float
+    ) -> Reply: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +176,15 @@ class Transport:
         # Two pools, so that downloads do not keep the API's requests from going out.
         pools = [httpx.AsyncClient(**common) for _ in range(2)]
         self._closing: list[Callable[[], Awaitable[None]]] = [pool.aclose for pool in pools]
-        self._call, self._open = (_sender(pool) for pool in pools)
-        self._own = self._open  # results of the API's own host
+        self._call = _by_httpx(pools[0])
+        self._own = _by_httpx(pools[1])  # results of the API's own host
+        self._open = _by_httpx(pools[1], public_only=not self._local)
         if fast:
-            from .fast import FastTransport  # an extra
+            from .fast import FastClient  # an extra
 
-            quick = [FastTransport(SILENCE_SECONDS, s, proxies=trust_env) for s in (REQUEST_SECONDS, SILENCE_SECONDS)]
-            self._call, self._own = (wire.handle_async_request for wire in quick)
-            self._closing += [wire.aclose for wire in quick]
+            client = FastClient(SILENCE_SECONDS, proxies=trust_env)
+            self._call = self._own = client.send
+            self._closing.append(client.aclose)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -185,42 +203,33 @@ class Transport:
         seconds: float = REQUEST_SECONDS,
     ) -> Answer | Later:
         """One request to the API, never repeated, never redirected, answered within `seconds` or not at all."""
+        signed = self._signed | dict(headers or {})
+        if files is not None:
+            content, signed = await _multipart(data, files, signed)
         try:
             with anyio.fail_after(seconds):
-                request = httpx.Request(
-                    method,
-                    f"{self.base_url}{path}",
-                    content=content,
-                    headers=self._signed | dict(headers or {}),
-                    data=data,
-                    files=files,
-                    extensions=_patience(REQUEST_SECONDS),
-                )
-                response = await self._call(request)
+                reply = await self._call(method, f"{self.base_url}{path}", signed, content, silence=REQUEST_SECONDS)
                 try:
-                    body = await _bounded(response)
+                    body = await _bounded(reply)
                 finally:
                     # The answer is in hand: closing must neither lose it nor wait for the network.
                     with anyio.CancelScope(shield=True):
-                        await response.aclose()
+                        await reply.close()
         except Exception as error:
             return self._later(error)
-        return Answer(response.status_code, self._without_key(response), self._read(body))
+        return Answer(reply.status, self._without_key(reply), self._read(body))
 
     @asynccontextmanager
     async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Barred | Later]:
         """Open a URL for reading, without following redirects; the key goes to the API's own origin only."""
-        if not self.is_own_origin(url) and (fault := self._unfit(url)):
+        own = self.is_own_origin(url)
+        if not own and (fault := self._unfit(url)):
             yield Barred(fault)
             return
-        own = self.is_own_origin(url)
+        wire, common = (self._own, self._signed) if own else (self._open, self._headers)
         try:
-            common = self._signed if own else self._headers
-            request = httpx.Request("GET", url, headers=common | dict(headers), extensions=_patience(SILENCE_SECONDS))
-            if not (own or self._local):
-                request.extensions["trace"] = _PublicOnly(request.url.raw_host.decode("ascii"))
             with anyio.fail_after(REQUEST_SECONDS):
-                response = await (self._own if own else self._open)(request)
+                reply = await wire("GET", url, common | dict(headers), None, silence=SILENCE_SECONDS)
         except _PrivateAddress as barred:
             yield Barred(str(barred))
             return
@@ -228,11 +237,10 @@ class Transport:
             yield self._later(error)
             return
         try:
-            # Without a chunk size: that would hold back, and lose, what arrived right before a cut.
-            yield Stream(response.status_code, self._without_key(response), response.aiter_bytes())
+            yield Stream(reply.status, self._without_key(reply), reply.chunks)
         finally:
             with anyio.CancelScope(shield=True):
-                await response.aclose()
+                await reply.close()
 
     def is_own_origin(self, url: str) -> bool:
         """Whether a URL has the scheme, host and port of the API."""
@@ -251,8 +259,8 @@ class Transport:
             return f"the result's URL names an address that is not public: {url[:200]!r}"
         return ""
 
-    def _without_key(self, response: httpx.Response) -> dict[str, str]:
-        return {name.lower(): without(value, self._key) for name, value in response.headers.items()}
+    def _without_key(self, reply: Reply) -> dict[str, str]:
+        return {name.lower(): without(value, self._key) for name, value in reply.headers}
 
     def mask(self, text: str) -> str:
         """A text of somebody else without the key."""
@@ -287,13 +295,26 @@ class Transport:
         )
 
 
-def _sender(client: httpx.AsyncClient) -> Wire:
-    return lambda request: client.send(request, stream=True)
+def _by_httpx(client: httpx.AsyncClient, *, public_only: bool = False) -> Wire:
+    async def send(method: str, url: str, headers: dict[str, str], content: bytes | None, *, silence: float) -> Reply:
+        extensions: dict[str, Any] = {"timeout": httpx.Timeout(SILENCE_SECONDS, read=silence).as_dict()}
+        request = httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
+        if public_only:
+            extensions["trace"] = _PublicOnly(request.url.raw_host.decode("ascii"))
+            request.extensions = extensions
+        answer = await client.send(request, stream=True)
+        # Without a chunk size: that would hold back, and lose, what arrived right before a cut.
+        return Reply(answer.status_code, answer.headers.multi_items(), answer.aiter_bytes(), answer.aclose)
+
+    return send
 
 
-def _patience(read: float) -> dict[str, Any]:
-    """How long httpx waits, in seconds: `read` for each part of an answer."""
-    return {"timeout": httpx.Timeout(SILENCE_SECONDS, read=read).as_dict()}
+async def _multipart(
+    data: Mapping[str, str] | None, files: Mapping[str, tuple[str, bytes, str]], headers: dict[str, str]
+) -> tuple[bytes, dict[str, str]]:
+    """The body of an upload, and the headers with its content type."""
+    request = httpx.Request("POST", "http://upload.invalid", data=data, files=files)
+    return await request.aread(), headers | {"Content-Type": request.headers["content-type"]}
 
 
 TRANSFER_ERRORS = (httpx.HTTPError, httpx.StreamError, OSError)
@@ -313,9 +334,9 @@ def _private_literal(host: str) -> bool:
         return False  # a name: its address is judged when the connection is made
 
 
-async def _bounded(response: httpx.Response) -> bytes:
+async def _bounded(reply: Reply) -> bytes:
     body = bytearray()
-    async with aclosing(response.aiter_bytes()) as chunks:
+    async with aclosing(reply.chunks) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > ANSWER_BYTES:

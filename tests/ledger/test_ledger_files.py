@@ -229,10 +229,10 @@ def test_a_commit_that_fails_is_rolled_back_and_nobody_is_told(shelf: Shelf) -> 
                 raise sqlite3.OperationalError("disk I/O error")
             return real.execute(sql, *values)
 
-    shelf.ledger._connection = Failing()  # type: ignore[assignment]
+    shelf.ledger._write._connection = Failing()  # type: ignore[assignment]
     with pytest.raises(StorageError, match="disk I/O error"):
         shelf.buy(1)
-    shelf.ledger._connection = real
+    shelf.ledger._write._connection = real
     assert not real.in_transaction
     assert shelf.changes == []
     assert shelf.attempts(1) == []
@@ -245,7 +245,7 @@ def test_a_commit_that_fails_is_rolled_back_and_nobody_is_told(shelf: Shelf) -> 
 def test_a_reader_cannot_write_and_reads_while_a_transaction_is_open(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
     reader = LedgerReader.open(shelf.path)
-    with shelf.ledger._write() as t:
+    with shelf.ledger._write as t:
         t.run("UPDATE wanted SET name = 'new'")
         row = reader.row("SELECT name FROM wanted")
         assert row is not None
@@ -285,7 +285,7 @@ def test_another_process_may_write_meanwhile(shelf: Shelf) -> None:
 
 def test_sqlite_utils_reads_it_while_it_is_written(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
-    with shelf.ledger._write() as t:
+    with shelf.ledger._write as t:
         t.run("UPDATE wanted SET name = 'new'")
         done = subprocess.run(
             [sys.executable, "-m", "sqlite_utils", "query", str(shelf.path), "SELECT id, status, params FROM jobs"],
@@ -393,6 +393,7 @@ def test_no_query_of_a_running_ledger_scans_a_table(shelf: Shelf) -> None:
         shelf.ledger.submitted(shelf.buy(number), make_task(number, Status.SUCCEEDED, reserved_credits=10))
     planner = Planner(shelf.ledger._connection)
     shelf.ledger._connection = shelf.ledger.read._connection = planner  # type: ignore[assignment]
+    shelf.ledger._write._connection = planner  # type: ignore[assignment]
     ledger, read = shelf.ledger, shelf.ledger.read
 
     read.pending("spring", "small", after=7, limit=200)

@@ -305,7 +305,7 @@ def test_observers_are_told_after_the_commit_and_only_of_what_was_committed(shel
     shelf.name_price()
     shelf.enrol([make_spec(1)])
     told: list[tuple[str, str]] = []
-    shelf.ledger._observe = lambda change: told.append((change.event, shelf.job(1)["status"]))
+    shelf.ledger._write._observe = lambda change: told.append((change.event, shelf.job(1)["status"]))
     intent = shelf.buy(1)
     with pytest.raises(Stale):
         shelf.buy(1)

@@ -385,7 +385,7 @@ def test_a_claim_whose_file_is_not_there_is_fetched_again(
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr("batcher.artifacts.Artifacts.place", die)
+        patch.setattr("batcher.artifacts.Artifacts.name", die)
         with pytest.raises(Died):
             bench.run(path)
     with bench.reader() as reader:
