@@ -1,6 +1,6 @@
 """An API for benchmarks: as fast as plain asyncio goes, so that what is measured is its client.
 
-    python -m benchmarks.server [--latency SECONDS] [--wait MEAN[:SIGMA]] [--bytes N]
+    python -m benchmarks.server [--latency SECONDS] [--wait MEDIAN[:SIGMA]] [--bytes N] [--open-tasks]
 
 It prints `port N` and serves until its standard input is closed. Creates answer `succeeded` at once, or with `--wait`
 `processing` for so many seconds (lognormal with that σ; 0: exactly). A key is charged once; a create without one is
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import gc
 import json
+import math
 import random
 import sys
 import time
@@ -26,7 +27,8 @@ _HEAD = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"
 class Api:
     """What the server knows: tasks by id and by key, and a stamp for each request."""
 
-    def __init__(self, *, wait: float, sigma: float, size: int) -> None:
+    def __init__(self, *, wait: float, sigma: float, size: int, open_tasks: bool = False) -> None:
+        self._open_tasks = open_tasks
         self._wait, self._sigma = wait, sigma
         self._film = _HEAD + bytes(size - len(_HEAD))
         self._chance = random.Random(1)  # noqa: S311  (the same each time)
@@ -49,7 +51,7 @@ class Api:
             task = path[20:]
             self.stamps["poll"].append(now)
             self.polls.setdefault(task, []).append(now)
-            if task not in self._ends:
+            if task not in self._ends and not self._open_tasks:
                 return "404 Not Found", b'{"error":{"code":"not_found","message":"There is no such task."}}', ""
             return "200 OK", self._view(task, now), ""
         if path.startswith("/results/"):
@@ -74,7 +76,7 @@ class Api:
         return task
 
     def _view(self, task: str, now: float) -> bytes:
-        if now < self._ends[task]:
+        if now < self._ends.get(task, math.inf):
             return (
                 f'{{"id":"{task}","status":"processing","reserved_credits":10,"final_credits":0,'
                 '"result":null,"error":null}'
@@ -151,10 +153,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--wait", default="0", help="seconds until a task has ended, MEDIAN or MEDIAN:SIGMA")
+    parser.add_argument("--open-tasks", action="store_true", help="an unknown task is one that has not ended yet")
     parser.add_argument("--bytes", type=int, default=2000, help="length of a result")
     chosen = parser.parse_args()
     median, _, sigma = chosen.wait.partition(":")
-    asyncio.run(serve(Api(wait=float(median), sigma=float(sigma or 0), size=chosen.bytes), chosen.latency))
+    asyncio.run(
+        serve(
+            Api(wait=float(median), sigma=float(sigma or 0), size=chosen.bytes, open_tasks=chosen.open_tasks),
+            chosen.latency,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""Who gets which ticket when: on virtual time."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+import pytest
+from support import VirtualClock
+
+from batcher.engine.queue import Queue
+
+
+async def worker(queue: Queue[int], clock: VirtualClock, taken: list[tuple[float, int]], most: int) -> None:
+    while len(taken) < most:
+        ticket = queue.take()
+        if ticket is None:
+            await queue.idle()
+        else:
+            taken.append((round(clock.monotonic() - clock.start, 3), ticket))
+            if len(taken) == most:
+                queue.wake_all()
+
+
+def play(delays: list[float], workers: int, *, later: list[float] = []) -> list[tuple[float, int]]:  # noqa: B006
+    """When which ticket is taken: those of `delays` are there at the start, those of `later` are put one a second."""
+    clock = VirtualClock()
+    taken: list[tuple[float, int]] = []
+
+    async def main() -> None:
+        queue: Queue[int] = Queue(clock)
+        for number, delay in enumerate(delays):
+            queue.put(number, delay)
+        async with anyio.create_task_group() as group:
+            for _ in range(workers):
+                group.start_soon(worker, queue, clock, taken, len(delays) + len(later))
+            for number, delay in enumerate(later, len(delays)):
+                await anyio.sleep(1)
+                queue.put(number, delay)
+
+    clock.run(main)
+    return taken
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_each_ticket_is_taken_when_it_is_due_and_once(workers: int) -> None:
+    chance = random.Random(workers)
+    delays = [round(chance.choice([0, 0, 1, 1, 2.5, 60, chance.uniform(0, 9)]), 3) for _ in range(80)]
+    taken = play(delays, workers)
+    assert sorted(taken) == sorted((delay, number) for number, delay in enumerate(delays))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_an_earlier_ticket_that_comes_later_is_not_missed(workers: int) -> None:
+    taken = play([100.0], workers, later=[50.0, 3.0, 0.0, 97.0])
+    assert sorted(taken) == [(3.0, 3), (5.0, 2), (51.0, 1), (100.0, 0), (101.0, 4)]
+
+
+def test_many_that_are_due_at_once_are_taken_up_at_once() -> None:
+    clock = VirtualClock()
+    begun: list[float] = []
+
+    async def main() -> None:
+        queue: Queue[int] = Queue(clock)
+
+        async def slow() -> None:
+            while len(begun) < 20:
+                if queue.take() is None:
+                    await queue.idle()
+                    continue
+                begun.append(clock.monotonic())
+                await anyio.sleep(30)
+            queue.wake_all()
+
+        for number in range(20):
+            queue.put(number, 5.0)
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(slow)
+
+    clock.run(main)
+    assert len(set(begun)) == 1
+
+
+def test_a_worker_that_is_cancelled_while_it_watches_leaves_the_watch_to_another() -> None:
+    clock = VirtualClock()
+    taken: list[tuple[float, int]] = []
+
+    async def main() -> None:
+        queue: Queue[int] = Queue(clock)
+        async with anyio.create_task_group() as group:
+            with anyio.move_on_after(1):
+                queue.put(1, 10.0)
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(worker, queue, clock, taken, 1)
+            group.start_soon(worker, queue, clock, taken, 1)
+            group.start_soon(worker, queue, clock, taken, 1)
+
+    clock.run(main)
+    assert taken == [(10.0, 1)]
