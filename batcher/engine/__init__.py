@@ -360,14 +360,12 @@ class Engine:
         """Selected jobs that are not done, by what is the matter with them."""
         found: Counter[str] = Counter()
         for campaign in self._campaigns:
-            for part in self._ledger.read.outcome(campaign):
-                if not self._selection.takes(part.name):
+            for part in self._ledger.read.outcome(campaign, named=bool(self._selection.only)):
+                if self._selection.only and not self._selection.takes(part.name):
                     continue
                 match part.status:
-                    case Status.CANCELLED:
-                        continue
                     case Status.SUCCEEDED:
-                        if self._settings.download and not part.saved:
+                        if self._settings.download:
                             found["without file"] += part.count
                     case Status.PLANNED if self._selection.limit is not None:
                         continue

@@ -23,12 +23,11 @@ from batcher.jobs import UNSETTLED, Account, Intent, Job, JobId, JobSpec, Status
 from . import enrolment, rows, schema
 from .caps import Caps, Refusal, quote
 from .connection import open_writer, storage_errors
-from .enrolment import Enrolled
+from .enrolment import Asked, Enrolled, unknown
 from .reader import LedgerReader
 from .transaction import Change, Stale, Transaction
 
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
-
 
 Observer = Callable[[Change], None]
 
@@ -58,6 +57,7 @@ class Ledger:
                     schema.migrate(connection, path, stamp=iso(clock.wall()).replace(":", "")[:17])
                 meta = (secrets.token_hex(16), iso(clock.wall()))
                 connection.execute("INSERT OR IGNORE INTO meta VALUES (1, ?, ?)", meta)
+                schema.touch(connection)
             return cls(connection, path, clock, observe)
         except BaseException:
             connection.close()
@@ -66,12 +66,13 @@ class Ledger:
     def close(self) -> None:
         self._connection.close()
 
-    def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec]) -> Enrolled:
+    def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Asked = unknown) -> Enrolled:
         """Make the ledger want exactly the jobs of this expansion; what is bought already stays as it is.
 
-        `manifest` is the file's path, for people. Streams `specs` in batches, a transaction each.
+        `manifest` is the file's path, for people. Streams `specs` in batches, a transaction each; then asks `origin`
+        what they came from, so that the next run need not expand the same again.
         """
-        return enrolment.enrol(self._write, self.read, campaign, manifest, specs)
+        return enrolment.enrol(self._write, self.read, campaign, manifest, specs, origin)
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:
@@ -105,10 +106,10 @@ class Ledger:
             )
             t.run_id = run_id
             t.run(
-                "UPDATE attempts SET maybe_received = 1 WHERE id IN"
-                " (SELECT attempt_id FROM wanted WHERE status = 'submitting')"
+                "UPDATE attempts SET maybe_received = 1 WHERE id IN (SELECT attempt_id FROM wanted"
+                " WHERE status = 'submitting' AND campaign IN (SELECT name FROM campaigns))"
             )
-            t.run("DELETE FROM sends WHERE at < ?", (iso(t.seconds - _SENDS_KEPT_SECONDS),))
+            t.forget_sends(_SENDS_KEPT_SECONDS)
             t.event("run_started", detail={"version": version, "campaigns": list(campaigns)})
         self._run_id = run_id
         return run_id
