@@ -6,14 +6,16 @@ one, the ledger holds that expansion whole: its jobs are the rows that have its 
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from heapq import merge
 
 from batcher.jobs import Status
 
 from .reader import LedgerReader
+from .tallies import snapshot
 from .transaction import Transaction
 
 #: A file or glob that an expansion depends on: kind, name as the manifest has it, state (see `manifest.inputs`).
@@ -29,46 +31,45 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A whole expansion in the ledger: its number, its fingerprint, how many entries it had (twins counted)."""
-
-    expansion: int
-    fingerprint: str
-    entries: int
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
-    """How the jobs of an expansion stand: by status; the planned ones by class, with the catalogue's price.
+    """How the jobs of an expansion stand that the ledger holds whole: by status; the planned ones by price class.
 
-    `gone` are planned and not in it. `prices` is the price of each class, in credits.
+    `entries` is how many it had, twins counted; `gone` are planned and not in it. `prices` is what the catalogue says
+    of each class, in credits.
     """
 
+    expansion: int
+    entries: int
     statuses: Counter[Status]
     planned: Counter[str]
     prices: dict[str, int]
     gone: int
 
 
-def whole(read: LedgerReader, campaign: str) -> Whole | None:
-    """The campaign's newest expansion, if the ledger holds it whole and knows what it came from."""
-    row = read.row("SELECT expansion, fingerprint, entries FROM campaigns WHERE name = ?", (campaign,))
-    return Whole(**dict(row)) if row and row["fingerprint"] is not None else None
+def standing(
+    read: LedgerReader, campaign: str, fingerprint: str, holds: Callable[[Iterable[Input]], bool]
+) -> Standing | None:
+    """How the campaign's newest expansion stands, if it came from the same; None where that is not certain.
 
-
-def inputs(read: LedgerReader, campaign: str) -> Iterator[Input]:
-    """What that expansion looked at, as a stream."""
-    for row in read.stream("SELECT kind, name, state FROM inputs WHERE campaign = ?", (campaign,)):
-        yield tuple(row)
-
-
-def standing(read: LedgerReader, campaign: str, expansion: int) -> Standing | None:
-    """How the jobs of an expansion stand. None where that is in doubt: a class with two prices of the catalogue.
-
-    One walk along an index, which holds all that is asked.
+    `holds` judges the inputs, in a state of the ledger that no other command changes meanwhile.
     """
-    found = Standing(Counter(), Counter(), {}, 0)
-    gone = 0
+    with snapshot(read):
+        row = read.row("SELECT expansion, fingerprint, entries FROM campaigns WHERE name = ?", (campaign,))
+        if row is None or row["fingerprint"] != fingerprint:
+            return None
+        inputs = read.stream("SELECT kind, name, state FROM inputs WHERE campaign = ?", (campaign,))
+        if not holds(map(_input, inputs)):
+            return None
+        return _standing(read, campaign, row["expansion"], row["entries"])
+
+
+def _input(row: sqlite3.Row) -> Input:
+    return row["kind"], row["name"], row["state"]
+
+
+def _standing(read: LedgerReader, campaign: str, expansion: int, entries: int) -> Standing | None:
+    """One walk along an index, which holds all that is asked."""
+    statuses, planned, prices, gone = Counter[Status](), Counter[str](), dict[str, int](), 0
     for row in read.stream(
         "SELECT status, price_class, count(*) AS jobs, sum(expansion = ?2) AS wanted,"
         " min(iif(expansion = ?2, catalog_credits, NULL)) AS low,"
@@ -77,18 +78,18 @@ def standing(read: LedgerReader, campaign: str, expansion: int) -> Standing | No
         (campaign, expansion),
     ):
         if row["low"] != row["high"]:
-            return None
-        found.statuses[Status(row["status"])] += row["wanted"]
+            return None  # a plan would quote both, and nothing here tells them apart
+        statuses[Status(row["status"])] += row["wanted"]
         if row["status"] == Status.PLANNED:
             gone += row["jobs"] - row["wanted"]
             if row["wanted"]:
-                found.planned[row["price_class"]] = row["wanted"]
-                found.prices[row["price_class"]] = row["low"]
-    return Standing(found.statuses, found.planned, found.prices, gone)
+                planned[row["price_class"]] = row["wanted"]
+                prices[row["price_class"]] = row["low"]
+    return Standing(expansion, entries, statuses, planned, prices, gone)
 
 
 def first_planned(
-    read: LedgerReader, campaign: str, expansion: int, classes: Iterable[str], *, named: bool
+    read: LedgerReader, campaign: str, standing: Standing, *, named: bool
 ) -> Generator[tuple[str, str], None, None]:
     """Price class and name of the planned jobs of an expansion, in its order, as a stream; close it when done.
 
@@ -99,8 +100,8 @@ def first_planned(
         f"SELECT position, price_class, {name} FROM wanted WHERE campaign = ?"
         " AND status = 'planned' AND price_class = ? AND expansion = ? ORDER BY position"
     )
-    streams = [(tuple(row) for row in read.stream(sql, (campaign, each, expansion))) for each in classes]
-    for _, price_class, found in merge(*streams):
+    of_classes = [read.stream(sql, (campaign, each, standing.expansion)) for each in standing.planned]
+    for _, price_class, found in merge(*(map(tuple, rows) for rows in of_classes)):
         yield price_class, found
 
 
