@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import anyio
+import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.clock import Clock
@@ -94,6 +95,7 @@ class Engine:
         self._open: dict[JobId, _Ticket] = {}
         self._given_up: set[JobId] = set()
         self._started = 0
+        self._searching = False
         self._in_flight = 0
         self._row_of_failures = 0
         self._halts: list[tuple[Kind, str]] = []
@@ -175,6 +177,9 @@ class Engine:
             if lane is Lane.SUBMIT:
                 if ticket := self._new():
                     return ticket
+                if self._searching:
+                    await anyio.lowlevel.checkpoint()  # others move too, however far the next selected job is
+                    continue
                 if not self._open:  # nothing under way and nothing that may be started: the run is over
                     self._over = True
                     self._watching.cancel()
@@ -188,7 +193,7 @@ class Engine:
 
     def _new(self) -> _Ticket | None:
         """A planned job, if there is room for one more in flight."""
-        limit = self._selection.limit
+        limit, self._searching = self._selection.limit, False
         if (
             self._halts
             or self._in_flight >= self._settings.limits.in_flight
@@ -198,6 +203,7 @@ class Engine:
             return None
         found = self._feeder.next(lambda job: job.id in self._open or job.id in self._given_up)
         if found is None:
+            self._searching = self._feeder.searching
             return None
         ticket = _Ticket(found.id, found)
         self._open[found.id] = ticket
