@@ -261,7 +261,7 @@ def _make_folder(folder: Path) -> None:
     """Make a folder so that it outlasts a power cut: each new one is written down in the folder above."""
     if not folder.is_dir():
         _make_folder(folder.parent)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # another thread may have made it meanwhile
         _sync(folder.parent)
 
 

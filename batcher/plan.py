@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
 from batcher.errors import UsageError
-from batcher.jobs import JobSpec, Status
+from batcher.jobs import UNSETTLED, JobSpec, Status
 from batcher.ledger import NOT_IN_MANIFEST, Caps, Known, LedgerReader, Price
+from batcher.ledger.origins import Standing, first_planned
 from batcher.settings import Budget, Selection, Settings
 
 _BATCH = 500
@@ -91,12 +93,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One manifest's part of a plan: its name, its jobs as a stream, its caps."""
+    """One manifest's part of a plan: its name, its jobs as a stream, its caps.
+
+    With `standing` the ledger holds this very expansion, and says how it stands; then `specs` is not looked at.
+    """
 
     campaign: str
     manifest: str
     specs: Iterable[JobSpec]
     budget: Budget
+    standing: Standing | None = None
 
 
 def make_plan(
@@ -139,6 +145,11 @@ class _Names:
         self.matched = False
         self.some: dict[str, None] = {}  # the first few, in order
 
+    @property
+    def choosing(self) -> bool:
+        """Whether names matter."""
+        return bool(self._selection.only)
+
     def take(self, name: str) -> bool:
         if len(self.some) < _NAMES_TOLD:
             self.some[name] = None
@@ -157,10 +168,23 @@ class _Countdown:
         self._left -= 1
         return self._left >= 0
 
+    @property
+    def over(self) -> bool:
+        return self._left is not None and self._left <= 0
+
+    def take_all(self, count: int) -> bool:
+        """Take so many at once, if that many are left."""
+        if self._left is not None and self._left < count:
+            return False
+        self._left = None if self._left is None else self._left - count
+        return True
+
 
 def _one(
     wanted: Wanted, ledger: LedgerReader | None, account: str | None, names: _Names, left: _Countdown, max_jobs: int
 ) -> CampaignPlan:
+    if wanted.standing is not None and ledger is not None:
+        return _standing_plan(wanted, wanted.standing, ledger, account, names, left, max_jobs)
     seen: set[str] = set()
     found: Counter[str] = Counter()
     classes: Counter[tuple[str, int]] = Counter()
@@ -172,10 +196,7 @@ def _one(
                 continue
             seen.add(spec.id)
             if len(seen) > max_jobs:
-                raise UsageError(
-                    f"{wanted.manifest} makes more than {max_jobs:,} jobs",
-                    hint="If that is meant, allow it with --max-jobs.",
-                )
+                raise _too_many(wanted, max_jobs)
             taken = names.take(spec.name)
             standing = _standing(known.get(spec.id))
             found["planned"] += spec.id in known and known[spec.id].status is Status.PLANNED
@@ -200,6 +221,57 @@ def _one(
         gone=counts.get(Status.PLANNED, 0) - found["planned"],
         quotes=tuple(_quote(name, n, price, ledger, account) for (name, price), n in sorted(classes.items())),
     )
+
+
+def _too_many(wanted: Wanted, max_jobs: int) -> UsageError:
+    return UsageError(
+        f"{wanted.manifest} makes more than {max_jobs:,} jobs", hint="If that is meant, allow it with --max-jobs."
+    )
+
+
+def _standing_plan(
+    wanted: Wanted,
+    standing: Standing,
+    ledger: LedgerReader,
+    account: str | None,
+    names: _Names,
+    left: _Countdown,
+    max_jobs: int,
+) -> CampaignPlan:
+    """What expanding `wanted` would come to, from the ledger that holds the same expansion."""
+    statuses, jobs = standing.statuses, standing.statuses.total()
+    if jobs > max_jobs:
+        raise _too_many(wanted, max_jobs)
+    chosen = _chosen(wanted.campaign, standing, ledger, names, left)
+    return CampaignPlan(
+        campaign=wanted.campaign,
+        manifest=wanted.manifest,
+        jobs=jobs,
+        duplicates=standing.entries - jobs,
+        new=chosen.total(),
+        unselected=statuses[Status.PLANNED] - chosen.total(),
+        done=statuses[Status.SUCCEEDED],
+        under_way=sum(statuses[status] for status in UNSETTLED),
+        failed=statuses[Status.FAILED],
+        doubtful=statuses[Status.DOUBTFUL],
+        cancelled=statuses[Status.CANCELLED],
+        gone=standing.gone,
+        quotes=tuple(_quote(name, n, standing.prices[name], ledger, account) for name, n in sorted(chosen.items())),
+    )
+
+
+def _chosen(campaign: str, standing: Standing, ledger: LedgerReader, names: _Names, left: _Countdown) -> Counter[str]:
+    """How many of the planned jobs are selected, by price class."""
+    if not names.choosing and left.take_all(standing.planned.total()):
+        return standing.planned
+    found: Counter[str] = Counter()
+    in_order = first_planned(ledger, campaign, standing, named=names.choosing)
+    with closing(in_order):
+        while not left.over and (job := next(in_order, None)):
+            price_class, name = job
+            if names.take(name) and left.take():
+                found[price_class] += 1
+    return found
 
 
 def _batches(specs: Iterable[JobSpec]) -> Iterator[list[JobSpec]]:

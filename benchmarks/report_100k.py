@@ -56,7 +56,7 @@ def make(path: Path, jobs: int) -> None:
             name = f"night-{number:02}"
             settings = {"caps": {"run": None, "campaigns": {name: 100_000}, "day": 20_000, "keep": 50}}
             at = iso(START + number * 86400)
-            ledger.execute("INSERT INTO campaigns VALUES (?, 'm.yaml', 1)", (name,))
+            ledger.execute("INSERT INTO campaigns (name, manifest, expansion) VALUES (?, 'm.yaml', 1)", (name,))
             ledger.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, 0, 'done', '1', 1, ?, ?, ?)",
                 (number + 1, at, at, ACCOUNT, json.dumps([name]), json.dumps(settings)),

@@ -33,6 +33,11 @@ class Server:
             found: dict[str, Any] = json.load(answer)
         return found
 
+    def stamps(self, kind: str) -> list[float]:
+        """When the requests of a kind came (`submit`, `poll`, `download`, `other`), in seconds since the epoch."""
+        found: list[float] = self.truth()["stamps"][kind]
+        return found
+
     @property
     def environment(self) -> dict[str, str]:
         """For a `batcher` that buys from this server."""
@@ -89,8 +94,9 @@ def run(words: Sequence[str], *, environment: Mapping[str, str] | None = None, c
     wall = time.monotonic() - begun
     with process.stdout, process.stderr:
         out, err = process.stdout.read(), process.stderr.read()
-    return Ran(wall, used.ru_utime + used.ru_stime, _megabytes(used), process.returncode, out, err)
+    return Ran(wall, used.ru_utime + used.ru_stime, megabytes(used), process.returncode, out, err)
 
 
-def _megabytes(used: resource.struct_rusage) -> float:
+def megabytes(used: resource.struct_rusage) -> float:
+    """The peak memory of a process that has ended."""
     return used.ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 from batcher.clock import local_day
 from batcher.errors import ManifestError, UsageError
 from batcher.jobs import JobSpec
-from batcher.ledger import LedgerReader
-from batcher.manifest import Manifest, Problems, load
+from batcher.ledger import Ledger, LedgerReader, enrolment, origins
+from batcher.ledger.origins import Origin, Standing
+from batcher.manifest import Manifest, Problems, Witness, load
 from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
 from batcher.settings import Selection, Settings, strictest
 
@@ -37,15 +39,33 @@ class Prepared:
     def campaigns(self) -> list[str]:
         return [manifest.campaign for manifest in self.manifests]
 
-    def plan(self, ledger: LedgerReader | None, account: str | None) -> Plan:
-        """Expand every manifest and compare it with the ledger.
+    def unchanged(self, ledger: LedgerReader | None) -> dict[str, Standing]:
+        """The campaigns whose expansion the ledger holds as it would come out now, and how it stands."""
+        found = {}
+        for each in self.manifests if ledger else ():
+            standing = origins.standing(ledger, each.campaign, each.fingerprint, each.holds) if ledger else None
+            if standing is not None:
+                found[each.campaign] = standing
+        return found
+
+    def plan(
+        self, ledger: LedgerReader | None, account: str | None, unchanged: Mapping[str, Standing] | None = None
+    ) -> Plan:
+        """Compare every manifest with the ledger; expand those that are not `unchanged` (None: find out).
 
         Raises ManifestError with the faults of all expansions, UsageError for a selection of nothing.
         """
+        known = self.unchanged(ledger) if unchanged is None else unchanged
+        if known:
+            with suppress(UsageError):  # what it says is found out below, where every name is known
+                return self._plan(ledger, account, known)
+        return self._plan(ledger, account, {})
+
+    def _plan(self, ledger: LedgerReader | None, account: str | None, known: Mapping[str, Standing]) -> Plan:
         problems = Problems()
         try:
             plan = make_plan(
-                self.wanted(problems),
+                self.wanted(problems, known),
                 ledger=ledger,
                 account=account,
                 selection=self.selection,
@@ -60,15 +80,36 @@ class Prepared:
         problems.raise_if_any()
         return plan
 
-    def wanted(self, problems: Problems) -> list[Wanted]:
-        """The manifests as a plan takes them, each with a fresh expansion."""
-        return [Wanted(m.campaign, str(m.path), m.expand(problems), m.settings.budget) for m in self.manifests]
+    def wanted(self, problems: Problems, known: Mapping[str, Standing] = MappingProxyType({})) -> list[Wanted]:
+        """The manifests as a plan takes them, each with a fresh expansion and, if it is known, how it stands."""
+        return [
+            Wanted(m.campaign, str(m.path), m.expand(problems), m.settings.budget, known.get(m.campaign))
+            for m in self.manifests
+        ]
 
 
-def specs(manifest: Manifest) -> Iterator[JobSpec]:
+def enrol(ledger: Ledger, manifest: Manifest, standing: Standing | None) -> None:
+    """Bring a manifest's jobs into the ledger; with `standing` they are there, and what a person planned besides goes.
+
+    Raises ManifestError when a file has become faulty since the plan.
+    """
+    if standing is not None:
+        if standing.gone:
+            enrolment.cancel_gone(ledger, manifest.campaign, standing.expansion)
+        return
+    witness = manifest.witness()
+
+    def origin() -> Origin | None:
+        inputs = witness.sealed()
+        return None if inputs is None else Origin(manifest.fingerprint, inputs)
+
+    ledger.enrol(manifest.campaign, str(manifest.path.absolute()), specs(manifest, witness), origin)
+
+
+def specs(manifest: Manifest, witness: Witness) -> Iterator[JobSpec]:
     """The jobs of a manifest. Raises ManifestError at the end when a file has become faulty since the plan."""
     problems = Problems()
-    yield from manifest.expand(problems)
+    yield from manifest.expand(problems, witness)
     problems.raise_if_any()
 
 

@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -27,6 +27,7 @@ from batcher.engine import Ending, Engine, RateGate
 from batcher.errors import BatcherError, Kind, StorageError, exit_code
 from batcher.jobs import Status
 from batcher.ledger import Caps, Ledger, browse, decisions, hold_lock
+from batcher.ledger.origins import Standing
 from batcher.lifecycle import Commits, Lifecycle
 from batcher.manifest import Problems
 from batcher.plan import Plan, caps_for
@@ -38,7 +39,7 @@ from .crash import redact
 from .display import Display, Feed, display_for
 from .environment import Access
 from .planview import plan_view
-from .prepare import Prepared, specs
+from .prepare import Prepared, enrol
 from .progress import Meter, Tally
 from .reading import LEDGER
 from .signals import Signals, Stopped
@@ -100,13 +101,14 @@ def perform(order: Order, terminal: Terminal) -> Result:
         stack.callback(ledger.close)
         if not known:
             terminal.say(f"New ledger: {safe(path.absolute())}")
-        plan = plan or order.prepared.plan(ledger.read, order.access.account)
+        unchanged = order.prepared.unchanged(ledger.read)
+        plan = plan or order.prepared.plan(ledger.read, order.access.account, unchanged)
         if not order.quiet:
             terminal.say(*plan_view(plan, order.prepared), "")
         if order.until is not None:
             left = duration(max(0.0, order.until - time.time()))
             terminal.say(f"No job is started after {local_day(order.until)} {local_time(order.until)} (in {left}).")
-        run_id, ending = _run(order, plan, ledger, tally, signals, terminal)
+        run_id, ending = _run(order, plan, unchanged, ledger, tally, signals, terminal)
         chosen = set(order.prepared.campaigns)
         row = browse.run(ledger.read, run_id)
         assert row is not None, "it has just ended"
@@ -116,7 +118,7 @@ def perform(order: Order, terminal: Terminal) -> Result:
             ending=ending,
             plan=plan,
             bill=browse.bill(ledger.read, run_id),
-            campaigns=[state for state in browse.campaigns(ledger.read) if state.campaign in chosen],
+            campaigns=browse.campaigns(ledger.read, order.prepared.campaigns),
             doubtful=[c for c in decisions.select(ledger.read, statuses=[Status.DOUBTFUL]) if c.campaign in chosen],
             done=tally.done,
             fetched=tally.saved,
@@ -125,7 +127,13 @@ def perform(order: Order, terminal: Terminal) -> Result:
 
 
 def _run(
-    order: Order, plan: Plan, ledger: Ledger, tally: Tally, signals: Signals, terminal: Terminal
+    order: Order,
+    plan: Plan,
+    unchanged: Mapping[str, Standing],
+    ledger: Ledger,
+    tally: Tally,
+    signals: Signals,
+    terminal: Terminal,
 ) -> tuple[int, Ending]:
     """From `start_run` to `end_run`, which is written whatever happens in between."""
     prepared = order.prepared
@@ -141,7 +149,7 @@ def _run(
     try:
         with ExitStack() as stack:
             for manifest in prepared.manifests:
-                ledger.enrol(manifest.campaign, str(manifest.path.absolute()), specs(manifest))
+                enrol(ledger, manifest, unchanged.get(manifest.campaign))
             tally.begin(_work(ledger, plan, prepared, settings), download=settings.download)
             access = order.access
             if order.simulate:
@@ -248,9 +256,7 @@ def _work(ledger: Ledger, plan: Plan, prepared: Prepared, settings: Settings) ->
     """What this run has to do: new jobs, and what earlier runs left under way."""
     work = Counter({Status.PLANNED: plan.new})
     for campaign in prepared.campaigns:
-        work.update(status for _, status in ledger.read.unsettled(campaign))
-        if settings.download:
-            work[Status.SUCCEEDED] += len(ledger.read.unsaved(campaign))
+        work.update(ledger.read.under_way(campaign, unsaved=settings.download))
     return work
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from batcher.clock import Clock
@@ -92,6 +93,7 @@ class Engine:
         self._open: dict[JobId, _Ticket] = {}
         self._given_up: set[JobId] = set()
         self._started = 0
+        self._searching = False
         self._in_flight = 0
         self._row_of_failures = 0
         self._halts: list[tuple[Kind, str]] = []
@@ -165,6 +167,9 @@ class Engine:
         while not self._over:
             if ticket := queue.take() or (self._new() if lane is Lane.SUBMIT else None):
                 return ticket
+            if lane is Lane.SUBMIT and self._searching:
+                await anyio.lowlevel.checkpoint()  # others move too, however far the next selected job is
+                continue
             if lane is Lane.SUBMIT and not self._open:  # nothing under way and nothing that may be started
                 self._over = True
                 self._watching.cancel()
@@ -176,7 +181,7 @@ class Engine:
 
     def _new(self) -> _Ticket | None:
         """A planned job, if there is room for one more in flight."""
-        limit = self._selection.limit
+        limit, self._searching = self._selection.limit, False
         if (
             self._halts
             or self._in_flight >= self._settings.limits.in_flight
@@ -186,6 +191,7 @@ class Engine:
             return None
         found = self._feeder.next(lambda job: job.id in self._open or job.id in self._given_up)
         if found is None:
+            self._searching = self._feeder.searching
             return None
         ticket = _Ticket(found.id, found)
         self._open[found.id] = ticket
@@ -343,14 +349,12 @@ class Engine:
         """Selected jobs that are not done, by what is the matter with them."""
         found: Counter[str] = Counter()
         for campaign in self._campaigns:
-            for part in self._ledger.read.outcome(campaign):
-                if not self._selection.takes(part.name):
+            for part in self._ledger.read.outcome(campaign, named=bool(self._selection.only)):
+                if self._selection.only and not self._selection.takes(part.name):
                     continue
                 match part.status:
-                    case Status.CANCELLED:
-                        continue
                     case Status.SUCCEEDED:
-                        if self._settings.download and not part.saved:
+                        if self._settings.download:
                             found["without file"] += part.count
                     case Status.PLANNED if self._selection.limit is not None:
                         continue

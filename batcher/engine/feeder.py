@@ -9,6 +9,8 @@ from batcher.ledger import LedgerReader, Pending, Refusal
 from batcher.settings import Selection
 
 _PAGE = 200
+#: So many pages are looked through at once for a job that is selected: a few milliseconds, in which nothing else moves.
+_PAGES_AT_ONCE = 10
 
 
 @dataclass(slots=True)
@@ -33,6 +35,8 @@ class Feeder:
         self._read = read
         self._selection = selection
         self._cursors = [[_Cursor(name, each) for each in read.pending_classes(name)] for name in campaigns]
+        self._pages = 0
+        self.searching = False  # whether `next` gave up for now, and would go on when it is called again
 
     @property
     def has_jobs(self) -> bool:
@@ -41,8 +45,11 @@ class Feeder:
 
     def next(self, skip: Callable[[Pending], bool]) -> Pending | None:
         """The next job that may be started; None when there is none at present. `skip` names those not to take."""
+        self._pages, self.searching = 0, False
         for cursors in self._cursors:
             ready = [cursor for cursor in cursors if cursor.refusal is None and self._look(cursor, skip)]
+            if self.searching:
+                return None  # else a class whose search is done would go before one of an earlier place
             if ready:
                 first = min(ready, key=lambda cursor: cursor.page[-1].position)
                 found = first.page.pop()
@@ -58,6 +65,10 @@ class Feeder:
                 if self._selection.takes(found.name) and not skip(found):
                     return True
                 cursor.after = cursor.page.pop().position
+            self._pages += 1
+            if self._pages > _PAGES_AT_ONCE:
+                self.searching = True
+                return False
             page = self._read.pending(cursor.campaign, cursor.price_class, after=cursor.after, limit=_PAGE)
             cursor.page, cursor.at_end = page[::-1], not page
         return False

@@ -54,39 +54,36 @@ class Holder:
     started: str | None
 
 
-def campaigns(read: LedgerReader) -> list[CampaignState]:
-    """Every campaign of the ledger, in the order in which they came."""
-    counts = read.counts()
-    files = _by_campaign(
-        read,
-        "SELECT w.campaign, count(*) AS n FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
-        " JOIN wanted AS w ON w.id = a.job_id WHERE f.saved_at IS NOT NULL GROUP BY w.campaign",
-    )
-    doubtful = _by_campaign(
-        read,
-        f"SELECT w.campaign, sum({_HOLD}) AS n FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
-        " WHERE w.status = 'doubtful' AND a.final_credits IS NULL GROUP BY w.campaign",
-    )
+def campaigns(read: LedgerReader, names: Sequence[str] = ()) -> list[CampaignState]:
+    """Every campaign of the ledger, or those named, in the order in which they came."""
+    counts = read.counts(names)
     found = []
-    for row in read.rows("SELECT name, manifest FROM campaigns ORDER BY rowid"):
+    for row in read.rows("SELECT name, manifest, files FROM campaigns ORDER BY rowid"):
         name = row["name"]
+        if names and name not in names:
+            continue
         money = read.spent(campaign=name)
         found.append(
             CampaignState(
                 campaign=name,
                 manifest=row["manifest"],
                 statuses=counts.get(name, {}),
-                files=files.get(name, 0),
+                files=row["files"],
                 held=money.held,
                 settled=money.settled,
-                doubtful=doubtful.get(name, 0),
+                doubtful=_doubtful(read, name),
             )
         )
     return found
 
 
-def _by_campaign(read: LedgerReader, sql: str) -> dict[str, int]:
-    return {row["campaign"]: row["n"] for row in read.rows(sql)}
+def _doubtful(read: LedgerReader, campaign: str) -> int:
+    row = read.row(
+        f"SELECT coalesce(sum({_HOLD}), 0) FROM wanted AS w CROSS JOIN attempts AS a ON a.id = w.attempt_id"
+        " WHERE w.campaign = ? AND w.status = 'doubtful' AND a.final_credits IS NULL",
+        (campaign,),
+    )
+    return int(row[0]) if row else 0
 
 
 def run(read: LedgerReader, run_id: int | None = None) -> dict[str, Any] | None:

@@ -8,18 +8,23 @@ manifest does not contain.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batcher.jobs import JobSpec
 
-from . import rows
+from . import origins, rows
+from .origins import Origin
 from .reader import LedgerReader
 from .transaction import Transaction
 
+if TYPE_CHECKING:
+    from .writer import Ledger
+
+Asked = Callable[[], Origin | None]
 Write = AbstractContextManager[Transaction]
 BATCH = 500
 NOT_IN_MANIFEST = "not_in_manifest"
@@ -57,8 +62,22 @@ class Enrolled:
     cancelled: int
 
 
-def enrol(write: Write, read: LedgerReader, campaign: str, manifest: str, specs: Iterable[JobSpec]) -> Enrolled:
-    """Make the ledger hold exactly the planned jobs of this expansion; what is bought stays as it is."""
+def unknown() -> None:
+    """The origin of specs of which nobody can tell where they came from."""
+
+
+def enrol(
+    write: Write,
+    read: LedgerReader,
+    campaign: str,
+    manifest: str,
+    specs: Iterable[JobSpec],
+    origin: Asked,
+) -> Enrolled:
+    """Make the ledger hold exactly the planned jobs of this expansion; what is bought stays as it is.
+
+    `origin` is asked at the end of `specs` what they came from; None: nobody can tell for certain.
+    """
     with write as t:
         t.run(
             "INSERT INTO campaigns (name, manifest, expansion) VALUES (?, ?, 1)"
@@ -66,24 +85,38 @@ def enrol(write: Write, read: LedgerReader, campaign: str, manifest: str, specs:
             (campaign, manifest),
         )
         expansion = t.value("SELECT expansion FROM campaigns WHERE name = ?", (campaign,))
+        origins.forget(t, campaign)
     new = revived = position = 0
     stream = iter(specs)
     while batch := list(islice(stream, BATCH)):
         added, back = _enrol_batch(write, read, batch, expansion, position)
         new, revived, position = new + added, revived + back, position + len(batch)
+    found = origin()
     with write as t:
-        gone = (campaign, expansion)
-        where = "campaign = ? AND status = 'planned' AND expansion <> ?"
-        t.run(
-            "INSERT INTO events (at, run_id, job_id, event, detail)"
-            f" SELECT ?, ?, id, 'cancelled', ? FROM wanted WHERE {where}",
-            (t.at, t.run_id, json.dumps({"from": "planned", "to": "cancelled", "code": NOT_IN_MANIFEST}), *gone),
-        )
-        cancelled = t.run(
-            f"UPDATE wanted SET status = 'cancelled', error_code = ?, error_message = ?, updated_at = ? WHERE {where}",
-            (NOT_IN_MANIFEST, "the manifest does not contain it any more", t.at, *gone),
-        ).rowcount
+        cancelled = _cancel_gone(t, campaign, expansion)
+        if found is not None:
+            origins.remember(t, campaign, found, position)
     return Enrolled(new, revived, cancelled)
+
+
+def cancel_gone(ledger: Ledger, campaign: str, expansion: int) -> int:
+    """Cancel what is planned and not in the expansion, for a person planned it again; how many jobs that were."""
+    with ledger._write as t:
+        return _cancel_gone(t, campaign, expansion)
+
+
+def _cancel_gone(t: Transaction, campaign: str, expansion: int) -> int:
+    gone = (campaign, expansion)
+    where = "campaign = ? AND status = 'planned' AND expansion <> ?"
+    t.run(
+        "INSERT INTO events (at, run_id, job_id, event, detail)"
+        f" SELECT ?, ?, id, 'cancelled', ? FROM wanted WHERE {where}",
+        (t.at, t.run_id, json.dumps({"from": "planned", "to": "cancelled", "code": NOT_IN_MANIFEST}), *gone),
+    )
+    return t.run(
+        f"UPDATE wanted SET status = 'cancelled', error_code = ?, error_message = ?, updated_at = ? WHERE {where}",
+        (NOT_IN_MANIFEST, "the manifest does not contain it any more", t.at, *gone),
+    ).rowcount
 
 
 def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansion: int, start: int) -> tuple[int, int]:

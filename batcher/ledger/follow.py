@@ -95,11 +95,14 @@ def work(
 
 
 def _planned(read: LedgerReader, campaign: str, selection: Selection) -> int:
-    found = read.rows(
-        "SELECT w.name, count(*) AS n FROM wanted AS w JOIN campaigns AS c ON c.name = w.campaign"
-        " WHERE w.campaign = ? AND w.status = 'planned' AND w.expansion = c.expansion GROUP BY w.name",
-        (campaign,),
+    where = (
+        "FROM wanted WHERE campaign = ?1 AND status = 'planned'"
+        " AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
     )
+    if not selection.only:  # then no job has to be looked up
+        row = read.row(f"SELECT count(*) {where}", (campaign,))
+        return int(row[0]) if row else 0
+    found = read.rows(f"SELECT name, count(*) AS n {where} GROUP BY name", (campaign,))
     return sum(row["n"] for row in found if selection.takes(row["name"]))
 
 

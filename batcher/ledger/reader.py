@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from . import rows, schema
 from .connection import open_reader, storage_errors
 
 _PAGE = 500
+# From the few that lack a file, whatever the planner thinks of their number.
+_UNSAVED = (
+    "FROM (SELECT DISTINCT attempt_id FROM files WHERE saved_at IS NULL) AS f CROSS JOIN attempts AS a"
+    " ON a.id = f.attempt_id CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
+    " WHERE w.campaign = ? AND w.status = 'succeeded'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How many jobs of a prompt have a status; `saved` is false for succeeded ones that lack a file."""
+    """How many jobs of a prompt have a status; `saved` is false for succeeded ones, which lack a file."""
 
     name: str
     status: Status
@@ -99,6 +106,7 @@ class LedgerReader:
                         f"{path} is empty or was written by an older version of batcher",
                         hint="The next `batcher run` brings it up to date, after a copy.",
                     )
+                schema.touch(connection)
         except BaseException:
             connection.close()
             raise
@@ -176,13 +184,18 @@ class LedgerReader:
         return found
 
     def pending_classes(self, campaign: str) -> list[str]:
-        """The price classes of the campaign's planned jobs of its newest expansion."""
+        """The price classes of the campaign's planned jobs of its newest expansion, a few searches each."""
+        planned = "FROM wanted AS w WHERE w.campaign = ?1 AND w.status = 'planned'"
         found = self.rows(
-            "SELECT DISTINCT w.price_class FROM wanted AS w JOIN campaigns AS c ON c.name = w.campaign"
-            " WHERE w.campaign = ? AND w.status = 'planned' AND w.expansion = c.expansion",
+            f"WITH RECURSIVE classes (name) AS (SELECT (SELECT min(w.price_class) {planned}) UNION ALL"
+            f" SELECT (SELECT min(w.price_class) {planned} AND w.price_class > classes.name) FROM classes"
+            " WHERE classes.name IS NOT NULL)"
+            " SELECT name FROM classes WHERE name IS NOT NULL AND EXISTS"
+            f" (SELECT 1 {planned} AND w.price_class = classes.name"
+            "   AND w.expansion = (SELECT expansion FROM campaigns WHERE name = ?1))",
             (campaign,),
         )
-        return [row["price_class"] for row in found]
+        return [row["name"] for row in found]
 
     def pending(self, campaign: str, price_class: str, *, after: int, limit: int) -> list[Pending]:
         """A page of the planned jobs of a class in the campaign's newest expansion, in manifest order."""
@@ -208,21 +221,14 @@ class LedgerReader:
 
     def unsaved(self, campaign: str) -> list[JobId]:
         """The campaign's succeeded jobs of which a file is still to be fetched."""
-        found = self.rows(
-            "SELECT DISTINCT w.id FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
-            " JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
-            " WHERE f.saved_at IS NULL AND w.campaign = ? AND w.status = 'succeeded'",
-            (campaign,),
-        )
-        return [JobId(row["id"]) for row in found]
+        return [JobId(row["id"]) for row in self.rows(f"SELECT w.id {_UNSAVED}", (campaign,))]
 
-    def gone(self, campaign: str, expansion: int) -> int:
-        """How many planned jobs of the campaign an expansion did not contain."""
-        row = self.row(
-            "SELECT count(*) FROM wanted WHERE campaign = ? AND status = 'planned' AND expansion <> ?",
-            (campaign, expansion),
-        )
-        return int(row[0]) if row else 0
+    def under_way(self, campaign: str, *, unsaved: bool) -> Counter[Status]:
+        """How many of the campaign's jobs are bought and not at an end, and if so asked how many lack a file."""
+        found = Counter(status for _, status in self.unsettled(campaign))
+        if unsaved and (row := self.row(f"SELECT count(*) {_UNSAVED}", (campaign,))):
+            found[Status.SUCCEEDED] = row[0]
+        return found
 
     # Money
 
@@ -269,10 +275,12 @@ class LedgerReader:
 
     def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> Sum:
         """Credits held and settled, of all attempts or of one campaign, local day or run."""
+        given = {"run_id": run_id, "campaign": campaign, "day": day}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in chosen) or "1"
         row = self.row(
-            "SELECT coalesce(sum(held), 0) AS held, coalesce(sum(settled), 0) AS settled FROM spent"
-            " WHERE (?1 IS NULL OR campaign = ?1) AND (?2 IS NULL OR day = ?2) AND (?3 IS NULL OR run_id = ?3)",
-            (campaign, day, run_id),
+            f"SELECT coalesce(sum(held), 0) AS held, coalesce(sum(settled), 0) AS settled FROM spent WHERE {where}",
+            list(chosen.values()),
         )
         assert row is not None
         return Sum(row["held"], row["settled"])
@@ -294,7 +302,7 @@ class LedgerReader:
         """
         row = self.row(
             "SELECT coalesce((SELECT min(attempt_id) - 1 FROM wanted WHERE status = 'submitting'"
-            " AND status IN ('submitting', 'queued', 'processing')), (SELECT max(id) FROM attempts), 0)"
+            " AND campaign IN (SELECT name FROM campaigns)), (SELECT max(id) FROM attempts), 0)"
         )
         return int(row[0]) if row else 0
 
@@ -308,26 +316,36 @@ class LedgerReader:
     def counts(self, campaigns: Sequence[str] = ()) -> dict[str, dict[str, int]]:
         """How many jobs of each campaign have which status; of all campaigns when none is named."""
         found: dict[str, dict[str, int]] = {name: {} for name in campaigns}
-        for row in self.stream("SELECT campaign, status, count(*) AS n FROM wanted GROUP BY campaign, status"):
-            if not campaigns or row["campaign"] in found:
-                found.setdefault(row["campaign"], {})[row["status"]] = row["n"]
+        where = f"WHERE campaign IN ({','.join('?' * len(campaigns))})" if campaigns else ""
+        sql = f"SELECT campaign, status, count(*) AS n FROM wanted {where} GROUP BY campaign, status"
+        for row in self.stream(sql, campaigns):
+            found.setdefault(row["campaign"], {})[row["status"]] = row["n"]
         return found
 
-    def outcome(self, campaign: str) -> Iterator[Outcome]:
-        """How the jobs of the campaign's newest expansion stand, by prompt name."""
-        for row in self.stream(
-            "SELECT w.name, w.status, f.unsaved, count(*) AS n FROM wanted AS w"
-            " JOIN campaigns AS c ON c.name = w.campaign AND c.expansion = w.expansion"
-            " LEFT JOIN (SELECT DISTINCT attempt_id, 1 AS unsaved FROM files WHERE saved_at IS NULL) AS f"
-            " ON f.attempt_id = w.attempt_id WHERE w.campaign = ? GROUP BY w.name, w.status, f.unsaved",
-            (campaign,),
-        ):
-            yield Outcome(row["name"], Status(row["status"]), row["unsaved"] is None, row["n"])
+    def outcome(self, campaign: str, *, named: bool = True) -> Iterator[Outcome]:
+        """How the jobs of the campaign's newest expansion stand that did not come to a good end, by prompt name.
 
-    def saved(self, campaign: str) -> int:
-        """How many jobs of the campaign have their (first) file."""
-        row = self.row("SELECT count(*) FROM jobs WHERE campaign = ? AND result_path IS NOT NULL", (campaign,))
-        return int(row[0]) if row else 0
+        These are all but cancelled ones and succeeded ones with their files. Without `named` the names are empty: then
+        no job has to be looked up.
+        """
+        name = "w.name" if named else "''"
+        newest = "(SELECT expansion FROM campaigns WHERE name = ?1)"
+        yield from (
+            Outcome(row["name"], Status(row["status"]), saved=True, count=row["n"])
+            for row in self.stream(
+                f"SELECT {name} AS name, w.status, count(*) AS n FROM wanted AS w WHERE w.campaign = ?1 AND w.status IN"
+                " ('planned', 'submitting', 'queued', 'processing', 'failed', 'doubtful')"
+                f" AND w.expansion = {newest} GROUP BY w.status, {name}",
+                (campaign,),
+            )
+        )
+        yield from (
+            Outcome(row["name"], Status.SUCCEEDED, saved=False, count=row["n"])
+            for row in self.stream(
+                f"SELECT {name} AS name, count(*) AS n {_UNSAVED} AND w.expansion = {newest} GROUP BY {name}",
+                (campaign,),
+            )
+        )
 
     def last_run(self) -> sqlite3.Row | None:
         """The newest run, if there was one."""
@@ -342,7 +360,7 @@ class LedgerReader:
         found = self.rows(
             "SELECT id, at, kind FROM sends WHERE kind = ? ORDER BY id DESC LIMIT ?"
             if kind
-            else "SELECT id, at, kind FROM sends WHERE ? IS NULL ORDER BY id DESC LIMIT ?",
-            (kind, count),
+            else "SELECT id, at, kind FROM sends WHERE id > ? ORDER BY id DESC LIMIT ?",
+            (kind or 0, count),
         )
         return [Send(*row) for row in reversed(found)]

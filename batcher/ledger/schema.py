@@ -3,7 +3,8 @@
 `wanted` holds what a manifest asks for and the status of each job; `attempts` one row a purchase. The view
 `jobs` shows both as the contract's table. Money stands once, in three columns of `attempts`: the hold is
 `reserved_credits`, else `quoted_credits`, until `final_credits` is set; so it cannot leak or count twice.
-`spent` sums it by run, campaign and day, kept by triggers in the transaction of the change.
+`spent` sums it by run, campaign and day, kept by triggers in the transaction of the change, and so is
+`campaigns.files`. What an expansion came from stands in `campaigns` and `inputs` (see `origins`).
 """
 
 from __future__ import annotations
@@ -47,8 +48,19 @@ CREATE TABLE runs (
 CREATE TABLE campaigns (
     name TEXT PRIMARY KEY,
     manifest TEXT NOT NULL,
-    expansion INTEGER NOT NULL DEFAULT 0
+    expansion INTEGER NOT NULL DEFAULT 0,
+    fingerprint TEXT,
+    entries INTEGER NOT NULL DEFAULT 0,
+    files INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+CREATE TABLE inputs (
+    campaign TEXT NOT NULL REFERENCES campaigns (name),
+    kind TEXT NOT NULL CHECK (kind IN ('source', 'file', 'glob')),
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (campaign, kind, name)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE wanted (
     seq INTEGER PRIMARY KEY,
@@ -77,7 +89,7 @@ CREATE TABLE wanted (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX wanted_by_position ON wanted (campaign, status, price_class, position);
+CREATE INDEX wanted_by_position ON wanted (campaign, status, price_class, position, expansion, catalog_credits);
 CREATE INDEX wanted_unsettled ON wanted (campaign, seq) WHERE status IN ('submitting', 'queued', 'processing');
 
 CREATE TABLE attempts (
@@ -114,6 +126,7 @@ CREATE INDEX attempts_unpriced ON attempts (account, price_class)
 CREATE INDEX attempts_held ON attempts (account, price_class, coalesce(reserved_credits, quoted_credits))
     WHERE final_credits IS NULL AND outcome IS NULL;
 CREATE INDEX attempts_by_task ON attempts (task_id);
+CREATE INDEX attempts_by_run ON attempts (run_id);
 
 CREATE TABLE files (
     attempt_id INTEGER NOT NULL REFERENCES attempts (id),
@@ -127,6 +140,14 @@ CREATE TABLE files (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX files_unsaved ON files (attempt_id) WHERE saved_at IS NULL;
+CREATE TRIGGER files_added AFTER INSERT ON files WHEN NEW.saved_at IS NOT NULL BEGIN
+    UPDATE campaigns SET files = files + 1 WHERE name =
+        (SELECT w.campaign FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id WHERE a.id = NEW.attempt_id);
+END;
+CREATE TRIGGER files_saved AFTER UPDATE OF saved_at ON files BEGIN
+    UPDATE campaigns SET files = files + (NEW.saved_at IS NOT NULL) - (OLD.saved_at IS NOT NULL) WHERE name =
+        (SELECT w.campaign FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id WHERE a.id = NEW.attempt_id);
+END;
 
 CREATE TABLE uploads (
     account TEXT NOT NULL,
@@ -169,6 +190,8 @@ CREATE TABLE spent (
     settled INTEGER NOT NULL,
     PRIMARY KEY (run_id, campaign, day)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX spent_by_campaign ON spent (campaign);
+CREATE INDEX spent_by_day ON spent (day);
 
 CREATE TRIGGER attempts_hold AFTER INSERT ON attempts BEGIN
     INSERT INTO spent
@@ -257,6 +280,11 @@ def pending(connection: sqlite3.Connection, path: Path) -> bool:
     if not present:
         _check_new(connection, path)
     return present != known
+
+
+def touch(connection: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError when the jobs cannot be read, though indexes may answer what is asked first."""
+    connection.execute("SELECT prompt FROM wanted ORDER BY seq DESC LIMIT 1").fetchone()
 
 
 def _check_new(connection: sqlite3.Connection, path: Path) -> None:

@@ -61,6 +61,14 @@ class Transaction:
     def update(self, table: str, row_id: int, **columns: Any) -> None:
         self.run(f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?", (*columns.values(), row_id))
 
+    def forget_sends(self, seconds: float) -> None:
+        """Drop what the send log has of requests older than that; what is younger is not looked at."""
+        self.run(
+            "DELETE FROM sends WHERE id < coalesce((SELECT id FROM sends WHERE at >= ? ORDER BY id LIMIT 1),"
+            " (SELECT max(id) + 1 FROM sends))",
+            (iso(self.seconds - seconds),),
+        )
+
     def attempt(self, attempt_id: int) -> sqlite3.Row:
         row: sqlite3.Row = self.run("SELECT * FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
         return row

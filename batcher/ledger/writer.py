@@ -19,12 +19,11 @@ from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState
 from . import enrolment, purchases, schema
 from .caps import Caps, Refusal
 from .connection import open_writer, storage_errors
-from .enrolment import Enrolled
+from .enrolment import Asked, Enrolled, unknown
 from .reader import LedgerReader
 from .transaction import Observer, Stale, Writing
 
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
-
 
 T = TypeVar("T")
 
@@ -54,6 +53,7 @@ class Ledger:
                     schema.migrate(connection, path, stamp=iso(clock.wall()).replace(":", "")[:17])
                 meta = (secrets.token_hex(16), iso(clock.wall()))
                 connection.execute("INSERT OR IGNORE INTO meta VALUES (1, ?, ?)", meta)
+                schema.touch(connection)
             return cls(connection, path, clock, observe)
         except BaseException:
             connection.close()
@@ -66,12 +66,13 @@ class Ledger:
     def _buyer(self) -> purchases.Buyer:
         return purchases.Buyer(self.read, self._ledger_id, self._run_id)
 
-    def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec]) -> Enrolled:
+    def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Asked = unknown) -> Enrolled:
         """Make the ledger want exactly the jobs of this expansion; what is bought already stays as it is.
 
-        `manifest` is the file's path, for people. Streams `specs` in batches, a transaction each.
+        `manifest` is the file's path, for people. Streams `specs` in batches, a transaction each; then asks `origin`
+        what they came from, so that the next run need not expand the same again.
         """
-        return enrolment.enrol(self._write, self.read, campaign, manifest, specs)
+        return enrolment.enrol(self._write, self.read, campaign, manifest, specs, origin)
 
     def together(self, operations: Sequence[Callable[[], T]]) -> list[T | Exception]:
         """Do operations, each some calls of this ledger's methods, in one transaction; returns after its commit.
@@ -97,10 +98,10 @@ class Ledger:
             )
             t.run_id = run_id
             t.run(
-                "UPDATE attempts SET maybe_received = 1 WHERE id IN"
-                " (SELECT attempt_id FROM wanted WHERE status = 'submitting')"
+                "UPDATE attempts SET maybe_received = 1 WHERE id IN (SELECT attempt_id FROM wanted"
+                " WHERE status = 'submitting' AND campaign IN (SELECT name FROM campaigns))"
             )
-            t.run("DELETE FROM sends WHERE at < ?", (iso(t.seconds - _SENDS_KEPT_SECONDS),))
+            t.forget_sends(_SENDS_KEPT_SECONDS)
             t.event("run_started", detail={"version": version, "campaigns": list(campaigns)})
         self._run_id = self._write.run_id = run_id
         return run_id

@@ -2,11 +2,13 @@
 
 load(path) → Manifest          raises ManifestError with every problem that can be found
 manifest.expand(problems)      a stream of JobSpec; faulty rows and combinations go into `problems`
+manifest.fingerprint, .holds   whether another expansion would come to the same
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,13 +21,14 @@ from batcher.settings import Settings
 from .build import Plan, build_plan
 from .check import check_document
 from .expand import check_names, expand_plan
+from .inputs import Input, Witness, fingerprint, still
 from .problems import Problems
 from .references import Files
 from .schema import json_schema
 from .starter import STARTER
-from .yamlmarks import read
+from .yamlmarks import parse, read
 
-__all__ = ["STARTER", "Manifest", "Problems", "json_schema", "load"]
+__all__ = ["STARTER", "Manifest", "Problems", "Witness", "json_schema", "load"]
 
 # How far rows and files are searched for more faults once the document itself has some.
 _SEARCH = 100_000
@@ -39,23 +42,39 @@ class Manifest:
     campaign: str
     model: Model
     settings: Settings
+    _text: str = field(repr=False)  # hash of the bytes that were read
     _plan: Plan = field(repr=False)
     _files: Files = field(repr=False)
 
-    def expand(self, problems: Problems) -> Iterator[JobSpec]:
+    def expand(self, problems: Problems, witness: Witness | None = None) -> Iterator[JobSpec]:
         """Every job in the manifest's order, as a stream; twins are not removed.
 
-        What is wrong goes into `problems` and makes no job; look at them when the stream is at its end.
+        What is wrong goes into `problems` and makes no job; look at them when the stream is at its end. A `witness`
+        then knows what files it looked at.
         """
-        return expand_plan(self._plan, self._files, problems)
+        return expand_plan(self._plan, witness or self._files, problems)
+
+    def witness(self) -> Witness:
+        """For one expansion."""
+        return Witness(self._files)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that an expansion depends on but for what a witness sees."""
+        return fingerprint(self.path, self._text, self._files)
+
+    def holds(self, inputs: Iterable[Input]) -> bool:
+        """Whether everything that a witness saw is as it was."""
+        return still(self._files, inputs)
 
 
 def load(path: Path, *, allow_paths: Sequence[Path] = ()) -> Manifest:
     """Reads and checks a manifest. Raises ManifestError with every problem of it, and of what it names."""
     problems = Problems()
-    found = read(path, problems)
+    data = read(path, problems)
+    found = None if data is None else parse(data, str(path), problems)
     checked = check_document(*found, problems) if found else None
-    if found is None or checked is None:
+    if data is None or found is None or checked is None:
         raise ManifestError(problems.values, more=problems.more)
     document, blind = checked
     plan = build_plan(document, found[1], problems, blind=blind)
@@ -65,4 +84,5 @@ def load(path: Path, *, allow_paths: Sequence[Path] = ()) -> Manifest:
         for _ in islice(expand_plan(plan, files, problems), _SEARCH):
             pass
         problems.raise_if_any()
-    return Manifest(path, plan.campaign, plan.model, document.settings(), plan, files)
+    text = hashlib.sha256(data).hexdigest()
+    return Manifest(path, plan.campaign, plan.model, document.settings(), text, plan, files)

@@ -258,16 +258,16 @@ class _Expansion:
         assert entry.file is not None
         try:
             suffix = suffix_of(entry.file)
-            path = self.files.inside(entry.file)
             source = self.files.shown(entry.file)
             before = self.problems.count
             rows = Rows(entry, self.model, source, self.problems)
-            for row in read_rows(path, source, suffix, self.problems):
-                prompt = rows.prompt_of(row)
-                if prompt is None:
-                    self.blind = True
-                else:
-                    yield from self.jobs(prompt)
+            with self.files.opened(entry.file) as file:
+                for row in read_rows(file, source, suffix, self.problems):
+                    prompt = rows.prompt_of(row)
+                    if prompt is None:
+                        self.blind = True
+                    else:
+                        yield from self.jobs(prompt)
             self.blind = self.blind or self.problems.count > before
         except Fault as fault:
             self.blind = True

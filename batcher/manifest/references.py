@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from batcher.catalog import Model
@@ -83,15 +83,23 @@ class Files:
             raise Fault(f"the reference has {len(text):,} characters; at most {MAX_PATH:,}")
         if _SCHEME.match(text):
             return (UrlReference(check_url(text), kind="image"),)
+        return tuple(self._file(name) for name in self.names(text))
+
+    def names(self, text: str) -> list[str]:
+        """The files that a path or a glob names, sorted. Raises Fault when there are none."""
         # a file whose name happens to hold * ? [ is that file
         if not MAGIC.search(text) or os.path.lexists(self.inside(text)):
-            return (self._file(text),)
+            return [text]
         # checked before anything is listed: a glob must not walk over the whole disk to find itself refused
         self.inside(prefix(text))
         found = matches(text, self.folder)
         if not found:
             raise Fault(f"no file matches {shown(text)}", f"looked in {self.folder}")
-        return tuple(self._file(match) for match in found)
+        return found
+
+    def opened(self, text: str) -> BinaryIO:
+        """A source file for reading, as it is named relative to the manifest. Raises Fault."""
+        return open_regular(self.inside(text))
 
     def _file(self, text: str) -> FileReference:
         path = self.inside(text)

@@ -12,7 +12,6 @@ from typing import BinaryIO
 from batcher.errors import Problem
 
 from .problems import Fault, Problems, listed
-from .regular import open_regular
 from .values import Value, kind_of, shown, to_number, typed_float
 
 SUFFIXES = (".csv", ".jsonl", ".txt")
@@ -45,18 +44,17 @@ def suffix_of(name: str) -> str:
     return suffix
 
 
-def read_rows(path: Path, shown: str, suffix: str, problems: Problems) -> Iterator[Row]:
-    """The rows of a source. `path` is checked, `shown` is its name in problems. Raises Fault if it cannot be opened."""
-    with open_regular(path) as file:
-        lines = _Lines(file, shown, problems)
-        reader = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".txt": _txt_rows}[suffix]
-        before = problems.count
-        empty = True
-        for row in reader(lines):
-            empty = False
-            yield row
-        if empty and problems.count == before:
-            problems.add(Problem(shown, "has no rows"))
+def read_rows(file: BinaryIO, shown: str, suffix: str, problems: Problems) -> Iterator[Row]:
+    """The rows of an open source; `shown` is its name in problems."""
+    lines = _Lines(file, shown, problems)
+    reader = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".txt": _txt_rows}[suffix]
+    before = problems.count
+    empty = True
+    for row in reader(lines):
+        empty = False
+        yield row
+    if empty and problems.count == before:
+        problems.add(Problem(shown, "has no rows"))
 
 
 class _Lines:

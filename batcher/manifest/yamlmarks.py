@@ -50,13 +50,12 @@ class _Stop(Exception):
         self.place, self.message, self.hint = place, message, hint
 
 
-def read(path: FilePath, problems: Problems) -> tuple[Any, Marks] | None:
-    """The value of a YAML file with its positions, or None when it cannot be read at all."""
-    shown = str(path)
+def read(path: FilePath, problems: Problems) -> bytes | None:
+    """The bytes of a YAML file, or None, and told, when it cannot be read at all."""
     try:
-        return parse(read_regular(path, MAX_BYTES), shown, problems)
+        return read_regular(path, MAX_BYTES)
     except Fault as fault:
-        problems.add(Problem(shown, fault.message, hint=fault.hint))
+        problems.add(Problem(str(path), fault.message, hint=fault.hint))
         return None
 
 

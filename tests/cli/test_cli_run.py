@@ -8,14 +8,17 @@ import signal
 import sqlite3
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli.cli_helpers import DOUBT, MANIFEST, Cli, Ran, Site, environment, normal, site
 
+import batcher.manifest
 from batcher.artifacts import Artifacts
 from batcher.cli import options, session
 from batcher.errors import StorageError
+from batcher.jobs import JobSpec
 from batcher.ledger import hold_lock
 from batcher.plan import caps_for
 
@@ -301,11 +304,28 @@ def test_a_signal_before_anything_was_sent(cli: Cli, place: Site, monkeypatch: p
     assert ran.err == "Stopped before anything was sent: asked to end (SIGTERM).\n"
 
 
+def test_what_is_unchanged_is_not_expanded_again(cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("run", "m.yaml", "--limit", "1").code == 0
+    planned = cli("plan", "m.yaml").out
+
+    def never(*_: object) -> Iterator[JobSpec]:
+        yield from ()
+        pytest.fail("it was expanded")
+
+    with monkeypatch.context() as watched:
+        watched.setattr(batcher.manifest, "expand_plan", never)
+        assert cli("plan", "m.yaml").out == planned
+        assert cli("run", "m.yaml", "--limit", "1").code == 0
+        assert cli("run", "m.yaml").code == 0
+        assert cli("run", "m.yaml").code == 0
+    assert purchases(place) == 4
+
+
 def test_a_signal_while_jobs_are_written_down(cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(session, "specs", interrupted)
+    monkeypatch.setattr(session, "enrol", interrupted)
     ran = cli("run", "m.yaml")
     assert ran.code == 130
     assert ran.out.startswith("Stopped in 0 s: interrupted.\n")

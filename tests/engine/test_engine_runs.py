@@ -409,6 +409,31 @@ def test_the_feeder_keeps_manifest_order_over_classes(reader: LedgerReader, monk
     assert names(Feeder(reader, ["mixed", "none"], Selection(only=("short",))), 20) == ["short"] * 6
 
 
+def test_a_long_search_for_a_selected_job_lets_others_move(
+    reader: LedgerReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batcher.engine.feeder._PAGE", 1)
+    monkeypatch.setattr("batcher.engine.feeder._PAGES_AT_ONCE", 1)
+    feeder = Feeder(reader, ["mixed"], Selection(only=("short",)))
+    found = []
+    searched = 0
+    while (job := feeder.next(lambda job: False)) or feeder.searching:
+        searched += job is None
+        if job is not None:
+            found.append((job.name, job.position))
+    assert found == [("short", position) for position in range(4, 10)]
+    assert searched > 4, "the four long ones are passed over one by one"
+
+
+def test_a_run_whose_selected_jobs_are_far_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcher.engine.feeder._PAGE", 1)
+    monkeypatch.setattr("batcher.engine.feeder._PAGES_AT_ONCE", 1)
+    path = manifest(bench, *(f"Boat {n}" for n in range(30)))
+    done(bench.run(path, selection=Selection(only=("p2", "p3", "p29"))))
+    assert [job["name"] for job in bench.jobs() if job["status"] == "succeeded"] == ["p2", "p3", "p29"]
+    bench.check()
+
+
 def test_the_feeder_passes_over_closed_classes_and_comes_back_to_the_very_job(reader: LedgerReader) -> None:
     feeder = Feeder(reader, ["mixed"], Selection())
     first, second = feeder.next(lambda job: False), feeder.next(lambda job: False)

@@ -70,7 +70,6 @@ def test_what_is_no_longer_wanted_is_cancelled_and_comes_back(shelf: Shelf) -> N
     assert statuses(shelf) == {1: "cancelled", 2: "planned"}
     assert (shelf.job(2)["error_code"], shelf.job(2)["error_message"]) == (None, None)
     assert shelf.events()[-2:] == ["planned", "cancelled"]
-    assert shelf.ledger.read.gone("spring", 3) == 0
 
 
 def test_only_what_the_manifest_dropped_comes_back(shelf: Shelf) -> None:

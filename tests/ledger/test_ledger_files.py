@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core_helpers import ACCOUNT, ManualClock, Shelf, job_name, make_spec, make_task
+from core_helpers import ManualClock, Shelf, job_name, make_spec, make_task
 from sqlite_utils import Database
 
 from batcher.errors import Kind, LedgerLocked, StorageError, UsageError
@@ -363,77 +363,7 @@ def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.Monk
         raise AssertionError
 
 
-# Queries that run while it works
-
-
-class Planner:
-    """Asks SQLite how it would answer every query that it is given."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.plans: dict[str, list[str]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def execute(self, sql: str, values: Any = ()) -> Any:
-        if sql.split()[0] in ("SELECT", "UPDATE", "INSERT", "DELETE"):
-            steps = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
-            self.plans[sql] = [step["detail"] for step in steps]
-        return self._connection.execute(sql, values)
-
-    def executemany(self, sql: str, values: Any) -> Any:
-        return self._connection.executemany(sql, values)
-
-
-def test_no_query_of_a_running_ledger_scans_a_table(shelf: Shelf) -> None:
-    shelf.name_price()
-    shelf.enrol([make_spec(n, price_class=("small", "large")[n % 2]) for n in range(1, 400)])
-    for number in range(2, 60, 2):
-        shelf.ledger.submitted(shelf.buy(number), make_task(number, Status.SUCCEEDED, reserved_credits=10))
-    planner = Planner(shelf.ledger._connection)
-    shelf.ledger._connection = shelf.ledger.read._connection = planner  # type: ignore[assignment]
-    shelf.ledger._write._connection = planner  # type: ignore[assignment]
-    ledger, read = shelf.ledger, shelf.ledger.read
-
-    read.pending("spring", "small", after=7, limit=200)
-    read.unsettled("spring")
-    read.unsaved("spring")
-    read.seen_price(ACCOUNT.text, "small")
-    read.class_is_open(ACCOUNT.text, "small")
-    read.load(job_name(2))
-    read.sends_after(0)
-    read.last_sends(120)
-    read.last_sends(30, kind="submit")
-    read.known([job_name(n) for n in range(9)])
-    read.upload(ACCOUNT, "ab")
-    read.resolve(job_name(2)[:-1] + "2")
-    read.taken_since(ACCOUNT.text, 3)
-    read.wallet_mark()
-    ledger.stamp("poll")
-    intent = shelf.buy(100, run=1000, campaigns={"spring": 1000}, day=1000, keep=1, wallet=1000)
-    ledger.maybe_received(intent, "x")
-    ledger.submitted(intent, make_task(100))
-    ledger.record(job_name(100), intent.attempt_id, make_task(100, Status.SUCCEEDED, final_credits=10))
-    ledger.begin_file(intent.attempt_id, 0, '"v"')
-    ledger.claim_file(intent.attempt_id, 0, target="x", sha256="ab", size=1)
-    ledger.file_saved(job_name(100), intent.attempt_id, 0)
-    ledger.doubt(job_name(102), shelf.buy(102).attempt_id, "a", "b")
-    ledger.refused(shelf.buy(104), "a", "b")
-    ledger.unsent(shelf.buy(106), "a", "b")
-    ledger.cannot_send(job_name(108), "a", "b")
-    ledger.refusal(shelf.caps, account=ACCOUNT, campaign="spring", price_class="large", catalog_credits=1)
-
-    assert len(planner.plans) > 25
-    for sql, steps in planner.plans.items():
-        for step in steps:
-            # `spent` has a row a run, campaign and day; a partial index holds only the rows that are asked for.
-            small = "SCAN spent" in step or "files_unsaved" in step or step == "SCAN CONSTANT ROW"
-            newest = "ORDER BY id DESC LIMIT ?" in sql and step == "SCAN sends"
-            # A foreign key's children, looked at only while one is violated; the test below counts what is done.
-            children = sql.startswith("INSERT INTO attempts") and step == "SCAN wanted"
-            assert not step.startswith("SCAN") or small or newest or children, (sql, steps)
-            assert "USE TEMP B-TREE FOR ORDER BY" not in step or "unsettled" in sql, (sql, steps)
+# What a purchase costs (tests/engine/test_query_plans.py looks at each query)
 
 
 def steps_of_a_purchase(path: Path, jobs: int) -> int:

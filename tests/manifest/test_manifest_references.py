@@ -154,8 +154,8 @@ def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(hashlib, "sha256", counting)
     path = write(tmp_path, "references: ['*.png']\nmatrix: {p: [a, b, c]}\nprompts: ['{{ p }}', x]", {"a.png": PNG})
     assert len(jobs_of(path)) == 6
-    # every job's id is a hash too
-    assert count == 6 + 1
+    # every job's id is a hash too, and the manifest has one
+    assert count == 6 + 1 + 1
 
 
 def test_too_many_matches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
