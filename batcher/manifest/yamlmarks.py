@@ -96,14 +96,19 @@ def _events(text: str) -> Iterator[Any]:
         while (event := loader.get_event()) is not None:
             yield event
     except yaml.MarkedYAMLError as error:
+        place = _place(error.problem_mark or error.context_mark)
         what = " ".join(part for part in (error.problem, error.context) if part)
-        raise _Stop(
-            _place(error.problem_mark or error.context_mark), f"this is not YAML: {what}", _why(text, error)
-        ) from None
+        if "nesting depth" in what:  # PyYAML reads ahead of the events, and since 6.0.4 has a bound of its own
+            raise _too_deep(place) from None
+        raise _Stop(place, f"this is not YAML: {what}", _why(text, error)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _Stop((0, 0), f"this is not YAML: {error}") from None
     finally:
         loader.dispose()
+
+
+def _too_deep(place: Place) -> _Stop:
+    return _Stop(place, f"nested deeper than {MAX_DEPTH} levels")
 
 
 def _why(text: str, error: yaml.MarkedYAMLError) -> str:
@@ -170,7 +175,7 @@ def _compose(text: str) -> _Node:
         if node.open:
             stack.append(node)
             if len(stack) > MAX_DEPTH:
-                raise _Stop(place, f"nested deeper than {MAX_DEPTH} levels")
+                raise _too_deep(place)
     if root is None:
         raise _Stop((1, 1), "the manifest is empty", "`batcher init` writes one to begin with")
     return root

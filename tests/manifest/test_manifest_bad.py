@@ -229,7 +229,8 @@ HEADS = {
     ),
     "a list": ("[1]", "1:1: a manifest is a mapping with the keys budget, campaign"),
     "nothing": ("# nothing\n", "1:1: the manifest is empty"),
-    "too deep": ("a: " + "[" * 5000, "1:27: nested deeper than 24 levels"),
+    "too deep": ("a: " + "[" * 500, "1:27: nested deeper than 24 levels"),
+    "much too deep": ("a:\n" + "".join(f"{' ' * n}-\n" for n in range(1, 1500)), "25:25: nested deeper than 24"),
     "line separator": ("a: b\u2028c", "1:5: the character U+2028 is not allowed here"),
 }
 
