@@ -20,7 +20,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError
 from pyreqwest.response import Response
 
-from .transport import Reply
+from .pools import Reply
 
 # What hyper says when the connector failed: before a byte of the request was written.
 _NO_CONNECTION = "client error (Connect)"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -22,39 +23,17 @@ from batcher.errors import UsageError
 from batcher.redact import without
 
 from . import Later
+from .pools import SILENCE_SECONDS, Pools, Reply, Wire
 
 #: A JSON answer longer than this many bytes is not read to its end.
 ANSWER_BYTES = 1_000_000
 #: One deadline round each request, in seconds.
 REQUEST_SECONDS = 60.0
 UPLOAD_SECONDS = 300.0
-#: A download may take any time, but not be silent for longer than this, in seconds.
-SILENCE_SECONDS = 30.0
 
 # Only these say that no connection was made, hence that nothing can have been received
 # (tests/test_transport_sockets.py shows each on raw sockets).
 _NEVER_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a client says of an answer whose body is still to be read; then `close` has to be awaited."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    chunks: AsyncGenerator[bytes, None]
-    close: Callable[[], Awaitable[None]]
-
-
-class Wire(Protocol):
-    """A client's way to send a request. `silence` is how long a part of the answer may take, in seconds.
-
-    Raises httpx.ConnectError and its like only when no connection was made.
-    """
-
-    async def __call__(
-        self, method: str, url: str, headers: dict[str, str], content: bytes | None, *, silence: float
-    ) -> Reply: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +146,16 @@ class Transport:
         # A proxy of the environment must not get between us and a simulator on loopback.
         self._local = is_loopback(urlsplit(self.base_url).hostname or "")
         trust_env = not self._local
-        timeout = httpx.Timeout(SILENCE_SECONDS, read=REQUEST_SECONDS)
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        common: dict[str, Any] = {"timeout": timeout, "limits": limits, "trust_env": trust_env, "transport": transport}
+        common: dict[str, Any] = {"trust_env": trust_env, "transport": transport}
         self._headers = {"User-Agent": f"batcher/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
         self._signed = self._headers | {"Authorization": f"Bearer {key}"}
         self._origin = httpx.URL(self.base_url)
-        # Two pools, so that downloads do not keep the API's requests from going out.
-        pools = [httpx.AsyncClient(**common) for _ in range(2)]
-        self._closing: list[Callable[[], Awaitable[None]]] = [pool.aclose for pool in pools]
-        self._call = _by_httpx(pools[0])
-        self._own = _by_httpx(pools[1])  # results of the API's own host
-        self._open = _by_httpx(pools[1], public_only=not self._local)
+        # Two sets of pools, so that downloads do not keep the API's requests from going out.
+        calls, results = Pools(connections, common), Pools(connections, common)
+        self._closing: list[Callable[[], Awaitable[None]]] = [calls.aclose, results.aclose]
+        self._call: Wire = calls.send
+        self._own: Wire = results.send  # results of the API's own host
+        self._open: Wire = results.send if self._local else partial(results.send, trace=_PublicOnly)
         if fast:
             from .fast import FastClient  # an extra
 
@@ -293,20 +270,6 @@ class Transport:
             maybe_received=connected,
             outage=True,
         )
-
-
-def _by_httpx(client: httpx.AsyncClient, *, public_only: bool = False) -> Wire:
-    async def send(method: str, url: str, headers: dict[str, str], content: bytes | None, *, silence: float) -> Reply:
-        extensions: dict[str, Any] = {"timeout": httpx.Timeout(SILENCE_SECONDS, read=silence).as_dict()}
-        request = httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
-        if public_only:
-            extensions["trace"] = _PublicOnly(request.url.raw_host.decode("ascii"))
-            request.extensions = extensions
-        answer = await client.send(request, stream=True)
-        # Without a chunk size: that would hold back, and lose, what arrived right before a cut.
-        return Reply(answer.status_code, answer.headers.multi_items(), answer.aiter_bytes(), answer.aclose)
-
-    return send
 
 
 async def _multipart(
