@@ -6,8 +6,10 @@ that many small ones make.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import httpx2 as httpx
@@ -36,6 +38,12 @@ class Wire(Protocol):
     async def __call__(
         self, method: str, url: str, headers: dict[str, str], content: bytes | None, *, silence: float
     ) -> Reply: ...
+
+
+@cache
+def _tls(trust_env: bool) -> ssl.SSLContext:
+    """One for all pools: making one takes ten milliseconds."""
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 #: What follows a connection being made, for the host that is asked for.
@@ -86,7 +94,7 @@ class Pools:
         if least is not None and (self._busy[least] < _POOL or len(self._pools) == self._most):
             return least
         limits = httpx.Limits(max_connections=_POOL, max_keepalive_connections=_POOL)
-        self._pools.append(httpx.AsyncClient(limits=limits, **self._options))
+        self._pools.append(httpx.AsyncClient(limits=limits, verify=_tls(self._options["trust_env"]), **self._options))
         self._busy.append(0)
         return len(self._pools) - 1
 
