@@ -276,12 +276,6 @@ def test_what_a_person_planned_again_and_nobody_wants_is_cancelled(shelf: Shelf,
     assert shelf.events()[-1] == "cancelled"
 
 
-def test_a_class_with_two_prices_is_looked_at_job_by_job(shelf: Shelf, folder: Path) -> None:
-    bring(shelf, prepare([folder / "m.yaml"]))
-    shelf.ledger._connection.execute("UPDATE wanted SET catalog_credits = 11 WHERE position = 0")
-    assert not known(shelf, folder)
-
-
 def test_errors_are_the_same(shelf: Shelf, folder: Path) -> None:
     bring(shelf, prepare([folder / "m.yaml"]))
     none: dict[str, Standing] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 
 from batcher.jobs import Status
@@ -34,7 +34,7 @@ class Origin:
 class Standing:
     """How the jobs of an expansion stand that the ledger holds whole: by status; the planned ones by price class.
 
-    `entries` is how many it had, twins counted; `gone` are planned and not in it. `prices` is what the catalogue says
+    `entries` is how many it had, twins counted; `gone` are planned and not in it. `prices` is what the catalogue said
     of each class, in credits.
     """
 
@@ -67,25 +67,30 @@ def _input(row: sqlite3.Row) -> Input:
     return row["kind"], row["name"], row["state"]
 
 
-def _standing(read: LedgerReader, campaign: str, expansion: int, entries: int) -> Standing | None:
-    """One walk along an index, which holds all that is asked."""
-    statuses, planned, prices, gone = Counter[Status](), Counter[str](), dict[str, int](), 0
-    for row in read.stream(
-        "SELECT status, price_class, count(*) AS jobs, sum(expansion = ?2) AS wanted,"
-        " min(iif(expansion = ?2, catalog_credits, NULL)) AS low,"
-        " max(iif(expansion = ?2, catalog_credits, NULL)) AS high"
-        " FROM wanted WHERE campaign = ?1 GROUP BY status, price_class",
-        (campaign, expansion),
-    ):
-        if row["low"] != row["high"]:
-            return None  # a plan would quote both, and nothing here tells them apart
-        statuses[Status(row["status"])] += row["wanted"]
-        if row["status"] == Status.PLANNED:
-            gone += row["jobs"] - row["wanted"]
-            if row["wanted"]:
-                planned[row["price_class"]] = row["wanted"]
-                prices[row["price_class"]] = row["low"]
-    return Standing(expansion, entries, statuses, planned, prices, gone)
+def _standing(read: LedgerReader, campaign: str, expansion: int, entries: int) -> Standing:
+    """Counted along an index that says all; what an expansion has of a class lies side by side in it."""
+    found = Standing(expansion, entries, Counter(), Counter(), {}, 0)
+    gone = 0
+    for status in Status:
+        for price_class in read.classes(campaign, status):
+            where = (campaign, str(status), price_class, expansion)
+            jobs = _count(read, "=", where)
+            found.statuses[status] += jobs
+            if status is Status.PLANNED:
+                gone += _count(read, "<", where) + _count(read, ">", where)
+                if jobs:
+                    found.planned[price_class] = jobs
+                    [first] = read.pending(campaign, price_class, after=-1, limit=1)
+                    found.prices[price_class] = first.catalog_credits  # one catalogue made all of an expansion
+    return replace(found, gone=gone)
+
+
+def _count(read: LedgerReader, sign: str, where: tuple[str, str, str, int]) -> int:
+    row = read.row(
+        f"SELECT count(*) FROM wanted WHERE campaign = ? AND status = ? AND price_class = ? AND expansion {sign} ?",
+        where,
+    )
+    return int(row[0]) if row else 0
 
 
 def first_planned(

@@ -183,26 +183,28 @@ class LedgerReader:
                 found[JobId(row["id"])] = Known(Status(row["status"]), row["error_code"])
         return found
 
-    def pending_classes(self, campaign: str) -> list[str]:
-        """The price classes of the campaign's planned jobs of its newest expansion, a few searches each."""
-        planned = "FROM wanted AS w WHERE w.campaign = ?1 AND w.status = 'planned'"
+    def classes(self, campaign: str, status: Status) -> list[str]:
+        """The price classes of the campaign's jobs of a status, a search each."""
+        chosen = "FROM wanted WHERE campaign = ?1 AND status = ?2"
         found = self.rows(
-            f"WITH RECURSIVE classes (name) AS (SELECT (SELECT min(w.price_class) {planned}) UNION ALL"
-            f" SELECT (SELECT min(w.price_class) {planned} AND w.price_class > classes.name) FROM classes"
-            " WHERE classes.name IS NOT NULL)"
-            " SELECT name FROM classes WHERE name IS NOT NULL AND EXISTS"
-            f" (SELECT 1 {planned} AND w.price_class = classes.name"
-            "   AND w.expansion = (SELECT expansion FROM campaigns WHERE name = ?1))",
-            (campaign,),
+            f"WITH RECURSIVE classes (name) AS (SELECT (SELECT min(price_class) {chosen}) UNION ALL"
+            f" SELECT (SELECT min(price_class) {chosen} AND price_class > classes.name) FROM classes"
+            " WHERE classes.name IS NOT NULL) SELECT name FROM classes WHERE name IS NOT NULL",
+            (campaign, status),
         )
         return [row["name"] for row in found]
+
+    def pending_classes(self, campaign: str) -> list[str]:
+        """The price classes of the campaign's planned jobs of its newest expansion."""
+        found = self.classes(campaign, Status.PLANNED)
+        return [name for name in found if self.pending(campaign, name, after=-1, limit=1)]
 
     def pending(self, campaign: str, price_class: str, *, after: int, limit: int) -> list[Pending]:
         """A page of the planned jobs of a class in the campaign's newest expansion, in manifest order."""
         found = self.rows(
-            "SELECT w.id, w.name, w.position, w.catalog_credits FROM wanted AS w"
-            " JOIN campaigns AS c ON c.name = w.campaign WHERE w.campaign = ? AND w.status = 'planned'"
-            " AND w.price_class = ? AND w.position > ? AND w.expansion = c.expansion ORDER BY w.position LIMIT ?",
+            "SELECT id, name, position, catalog_credits FROM wanted WHERE campaign = ?1 AND status = 'planned'"
+            " AND price_class = ?2 AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
+            " AND position > ?3 ORDER BY position LIMIT ?4",
             (campaign, price_class, after, limit),
         )
         return [

@@ -89,7 +89,7 @@ CREATE TABLE wanted (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX wanted_by_position ON wanted (campaign, status, price_class, position, expansion, catalog_credits);
+CREATE INDEX wanted_by_position ON wanted (campaign, status, price_class, expansion, position);
 CREATE INDEX wanted_unsettled ON wanted (campaign, seq) WHERE status IN ('submitting', 'queued', 'processing');
 
 CREATE TABLE attempts (

@@ -53,7 +53,7 @@ def test_a_stopped_run_leaves_its_summary_too(cli: Cli, place: Site, monkeypatch
     def interrupted(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(session, "specs", interrupted)
+    monkeypatch.setattr(session, "enrol", interrupted)
     assert cli("run", "m.yaml").code == 130
     document, text = logs().values()
     assert "Stopped in 0 s: interrupted.\n" in text
