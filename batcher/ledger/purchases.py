@@ -85,7 +85,7 @@ class Buyer:
             new=Status.SUBMITTING,
             detail={"hold": expected},
         )
-        return rows.intent(t.attempt(attempt_id))
+        return Intent(attempt_id, job.id, number, key, body, account.text, t.seconds, maybe_received=False)
 
 
 def record(t: Transaction, job_id: JobId, attempt_id: int, task: TaskState) -> bool:

@@ -25,6 +25,21 @@ _UNSAVED = (
 )
 
 
+# What the API has said of a class's price: named last, the dearest that is under way, taken last. One statement, for
+# each admission asks it; each part is one step along its index.
+_OF_CLASS = "FROM attempts WHERE account = ?1 AND price_class = ?2 AND"
+_PRICES = (
+    "SELECT * FROM (SELECT 'named' AS what, coalesce(reserved_credits, final_credits) AS credits,"
+    f" coalesce(submitted_at, finished_at) AS at {_OF_CLASS} (reserved_credits IS NOT NULL OR outcome = 'succeeded')"
+    " ORDER BY id DESC LIMIT 1) UNION ALL"
+    " SELECT * FROM (SELECT 'under way', coalesce(reserved_credits, quoted_credits),"
+    f" coalesce(submitted_at, intended_at) {_OF_CLASS} final_credits IS NULL AND outcome IS NULL"
+    " ORDER BY coalesce(reserved_credits, quoted_credits) DESC LIMIT 1) UNION ALL"
+    f" SELECT * FROM (SELECT 'taken', final_credits, finished_at {_OF_CLASS} outcome = 'succeeded'"
+    " ORDER BY id DESC LIMIT 1)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Sum:
     """Credits: `held` is open (counted against caps), `settled` is paid for good."""
@@ -240,29 +255,11 @@ class LedgerReader:
         What an attempt under way costs or was quoted, or the last one took, counts instead if that is more: an older
         attempt that was repeated late may have met a rise that newer rows know nothing of.
         """
-        where = "FROM attempts WHERE account = ? AND price_class = ? AND"
-        named = self.row(
-            "SELECT coalesce(reserved_credits, final_credits) AS credits, coalesce(submitted_at, finished_at) AS at"
-            f" {where} (reserved_credits IS NOT NULL OR outcome = 'succeeded') ORDER BY id DESC LIMIT 1",
-            (account, price_class),
-        )
-        if named is None:
+        told = self.rows(_PRICES, (account, price_class))
+        if not any(row["what"] == "named" for row in told):
             return None
-        under_way = self.row(
-            "SELECT coalesce(reserved_credits, quoted_credits) AS credits, coalesce(submitted_at, intended_at) AS at"
-            f" {where} final_credits IS NULL AND outcome IS NULL"
-            " ORDER BY coalesce(reserved_credits, quoted_credits) DESC LIMIT 1",
-            (account, price_class),
-        )
-        taken = self.row(
-            f"SELECT final_credits AS credits, finished_at AS at {where} outcome = 'succeeded'"
-            " ORDER BY id DESC LIMIT 1",
-            (account, price_class),
-        )
-        told = [
-            Price(row["credits"], row["at"]) for row in (named, under_way, taken) if row and row["credits"] is not None
-        ]
-        return max(told, key=lambda price: price.credits)
+        prices = [Price(row["credits"], row["at"]) for row in told if row["credits"] is not None]
+        return max(prices, key=lambda price: price.credits)
 
     def class_is_open(self, account: str, price_class: str) -> bool:
         """Whether an attempt of the class is on its way whose price the API has not named yet."""
