@@ -264,6 +264,18 @@ class LedgerReader:
             is not None
         )
 
+    def waits(self, account: str, price_class: str, limit: int) -> list[tuple[float, float]]:
+        """Of the newest tasks of a class that succeeded, oldest first: when last seen unfinished, and when finished.
+
+        In seconds since the API's answer to the create.
+        """
+        found = self.rows(
+            "SELECT unfinished_for, (julianday(finished_at) - julianday(submitted_at)) * 86400 AS seconds FROM attempts"
+            " WHERE account = ? AND price_class = ? AND unfinished_for IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+            (account, price_class, limit),
+        )
+        return [(row["unfinished_for"], row["seconds"]) for row in reversed(found) if row["seconds"] is not None]
+
     def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> Sum:
         """Credits held and settled, of all attempts or of one campaign, local day or run."""
         row = self.row(

@@ -104,6 +104,7 @@ CREATE TABLE attempts (
     intended_at TEXT NOT NULL,
     submitted_at TEXT,
     finished_at TEXT,
+    unfinished_for REAL CHECK (unfinished_for >= 0),
     UNIQUE (job_id, number)
 ) STRICT;
 CREATE INDEX attempts_priced ON attempts (account, price_class, id)
@@ -114,6 +115,7 @@ CREATE INDEX attempts_unpriced ON attempts (account, price_class)
 CREATE INDEX attempts_held ON attempts (account, price_class, coalesce(reserved_credits, quoted_credits))
     WHERE final_credits IS NULL AND outcome IS NULL;
 CREATE INDEX attempts_by_task ON attempts (task_id);
+CREATE INDEX attempts_waited ON attempts (account, price_class, finished_at) WHERE unfinished_for IS NOT NULL;
 
 CREATE TABLE files (
     attempt_id INTEGER NOT NULL REFERENCES attempts (id),

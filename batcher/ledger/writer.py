@@ -28,8 +28,6 @@ from .reader import LedgerReader
 from .transaction import Change, Stale, Transaction
 
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
-
-
 Observer = Callable[[Change], None]
 
 
@@ -201,9 +199,10 @@ class Ledger:
         """Record the API's answer to a create, before anything else happens with it."""
         self.record(intent.job_id, intent.attempt_id, task)
 
-    def record(self, job_id: JobId, attempt_id: int, task: TaskState) -> None:
+    def record(self, job_id: JobId, attempt_id: int, task: TaskState, unfinished_for: float | None = None) -> None:
         """Record what the API says of a task, whoever brings the news. Settles once, at the end.
 
+        `unfinished_for`: it was last seen unfinished so many seconds after its submission; kept of one that succeeded.
         Raises Stale when the attempt is not the job's latest or has been closed; task id and URLs are kept even then.
         """
         with self._write() as t:
@@ -218,7 +217,7 @@ class Ledger:
                 t.event("late_answer", job_id=job_id, attempt=attempt["number"], detail=detail)
             else:
                 if task.status in (Status.SUCCEEDED, Status.FAILED) and old is not task.status:
-                    self._settle(t, attempt_id, task)
+                    self._settle(t, attempt_id, task, unfinished_for if task.status is Status.SUCCEEDED else None)
                 self._tell_of_rise(t, attempt)
                 self._add_files(t, attempt_id, task)
                 if old is not task.status:
@@ -244,12 +243,14 @@ class Ledger:
             ),
         )
 
-    def _settle(self, t: Transaction, attempt_id: int, task: TaskState) -> None:
+    def _settle(self, t: Transaction, attempt_id: int, task: TaskState, unfinished_for: float | None) -> None:
         # Without a word about the final price the hold counts as spent: no page promises a refund.
+        values = (task.final_credits, str(task.status), t.at, task.error_code, task.error_message, unfinished_for)
         t.run(
             "UPDATE attempts SET final_credits = coalesce(?, reserved_credits, quoted_credits), outcome = ?,"
-            " finished_at = ?, error_code = ?, error_message = ? WHERE id = ? AND final_credits IS NULL",
-            (task.final_credits, str(task.status), t.at, task.error_code, task.error_message, attempt_id),
+            " finished_at = ?, error_code = ?, error_message = ?, unfinished_for = ?"
+            " WHERE id = ? AND final_credits IS NULL",
+            (*values, attempt_id),
         )
 
     def _tell_of_rise(self, t: Transaction, before: sqlite3.Row) -> None:

@@ -400,6 +400,7 @@ def test_no_query_of_a_running_ledger_scans_a_table(shelf: Shelf) -> None:
     read.unsaved("spring")
     read.seen_price(ACCOUNT.text, "small")
     read.class_is_open(ACCOUNT.text, "small")
+    read.waits(ACCOUNT.text, "small", 48)
     read.load(job_name(2))
     read.sends_after(0)
     read.last_sends(120)
