@@ -13,9 +13,8 @@ The library raises; only `batcher.cli` prints and exits. Nobody else knows exit 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class Kind(Enum):
@@ -90,8 +89,7 @@ class UsageError(BatcherError):
     """Wrong arguments, an unknown job or campaign, a missing key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One fault of a manifest or of a file that it names.
 
     `line` and `column` count from 1; 0 means that the fault has no place in the file.

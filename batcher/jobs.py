@@ -1,4 +1,4 @@
-"""The nouns: what a job is, how it is identified, which phases it passes and which moves are legal.
+"""The nouns: what a job is, how it is identified, which phases it passes; with `statuses`, which moves are legal.
 
 Pure values; nothing here reads a file, a clock or the network.
 """
@@ -9,17 +9,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import NewType
 
-JobId = NewType("JobId", str)
+from .statuses import MOVES as MOVES
+from .statuses import SHORT_ID as SHORT_ID
+from .statuses import UNSETTLED as UNSETTLED
+from .statuses import JobId as JobId
+from .statuses import Status as Status
+
 ParamValue = str | int | float | bool
 
 #: Changing what goes into the hash changes every id and would buy every job again, so it is versioned.
 IDENTITY_VERSION = 1
-#: Characters of a job id shown to people and put into file names; any unambiguous prefix is accepted back.
-SHORT_ID = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,37 +107,6 @@ class JobSpec:
     price_class: str
     catalog_credits: int
     file_name: str
-
-
-class Status(StrEnum):
-    """The status of a job as the ledger shows it."""
-
-    PLANNED = "planned"  # wanted; nothing bought
-    SUBMITTING = "submitting"  # the intent is on disk, the API's answer is not
-    QUEUED = "queued"  # the API has it
-    PROCESSING = "processing"  # the API works on it
-    SUCCEEDED = "succeeded"  # the API has a result; the file may still be on its way
-    FAILED = "failed"  # the API refused it or failed at it, or it cannot be sent
-    DOUBTFUL = "doubtful"  # we cannot know whether it was charged; a person decides
-    CANCELLED = "cancelled"  # not wanted any more; nothing bought
-
-
-#: Every legal move. The ledger refuses others, by compare-and-set on the old status.
-MOVES: Mapping[Status, frozenset[Status]] = {
-    Status.PLANNED: frozenset({Status.SUBMITTING, Status.CANCELLED, Status.FAILED}),
-    Status.SUBMITTING: frozenset(
-        {Status.QUEUED, Status.PROCESSING, Status.SUCCEEDED, Status.FAILED, Status.DOUBTFUL, Status.PLANNED}
-    ),
-    Status.QUEUED: frozenset({Status.PROCESSING, Status.SUCCEEDED, Status.FAILED, Status.DOUBTFUL}),
-    Status.PROCESSING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.DOUBTFUL}),
-    Status.SUCCEEDED: frozenset({Status.PLANNED}),
-    Status.FAILED: frozenset({Status.PLANNED}),
-    Status.DOUBTFUL: frozenset({Status.QUEUED, Status.FAILED, Status.PLANNED}),
-    Status.CANCELLED: frozenset({Status.PLANNED}),
-}
-
-#: Bought and not at an end: a run goes on with these whatever its manifest says.
-UNSETTLED = (Status.SUBMITTING, Status.QUEUED, Status.PROCESSING)
 
 
 @dataclass(frozen=True, slots=True)

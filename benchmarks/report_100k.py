@@ -126,7 +126,7 @@ def _attempt(
             json.dumps({"model": "grok-imagine-video", "prompt": prompt, "params": {}}).encode(),
             *(10, 10 if taken else None, final, int(end == "doubtful"), f"task_{attempt_id:032x}" if taken else None),
             *(outcome, f'["https://cdn.rivya.ai/results/{job_id}.mp4"]' if end == "succeeded" else "[]", outcome),
-            *(None, None, iso(at), iso(at + 1) if taken else None, finished),
+            *(None, None, iso(at), iso(at + 1) if taken else None, finished, None),
         ),
     )
     moves = {"refused": ("refused", "failed"), "unsent": ("refused", "planned")}

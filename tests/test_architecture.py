@@ -11,7 +11,7 @@ import pytest
 import batcher
 
 ROOT = Path(batcher.__file__).parent
-BASE = {"errors", "jobs", "clock", "settings"}
+BASE = {"errors", "statuses", "jobs", "clock", "settings"}
 
 # room: rooms of ours that it may import. `clock`, `settings`, `filetypes` are values that anybody may need.
 ALLOWED: dict[str, set[str]] = {
@@ -19,7 +19,8 @@ ALLOWED: dict[str, set[str]] = {
     "clock": set(),
     "filetypes": set(),
     "redact": set(),
-    "jobs": {"errors"},
+    "statuses": set(),
+    "jobs": {"errors", "statuses"},
     "settings": {"errors"},
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "filetypes"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,17 +14,31 @@ import click
 from batcher import __version__
 from batcher.errors import BatcherError, Kind, ManifestError, UsageError, exit_code
 
-from .crash import redact, report
 from .terminal import ReaderGone, Terminal
 from .text import safe
 
-#: In the order of the help page.
-COMMANDS = (
-    *("init", "validate", "plan", "run", "status", "jobs", "show"),
-    *("retry", "resolve", "cancel"),
-    *("report", "watch", "export", "results"),
-    *("models", "credits", "doctor", "schema", "simulator"),
-)
+#: In the order of the help page, which says this of them; else it would have to import them all.
+COMMANDS = {
+    "init": "Write a commented manifest to begin with.",
+    "validate": "Find every error of the manifests and of the files they name.",
+    "plan": "Show what a run would do and cost.",
+    "run": "Buy, wait for and fetch what the manifests ask for.",
+    "status": "Show how every campaign stands.",
+    "jobs": "List jobs, in the order of their manifests.",
+    "show": "Show everything about one job.",
+    "retry": "Buy jobs again at the next run.",
+    "resolve": "Decide what became of doubtful jobs.",
+    "cancel": "Do not send planned jobs, until a retry.",
+    "report": "Show what came of it and what it cost, what is left, and what the rest will cost.",
+    "watch": "Watch a run that goes on elsewhere, until it ends.",
+    "export": "Jobs, attempts, events … as CSV or JSONL; a copy of the ledger.",
+    "results": "Print the paths of saved files, for scripts.",
+    "models": "List the models of the catalogue, or all about one.",
+    "credits": "Ask for the wallet; show it beside the ledger's sums.",
+    "doctor": "Check whether everything is in order.",
+    "schema": "Print the JSON Schema of manifests, for editors.",
+    "simulator": "Run the simulator of the API on loopback, until Ctrl-C.",
+}
 
 
 class _Commands(click.Group):
@@ -42,13 +55,23 @@ class _Commands(click.Group):
         command: click.Command = import_module(f"batcher.cli.commands.{cmd_name}").command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        room = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, click.Command(name, help=text).get_short_help_str(room)) for name, text in COMMANDS.items()]
+            )
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        if close and name not in COMMANDS and not name.startswith("-"):
-            ctx.fail(f"No such command {name!r}; did you mean {close[0]!r}?")
+        if name not in COMMANDS and not name.startswith("-"):
+            import difflib  # slow to import, and seldom asked
+
+            if close := difflib.get_close_matches(name, COMMANDS, n=1):
+                ctx.fail(f"No such command {name!r}; did you mean {close[0]!r}?")
         return super().resolve_command(ctx, args)
 
 
@@ -86,6 +109,8 @@ def _run(argv: Sequence[str], terminal: Terminal) -> int:
     except ReaderGone:
         return 0
     except Exception as error:
+        from .crash import report
+
         kind, message, hint = report(error, argv)
         return _end(terminal, as_json, kind, message, hint)
 
@@ -123,6 +148,8 @@ def _end(
     more: int = 0,
 ) -> int:
     """Tell an error: words to stderr, under `--json` a document to stdout; returns the exit code."""
+    from .crash import redact
+
     code = exit_code(kind)
     message, hint = redact(message), redact(hint)
     terminal.say(f"error: {safe(message, lines=True)}", style="bold red")

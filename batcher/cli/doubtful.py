@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import RenderableType
-from rich.text import Text
-
-from batcher.ledger.decisions import Case
+from batcher.ledger.cases import Case
 
 from .reading import state_words
+from .terminal import Styled
 from .text import safe, short
 from .words import amount, count, number
 
@@ -19,20 +17,22 @@ from .words import amount, count, number
 SHOWN = 10
 
 
-def doubtful_view(cases: Sequence[Case], state: Path) -> Iterator[RenderableType]:
+def doubtful_view(cases: Sequence[Case], state: Path) -> Iterator[Styled]:
     """Nothing when there are none; else each with its reason, and the command that decides."""
     if not cases:
         return
     one = len(cases) == 1
     jobs = f"{count(len(cases), 'job')} {'is' if one else 'are'} doubtful"
     held = f"{amount(sum(case.hold for case in cases))} stay held"
-    yield Text(f"  {jobs}: nobody here can know whether the API charged {'it' if one else 'them'}; {held}.", "yellow")
+    charged = f"nobody here can know whether the API charged {'it' if one else 'them'}"
+    yield Styled((f"  {jobs}: {charged}; {held}.", "yellow"))
     for case in cases[:SHOWN]:
-        yield Text(f"    {case.short}  {short(case.name, 40)}: {safe(case.reason) or 'no reason is known'}", "yellow")
+        why = safe(case.reason) or "no reason is known"
+        yield Styled((f"    {case.short}  {short(case.name, 40)}: {why}", "yellow"))
     if len(cases) > SHOWN:
         more = number(len(cases) - SHOWN)
-        yield Text(f"    … and {more} more: batcher jobs{state_words(state)} --status doubtful", "yellow")
-    yield Text.assemble("  decide: ", (resolve_command(cases[0].short if one else "JOB", state), "bold cyan"))
+        yield Styled((f"    … and {more} more: batcher jobs{state_words(state)} --status doubtful", "yellow"))
+    yield Styled(("  decide: ", ""), (resolve_command(cases[0].short if one else "JOB", state), "bold cyan"))
 
 
 def resolve_command(job: str, state: Path) -> str:

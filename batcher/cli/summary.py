@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from batcher.jobs import Status
 from .doubtful import doubtful_json, doubtful_view
 from .reading import LEDGER, state_words
 from .session import Order, Result
+from .terminal import Styled
 from .text import safe
 from .words import count, duration, number
 
@@ -46,7 +46,7 @@ def summary_view(result: Result, order: Order, command: str) -> Iterator[Rendera
         yield f"  {count(jobs, 'job')} left: {safe(reason)}"
     for refusal in ending.blocked:
         yield f"  {safe(refusal)}"
-    yield from doubtful_view(result.doubtful, order.state)
+    yield from map(Styled.__rich__, doubtful_view(result.doubtful, order.state))
     for advice, typed in _next(result, order, command):
         yield Text.assemble(f"  {advice}: ", (typed, "bold cyan"))
 
@@ -124,8 +124,8 @@ def summary_json(result: Result, order: Order) -> dict[str, Any]:
         "simulated": order.simulate,
         "ledger": str(Path(order.state / LEDGER).absolute()),
         "results": str((order.state / "results").absolute()),
-        "campaigns": [asdict(state) for state in result.campaigns],
-        "credits": asdict(result.bill),
+        "campaigns": [state._asdict() for state in result.campaigns],
+        "credits": result.bill._asdict(),
         "budget": order.prepared.budget,
         "doubtful_jobs": doubtful_json(result.doubtful),
         "files": result.fetched,

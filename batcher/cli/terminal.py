@@ -1,6 +1,7 @@
 """The only place that prints: results to stdout, everything else to stderr.
 
-Rich's markup, highlighting and emoji codes are off, so that no text from outside can style or hide anything.
+Most pages are texts and tables that fit; these are written as they are. Rich, whose import takes as long as all the
+rest of a command that only looks, is called where something has to be coloured, wrapped or folded (`console`).
 """
 
 from __future__ import annotations
@@ -8,45 +9,26 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, Literal, cast
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
-from rich.table import Table
-from rich.text import Text
+from .text import ReaderGone, safe
 
-from .text import safe
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = ["Grid", "ReaderGone", "Styled", "Terminal", "dumps", "table"]
 
 #: So wide is a table that goes into a pipe or a file: nothing is cut or wrapped there.
 _PIPE_WIDTH = 4000
-Justify = Literal["left", "right"]
-
-
-class ReaderGone(Exception):
-    """Nobody reads stdout any more (`batcher jobs | head`). No OSError, for which click has plans of its own."""
-
-
-class _Console(Console):
-    """Rich's console, which lets nothing but Rich itself give orders to a terminal.
-
-    Texts come here safe; this is the net below that, for one that somebody forgot (a ledger can be edited by hand).
-    """
-
-    def on_broken_pipe(self) -> None:
-        """Rich would end the process."""
-        raise ReaderGone
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable():
-                yield segment
-            else:
-                yield Segment(safe(segment.text, lines=True), segment.style)
+_BETWEEN = "   "
 
 
 class _Unbreakable(io.TextIOBase):
@@ -81,6 +63,109 @@ class _Unbreakable(io.TextIOBase):
         return str(getattr(self._stream, "encoding", None) or "utf-8")
 
 
+class Styled:
+    """A text in parts, each with its style in Rich's words; Rich itself is only called where styles are shown."""
+
+    def __init__(self, *parts: tuple[str, str]) -> None:
+        self._parts = parts
+
+    def __str__(self) -> str:
+        return "".join(text for text, _ in self._parts)
+
+    def __rich__(self) -> Text:
+        from rich.text import Text
+
+        return Text.assemble(*self._parts)
+
+
+class Grid:
+    """A plain table: no lines but one under the headers. Cells are safe; `numbers` are the columns set to the right.
+
+    With `total` the last row is a sum.
+    """
+
+    def __init__(
+        self, headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: frozenset[str], total: bool
+    ) -> None:
+        self._headers = headers
+        self._rows = rows
+        self._numbers = numbers
+        self._total = total
+
+    def __rich__(self) -> Table:
+        from .console import rich_table
+
+        return rich_table(self._headers, self._rows, self._numbers, self._total)
+
+    def lines(self, width: int, bold: tuple[str, str]) -> list[str] | None:
+        """The same lines as Rich's, if they fit into `width` and are in ASCII; `bold` stands around bold ones."""
+        listed = [list(self._headers), *self._rows]
+        if not all(cell.isascii() and cell.isprintable() for row in listed for cell in row):
+            return None
+        widths = [max(map(len, column)) for column in zip(*listed, strict=True)]
+        whole = sum(widths) + len(_BETWEEN) * (len(widths) - 1)
+        if whole > width:
+            return None
+        right = [header in self._numbers for header in self._headers]
+        made = [
+            _BETWEEN.join(
+                cell.rjust(room) if to_right else cell.ljust(room)
+                for cell, room, to_right in zip(row, widths, right, strict=True)
+            ).rstrip()
+            for row in listed
+        ]
+        for place in {0, len(self._rows)} if self._total else {0}:
+            made[place] = f"{bold[0]}{made[place]}{bold[1]}"
+        return [made[0], "─" * whole, *made[1:]]
+
+
+class _Side:
+    """One of the two streams."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+        self.is_terminal = _is_terminal(stream)
+        # Rich takes NO_COLOR to mean "no colours, but bold"; who sets it expects no escapes at all.
+        self.plain = bool(os.environ.get("NO_COLOR")) or not self.is_terminal
+
+    @cached_property
+    def console(self) -> Console:
+        from .console import make_console
+
+        width = None if self.is_terminal else _PIPE_WIDTH
+        return make_console(self.stream, terminal=self.is_terminal, plain=self.plain, width=width)
+
+    @property
+    def width(self) -> int:
+        """In columns."""
+        return _columns() if self.is_terminal else _PIPE_WIDTH
+
+    def print(self, part: RenderableType) -> None:
+        lines = self._as_they_are(part)
+        if lines is not None:
+            self.stream.write("".join(f"{line}\n" for line in lines))
+            self.stream.flush()
+            return
+        from .console import print_on
+
+        print_on(self.console, part.__rich__() if isinstance(part, Styled) else part)
+
+    def _as_they_are(self, part: RenderableType) -> list[str] | None:
+        """The lines of a part that needs no colours, wrapping or cleaning; None for another one."""
+        if isinstance(part, Grid):
+            return part.lines(self.width, ("", "") if self.plain or _is_dumb() else ("\x1b[1m", "\x1b[0m"))
+        if isinstance(part, Styled) and self.plain:
+            part = str(part)
+        if not isinstance(part, str):
+            return None
+        lines, width = part.split("\n"), self.width
+        if not all(map(str.isprintable, lines)):
+            return None
+        if all(len(line) * (1 if line.isascii() else 2) <= width for line in lines):
+            return lines
+        return _wrapped(lines, width) if part.isascii() else None
+
+
 class Terminal:
     """Stdout and stderr of one command."""
 
@@ -89,21 +174,31 @@ class Terminal:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         self._stdout = sys.stdout
-        self.out = _console(self._stdout)
-        self.err = _console(cast("IO[str]", _Unbreakable(sys.stderr)))
+        self._out = _Side(self._stdout)
+        self._err = _Side(cast("IO[str]", _Unbreakable(sys.stderr)))
         #: The command line as it can be typed again.
         self.typed = safe(shlex.join(["batcher", *argv]))
 
     @property
+    def err(self) -> Console:
+        """Rich's console on stderr, for a display that moves."""
+        return self._err.console
+
+    @property
+    def room(self) -> int | None:
+        """How many columns stdout's terminal has; None where it is a pipe or a file."""
+        return self._out.width if self._out.is_terminal else None
+
+    @property
     def live(self) -> bool:
         """Whether stderr can show a display that moves."""
-        return self.err.is_terminal and not self.err.is_dumb_terminal
+        return self._err.is_terminal and not _is_dumb()
 
     def show(self, *parts: RenderableType) -> None:
         """Print a command's result. Raises ReaderGone."""
         with _reader():
             for part in parts:
-                _print(self.out, part)
+                self._out.print(part)
 
     def line(self, text: str) -> None:
         """Print a text of a result, not wrapped, not cut; makes it safe. Raises ReaderGone."""
@@ -123,23 +218,23 @@ class Terminal:
     def say(self, *parts: RenderableType, style: str = "") -> None:
         """Print a message to stderr. Texts must be safe."""
         for part in parts:
-            _print(self.err, Text(part, style) if isinstance(part, str) else part)
+            self._err.print(Styled((part, style)) if style and isinstance(part, str) else part)
 
     def warn(self, message: str) -> None:
         """Print a warning; makes the message safe."""
-        self.say(Text.assemble(("warning: ", "bold yellow"), safe(message, lines=True)))
+        self.say(Styled(("warning: ", "bold yellow"), (safe(message, lines=True), "")))
 
     @property
     def can_ask(self) -> bool:
         """Whether somebody is there who reads stderr and can type an answer."""
         try:
-            return self.err.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+            return self._err.is_terminal and sys.stdin is not None and sys.stdin.isatty()
         except ValueError:  # closed
             return False
 
     def ask(self, question: str) -> bool:
         """Ask a question on stderr; anything but a yes is a no. `question` must be safe."""
-        self.err.print(Text(f"{question} [y/N] ", "bold"), end="")
+        self.err.print(f"{question} [y/N] ", style="bold", end="")
         answer = sys.stdin.readline()
         if not answer.endswith("\n"):
             self.say("")  # Ctrl-D leaves the cursor behind the question
@@ -158,36 +253,24 @@ def dumps(value: object) -> str:
 
 def table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = (), total: bool = False
-) -> Table:
-    """A plain table: no lines but one under the headers. Cells are made safe; `right` names columns of numbers.
-
-    With `total` the last row is a sum.
-    """
-    numbers = set(right)
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for header in headers:
-        made.add_column(header, justify="right" if header in numbers else "left", overflow="fold")
-    listed = list(rows)
-    for number, row in enumerate(listed, 1):
-        style = "bold" if total and number == len(listed) else None
-        made.add_row(*(Text(safe(cell)) for cell in row), style=style)
-    return made
+) -> Grid:
+    """A plain table. Cells are made safe; `right` names columns of numbers. With `total` the last row is a sum."""
+    return Grid(headers, [[safe(cell) for cell in row] for row in rows], frozenset(right), total)
 
 
-def _console(stream: IO[str]) -> Console:
-    terminal = _is_terminal(stream)
-    # Rich takes NO_COLOR to mean "no colours, but bold"; who sets it expects no escapes at all.
-    plain = bool(os.environ.get("NO_COLOR")) or not terminal
-    return _Console(
-        file=stream,
-        force_terminal=terminal,
-        color_system=None if plain else "auto",
-        markup=False,
-        highlight=False,
-        emoji=False,
-        width=None if terminal else _PIPE_WIDTH,
-        legacy_windows=False,
-    )
+def _wrapped(lines: list[str], width: int) -> list[str]:
+    """ASCII text wrapped between words as Rich does; as it is if it has a path that is longer than a line."""
+    words = [re.findall(r"\s*\S+\s*", line) for line in lines]
+    if max(len(word.strip()) for line in words for word in line) >= width:
+        return lines
+    made = []
+    for line in words:
+        made.append("")
+        for word in line:
+            if made[-1] and len(made[-1]) + len(word.rstrip()) > width:
+                made.append("")
+            made[-1] += word
+    return [line.rstrip() for line in made]
 
 
 @contextmanager
@@ -205,15 +288,19 @@ def _is_terminal(stream: IO[str]) -> bool:
         return False
 
 
-def _print(console: Console, part: RenderableType) -> None:
-    if isinstance(part, str | Text):
-        # Wrapped between words; a path that is longer than a line stays in one piece for copying.
-        words = str(part).split()
-        console.print(part, soft_wrap=max(map(len, words), default=0) >= console.width)
-    elif console.is_terminal:
-        console.print(part)
-    else:
-        with console.capture() as captured:
-            console.print(part)
-        for line in captured.get().splitlines():
-            console.file.write(line.rstrip() + "\n")
+def _is_dumb() -> bool:
+    """Whether the terminal takes no orders at all; as Rich asks it."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+
+
+def _columns() -> int:
+    """The terminal's width; as Rich finds it."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit():
+        return int(given)
+    for descriptor in () if _is_dumb() else (0, 1, 2):
+        try:
+            return os.get_terminal_size(descriptor).columns or 80
+        except OSError:
+            continue
+    return 80

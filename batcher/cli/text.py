@@ -13,6 +13,10 @@ _HARMLESS = frozenset("\u200c\u200d")
 _DANGEROUS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
+class ReaderGone(Exception):
+    """Nobody reads stdout any more (`batcher jobs | head`). No OSError, for which click has plans of its own."""
+
+
 def safe(text: object, *, lines: bool = False) -> str:
     """The text without anything that a terminal would obey; on one line, unless `lines` keeps line ends."""
     given = str(text)
@@ -25,6 +29,24 @@ def short(text: object, width: int) -> str:
     """`safe`, cut to `width` characters with an ellipsis."""
     line = " ".join(safe(text).split())
     return line if len(line) <= width else line[: max(0, width - 1)].rstrip() + "…"
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal a text takes: some characters take two, some none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def cut(text: str, width: int) -> str:
+    """A text of exactly `width` columns: cut, or filled up with spaces."""
+    if text.isascii():
+        return text[:width].ljust(width)
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width)
 
 
 def _shown(character: str, lines: bool) -> str:

@@ -355,11 +355,11 @@ class Engine:
                 match part.status:
                     case Status.SUCCEEDED:
                         if self._settings.download:
-                            found["without file"] += part.count
+                            found["without file"] += part.jobs
                     case Status.PLANNED if self._selection.limit is not None:
                         continue
                     case status:
-                        found[str(status)] += part.count
+                        found[str(status)] += part.jobs
         if self._selection.limit is not None and self._given_up:
             found[str(Status.PLANNED)] = len(self._given_up)
         return dict(found)

@@ -8,22 +8,19 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from batcher.jobs import JobId
+from batcher.statuses import JobId
 
-from . import rows
 from .lock import LOCK
 from .reader import LedgerReader
 
 _HOLD = "coalesce(reserved_credits, quoted_credits)"
 
 
-@dataclass(frozen=True, slots=True)
-class CampaignState:
+class CampaignState(NamedTuple):
     """One campaign: jobs by status, files saved, credits; `doubtful` is the part of `held` that nobody knows of."""
 
     campaign: str
@@ -35,8 +32,7 @@ class CampaignState:
     doubtful: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(NamedTuple):
     """What one run bought, in credits; `doubtful` is the part of `held` that nobody knows of."""
 
     attempts: int
@@ -46,8 +42,7 @@ class Bill:
     doubtful: int
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """The run that holds the ledger's lock; what is not known (yet) is None."""
 
     pid: int | None
@@ -135,6 +130,8 @@ def jobs(
 
 def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
     """A job's row of the view `jobs`, with its attempts (each with its files) and its events, oldest first."""
+    from . import rows  # brings all of `jobs` along, which the others do without
+
     row = read.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
     assert row is not None, "an id that the ledger has resolved"
     attempts = []

@@ -88,9 +88,12 @@ class Buyer:
         return Intent(attempt_id, job.id, number, key, body, account.text, t.seconds, maybe_received=False)
 
 
-def record(t: Transaction, job_id: JobId, attempt_id: int, task: TaskState) -> bool:
+def record(
+    t: Transaction, job_id: JobId, attempt_id: int, task: TaskState, unfinished_for: float | None = None
+) -> bool:
     """Write down what the API says of a task; settles once, at the end. Nothing is written where nothing is new.
 
+    `unfinished_for`: it was last seen unfinished so many seconds after its submission; kept of one that succeeded.
     False when the attempt is not the job's latest or has been closed; task id and URLs are kept even then.
     """
     before = t.attempt(attempt_id)
@@ -100,6 +103,7 @@ def record(t: Transaction, job_id: JobId, attempt_id: int, task: TaskState) -> b
     changes = _facts(before, task, t.at)
     if not late and task.status in _OVER and old is not task.status and before["final_credits"] is None:
         changes |= _settlement(before, changes, task, t.at)
+        changes["unfinished_for"] = unfinished_for if task.status is Status.SUCCEEDED else None
     if changes:
         t.update("attempts", attempt_id, **changes)
     detail = {"task_id": task.task_id, "word": task.word, "reserved": task.reserved_credits}

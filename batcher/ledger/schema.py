@@ -116,6 +116,7 @@ CREATE TABLE attempts (
     intended_at TEXT NOT NULL,
     submitted_at TEXT,
     finished_at TEXT,
+    unfinished_for REAL CHECK (unfinished_for >= 0),
     UNIQUE (job_id, number)
 ) STRICT;
 CREATE INDEX attempts_priced ON attempts (account, price_class, id)
@@ -127,6 +128,7 @@ CREATE INDEX attempts_held ON attempts (account, price_class, coalesce(reserved_
     WHERE final_credits IS NULL AND outcome IS NULL;
 CREATE INDEX attempts_by_task ON attempts (task_id);
 CREATE INDEX attempts_by_run ON attempts (run_id);
+CREATE INDEX attempts_waited ON attempts (account, price_class, finished_at) WHERE unfinished_for IS NOT NULL;
 
 CREATE TABLE files (
     attempt_id INTEGER NOT NULL REFERENCES attempts (id),

@@ -24,7 +24,6 @@ from .reader import LedgerReader
 from .transaction import Observer, Stale, Writing
 
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
-
 T = TypeVar("T")
 
 
@@ -155,13 +154,14 @@ class Ledger:
         """Record the API's answer to a create, before anything else happens with it."""
         self.record(intent.job_id, intent.attempt_id, task)
 
-    def record(self, job_id: JobId, attempt_id: int, task: TaskState) -> None:
+    def record(self, job_id: JobId, attempt_id: int, task: TaskState, unfinished_for: float | None = None) -> None:
         """Record what the API says of a task, whoever brings the news. Settles once, at the end.
 
+        `unfinished_for`: it was last seen unfinished so many seconds after its submission; kept of one that succeeded.
         Raises Stale when the attempt is not the job's latest or has been closed; task id and URLs are kept even then.
         """
         with self._write as t:
-            fits = purchases.record(t, job_id, attempt_id, task)
+            fits = purchases.record(t, job_id, attempt_id, task, unfinished_for)
         if not fits:
             raise Stale(f"attempt {attempt_id} of job {job_id} was closed before the API's answer came")
 

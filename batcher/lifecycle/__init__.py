@@ -46,6 +46,7 @@ from .fetch import Fetcher
 from .references import Changed, References
 from .steps import Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
 from .together import Commits, Disk, Offload, inline
+from .waiting import KEPT, Waited, Waits
 
 __all__ = ["Again", "Blocked", "Commits", "Finished", "Gate", "Halted", "Lane", "Lifecycle", "Slot", "Step", "Turn"]
 
@@ -84,11 +85,13 @@ class Lifecycle:
         self._rng = rng
         self._references = References(ledger, provider, gate, clock)
         self._fetcher = Fetcher(ledger, commits, Disk(artifacts, offload), provider, gate, artifacts, rng, settings)
+        self._waits: dict[str, Waits] = {}  # by price class
         self._open_posts: set[anyio.CancelScope] = set()
         self._hurry_at = math.inf
 
     async def advance(self, job: Job, turn: Turn) -> Step:
         """One step of a job. Raises StorageError when it cannot be written down."""
+        turn.price_class = job.price_class
         match job.phase:
             case Planned():
                 return await self._buy(job, turn)
@@ -241,7 +244,8 @@ class Lifecycle:
             case Accepted(task):
                 await self._keep(intent, task)
                 turn.answered()
-                return self._after(task, turn)
+                turn.submitted = self._clock.monotonic()
+                return self._after(task, turn, age=0.0)
             case Refused(code, message):
                 closed = await self._commits(lambda: self._ledger.refused(intent, code, message))
                 return self._after_closing(closed, message)
@@ -307,9 +311,13 @@ class Lifecycle:
             slot.heard(found)
         match found:
             case TaskState():
-                await self._commits(lambda: self._ledger.record(job.id, waiting.attempt_id, found))
+                age = self._age(waiting, turn)
+                record = partial(self._ledger.record, job.id, waiting.attempt_id, found, turn.unfinished_for)
+                await self._commits(record)
                 turn.answered()
-                return self._after(found, turn)
+                if found.status is Status.SUCCEEDED and turn.unfinished_for is not None:
+                    self._waits_of(job.price_class).ended(Waited(turn.unfinished_for, age))
+                return self._after(found, turn, age=age)
             case Unknown(code, message):
                 if waiting.account != self._provider.account.text:
                     return Finished(waiting.status, left=f"it was bought with another key ({waiting.account})")
@@ -323,7 +331,7 @@ class Lifecycle:
             case Later() as later:
                 return self._not_now(turn, later, Lane.POLL, waiting.status)
 
-    def _after(self, task: TaskState, turn: Turn) -> Step:
+    def _after(self, task: TaskState, turn: Turn, *, age: float) -> Step:
         match task.status:
             case Status.SUCCEEDED if self._settings.download:
                 return Again(Lane.FETCH)
@@ -331,14 +339,22 @@ class Lifecycle:
                 return Finished(task.status)
             case _:
                 turn.asked += 1
-                return Again(Lane.POLL, self._interval(turn.asked))
+                turn.unfinished_for = round(age, 3)
+                return Again(Lane.POLL, self._waits_of(turn.price_class).next_poll(age, polled=turn.asked > 1))
 
-    def _interval(self, asked: int) -> float:
-        """Seconds to the next poll: `first`, then from `every` in growing steps to `max` (rivya-api.md section 3)."""
-        polling = self._settings.polling
-        if asked == 1:
-            return polling.first
-        return float(min(polling.max, polling.every * 1.25 ** min(asked - 2, 30)))
+    def _age(self, waiting: Waiting, turn: Turn) -> float:
+        """Seconds since the API had the task; on the monotonic clock, as far as this run goes back."""
+        now = self._clock.monotonic()
+        if turn.submitted is None:
+            turn.submitted = now - max(0.0, self._clock.wall() - waiting.submitted_at)
+        return now - turn.submitted
+
+    def _waits_of(self, price_class: str) -> Waits:
+        found = self._waits.get(price_class)
+        if found is None:
+            newest = self._ledger.read.waits(self._provider.account.text, price_class, KEPT)
+            found = self._waits[price_class] = Waits(self._settings.polling, [Waited(*each) for each in newest])
+        return found
 
     def _not_now(self, turn: Turn, later: Later, lane: Lane, status: Status) -> Again | Finished | Halted:
         longest = self._settings.retries.outage

@@ -28,6 +28,8 @@ class Turn:
     `repeats` counts sendings of the same request without a definite answer; `asked` polls;
     `since` (monotonic seconds) is when the present kind of trouble, named `trouble`, began;
     `polling_since` when this run began to poll; `bought` whether this run has made an intent of it.
+    `price_class` is the job's; `submitted` (monotonic seconds) when the API had the task; `unfinished_for` so many
+    seconds after that it was last seen unfinished, None before it was seen so in this run.
     """
 
     repeats: int = 0
@@ -36,6 +38,9 @@ class Turn:
     since: float = 0.0
     polling_since: float | None = None
     bought: bool = False
+    price_class: str = ""
+    submitted: float | None = None
+    unfinished_for: float | None = None
 
     def in_trouble(self, kind: str, now: float) -> float:
         """Note a trouble and return for how many seconds it has lasted."""

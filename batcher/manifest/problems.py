@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from batcher.errors import ManifestError, Problem
@@ -38,7 +38,7 @@ class Problems:
         if (message, hint) != (problem.message, problem.hint) or not (message + hint + problem.file).isprintable():
             # texts of a stranger's file end up on a terminal
             file, message, hint = map(printable, (problem.file, message, hint))
-            problem = replace(problem, file=file, message=message, hint=hint)
+            problem = problem._replace(file=file, message=message, hint=hint)
         if problem in self._found:
             return
         if len(self._found) < self.keep:

@@ -381,7 +381,7 @@ def test_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
     closed.close()
     terminal = Terminal()
-    terminal.err = type("Console", (), {"is_terminal": True})()
+    terminal._err.is_terminal = True
     monkeypatch.setattr(sys, "stdin", closed)
     assert not terminal.can_ask
 

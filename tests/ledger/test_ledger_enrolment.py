@@ -162,6 +162,6 @@ def test_a_reader_sees_outcomes_by_prompt(shelf: Shelf) -> None:
     intent = shelf.buy(1)
     shelf.ledger.submitted(intent, make_task(1, Status.SUCCEEDED))
     reader = LedgerReader.open(shelf.path)
-    found = {(o.name, str(o.status), o.saved): o.count for o in reader.outcome("spring")}
+    found = {(o.name, str(o.status), o.saved): o.jobs for o in reader.outcome("spring")}
     assert found == {("a", "succeeded", False): 1, ("a", "planned", True): 1, ("b", "planned", True): 1}
     reader.close()

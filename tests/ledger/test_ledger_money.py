@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +215,7 @@ def test_a_price_is_seen_by_account_and_class(shelf: Shelf) -> None:
     assert read.seen_price(OTHER.text, "small") is None
     assert read.seen_price(ACCOUNT.text, "large") is None
     shelf.name_price("small", 0)
-    assert read.seen_price(ACCOUNT.text, "small") == replace(seen, credits=0)
+    assert read.seen_price(ACCOUNT.text, "small") == seen._replace(credits=0)
 
 
 def test_a_rise_is_taken_over_at_once(priced: Shelf) -> None:

@@ -316,6 +316,25 @@ def test_observers_are_told_after_the_commit_and_only_of_what_was_committed(shel
 # Restarts
 
 
+def test_waits_of_a_class_come_back_the_newest_last(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(number, price_class=("small", "large")[number == 9]) for number in range(1, 10)])
+    intents = {}
+    for number in (1, 9, 2, 3, 4, 5):  # the first of a class names its price
+        intents[number] = shelf.buy(number)
+        shelf.ledger.submitted(intents[number], make_task(number))
+    for number, unfinished_for in ((2, 8.5), (1, 9.0), (3, 9.5), (4, None), (9, 1.0), (5, 0.0)):
+        shelf.clock.now += 10
+        status = Status.FAILED if number == 3 else Status.SUCCEEDED
+        shelf.ledger.record(job_name(number), intents[number].attempt_id, make_task(number, status), unfinished_for)
+    read = shelf.ledger.read
+    small = read.waits(ACCOUNT.text, "small", 10)
+    assert [unfinished for unfinished, _ in small] == [8.5, 9.0, 0.0]
+    assert [seconds for _, seconds in small] == pytest.approx([10, 20, 60], abs=0.001)
+    assert read.waits(ACCOUNT.text, "small", 2) == small[1:]
+    assert len(read.waits(ACCOUNT.text, "large", 10)) == 1
+    assert read.waits(OTHER.text, "small", 10) == []
+
+
 def test_an_intent_found_at_the_start_may_have_been_received(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
     first = shelf.buy(1)

@@ -107,7 +107,7 @@ def _lines(read: LedgerReader, what: str, form: str, rows: Iterable[dict[str, ob
 
 def _print(terminal: Terminal, lines: Iterable[str]) -> None:
     for line in lines:
-        if terminal.out.is_terminal:
+        if terminal.room is not None:
             terminal.line(safe(line, lines=True))
         else:
             terminal.data(f"{line}\n".encode())

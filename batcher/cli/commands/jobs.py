@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.cells import cell_len, set_cell_size
 
 from batcher.cli import options
 from batcher.cli.doubtful import resolve_command
 from batcher.cli.reading import need_reader
 from batcher.cli.terminal import Terminal, dumps
-from batcher.cli.text import safe
+from batcher.cli.text import cut, safe, width_of
 from batcher.cli.words import count
-from batcher.jobs import SHORT_ID, Status
 from batcher.ledger import browse
+from batcher.statuses import SHORT_ID, Status
 
 _HEADERS = ("id", "campaign", "name", "status", "attempt", "credits", "file or error")
 _RIGHT = (4, 5)
@@ -114,8 +113,8 @@ def _credits(row: dict[str, Any]) -> str:
 def _lines(rows: Iterator[tuple[str, ...]], terminal: Terminal) -> Iterator[str]:
     """Aligned columns; cut to the terminal's width, whole where the output goes elsewhere."""
     first = list(islice(rows, _MEASURED))
-    widths = [max(map(cell_len, column)) for column in zip(_HEADERS, *first, strict=True)]
-    room = terminal.out.width if terminal.out.is_terminal else 0
+    widths = [max(map(width_of, column)) for column in zip(_HEADERS, *first, strict=True)]
+    room = terminal.room or 0
     if room:
         # The id stays whole; names give way first, so that something of the last column is seen.
         for column, least in ((2, 12), (1, 8)):
@@ -127,24 +126,24 @@ def _lines(rows: Iterator[tuple[str, ...]], terminal: Terminal) -> Iterator[str]
             _fit(cell, width, place, bool(room)) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(parts).rstrip()
-        if room and cell_len(line) > room:
+        if room and width_of(line) > room:
             line = _cut(line, row[-1], room)
         yield line
 
 
 def _cut(line: str, last: str, room: int) -> str:
     """A line cut to the terminal's width: a path at its beginning, all else at the end."""
-    kept = len(last) - (cell_len(line) - room) - 1
+    kept = len(last) - (width_of(line) - room) - 1
     if "/" in last and " " not in last and kept > 0:
         return line.removesuffix(last) + "…" + last[-kept:]
-    return set_cell_size(line, room - 1).rstrip() + "…"
+    return cut(line, room - 1).rstrip() + "…"
 
 
-def _fit(cell: str, width: int, place: int, cut: bool) -> str:
+def _fit(cell: str, width: int, place: int, narrow: bool) -> str:
     if place == len(_HEADERS) - 1:
         return cell
-    length = cell_len(cell)
-    if length > width and cut:
-        return set_cell_size(cell, width - 1) + "…"
+    length = width_of(cell)
+    if length > width and narrow:
+        return cut(cell, width - 1) + "…"
     space = " " * max(0, width - length)
     return space + cell if place in _RIGHT else cell + space

@@ -152,7 +152,7 @@ def _print(terminal: Terminal, paths: Iterable[str], null: bool) -> None:
     for path in paths:
         if null:
             terminal.data(os.fsencode(path) + b"\0")
-        elif terminal.out.is_terminal:
+        elif terminal.room is not None:
             terminal.line(safe(path))
         else:
             terminal.data(os.fsencode(path) + b"\n")

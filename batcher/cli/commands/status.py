@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import click
 from batcher.cli import options
 from batcher.cli.doubtful import doubtful_json, doubtful_view
 from batcher.cli.reading import LEDGER, need_reader
-from batcher.cli.terminal import Terminal, table
+from batcher.cli.terminal import Grid, Terminal, table
 from batcher.cli.text import safe
 from batcher.cli.words import moment, number
-from batcher.jobs import Status
-from batcher.ledger import browse, decisions
+from batcher.ledger import browse, cases
+from batcher.statuses import Status
 
 
 @click.command()
@@ -30,14 +29,14 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
         holder = browse.holder(state, read)
         last = browse.run(read)
         campaigns = browse.campaigns(read)
-        doubtful = list(decisions.select(read, statuses=[Status.DOUBTFUL]))
+        doubtful = list(cases.select(read, statuses=[Status.DOUBTFUL]))
     if as_json:
         terminal.document(
             {
                 "ledger": str(path.absolute()),
-                "running": asdict(holder) if holder else None,
+                "running": holder._asdict() if holder else None,
                 "last_run": last,
-                "campaigns": [asdict(campaign) for campaign in campaigns],
+                "campaigns": [campaign._asdict() for campaign in campaigns],
                 "credits": {
                     "held": sum(c.held for c in campaigns),
                     "settled": sum(c.settled for c in campaigns),
@@ -67,7 +66,7 @@ def _run_line(holder: browse.Holder | None, last: dict[str, Any] | None) -> str:
     return f"No run is going. The last one {end}."
 
 
-def _table(campaigns: list[browse.CampaignState]) -> Any:
+def _table(campaigns: list[browse.CampaignState]) -> Grid:
     shown = [str(s) for s in Status if any(c.statuses.get(s) for c in campaigns)]
     headers = ["campaign", *shown, "files", "settled", "held"]
     rows = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def _document(follower: Follower | None) -> dict[str, Any]:
     tally = follower.tally
     sums = follower.feed.meter.sums()
     return {
-        "running": asdict(follower.holder) if follower.holder else None,
+        "running": follower.holder._asdict() if follower.holder else None,
         "run": follower.run,
         "work": {
             "total": tally.total,
