@@ -34,12 +34,17 @@ _SIMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,118}[A-Za-z0-9_-]")
 
 def slug(text: str, limit: int = MAX_SLUG) -> str:
     """The words of a text, small and joined with `-`, whole words up to `limit` characters; may be empty."""
+    text = text[: _MOST_READ + limit]
     words: list[str] = []
     length = 0
-    for found in _WORDS.finditer(unicodedata.normalize("NFC", text[: _MOST_READ + limit]).lower()):
-        word = re.sub(r"['’]", "", found[0])[: None if words else limit]
+    for found in _WORDS.finditer((text if text.isascii() else unicodedata.normalize("NFC", text)).lower()):
+        word = found[0]
+        if not word.isalnum():
+            word = re.sub(r"['’]", "", word)
         length += len(word) + bool(words)
         if length > limit:
+            if not words:
+                words.append(word[:limit])
             break
         words.append(word)
     return "-".join(words)
