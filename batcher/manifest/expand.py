@@ -108,7 +108,8 @@ class _Expansion:
         raw_before: str | None = None
         text = ""
         combinations = 0
-        for variables in self.combinations(prompt):
+        rules = prompt.entry.matrix.exclude.rules
+        for variables in self.combinations(prompt) if rules else prompt.shape.combinations(prompt.base):
             combinations += 1
             if self.faults - faults_before >= _ENOUGH:
                 return

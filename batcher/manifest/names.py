@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ MAX_SLUG = 40
 MAX_PART = 120
 MAX_FOLDERS = 8
 _WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_NO_WORD = {ord(character): " " for character in map(chr, range(128)) if not character.isalnum()}
 _RESERVED = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE | re.DOTALL
 )
@@ -34,20 +35,22 @@ _SIMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,118}[A-Za-z0-9_-]")
 
 def slug(text: str, limit: int = MAX_SLUG) -> str:
     """The words of a text, small and joined with `-`, whole words up to `limit` characters; may be empty."""
-    text = text[: _MOST_READ + limit]
     words: list[str] = []
     length = 0
-    for found in _WORDS.finditer((text if text.isascii() else unicodedata.normalize("NFC", text)).lower()):
-        word = found[0]
-        if not word.isalnum():
-            word = re.sub(r"['’]", "", word)
+    for found in _words(text[: _MOST_READ + limit]):
+        word = found if words else found[:limit]
         length += len(word) + bool(words)
         if length > limit:
-            if not words:
-                words.append(word[:limit])
             break
         words.append(word)
     return "-".join(words)
+
+
+def _words(text: str) -> Iterable[str]:
+    if text.isascii() and "'" not in text:
+        return text.lower().translate(_NO_WORD).split()
+    found = _WORDS.findall(unicodedata.normalize("NFC", text).lower())
+    return (re.sub(r"['’]", "", word) for word in found)
 
 
 def safe(text: str) -> str:

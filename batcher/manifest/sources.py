@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from batcher.errors import Problem
 
@@ -25,8 +24,7 @@ _SHORT = 20
 LINE_COLUMN = "prompt"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row: its number among the rows from 1, the line it begins in, and its columns.
 
     An empty cell is None. `header` is the line that names the columns, 0 where each row names its own.
