@@ -9,7 +9,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
+from typing import NamedTuple
 
 from .statuses import MOVES as MOVES
 from .statuses import SHORT_ID as SHORT_ID
@@ -55,7 +57,45 @@ Reference = FileReference | UrlReference
 
 def clean_prompt(text: str) -> str:
     """The prompt as it is hashed and sent: line ends are newlines, outer white space is gone."""
+    if "\r" not in text:
+        return text.strip()
     return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def params_text(params: Mapping[str, ParamValue]) -> str:
+    """Params (in wire type, without catalogue defaults) as the identity has them."""
+    return _canonical(dict(params))
+
+
+def source_text(reference: Reference | None) -> str:
+    """A reference as the identity has it: the bytes of a file, the text of a URL."""
+    match reference:
+        case None:
+            return "null"
+        case FileReference(sha256=digest):
+            return _canonical(["file", digest])
+        case UrlReference(url=url):
+            return _canonical(["url", url])
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+class Identities:
+    """The ids of the jobs of one campaign and model (product.md, "Identity"): 32 hexadecimal digits.
+
+    Position, names and paths are left out on purpose: moving or renaming must buy nothing. What is hashed is the list
+    of all that makes a job what it is, as canonical JSON; it is put together from parts, for many jobs share these.
+    """
+
+    def __init__(self, campaign: str, model: str) -> None:
+        self._head = _canonical([IDENTITY_VERSION, campaign, model])[:-1]
+
+    def of(self, prompt: str, params: str, source: str, take: int) -> JobId:
+        """The id of a job: its clean prompt (`clean_prompt`), `params_text`, `source_text`, and its take."""
+        canonical = f"{self._head},{encode_basestring_ascii(prompt)},{params},{source},{take}]"
+        return JobId(hashlib.sha256(canonical.encode()).hexdigest()[:32])
 
 
 def job_id(
@@ -67,30 +107,12 @@ def job_id(
     reference: Reference | None,
     take: int,
 ) -> JobId:
-    """The identity of a job (product.md, "Identity"): 32 hexadecimal digits.
-
-    `prompt` must be clean (`clean_prompt`); `params` are in wire type and without catalogue defaults.
-    Position, names and paths are left out on purpose: moving or renaming must buy nothing.
-    """
-    match reference:
-        case FileReference(sha256=digest):
-            source: list[str] | None = ["file", digest]
-        case UrlReference(url=url):
-            source = ["url", url]
-        case None:
-            source = None
-    canonical = json.dumps(
-        [IDENTITY_VERSION, campaign, model, prompt, dict(params), source, take],
-        sort_keys=True,
-        separators=(",", ":"),
-        allow_nan=False,
-    )
-    return JobId(hashlib.sha256(canonical.encode()).hexdigest()[:32])
+    """The identity of one job, as `Identities` has it."""
+    return Identities(campaign, model).of(prompt, params_text(params), source_text(reference), take)
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """One generation that is wanted, as a manifest asks for it.
+class JobSpec(NamedTuple):
+    """One generation that is wanted, as a manifest asks for it. A tuple, for a million of them are made.
 
     `name` is the prompt's name (for reports, `--only` and file names); `file_name` is the result's name
     without folder and extension. Neither is part of the identity.

@@ -185,40 +185,46 @@ def _one(
 ) -> CampaignPlan:
     if wanted.standing is not None and ledger is not None:
         return _standing_plan(wanted, wanted.standing, ledger, account, names, left, max_jobs)
-    seen: set[str] = set()
+    # half the memory of the ids as texts
+    seen: set[bytes] = set()
+    entries = jobs = planned = 0
     found: Counter[str] = Counter()
     classes: Counter[tuple[str, int]] = Counter()
+    choosing = names.choosing
     for batch in _batches(wanted.specs):
+        entries += len(batch)
         known = ledger.known([spec.id for spec in batch]) if ledger else {}
         for spec in batch:
-            if spec.id in seen:
-                found["duplicates"] += 1
+            seen.add(bytes.fromhex(spec.id))
+            if len(seen) == jobs:
                 continue
-            seen.add(spec.id)
-            if len(seen) > max_jobs:
+            jobs += 1
+            if jobs > max_jobs:
                 raise _too_many(wanted, max_jobs)
-            taken = names.take(spec.name)
-            standing = _standing(known.get(spec.id))
-            found["planned"] += spec.id in known and known[spec.id].status is Status.PLANNED
-            if standing == "new":
-                standing = "new" if taken and left.take() else "unselected"
-            found[standing] += 1
-            if standing == "new":
+            there = known.get(spec.id)
+            planned += there is not None and there.status is Status.PLANNED
+            taken = not choosing or names.take(spec.name)
+            standing = _standing(there)
+            if standing != "new":
+                found[standing] += 1
+            elif taken and left.take():
                 classes[spec.price_class, spec.catalog_credits] += 1
+            else:
+                found["unselected"] += 1
     counts = ledger.counts([wanted.campaign])[wanted.campaign] if ledger else {}
     return CampaignPlan(
         campaign=wanted.campaign,
         manifest=wanted.manifest,
-        jobs=len(seen),
-        duplicates=found["duplicates"],
-        new=found["new"],
+        jobs=jobs,
+        duplicates=entries - jobs,
+        new=classes.total(),
         unselected=found["unselected"],
         done=found["done"],
         under_way=found["under_way"],
         failed=found["failed"],
         doubtful=found["doubtful"],
         cancelled=found["cancelled"],
-        gone=counts.get(Status.PLANNED, 0) - found["planned"],
+        gone=counts.get(Status.PLANNED, 0) - planned,
         quotes=tuple(_quote(name, n, price, ledger, account) for (name, price), n in sorted(classes.items())),
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from batcher.jobs import JobSpec, job_id
+from batcher.jobs import FileReference, JobSpec, ParamValue, UrlReference, job_id
 from batcher.manifest import Problems, load
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
@@ -139,3 +143,33 @@ def test_twins_have_one_id(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "copy.png").write_bytes(PNG)
     assert len(set(ids(tmp_path, "prompts: [x, ' x ']\nreferences: [a.png, copy.png]"))) == 1
+
+
+VALUES = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+SOURCES = st.one_of(
+    st.none(),
+    st.text().map(UrlReference),
+    st.text("0123456789abcdef").map(lambda digest: FileReference(Path("x"), digest, 1, "image/png")),
+)
+
+
+@given(st.text(), st.text(), st.text(), st.dictionaries(st.text(), VALUES), SOURCES, st.integers(1, 9))
+def test_what_is_hashed_is_one_canonical_json(
+    campaign: str,
+    model: str,
+    prompt: str,
+    params: dict[str, ParamValue],
+    reference: FileReference | UrlReference | None,
+    take: int,
+) -> None:
+    """Parts are prepared once and put together; the whole must come out as if it had been written at once."""
+    match reference:
+        case FileReference(sha256=digest):
+            source: list[str] | None = ["file", digest]
+        case UrlReference(url=url):
+            source = ["url", url]
+        case None:
+            source = None
+    whole = json.dumps([1, campaign, model, prompt, params, source, take], sort_keys=True, separators=(",", ":"))
+    identity = job_id(campaign=campaign, model=model, prompt=prompt, params=params, reference=reference, take=take)
+    assert identity == hashlib.sha256(whole.encode()).hexdigest()[:32]

@@ -6,11 +6,22 @@ What is wrong with a row, a combination or a file is told, makes no job, and sto
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from batcher.catalog import Model
 from batcher.errors import Problem
-from batcher.jobs import SHORT_ID, JobSpec, Reference, clean_prompt, job_id
+from batcher.jobs import (
+    SHORT_ID,
+    Identities,
+    JobId,
+    JobSpec,
+    ParamValue,
+    Reference,
+    clean_prompt,
+    params_text,
+    source_text,
+)
 
 from .build import FILE_NAME_WORDS, Entry, Plan, explain_unused
 from .problems import Fault, Path, Problems, joined
@@ -24,6 +35,7 @@ from .values import Value, shown, unsafe_character
 _ENOUGH = 100
 # Longer lists of files are looked up again rather than kept for many patterns.
 _FEW_FILES = 100
+_NO_REFERENCE: tuple[Reference | None, ...] = (None,)
 
 
 def expand_plan(plan: Plan, files: Files, problems: Problems) -> Iterator[JobSpec]:
@@ -49,6 +61,16 @@ def check_names(plan: Plan, files: Files, problems: Problems) -> None:
         expansion.tell_unused()
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The params of a job, the same as the identity has them, and the price class without and with a reference."""
+
+    params: dict[str, ParamValue]
+    text: str
+    plain: str
+    dearer: str
+
+
 class _Expansion:
     def __init__(self, plan: Plan, files: Files, problems: Problems) -> None:
         self.plan, self.files, self.problems = plan, files, problems
@@ -61,7 +83,9 @@ class _Expansion:
         self.faults = 0
         self.checked: Cache[Any, bool] = Cache(500)
         self.found: Cache[str, tuple[Reference, ...] | Fault] = Cache(5_000)
-        self.classes: Cache[Any, str] = Cache()
+        self.choices: Cache[Any, _Chosen] = Cache()
+        self.identities = Identities(plan.campaign, plan.model.id)
+        self.words = {"campaign": plan.campaign, "model": plan.model.id}
 
     # -- one prompt ------------------------------------------------------------------------------------------
 
@@ -78,11 +102,14 @@ class _Expansion:
             self.blind = True
             return
         plan, model = self.plan, self.model
+        takes = range(1, entry.repeat + 1)
+        around = plan.file_names.around_the_id({**self.words, "prompt_name": prompt.name})
         faults_before = self.faults
         raw_before: str | None = None
         text = ""
         combinations = 0
-        for variables in self.combinations(prompt):
+        rules = prompt.entry.matrix.exclude.rules
+        for variables in self.combinations(prompt) if rules else prompt.shape.combinations(prompt.base):
             combinations += 1
             if self.faults - faults_before >= _ENOUGH:
                 return
@@ -94,52 +121,64 @@ class _Expansion:
             except Fault as fault:
                 self.tell(prompt, entry.text_path, fault)
                 continue
-            params = {n: variables[n] for n, default in self.defaults if n in variables and variables[n] != default}
-            for reference in self.references_of(prompt, variables):
-                has_reference = reference is not None
-                key = (*params.items(), has_reference)
-                price_class = self.classes.get(key) or self.classes.keep(
-                    key, model.price_class(params, has_reference=has_reference)
-                )
-                words: dict[str, Value] = {
-                    **variables,
-                    "prompt_name": prompt.name,
-                    "campaign": plan.campaign,
-                    "model": model.id,
-                    "reference_name": reference_name(reference),
-                }
-                for take in range(1, entry.repeat + 1):
-                    identity = job_id(
-                        campaign=plan.campaign,
-                        model=model.id,
-                        prompt=text,
-                        params=params,
-                        reference=reference,
-                        take=take,
-                    )
-                    words["job"] = identity[:SHORT_ID]
-                    words["take"] = take
-                    try:
-                        file_name = plan.file_names.render(words)
-                    except Fault as fault:
-                        self.tell(prompt, ("results", "name"), fault)
+            chosen = self.chosen(variables)
+            for reference in self.references_of(prompt, variables) if prompt.references else _NO_REFERENCE:
+                source = source_text(reference)
+                price_class = chosen.plain if reference is None else chosen.dearer
+                for take in takes:
+                    identity = self.identities.of(text, chosen.text, source, take)
+                    file_name: str | None
+                    if around:
+                        file_name = identity[:SHORT_ID].join(around)
+                    else:
+                        file_name = self.file_name(prompt, variables, reference, identity, take)
+                    if file_name is None:
                         break
                     yield JobSpec(
-                        id=identity,
-                        campaign=plan.campaign,
-                        model=model.id,
-                        name=prompt.name,
-                        prompt=text,
-                        params=params,
-                        reference=reference,
-                        take=take,
-                        price_class=price_class,
-                        catalog_credits=model.base_credits,
-                        file_name=file_name,
+                        identity,
+                        plan.campaign,
+                        model.id,
+                        prompt.name,
+                        text,
+                        chosen.params,
+                        reference,
+                        take,
+                        price_class,
+                        model.base_credits,
+                        file_name,
                     )
         if not combinations and prompt.row is None and not self.endless:
             empty = Fault("the matrix leaves no combination of this prompt", "every one of them is excluded")
             self.tell(prompt, entry.path, empty)
+
+    def chosen(self, variables: dict[str, Value]) -> _Chosen:
+        """What a combination sets, worked out once for all that set the same."""
+        # equal values are the same on the wire: they are in wire type already
+        key = tuple([variables.get(name, self) for name, _ in self.defaults])
+        return self.choices.get(key) or self.choices.keep(key, self.choose(variables))
+
+    def choose(self, variables: dict[str, Value]) -> _Chosen:
+        params = {n: variables[n] for n, default in self.defaults if n in variables and variables[n] != default}
+        plain, dearer = (self.model.price_class(params, has_reference=has) for has in (False, True))
+        return _Chosen(params, params_text(params), plain, dearer)
+
+    def file_name(
+        self, prompt: Prompt, variables: dict[str, Value], reference: Reference | None, identity: JobId, take: int
+    ) -> str | None:
+        """The name of a job's file; None, and told, when there is none."""
+        words = {
+            **variables,
+            **self.words,
+            "prompt_name": prompt.name,
+            "reference_name": reference_name(reference),
+            "job": identity[:SHORT_ID],
+            "take": take,
+        }
+        try:
+            return self.plan.file_names.render(words)
+        except Fault as fault:
+            self.tell(prompt, ("results", "name"), fault)
+            return None
 
     def combinations(self, prompt: Prompt) -> Iterator[dict[str, Value]]:
         """The variables of each combination of a prompt; none for further rows of an entry that removes too many."""
@@ -167,7 +206,7 @@ class _Expansion:
         """The prompt as it is hashed and sent. Raises Fault when the model does not take it."""
         text = clean_prompt(raw)
         rule = self.model.prompt
-        if (bad := unsafe_character(text)) is not None:
+        if not text.isprintable() and (bad := unsafe_character(text)) is not None:
             raise Fault(f"the prompt holds the character {bad}", "only line ends and tabs are allowed")
         if not text:
             raise Fault("the prompt is empty")

@@ -123,6 +123,9 @@ class Shape:
         Raises Fault when `exclude` removes far too many: a matrix can be endless, and no job costs time too.
         """
         outer, inner = self.outer, self.inner
+        if not outer and not inner and not self.includes and not self.excludes:
+            yield base.copy()
+            return
         names = [axis.name for axis in outer + inner]
         pools = [axis.values for axis in outer + inner]
         if not self.includes and not self.excludes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ MAX_SLUG = 40
 MAX_PART = 120
 MAX_FOLDERS = 8
 _WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_NO_WORD = {ord(character): " " for character in map(chr, range(128)) if not character.isalnum()}
 _RESERVED = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE | re.DOTALL
 )
@@ -27,6 +28,8 @@ _CLEAN = re.compile(r"[A-Za-z0-9_.-]*")
 # No more of a text than this can matter to a name. Bounded before it is normalised (which takes quadratic time over
 # marks out of order) and before it is kept in a cache.
 _MOST_READ = 500
+# Stands for the short id of any job.
+_AN_ID = "0a1b2c3d4e5f"
 _SIMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,118}[A-Za-z0-9_-]")
 
 
@@ -34,13 +37,20 @@ def slug(text: str, limit: int = MAX_SLUG) -> str:
     """The words of a text, small and joined with `-`, whole words up to `limit` characters; may be empty."""
     words: list[str] = []
     length = 0
-    for found in _WORDS.finditer(unicodedata.normalize("NFC", text[: _MOST_READ + limit]).lower()):
-        word = re.sub(r"['’]", "", found[0])[: None if words else limit]
+    for found in _words(text[: _MOST_READ + limit]):
+        word = found if words else found[:limit]
         length += len(word) + bool(words)
         if length > limit:
             break
         words.append(word)
     return "-".join(words)
+
+
+def _words(text: str) -> Iterable[str]:
+    if text.isascii() and "'" not in text:
+        return text.lower().translate(_NO_WORD).split()
+    found = _WORDS.findall(unicodedata.normalize("NFC", text).lower())
+    return (re.sub(r"['’]", "", word) for word in found)
 
 
 def safe(text: str) -> str:
@@ -98,6 +108,29 @@ class FileNames:
         self._layout = [
             piece.split("/") if isinstance(piece, str) else (piece, "job" in piece.names) for piece in template.pieces
         ]
+
+    def around_the_id(self, words: Mapping[str, str]) -> list[str] | None:
+        """What stands before, between and after the short id of the job, where nothing else varies for these words.
+
+        None where something else does, or a piece has to be made safe or short: then `render` makes each name.
+        """
+        pieces: list[str] = []
+        ids = 0
+        for piece in self.template.pieces:
+            if isinstance(piece, str):
+                pieces.append(piece)
+            elif piece.only == "job":
+                pieces.append(_AN_ID)
+                ids += 1
+            elif piece.only is not None and piece.only in words:
+                pieces.append(words[piece.only])
+            else:
+                return None
+        name = "".join(pieces)
+        if not _SIMPLE.fullmatch(name) or _RESERVED.fullmatch(name):
+            return None
+        around = name.split(_AN_ID)
+        return around if len(around) == ids + 1 else None
 
     def render(self, variables: Mapping[str, Value]) -> str:
         """The name for these variables, without extension. Raises Fault."""

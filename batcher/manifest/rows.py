@@ -43,6 +43,14 @@ class Prompt:
     source: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Whether the columns of a row will do and, of each, whether it is a param and whether it is special."""
+
+    fine: bool
+    kinds: tuple[tuple[bool, bool], ...]
+
+
 class Rows:
     """Turns the rows of one source into prompts."""
 
@@ -50,7 +58,7 @@ class Rows:
         self.entry, self.model, self.source, self.problems = entry, model, source, problems
         # the keys are all names of a row: each JSONL row may bring hundreds of new ones
         self.shapes: Cache[Any, Shape] = Cache(_FEW)
-        self.columns: Cache[Any, bool] = Cache(_FEW)
+        self.columns: Cache[Any, _Columns] = Cache(_FEW)
         self.wires: Cache[Any, ParamValue | Fault] = Cache()
 
     def prompt_of(self, row: Row) -> Prompt | None:
@@ -61,8 +69,9 @@ class Rows:
         def tell(message: str, hint: str = "") -> None:
             faults.append(Problem(self.source, message, row.line, row=row.number, hint=hint))
 
-        fine = self.columns_fit(row)
-        blank, given = self.cells(row, tell)
+        key = tuple(row.values)
+        columns = self.columns.get(key) or self.columns.keep(key, self.columns_of(row))
+        blank, given = self.cells(row, columns, tell)
         template = entry.template
         if template is None and not entry.broken:
             template = self.own_template(row, given, tell)
@@ -75,7 +84,7 @@ class Rows:
             tell(f"name: must be one line of at most {MAX_NAME} characters without control characters")
         for fault in faults:
             self.problems.add(fault)
-        if faults or not fine:
+        if faults or not columns.fine:
             return None
         base = {**blank, **entry.base, **given}
         key = tuple(given)
@@ -84,12 +93,13 @@ class Rows:
             name = entry.name or row_name(template, given) or f"row-{row.number}"
         return Prompt(entry, template, name.strip(), base, shape, references, row, self.source)
 
-    def cells(self, row: Row, tell: Callable[..., None]) -> tuple[dict[str, Value], dict[str, Value]]:
+    def cells(
+        self, row: Row, columns: _Columns, tell: Callable[..., None]
+    ) -> tuple[dict[str, Value], dict[str, Value]]:
         """The columns that a row leaves empty and those that it sets, params in wire type."""
         blank: dict[str, Value] = {}
         given: dict[str, Value] = {}
-        for name, value in row.values.items():
-            is_param, is_special = name in self.model.params, name in SPECIAL
+        for (name, value), (is_param, is_special) in zip(row.values.items(), columns.kinds, strict=True):
             if value is None or ((is_param or is_special) and isinstance(value, str) and not value.strip()):
                 blank[name] = BLANK
             elif is_param:
@@ -144,12 +154,11 @@ class Rows:
             found = Fault(f"{name} is {shown(value)}; {error}")
         return self.wires.keep(key, found) if len(key[2]) <= _SHORT else found
 
-    def columns_fit(self, row: Row) -> bool:
-        """Told when a needed column is missing, or a name is almost one that matters: ignoring it could cost money."""
-        key = tuple(row.values)
-        known = self.columns.get(key)
-        if known is not None:
-            return known
+    def columns_of(self, row: Row) -> _Columns:
+        """What the columns are, for all rows with the same.
+
+        Told when a needed one is missing, or a name is almost one that matters: ignoring it could cost money.
+        """
         template = self.entry.template
         number = 0 if row.header else row.number
         faults: list[Problem] = []
@@ -174,18 +183,19 @@ class Rows:
             faults.append(Problem(self.source, "there is no column `prompt`", row.header, hint=hint))
         for fault in faults:
             self.problems.add(fault)
-        return self.columns.keep(key, not faults)
+        return _Columns(not faults, tuple((name in self.model.params, name in SPECIAL) for name in row.values))
 
 
 def row_name(template: Template | None, values: dict[str, Value]) -> str:
     """A name for a row from its text, with the row's own values filled in; may be empty."""
-    words: list[str] = []
-    for piece in template.pieces[:_NAME_PIECES] if template else ():
-        if isinstance(piece, Piece):
-            try:
-                words.append(piece.text(values)[:_NAME_CHARACTERS])
-            except Fault:
-                words.append(" ".join(sorted(piece.names)))
-        else:
-            words.append(piece[:_NAME_CHARACTERS])
-    return slug("".join(words)[:_NAME_CHARACTERS])
+    pieces = template.pieces[:_NAME_PIECES] if template else ()
+    words = [piece if isinstance(piece, str) else _in_a_name(piece, values) for piece in pieces]
+    return slug("".join([word[:_NAME_CHARACTERS] for word in words])[:_NAME_CHARACTERS])
+
+
+def _in_a_name(piece: Piece, values: dict[str, Value]) -> str:
+    try:
+        value = piece.evaluate(values)
+        return value if type(value) is str else text_of(value)
+    except (KeyError, TypeError, Fault):
+        return " ".join(sorted(piece.names))

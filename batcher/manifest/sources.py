@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from batcher.errors import Problem
 
@@ -19,12 +18,13 @@ MAX_LINE = 1_000_000
 MAX_COLUMNS = 500
 MAX_KEY = 200
 MAX_DEPTH = 24
+# JSON writes whole numbers of fewer characters but for -0 as Python does.
+_SHORT = 20
 #: The column of a .txt file.
 LINE_COLUMN = "prompt"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row: its number among the rows from 1, the line it begins in, and its columns.
 
     An empty cell is None. `header` is the line that names the columns, 0 where each row names its own.
@@ -168,6 +168,10 @@ def _header(cells: list[str], lines: _Lines, line: int) -> list[str] | None:
 
 
 def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
+    # json.loads makes such a decoder for each line
+    decode = json.JSONDecoder(
+        object_pairs_hook=_pairs, parse_constant=_no_constant, parse_float=_float, parse_int=_int
+    ).decode
     number = 0
     for text in lines:
         lines.begin_row()
@@ -175,9 +179,7 @@ def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
             continue
         number += 1
         try:
-            value = json.loads(
-                text.rstrip(), object_pairs_hook=_pairs, parse_constant=_no_constant, parse_float=_float, parse_int=_int
-            )
+            value = decode(text.rstrip())
         except Fault as fault:
             lines.fault(fault.message, row=number, hint=fault.hint)
         except json.JSONDecodeError as error:
@@ -185,7 +187,7 @@ def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
         except RecursionError:
             lines.fault("this is not JSON: nested too deeply", row=number)
         else:
-            if isinstance(value, dict) and _too_deep(value):
+            if isinstance(value, dict) and text.count("{") + text.count("[") > MAX_DEPTH and _too_deep(value):
                 lines.fault(f"nested deeper than {MAX_DEPTH} levels", row=number)
             elif isinstance(value, dict):
                 yield Row(number, lines.number, value)
@@ -201,7 +203,10 @@ def _too_deep(value: Value, left: int = MAX_DEPTH) -> bool:
 def _pairs(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
     if len(pairs) > MAX_COLUMNS:
         raise Fault(f"has {len(pairs):,} keys; at most {MAX_COLUMNS}")
-    mapping: dict[str, Value] = {}
+    mapping = dict(pairs)
+    if len(mapping) == len(pairs) and max(map(len, mapping), default=0) <= MAX_KEY:
+        return mapping
+    mapping = {}
     for key, value in pairs:
         if key in mapping:
             raise Fault(f"the key {shown(key)} is here twice", "keep one of them")
@@ -216,6 +221,8 @@ def _no_constant(text: str) -> Value:
 
 
 def _int(text: str) -> Value:
+    if len(text) < _SHORT and text != "-0":
+        return int(text)
     number = to_number(text)
     if number is None:
         raise Fault("the number is too long", "put it in quotes")

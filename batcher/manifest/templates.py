@@ -58,10 +58,11 @@ class Undefined(Unset):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One `{{ … }}`: how to work it out, and the names it mentions."""
+    """One `{{ … }}`: how to work it out, and the names it mentions; `only` when it is nothing but that name."""
 
     evaluate: _Eval
     names: frozenset[str]
+    only: str | None = None
 
     def text(self, variables: Variables) -> str:
         """The text that stands for it. Raises Fault."""
@@ -80,12 +81,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A text over variables. `names` are all it mentions, `required` those it cannot do without."""
+    """A text over variables. `names` are all it mentions, `required` those it cannot do without.
+
+    `holes` are the places among the pieces where a mere name stands; None when some piece is more than that.
+    """
 
     source: str
     pieces: tuple[str | Piece, ...]
     names: frozenset[str]
     required: frozenset[str]
+    holes: tuple[tuple[int, str], ...] | None = None
 
     @property
     def constant(self) -> bool:
@@ -94,6 +99,8 @@ class Template:
 
     def render(self, variables: Variables) -> str:
         """The text for these variables. Raises Fault."""
+        if self.holes is not None and (filled := self._filled(self.holes, variables)) is not None:
+            return filled
         out: list[str] = []
         left = MAX_OUTPUT
         for piece in self.pieces:
@@ -104,6 +111,19 @@ class Template:
                 raise Fault(f"the text grows to more than {MAX_OUTPUT:,} characters")
             out.append(text)
         return "".join(out)
+
+    def _filled(self, holes: tuple[tuple[int, str], ...], variables: Variables) -> str | None:
+        """The text, where texts and whole numbers stand for all names and it is not too long: a short way to most."""
+        out: list[Any] = [*self.pieces]
+        for at, name in holes:
+            value = variables.get(name)
+            if type(value) is str:
+                out[at] = value
+            elif type(value) is int:
+                out[at] = str(value)
+            else:
+                return None
+        return "".join(out) if sum(map(len, out)) <= MAX_OUTPUT else None
 
     def check_names(self, known: Collection[str]) -> None:
         """Raises Undefined for the first required name that is not known."""
@@ -117,7 +137,7 @@ def compile_template(source: str) -> Template:
     if len(source) > MAX_SOURCE:
         raise Fault(f"has {len(source):,} characters; a template has at most {MAX_SOURCE:,}")
     if "{{" not in source and "{%" not in source and "{#" not in source:
-        return Template(source, (source,) if source else (), frozenset(), frozenset())
+        return Template(source, (source,) if source else (), frozenset(), frozenset(), ())
     return _compile(source)
 
 
@@ -157,9 +177,10 @@ class _Compiler:
                     continue
                 self.names = set()
                 evaluate = self.expression(node, MAX_DEPTH)
-                pieces.append(Piece(evaluate, frozenset(self.names)))
+                only = node.name if isinstance(node, nodes.Name) else None
+                pieces.append(Piece(evaluate, frozenset(self.names), only))
                 every |= self.names
-        return Template(source, tuple(pieces), frozenset(every), frozenset(self.required))
+        return Template(source, tuple(pieces), frozenset(every), frozenset(self.required), _holes(pieces))
 
     def expression(self, node: nodes.Node, depth: int) -> _Eval:
         self.left -= 1
@@ -237,6 +258,12 @@ class _Compiler:
             return True
 
         return compare
+
+
+def _holes(pieces: list[str | Piece]) -> tuple[tuple[int, str], ...] | None:
+    found = [(at, piece.only) for at, piece in enumerate(pieces) if isinstance(piece, Piece)]
+    holes = tuple((at, only) for at, only in found if only is not None)
+    return holes if len(holes) == len(found) else None
 
 
 def _refusal(node: nodes.Node) -> Fault:

@@ -1,0 +1,115 @@
+"""How fast `batcher plan` expands, and how much memory it needs: the command as a process, without a ledger.
+
+Jobs a second are jobs by CPU seconds, less those of the same command for one job: what is left is what grows. Every
+hundredth job is asked for twice, so each plan has to find its duplicates. Memory is the peak of the whole process.
+
+The prompts of the YAML are compared with a bare loop over the events of PyYAML's C loader on the same file, in this
+process: no YAML library can be faster with less than that.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from .figures import Figure, at_least, at_most, middle
+from .running import BATCHER, Ran, run
+
+SIZES = (10_000, 100_000)
+FULL_SIZES = (*SIZES, 1_000_000)
+PROMPTS = 50_000
+#: Jobs a second, and megabytes for plans up to 100,000 jobs and above.
+RATE, SMALL, LARGE = 30_000, 100, 200
+#: Of so many jobs one is asked for again.
+_TWICE = 100
+_HEAD = "campaign: plan\nmodel: grok-imagine-video\nparams: {resolution: 720p}\n"
+_TEXT = "A cinematic reveal of {{ title }}, with smooth camera movement and soft light"
+
+
+def measure(full: bool) -> Iterator[Figure]:
+    """A matrix and a JSONL of up to 100,000 jobs, with `full` a million; a YAML of 50,000 prompts."""
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        start_up = middle([_plan(_jsonl(folder, 1), 1).cpu for _ in range(5)])
+        yield Figure("CPU of a plan of one job, taken off below", start_up, "s")
+        for jobs in FULL_SIZES if full else SIZES:
+            for kind, path in (("matrix", _matrix(folder, jobs)), ("JSONL", _jsonl(folder, jobs))):
+                rans = [_plan(path, jobs) for _ in range(3 if jobs <= SIZES[-1] else 1)]
+                seconds = middle([ran.cpu for ran in rans]) - start_up
+                yield at_least(f"{kind}, {jobs:,} jobs: jobs a second", jobs / seconds, RATE)
+                most = SMALL if jobs <= SIZES[-1] else LARGE
+                yield at_most(f"{kind}, {jobs:,} jobs: peak memory", max(ran.peak for ran in rans), most, "MB")
+        yield from _yaml_figures(folder, start_up)
+
+
+def _yaml_figures(folder: Path, start_up: float) -> Iterator[Figure]:
+    path = _yaml(folder)
+    bare = middle([_events(path) for _ in range(2)])
+    ran = _plan(path, PROMPTS)
+    seconds = ran.cpu - start_up
+    yield Figure(f"YAML, {PROMPTS:,} prompts: prompts a second", PROMPTS / seconds)
+    yield Figure(f"YAML, {PROMPTS:,} prompts: bare events of PyYAML's C loader", PROMPTS / bare, "a second")
+    yield at_least("YAML: as fast as the bare events, times", bare / seconds, 0.5)
+    yield Figure(f"YAML, {PROMPTS:,} prompts: peak memory", ran.peak, "MB")
+
+
+def _plan(path: Path, jobs: int) -> Ran:
+    """Plan a manifest that asks for so many jobs, and hold the plan to it."""
+    words = ("plan", str(path), "--state", str(path.parent / "state"), "--json", "--max-jobs", str(jobs))
+    ran = run([*BATCHER, *words])
+    if ran.code:
+        raise RuntimeError(f"batcher plan ended with {ran.code}: {ran.err[-500:]}")
+    campaign: dict[str, Any] = json.loads(ran.out)["campaigns"][0]
+    found = (campaign["jobs"], campaign["new"], campaign["duplicates"])
+    wanted = (jobs, jobs, 0 if path.suffix == ".yml" else jobs // _TWICE)
+    if found != wanted:
+        raise RuntimeError(f"{path.name}: the plan has {found} jobs, new ones and duplicates, not {wanted}")
+    return ran
+
+
+def _jsonl(folder: Path, jobs: int) -> Path:
+    rows = folder / f"{jobs}.jsonl"
+    with rows.open("w") as file:
+        for number in (*range(jobs), *range(0, jobs - jobs % _TWICE, _TWICE)):
+            file.write(json.dumps({"title": f"product {number}", "seconds": number % 5, "mode": "fun"}) + "\n")
+    path = folder / f"jsonl-{jobs}.yaml"
+    path.write_text(f'{_HEAD}prompts:\n  - {{file: {rows.name}, prompt: "{_TEXT} in {{{{ seconds }}}} seconds"}}\n')
+    return path
+
+
+def _matrix(folder: Path, jobs: int) -> Path:
+    """A hundred texts, three params and what is left as numbers; a second prompt asks for every hundredth again."""
+    params = {"mode": ["normal", "fun"], "duration": [6, 10], "aspect_ratio": ["1:1", "16:9", "9:16", "3:2", "2:3"]}
+    again = {**params, "title": ["product 0"], "place": list(range(jobs // 2000))}
+    axes = {**params, "title": [f"product {number}" for number in range(100)], "place": list(range(jobs // 2000))}
+    text = f"{_TEXT} at place {{{{ place }}}}"
+    prompts = [{"prompt": text, "matrix": axes}, {"name": "again", "prompt": text, "matrix": again}]
+    path = folder / f"matrix-{jobs}.yaml"
+    path.write_text(_HEAD + yaml.safe_dump({"prompts": prompts}))
+    return path
+
+
+def _yaml(folder: Path) -> Path:
+    path = folder / "prompts.yml"
+    with path.open("w") as file:
+        file.write(f"{_HEAD}prompts:\n")
+        for number in range(PROMPTS):
+            file.write(f"  - name: scene-{number}\n")
+            file.write(f"    prompt: A cinematic reveal of product {number}, with smooth camera movement\n")
+    return path
+
+
+def _events(path: Path) -> float:
+    """CPU seconds for the bare events of a YAML file."""
+    begun = time.process_time()
+    loader: Any = yaml.CSafeLoader(path.read_text())
+    while loader.get_event() is not None:
+        pass
+    loader.dispose()
+    return time.process_time() - begun
