@@ -194,6 +194,8 @@ def row_name(template: Template | None, values: dict[str, Value]) -> str:
 
 
 def _in_a_name(piece: Piece, values: dict[str, Value]) -> str:
+    if piece.only is not None and type(value := values.get(piece.only)) is str:
+        return value
     try:
         value = piece.evaluate(values)
         return value if type(value) is str else text_of(value)
