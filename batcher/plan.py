@@ -95,7 +95,8 @@ class Plan:
 class Wanted:
     """One manifest's part of a plan: its name, its jobs as a stream, its caps.
 
-    With `standing` the ledger holds this very expansion, and says how it stands; then `specs` is not looked at.
+    Names of specs matter only where some are selected. With `standing` the ledger holds this very expansion, and says
+    how it stands; then `specs` is not looked at.
     """
 
     campaign: str

@@ -29,6 +29,8 @@ from .figures import Figure, at_least
 JOBS, FULL_JOBS = 12_000, 1_000_000
 GOAL = 0.5
 _TURNS = 3
+# As an expansion makes them: what sets the same shares one mapping.
+_PARAMS: list[dict[str, ParamValue]] = [{"mode": "fun", "duration": duration} for duration in range(7, 12)]
 _UPDATED = ("name", "reference", "file_name", "price_class", "catalog_credits", "expansion", "position", "id")
 _CAMPAIGN, _MODEL = "enrol", "grok-imagine-video"
 
@@ -124,7 +126,7 @@ class _Rows:
 
 
 def _spec(number: int) -> JobSpec:
-    params: dict[str, ParamValue] = {"mode": "fun", "duration": 6 + number % 5}
+    params = _PARAMS[number % len(_PARAMS)]
     prompt = f"A cinematic reveal of product {number}, with smooth camera movement and soft light"
     identity = job_id(campaign=_CAMPAIGN, model=_MODEL, prompt=prompt, params=params, reference=None, take=1)
     return JobSpec(

@@ -83,7 +83,7 @@ def test_what_is_unchanged_is_known(shelf: Shelf, folder: Path, age: str, monkey
     prepared = prepare([folder / "m.yaml"])
     expanded = prepared.plan(shelf.ledger.read, ACCOUNT.text, {})
 
-    def never(*_: object) -> Iterator[JobSpec]:
+    def never(*_: object, **__: object) -> Iterator[JobSpec]:
         yield from ()
         pytest.fail("it was expanded")
 

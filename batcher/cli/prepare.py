@@ -82,8 +82,9 @@ class Prepared:
 
     def wanted(self, problems: Problems, known: Mapping[str, Standing] = MappingProxyType({})) -> list[Wanted]:
         """The manifests as a plan takes them, each with a fresh expansion and, if it is known, how it stands."""
+        named = bool(self.selection.only)  # a plan looks at no other name
         return [
-            Wanted(m.campaign, str(m.path), m.expand(problems), m.settings.budget, known.get(m.campaign))
+            Wanted(m.campaign, str(m.path), m.expand(problems, named=named), m.settings.budget, known.get(m.campaign))
             for m in self.manifests
         ]
 

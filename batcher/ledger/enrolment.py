@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from batcher.jobs import JobSpec
+from batcher.jobs import JobId, JobSpec
 
 from . import origins, rows
 from .origins import Origin
@@ -29,27 +29,24 @@ Write = AbstractContextManager[Transaction]
 BATCH = 500
 NOT_IN_MANIFEST = "not_in_manifest"
 
-_COLUMNS = (
-    *("id", "campaign", "name", "model", "prompt", "params"),
-    *("reference", "reference_kind", "reference_sha256", "reference_size", "reference_mime"),
-    *("take", "price_class", "catalog_credits", "file_name"),
-)
-
 _INSERT = (
-    f"INSERT INTO wanted ({', '.join(_COLUMNS)}, expansion, position, status, created_at, updated_at)"
-    f" VALUES ({', '.join(':' + c for c in _COLUMNS)}, :expansion, :position, 'planned', :at, :at)"
+    f"INSERT INTO wanted ({', '.join(rows.SPEC_COLUMNS)}, expansion, position, status, created_at, updated_at)"
+    f" VALUES ({', '.join('?' * len(rows.SPEC_COLUMNS))}, ?, ?, 'planned', ?, ?)"
 )
 
 # The first place of a job in an expansion counts; a second one finds the number set already.
 _UPDATE = (
-    "UPDATE wanted SET name = :name, reference = :reference, file_name = :file_name, price_class = :price_class,"
-    " catalog_credits = :catalog_credits, expansion = :expansion, position = :position"
-    " WHERE id = :id AND expansion <> :expansion"
+    "UPDATE wanted SET expansion = ?1, position = ?2, name = ?3, reference = ?4, file_name = ?5, price_class = ?6,"
+    " catalog_credits = ?7 WHERE id = ?8 AND expansion <> ?1"
 )
 
 _REVIVE = (
-    "UPDATE wanted SET status = 'planned', error_code = NULL, error_message = NULL, updated_at = :at"
-    f" WHERE id = :id AND status = 'cancelled' AND error_code = '{NOT_IN_MANIFEST}'"
+    "UPDATE wanted SET status = 'planned', error_code = NULL, error_message = NULL, updated_at = ?"
+    f" WHERE id = ? AND status = 'cancelled' AND error_code = '{NOT_IN_MANIFEST}'"
+)
+
+_PLANNED = (
+    "INSERT INTO events (at, run_id, job_id, event, detail) VALUES (?, ?, ?, 'planned', '" + '{"to": "planned"}' + "')"
 )
 
 
@@ -120,20 +117,36 @@ def _cancel_gone(t: Transaction, campaign: str, expansion: int) -> int:
 
 
 def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansion: int, start: int) -> tuple[int, int]:
-    columns: dict[str, dict[str, Any]] = {}
-    for offset, spec in enumerate(batch):
-        columns.setdefault(spec.id, rows.spec_columns(spec) | {"expansion": expansion, "position": start + offset})
+    """Rows are plain tuples, for this is done to every job of every expansion."""
+    places: dict[JobId, tuple[int, JobSpec]] = {}
+    for position, spec in enumerate(batch, start):
+        places.setdefault(spec.id, (position, spec))
     with write as t:
-        known = read.known([spec.id for spec in batch])
-        for row in columns.values():
-            row["at"] = t.at
-        fresh = [row for job_id, row in columns.items() if job_id not in known]
-        t.many(_INSERT, fresh)
-        t.many(_UPDATE, [row for job_id, row in columns.items() if job_id in known])
-        back = [row for job_id, row in columns.items() if job_id in known and known[row["id"]].error_code]
-        revived = [row for row in back if t.run(_REVIVE, row).rowcount]
-        t.many(
-            "INSERT INTO events (at, run_id, job_id, event, detail) VALUES (?, ?, ?, 'planned', ?)",
-            [(t.at, t.run_id, row["id"], '{"to": "planned"}') for row in fresh + revived],
-        )
+        codes = _known(read, list(places))
+        fresh = [place for job_id, place in places.items() if job_id not in codes]
+        t.many(_INSERT, _inserts(fresh, expansion, t.at))
+        t.many(_UPDATE, [_update(*place, expansion) for job_id, place in places.items() if job_id in codes])
+        back = [job_id for job_id in places if codes.get(job_id)]
+        revived = [job_id for job_id in back if t.run(_REVIVE, (t.at, job_id)).rowcount]
+        planned = [spec.id for _, spec in fresh] + revived
+        t.many(_PLANNED, [(t.at, t.run_id, job_id) for job_id in planned])
     return len(fresh), len(revived)
+
+
+def _known(read: LedgerReader, ids: list[JobId]) -> dict[JobId, str | None]:
+    """Of these jobs the ones that the ledger has, with their error code."""
+    found = read.rows(f"SELECT id, error_code FROM wanted WHERE id IN ({', '.join('?' * len(ids))})", ids)
+    return {JobId(job_id): code for job_id, code in found}
+
+
+def _inserts(places: list[tuple[int, JobSpec]], expansion: int, at: str) -> list[tuple[Any, ...]]:
+    # one mapping is shared by all jobs that set the same
+    mappings = {id(spec.params): spec.params for _, spec in places}
+    params = {key: rows.params_column(mapping) for key, mapping in mappings.items()}
+    return [(*rows.spec_values(s, params[id(s.params)]), expansion, position, at, at) for position, s in places]
+
+
+def _update(position: int, spec: JobSpec, expansion: int) -> tuple[Any, ...]:
+    reference = None if spec.reference is None else spec.reference.text
+    changing = (spec.name, reference, spec.file_name, spec.price_class, spec.catalog_credits)
+    return (expansion, position, *changing, spec.id)

@@ -16,6 +16,7 @@ from batcher.jobs import (
     Job,
     JobId,
     JobSpec,
+    ParamValue,
     Phase,
     Planned,
     Reference,
@@ -28,40 +29,37 @@ from batcher.jobs import (
     Waiting,
 )
 
+#: A wanted job as columns of `wanted`, in the order of `spec_values`.
+SPEC_COLUMNS = (
+    *("id", "campaign", "name", "model", "prompt", "params"),
+    *("reference", "reference_kind", "reference_sha256", "reference_size", "reference_mime"),
+    *("take", "price_class", "catalog_credits", "file_name"),
+)
 
-def reference_columns(reference: Reference | None) -> dict[str, Any]:
-    """The five columns of a reference."""
+
+def spec_values(spec: JobSpec, params: str) -> tuple[Any, ...]:
+    """A wanted job as values of `SPEC_COLUMNS`; `params` as `params_column` has them."""
+    job_id, campaign, model, name, prompt, _, reference, take, price_class, catalog_credits, file_name = spec
+    return (
+        *(job_id, campaign, name, model, prompt, params),
+        *_reference_values(reference),
+        *(take, price_class, catalog_credits, file_name),
+    )
+
+
+def params_column(params: Mapping[str, ParamValue]) -> str:
+    """Params as JSON."""
+    return json.dumps(dict(params), sort_keys=True)
+
+
+def _reference_values(reference: Reference | None) -> tuple[Any, ...]:
     match reference:
-        case FileReference():
-            return {
-                "reference": reference.text,
-                "reference_kind": reference.kind,
-                "reference_sha256": reference.sha256,
-                "reference_size": reference.size,
-                "reference_mime": reference.mime,
-            }
-        case UrlReference():
-            columns: dict[str, Any] = {"reference": reference.url, "reference_kind": reference.kind}
         case None:
-            columns = {"reference": None, "reference_kind": None}
-    return columns | {"reference_sha256": None, "reference_size": None, "reference_mime": None}
-
-
-def spec_columns(spec: JobSpec) -> dict[str, Any]:
-    """A wanted job as columns of `wanted`."""
-    return {
-        "id": spec.id,
-        "campaign": spec.campaign,
-        "name": spec.name,
-        "model": spec.model,
-        "prompt": spec.prompt,
-        "params": json.dumps(dict(spec.params), sort_keys=True),
-        **reference_columns(spec.reference),
-        "take": spec.take,
-        "price_class": spec.price_class,
-        "catalog_credits": spec.catalog_credits,
-        "file_name": spec.file_name,
-    }
+            return (None, None, None, None, None)
+        case FileReference(sha256=sha256, size=size, mime=mime, kind=kind):
+            return (reference.text, kind, sha256, size, mime)
+        case UrlReference(url=url, kind=kind):
+            return (url, kind, None, None, None)
 
 
 def _reference(row: sqlite3.Row) -> Reference | None:

@@ -46,13 +46,14 @@ class Manifest:
     _plan: Plan = field(repr=False)
     _files: Files = field(repr=False)
 
-    def expand(self, problems: Problems, witness: Witness | None = None) -> Iterator[JobSpec]:
+    def expand(self, problems: Problems, witness: Witness | None = None, *, named: bool = True) -> Iterator[JobSpec]:
         """Every job in the manifest's order, as a stream; twins are not removed.
 
         What is wrong goes into `problems` and makes no job; look at them when the stream is at its end. A `witness`
-        then knows what files it looked at.
+        then knows what files it looked at. Not `named`: names of prompts and files are left empty where that tells the
+        same faults, for who counts only.
         """
-        return expand_plan(self._plan, witness or self._files, problems)
+        return expand_plan(self._plan, witness or self._files, problems, named=named)
 
     def witness(self) -> Witness:
         """For one expansion."""

@@ -21,8 +21,6 @@ from .sources import suffix_of
 from .templates import Template, compile_template
 from .values import FAULTY, Faulty, Value, comparable, shown, wire
 
-#: What `results.name` knows beyond the variables.
-FILE_NAME_WORDS = ("prompt_name", "job", "take", "campaign", "model", "reference_name")
 # Stands for a model that does not exist: takes everything, so that other faults are still found.
 _ANY_MODEL = Model(
     id="?",

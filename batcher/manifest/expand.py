@@ -5,8 +5,9 @@ What is wrong with a row, a combination or a file is told, makes no job, and sto
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from batcher.catalog import Model
@@ -23,7 +24,8 @@ from batcher.jobs import (
     source_text,
 )
 
-from .build import FILE_NAME_WORDS, Entry, Plan, explain_unused
+from .build import Entry, Plan, explain_unused
+from .names import ALWAYS
 from .problems import Fault, Path, Problems, joined
 from .references import MAX_PATH, Cache, Files, reference_name
 from .rows import Prompt, Rows
@@ -35,12 +37,16 @@ from .values import Value, shown, unsafe_character
 _ENOUGH = 100
 # Longer lists of files are looked up again rather than kept for many patterns.
 _FEW_FILES = 100
+_NO_NAME: list[str] | None = [""]
 _NO_REFERENCE: tuple[Reference | None, ...] = (None,)
 
 
-def expand_plan(plan: Plan, files: Files, problems: Problems) -> Iterator[JobSpec]:
-    """The jobs of a plan, in the manifest's order. Twins are not removed; `problems` gets what is wrong."""
-    expansion = _Expansion(plan, files, problems)
+def expand_plan(plan: Plan, files: Files, problems: Problems, *, named: bool = True) -> Iterator[JobSpec]:
+    """The jobs of a plan, in the manifest's order. Twins are not removed; `problems` gets what is wrong.
+
+    Not `named`: nobody looks at the names of prompts and files. They stay empty, where making them cannot fail.
+    """
+    expansion = _Expansion(plan, files, problems, named=named)
     for entry in plan.entries:
         if entry.file is None:
             yield from expansion.jobs(expansion.text_prompt(entry))
@@ -72,7 +78,8 @@ class _Chosen:
 
 
 class _Expansion:
-    def __init__(self, plan: Plan, files: Files, problems: Problems) -> None:
+    def __init__(self, plan: Plan, files: Files, problems: Problems, *, named: bool = True) -> None:
+        self.named = named or not plan.file_names.sure
         self.plan, self.files, self.problems = plan, files, problems
         self.model: Model = plan.model
         self.defaults = [(name, plan.model.default(name)) for name in sorted(plan.model.params)]
@@ -83,6 +90,9 @@ class _Expansion:
         self.faults = 0
         self.checked: Cache[Any, bool] = Cache(500)
         self.found: Cache[str, tuple[Reference, ...] | Fault] = Cache(5_000)
+        self.param_values: Callable[[dict[str, Value]], Any] = (
+            itemgetter(*sorted(plan.model.params)) if plan.model.params else lambda _: None
+        )
         self.choices: Cache[Any, _Chosen] = Cache()
         self.identities = Identities(plan.campaign, plan.model.id)
         self.words = {"campaign": plan.campaign, "model": plan.model.id}
@@ -103,7 +113,9 @@ class _Expansion:
             return
         plan, model = self.plan, self.model
         takes = range(1, entry.repeat + 1)
-        around = plan.file_names.around_the_id({**self.words, "prompt_name": prompt.name})
+        around = _NO_NAME
+        if self.named:
+            around = plan.file_names.around_the_id({**self.words, "prompt_name": prompt.name})
         faults_before = self.faults
         raw_before: str | None = None
         text = ""
@@ -154,7 +166,10 @@ class _Expansion:
     def chosen(self, variables: dict[str, Value]) -> _Chosen:
         """What a combination sets, worked out once for all that set the same."""
         # equal values are the same on the wire: they are in wire type already
-        key = tuple([variables.get(name, self) for name, _ in self.defaults])
+        try:
+            key = self.param_values(variables)
+        except KeyError:  # a param without a default, which nothing sets
+            key = tuple([variables.get(name, self) for name, _ in self.defaults])
         return self.choices.get(key) or self.choices.keep(key, self.choose(variables))
 
     def choose(self, variables: dict[str, Value]) -> _Chosen:
@@ -255,7 +270,7 @@ class _Expansion:
         if own is not None:
             checks.append((own, prompt.entry.text_path, known))
         checks += [(slot.template, slot.path, known) for slot in prompt.references if slot.template is not None]
-        checks.append((self.plan.file_names.template, ("results", "name"), known | set(FILE_NAME_WORDS)))
+        checks.append((self.plan.file_names.template, ("results", "name"), known | set(ALWAYS)))
         fine = True
         for template, path, names in checks:
             try:
@@ -299,7 +314,7 @@ class _Expansion:
             suffix = suffix_of(entry.file)
             source = self.files.shown(entry.file)
             before = self.problems.count
-            rows = Rows(entry, self.model, source, self.problems)
+            rows = Rows(entry, self.model, source, self.problems, named=self.named)
             with self.files.opened(entry.file) as file:
                 for row in read_rows(file, source, suffix, self.problems):
                     prompt = rows.prompt_of(row)

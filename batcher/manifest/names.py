@@ -30,6 +30,8 @@ _CLEAN = re.compile(r"[A-Za-z0-9_.-]*")
 # No more of a text than this can matter to a name. Bounded before it is normalised (which takes quadratic time over
 # marks out of order) and before it is kept in a cache.
 _MOST_READ = 500
+#: What `results.name` knows beyond the variables.
+ALWAYS = ("prompt_name", "job", "take", "campaign", "model", "reference_name")
 # Stands for the short id of any job.
 _AN_ID = "0a1b2c3d4e5f"
 _SIMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,118}[A-Za-z0-9_-]")
@@ -103,6 +105,8 @@ class FileNames:
         if len(parts) > MAX_FOLDERS:
             raise Fault(f"a results.name has at most {MAX_FOLDERS - 1} folders")
         self.template = template
+        #: Whether every name can be made: nothing in it but words that are always there, and texts or numbers.
+        self.sure = all(isinstance(piece, str) or piece.only in ALWAYS for piece in template.pieces)
         self._layout = [
             piece.split("/") if isinstance(piece, str) else (piece, "job" in piece.names) for piece in template.pieces
         ]

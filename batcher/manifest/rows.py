@@ -54,7 +54,9 @@ class _Columns:
 class Rows:
     """Turns the rows of one source into prompts."""
 
-    def __init__(self, entry: Entry, model: Model, source: str, problems: Problems) -> None:
+    def __init__(self, entry: Entry, model: Model, source: str, problems: Problems, *, named: bool = True) -> None:
+        """Not `named`: nobody looks at the prompts' names, and those that a row does not give are not made."""
+        self.named = named
         self.entry, self.model, self.source, self.problems = entry, model, source, problems
         # the keys are all names of a row: each JSONL row may bring hundreds of new ones
         self.shapes: Cache[Any, Shape] = Cache(_FEW)
@@ -89,7 +91,9 @@ class Rows:
         base = {**blank, **entry.base, **given}
         key = tuple(given)
         shape = self.shapes.get(key) or self.shapes.keep(key, entry.matrix.shape(entry.own, given.keys()))
-        if name is None:
+        if name is None and not self.named:
+            name = entry.name or ""
+        elif name is None:
             name = entry.name or row_name(template, given) or f"row-{row.number}"
         return Prompt(entry, template, name.strip(), base, shape, references, row, self.source)
 

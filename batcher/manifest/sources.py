@@ -169,9 +169,9 @@ def _header(cells: list[str], lines: _Lines, line: int) -> list[str] | None:
 
 def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
     # json.loads makes such a decoder for each line
-    decode = json.JSONDecoder(
+    decoder = json.JSONDecoder(
         object_pairs_hook=_pairs, parse_constant=_no_constant, parse_float=_float, parse_int=_int
-    ).decode
+    )
     number = 0
     for text in lines:
         lines.begin_row()
@@ -179,7 +179,7 @@ def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
             continue
         number += 1
         try:
-            value = decode(text.rstrip())
+            value = _decoded(decoder, text.rstrip())
         except Fault as fault:
             lines.fault(fault.message, row=number, hint=fault.hint)
         except json.JSONDecodeError as error:
@@ -193,6 +193,15 @@ def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
                 yield Row(number, lines.number, value)
             else:
                 lines.fault(f"must be a JSON object {{…}}, not {kind_of(value)}", row=number, hint="one object a line")
+
+
+def _decoded(decoder: json.JSONDecoder, text: str) -> Value:
+    try:
+        value, end = decoder.raw_decode(text)
+    except json.JSONDecodeError:
+        end = -1
+    # what has spaces before it, something after it or a fault is looked at the long way, which tells the place
+    return value if end == len(text) else decoder.decode(text)
 
 
 def _too_deep(value: Value, left: int = MAX_DEPTH) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifest.manifest_helpers import PNG, jobs_of, places, write
 
+from batcher.manifest import Problems, load
 from batcher.manifest.names import FileNames, safe, slug
 from batcher.manifest.problems import Fault
 from batcher.manifest.templates import compile_template
@@ -146,3 +147,20 @@ def test_names_are_prepared_where_only_the_id_varies() -> None:
     assert FileNames(compile_template("{{ prompt_name }}-{{ job }}")).around_the_id(words) == ["dunes-", ""]
     for other in ("{{ prompt_name }}-{{ job | upper }}", "{{ job }}-{{ take }}", "{{ title }}-{{ job }}"):
         assert FileNames(compile_template(other)).around_the_id(words) is None
+
+
+def test_what_is_only_counted_needs_no_names(tmp_path: Path) -> None:
+    """Nobody looks at the names of a plan; the jobs are the same, and so is what is told of names that fail."""
+    rows = '{"title": "a", "tags": ["x"]}\n{"title": "b", "tags": "y"}\n'
+    for template, told in (("{{ prompt_name }}-{{ job }}", 0), ("{{ tags }}-{{ job }}", 1)):
+        manifest = f'prompts: [{{file: r.jsonl, prompt: "{{{{ title }}}}"}}]\nresults: {{name: "{template}"}}'
+        path = write(tmp_path, manifest, {"r.jsonl": rows})
+        named, counted = Problems(), Problems()
+        jobs = list(load(path).expand(named))
+        bare = list(load(path).expand(counted, named=False))
+        assert [job._replace(name="", file_name="") for job in jobs] == [
+            job._replace(name="", file_name="") for job in bare
+        ]
+        assert named.values == counted.values
+        assert len(named.values) == told
+        assert all(job.name and job.file_name for job in jobs)
