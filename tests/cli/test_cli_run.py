@@ -308,7 +308,7 @@ def test_what_is_unchanged_is_not_expanded_again(cli: Cli, place: Site, monkeypa
     assert cli("run", "m.yaml", "--limit", "1").code == 0
     planned = cli("plan", "m.yaml").out
 
-    def never(*_: object) -> Iterator[JobSpec]:
+    def never(*_: object, **__: object) -> Iterator[JobSpec]:
         yield from ()
         pytest.fail("it was expanded")
 
