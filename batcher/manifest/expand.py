@@ -95,13 +95,13 @@ class _Expansion:
         )
         self.choices: Cache[Any, _Chosen] = Cache()
         self.identities = Identities(plan.campaign, plan.model.id)
+        self.file_needs = plan.file_names.template.required.difference(ALWAYS)
         self.words = {"campaign": plan.campaign, "model": plan.model.id}
 
     # -- one prompt ------------------------------------------------------------------------------------------
 
     def text_prompt(self, entry: Entry) -> Prompt:
-        shape = entry.matrix.shape(entry.own, frozenset())
-        return Prompt(entry, entry.template, entry.name or "", dict(entry.base), shape, entry.references)
+        return Prompt(entry, entry.template, entry.name or "", entry.base, entry.shape, entry.references)
 
     def jobs(self, prompt: Prompt) -> Iterator[JobSpec]:
         """Every combination, reference and take of a prompt."""
@@ -261,6 +261,8 @@ class _Expansion:
     def names_fit(self, prompt: Prompt) -> bool:
         """Whether the templates can do with the names that there are; told when not, once for each set of names."""
         own = prompt.template
+        if self.all_there(prompt):
+            return True
         key = (own and own.source, prompt.entry.path, *prompt.base, prompt.shape.names)
         known_result = self.checked.get(key)
         if known_result is not None and own is prompt.entry.template:
@@ -285,6 +287,12 @@ class _Expansion:
                     self.tell(prompt, path, fault)
         # a template of a row's own is looked at for each row, and may be long
         return self.checked.keep(key, fine) if own is prompt.entry.template else fine
+
+    def all_there(self, prompt: Prompt) -> bool:
+        base, names = prompt.base, prompt.shape.names
+        needs = [self.file_needs, prompt.template.required if prompt.template else ()]
+        needs += [slot.template.required for slot in prompt.references if slot.template is not None]
+        return all(name in base or name in names for need in needs for name in need)
 
     def claim(self, prompt: Prompt) -> None:
         """Marks the axes that make a difference to this prompt's jobs."""
