@@ -289,10 +289,11 @@ class _Expansion:
         return self.checked.keep(key, fine) if own is prompt.entry.template else fine
 
     def all_there(self, prompt: Prompt) -> bool:
-        base, names = prompt.base, prompt.shape.names
-        needs = [self.file_needs, prompt.template.required if prompt.template else ()]
-        needs += [slot.template.required for slot in prompt.references if slot.template is not None]
-        return all(name in base or name in names for need in needs for name in need)
+        base, names = prompt.base.keys(), prompt.shape.names
+        required = self.file_needs | prompt.template.required if prompt.template else self.file_needs
+        for slot in prompt.references:
+            required |= slot.template.required if slot.template else frozenset()
+        return base >= required or base >= required - names
 
     def claim(self, prompt: Prompt) -> None:
         """Marks the axes that make a difference to this prompt's jobs."""

@@ -45,10 +45,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Whether the columns of a row will do and, of each, whether it is a param and whether it is special."""
+    """Whether the columns of a row will do, and which of them are no mere variables: params (True) and `SPECIAL`."""
 
     fine: bool
-    kinds: tuple[tuple[bool, bool], ...]
+    special: tuple[tuple[str, bool], ...]
 
 
 class Rows:
@@ -102,9 +102,15 @@ class Rows:
     ) -> tuple[dict[str, Value], dict[str, Value]]:
         """The columns that a row leaves empty and those that it sets, params in wire type."""
         blank: dict[str, Value] = {}
-        given: dict[str, Value] = {}
-        for (name, value), (is_param, is_special) in zip(row.values.items(), columns.kinds, strict=True):
-            if value is None or ((is_param or is_special) and isinstance(value, str) and not value.strip()):
+        given = row.values.copy()
+        if None in given.values():
+            blank = {name: BLANK for name, value in row.values.items() if value is None}
+            given = {name: value for name, value in row.values.items() if value is not None}
+        for name, is_param in columns.special:
+            value = given.pop(name, None)
+            if value is None:
+                continue
+            if isinstance(value, str) and not value.strip():
                 blank[name] = BLANK
             elif is_param:
                 wired = self.wired(name, value)
@@ -112,10 +118,10 @@ class Rows:
                     tell(wired.message)
                 else:
                     given[name] = wired
-            elif is_special and isinstance(value, (list, dict)):
+            elif isinstance(value, (list, dict)):
                 tell(f"{name} must be a text, not {kind_of(value)}")
             else:
-                given[name] = text_of(value) if is_special else value
+                given[name] = text_of(value)
         return blank, given
 
     def own_template(self, row: Row, given: dict[str, Value], tell: Callable[..., None]) -> Template | None:
@@ -187,7 +193,9 @@ class Rows:
             faults.append(Problem(self.source, "there is no column `prompt`", row.header, hint=hint))
         for fault in faults:
             self.problems.add(fault)
-        return _Columns(not faults, tuple((name in self.model.params, name in SPECIAL) for name in row.values))
+        params = self.model.params
+        special = ((name, name in params) for name in row.values if name in params or name in SPECIAL)
+        return _Columns(not faults, tuple(special))
 
 
 def row_name(template: Template | None, values: dict[str, Value]) -> str:
