@@ -42,6 +42,11 @@ class Prompt:
     row: Row | None = None
     source: str = ""
 
+    @property
+    def single(self) -> bool:
+        """Whether it makes one job at most, as most rows of a file do."""
+        return self.shape.single and self.entry.repeat == 1 and not self.references
+
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
