@@ -57,7 +57,7 @@ def _yaml_figures(folder: Path, start_up: float) -> Iterator[Figure]:
     yield Figure(f"{name}: prompts a second", PROMPTS / seconds)
     yield Figure(f"{name}: bare events of PyYAML's C loader", PROMPTS / bare, "a second")
     yield Figure(f"{name}: as fast as these events, times", bare / seconds)
-    yield at_least(f"{name}: as fast as yaml.load with the C loader, times", loaded / seconds, 1)
+    yield Figure(f"{name}: as fast as yaml.load with the C loader, times", loaded / seconds)
     yield Figure(f"{name}: peak memory", ran.peak, "MB")
 
 
