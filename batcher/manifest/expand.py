@@ -329,7 +329,9 @@ class _Expansion:
 
     def all_there(self, prompt: Prompt) -> bool:
         base, names = prompt.base.keys(), prompt.shape.names
-        required = self.file_needs | prompt.template.required if prompt.template else self.file_needs
+        required = prompt.template.required if prompt.template else frozenset()
+        if self.file_needs:
+            required |= self.file_needs
         for slot in prompt.references:
             required |= slot.template.required if slot.template else frozenset()
         return base >= required or base >= required - names
@@ -364,14 +366,14 @@ class _Expansion:
             before = self.problems.count
             rows = Rows(entry, self.model, source, self.problems, named=self.named)
             with self.files.opened(entry.file) as file:
-                for row in read_rows(file, source, suffix, self.problems):
-                    prompt = rows.prompt_of(row)
-                    if prompt is None:
-                        self.blind = True
-                    elif not prompt.single:
-                        yield from self.jobs(prompt)
-                    elif (job := self.only_job(prompt)) is not None:
-                        yield job
+                for some in read_rows(file, source, suffix, self.problems):
+                    prompts = [prompt for row in some if (prompt := rows.prompt_of(row)) is not None]
+                    self.blind |= len(prompts) < len(some)
+                    for prompt in prompts:
+                        if not prompt.single:
+                            yield from self.jobs(prompt)
+                        elif (job := self.only_job(prompt)) is not None:
+                            yield job
             self.blind = self.blind or self.problems.count > before
         except Fault as fault:
             self.blind = True

@@ -158,7 +158,7 @@ class Rows:
         if isinstance(value, (list, dict)):
             return Fault(f"{name} must be {self.model.params[name].allowed}, not {kind_of(value)}")
         # by what is shown: 1, 1.0 and true are equal as keys and may differ on the wire
-        key = (name, type(value), str(value))
+        key = (name, value) if type(value) is str else (name, type(value), str(value))
         known = self.wires.get(key)
         if known is not None:
             return known
@@ -167,7 +167,7 @@ class Rows:
             found = wire(self.model, name, value)
         except ValueError as error:
             found = Fault(f"{name} is {shown(value)}; {error}")
-        return self.wires.keep(key, found) if len(key[2]) <= _SHORT else found
+        return self.wires.keep(key, found) if len(key[-1]) <= _SHORT else found
 
     def columns_of(self, row: Row) -> _Columns:
         """What the columns are, for all rows with the same.
