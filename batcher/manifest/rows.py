@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,26 +70,22 @@ class Rows:
     def prompt_of(self, row: Row) -> Prompt | None:
         """A row as a prompt; None, and told, when it is faulty."""
         entry = self.entry
-        faults: list[Problem] = []
-
-        def tell(message: str, hint: str = "") -> None:
-            faults.append(Problem(self.source, message, row.line, row=row.number, hint=hint))
-
+        faults: list[Fault] = []
         key = tuple(row.values)
         columns = self.columns.get(key) or self.columns.keep(key, self.columns_of(row))
-        blank, given = self.cells(row, columns, tell)
+        blank, given = self.cells(row, columns, faults)
         template = entry.template
         if template is None and not entry.broken:
-            template = self.own_template(row, given, tell)
+            template = self.own_template(row, given, faults)
             blank.pop("prompt", None)
         references = entry.references
         if (text := given.get("reference")) is not None:
-            references = self.own_reference(text, tell)
+            references = self.own_reference(text, faults)
         name = given.get("name")
         if name is not None and (len(name) > MAX_NAME or "\n" in name or unsafe_character(name)):
-            tell(f"name: must be one line of at most {MAX_NAME} characters without control characters")
+            faults.append(Fault(f"name: must be one line of at most {MAX_NAME} characters without control characters"))
         for fault in faults:
-            self.problems.add(fault)
+            self.problems.add(Problem(self.source, fault.message, row.line, row=row.number, hint=fault.hint))
         if faults or not columns.fine:
             return None
         base = {**blank, **entry.base, **given}
@@ -102,9 +97,7 @@ class Rows:
             name = entry.name or row_name(template, given) or f"row-{row.number}"
         return Prompt(entry, template, name.strip(), base, shape, references, row, self.source)
 
-    def cells(
-        self, row: Row, columns: _Columns, tell: Callable[..., None]
-    ) -> tuple[dict[str, Value], dict[str, Value]]:
+    def cells(self, row: Row, columns: _Columns, faults: list[Fault]) -> tuple[dict[str, Value], dict[str, Value]]:
         """The columns that a row leaves empty and those that it sets, params in wire type."""
         blank: dict[str, Value] = {}
         given = row.values.copy()
@@ -120,38 +113,40 @@ class Rows:
             elif is_param:
                 wired = self.wired(name, value)
                 if isinstance(wired, Fault):
-                    tell(wired.message)
+                    faults.append(wired)
                 else:
                     given[name] = wired
             elif isinstance(value, (list, dict)):
-                tell(f"{name} must be a text, not {kind_of(value)}")
+                faults.append(Fault(f"{name} must be a text, not {kind_of(value)}"))
             else:
                 given[name] = text_of(value)
         return blank, given
 
-    def own_template(self, row: Row, given: dict[str, Value], tell: Callable[..., None]) -> Template | None:
+    def own_template(self, row: Row, given: dict[str, Value], faults: list[Fault]) -> Template | None:
         """The template in the row's column `prompt`, which then is no variable."""
         text = given.pop("prompt", None)
         if text is not None:
             try:
                 return compile_template(text)
             except Fault as fault:
-                tell(f"prompt: {fault.message}", fault.hint)
+                faults.append(Fault(f"prompt: {fault.message}", fault.hint))
         elif "prompt" in row.values:
-            tell("the prompt is empty")
+            faults.append(Fault("the prompt is empty"))
         elif not row.header:
-            tell("has no `prompt`", "give each object a `prompt`, or the entry in the manifest one for all rows")
+            faults.append(
+                Fault("has no `prompt`", "give each object a `prompt`, or the entry in the manifest one for all rows")
+            )
         return None
 
-    def own_reference(self, text: str, tell: Callable[..., None]) -> tuple[ReferenceSlot, ...]:
+    def own_reference(self, text: str, faults: list[Fault]) -> tuple[ReferenceSlot, ...]:
         """The reference in the row's column `reference`."""
         if self.model.references.max_files == 0:
-            tell(f"{self.model.id} takes no references")
+            faults.append(Fault(f"{self.model.id} takes no references"))
             return ()
         try:
             return (ReferenceSlot(compile_template(text), (*self.entry.path, "file")),)
         except Fault as fault:
-            tell(f"reference: {fault.message}", fault.hint)
+            faults.append(Fault(f"reference: {fault.message}", fault.hint))
             return ()
 
     def wired(self, name: str, value: Value) -> ParamValue | Fault:
