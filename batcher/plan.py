@@ -205,7 +205,7 @@ def _one(
             there = known.get(spec.id)
             planned += there is not None and there.status is Status.PLANNED
             taken = not choosing or names.take(spec.name)
-            standing = _standing(there)
+            standing = "new" if there is None else _standing(there)
             if standing != "new":
                 found[standing] += 1
             elif taken and left.take():

@@ -7,8 +7,10 @@ manifest.fingerprint, .holds   whether another expansion would come to the same
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -71,6 +73,23 @@ class Manifest:
 
 def load(path: Path, *, allow_paths: Sequence[Path] = ()) -> Manifest:
     """Reads and checks a manifest. Raises ManifestError with every problem of it, and of what it names."""
+    with _nothing_collected():
+        return _load(path, allow_paths)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """No garbage collection: it would go through the growing tree of a long manifest again and again, for nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _load(path: Path, allow_paths: Sequence[Path]) -> Manifest:
     problems = Problems()
     data = read(path, problems)
     found = None if data is None else parse(data, str(path), problems)

@@ -13,7 +13,7 @@ from batcher.catalog import Model, ReferenceRule, get_model, model_ids
 from batcher.errors import UsageError
 
 from .fields import variable_name_fault
-from .matrix import Axis, Claim, Matrix, Rule, Rules
+from .matrix import Axis, Claim, Matrix, Rule, Rules, Shape
 from .names import FileNames, slug
 from .problems import Fault, Marks, Path, Problems, did_you_mean, joined, listed
 from .schema import Document, FileEntry, MatrixSection, TextEntry
@@ -48,8 +48,9 @@ class ReferenceSlot:
 class Entry:
     """One entry of `prompts`, ready for expansion.
 
-    `template` is None where the rows bring their own, and where it was faulty (`broken`). `fixed` are the
-    entry's vars and params over those of the campaign; `own` are the names that the entry itself sets.
+    `template` is None where the rows bring their own, and where it was faulty (`broken`). `base` are the
+    entry's vars and params over those of the campaign; `own` are the names that the entry itself sets. `shape` is what
+    is left of the matrix where no row sets more.
     """
 
     path: Path
@@ -58,9 +59,10 @@ class Entry:
     template: Template | None
     broken: bool
     file: str | None
-    base: Mapping[str, Value]
+    base: dict[str, Value]
     own: frozenset[str]
     matrix: Matrix
+    shape: Shape
     references: tuple[ReferenceSlot, ...]
     repeat: int
 
@@ -83,6 +85,24 @@ def build_plan(document: Document, marks: Marks, problems: Problems, *, blind: b
     return _Builder(document, marks, problems, blind=blind).plan()
 
 
+class _Shared:
+    """What a prompt has of the campaign, made once for all that add nothing to it."""
+
+    def __init__(
+        self,
+        outer: tuple[Axis, ...],
+        include: Rules,
+        exclude: Rules,
+        base: dict[str, Value],
+        references: tuple[ReferenceSlot, ...],
+    ) -> None:
+        self.matrix = Matrix(outer, (), include, exclude)
+        self.shape = self.matrix.shape(frozenset(), frozenset())
+        self.base = base
+        self.references = references
+        self.nothing: dict[str, Value] = {}
+
+
 class _Builder:
     def __init__(self, document: Document, marks: Marks, problems: Problems, *, blind: bool) -> None:
         self.document, self.marks, self.problems = document, marks, problems
@@ -100,15 +120,16 @@ class _Builder:
         exclude = self.rules(document.matrix, "exclude", ("matrix",))
         references = self.references(document.references, ("references",))
         file_names = self.file_names()
+        shared = _Shared(outer, Rules(include or ()), Rules(exclude or ()), base, references)
         entries = []
         for index, prompt in enumerate(document.prompts):
             path: Path = ("prompts", index)
             fields = _BARE.model_copy(update={"prompt": prompt}) if isinstance(prompt, str) else prompt
-            entries.append(self.entry(fields, path, base, outer, include, exclude, references))
+            entries.append(self.entry(fields, path, shared))
         self.check_excludes(exclude, [*outer, *(axis for entry in entries for axis in entry.matrix.inner)])
         claims = {claim: None for axis in outer for claim in [(axis.name, axis.path)]}
-        for entry in entries:
-            claims |= dict.fromkeys(entry.matrix.shape(frozenset(), frozenset()).claims)
+        for matrix in {id(entry.matrix): entry.matrix for entry in entries}.values():
+            claims |= dict.fromkeys(matrix.shape(frozenset(), frozenset()).claims)
         return Plan(document.campaign, self.model, tuple(entries), file_names, tuple(claims), self.marks, self.blind)
 
     def tell(self, path: Path, fault: Fault, *, key: bool = False, blinds: bool = False) -> None:
@@ -243,30 +264,18 @@ class _Builder:
             self.tell(path, fault, blinds=True)
             return FileNames(compile_template("{{ job }}"))
 
-    def entry(
-        self,
-        fields: TextEntry | FileEntry,
-        path: Path,
-        base: dict[str, Value],
-        outer: tuple[Axis, ...],
-        include: tuple[Rule, ...] | None,
-        exclude: tuple[Rule, ...] | None,
-        campaign_references: tuple[ReferenceSlot, ...],
-    ) -> Entry:
+    def entry(self, fields: TextEntry | FileEntry, path: Path, shared: _Shared) -> Entry:
         text_path = (*path, "prompt") if (*path, "prompt") in self.marks.values else path
         template = None if fields.prompt is None else self.template(fields.prompt, text_path)
-        own = {**self.variables(fields.vars, (*path, "vars")), **self.params(fields.params, (*path, "params"))}
-        inner = self.axes(fields.matrix, (*path, "matrix"))
-        own_include = self.rules(fields.matrix, "include", (*path, "matrix"))
-        own_exclude = self.rules(fields.matrix, "exclude", (*path, "matrix"))
-        self.check_excludes(own_exclude, [*outer, *inner])
-        matrix = Matrix(
-            outer,
-            inner,
-            Rules(include or ()) if own_include is None else Rules(own_include, inner=True),
-            Rules(exclude or ()) if own_exclude is None else Rules(own_exclude, inner=True),
-        )
-        references = campaign_references
+        own = shared.nothing
+        if fields.vars or fields.params:
+            own = {**self.variables(fields.vars, (*path, "vars")), **self.params(fields.params, (*path, "params"))}
+        matrix, shape = shared.matrix, shared.shape
+        if fields.matrix.model_fields_set:
+            matrix = self.matrix(fields.matrix, (*path, "matrix"), shared)
+        if own or matrix is not shared.matrix:
+            shape = matrix.shape(own.keys(), frozenset())
+        references = shared.references
         if fields.references is not None:
             references = self.references(fields.references, (*path, "references"))
         file = fields.file if isinstance(fields, FileEntry) else None
@@ -283,11 +292,25 @@ class _Builder:
             template,
             fields.prompt is not None and template is None,
             file,
-            {**base, **own},
+            {**shared.base, **own} if own else shared.base,
             frozenset(own),
             matrix,
+            shape,
             references,
             self.document.repeat if fields.repeat is None else fields.repeat,
+        )
+
+    def matrix(self, section: MatrixSection, path: Path, shared: _Shared) -> Matrix:
+        """A prompt's own matrix within the campaign's."""
+        inner = self.axes(section, path)
+        include = self.rules(section, "include", path)
+        exclude = self.rules(section, "exclude", path)
+        self.check_excludes(exclude, [*shared.matrix.outer, *inner])
+        return Matrix(
+            shared.matrix.outer,
+            inner,
+            shared.matrix.include if include is None else Rules(include, inner=True),
+            shared.matrix.exclude if exclude is None else Rules(exclude, inner=True),
         )
 
     def made_name(self, fields: TextEntry | FileEntry, path: Path) -> str:

@@ -39,6 +39,7 @@ _ENOUGH = 100
 _FEW_FILES = 100
 _NO_NAME: list[str] | None = [""]
 _NO_REFERENCE: tuple[Reference | None, ...] = (None,)
+_NO_SOURCE = source_text(None)
 
 
 def expand_plan(plan: Plan, files: Files, problems: Problems, *, named: bool = True) -> Iterator[JobSpec]:
@@ -95,33 +96,26 @@ class _Expansion:
         )
         self.choices: Cache[Any, _Chosen] = Cache()
         self.identities = Identities(plan.campaign, plan.model.id)
+        self.file_needs = plan.file_names.template.required.difference(ALWAYS)
         self.words = {"campaign": plan.campaign, "model": plan.model.id}
 
     # -- one prompt ------------------------------------------------------------------------------------------
 
     def text_prompt(self, entry: Entry) -> Prompt:
-        shape = entry.matrix.shape(entry.own, frozenset())
-        return Prompt(entry, entry.template, entry.name or "", dict(entry.base), shape, entry.references)
+        return Prompt(entry, entry.template, entry.name or "", entry.base, entry.shape, entry.references)
 
     def jobs(self, prompt: Prompt) -> Iterator[JobSpec]:
         """Every combination, reference and take of a prompt."""
-        template, entry = prompt.template, prompt.entry
-        self.claim(prompt)
-        if not self.names_fit(prompt) or template is None:
-            # a misspelt variable is told once, not a second time as an axis without use
-            self.blind = True
+        template, entry = self.fitting_template(prompt), prompt.entry
+        if template is None:
             return
-        plan, model = self.plan, self.model
         takes = range(1, entry.repeat + 1)
-        around = _NO_NAME
-        if self.named:
-            around = plan.file_names.around_the_id({**self.words, "prompt_name": prompt.name})
+        around = self.around_the_id(prompt)
         faults_before = self.faults
         raw_before: str | None = None
         text = ""
         combinations = 0
-        rules = prompt.entry.matrix.exclude.rules
-        for variables in self.combinations(prompt) if rules else prompt.shape.combinations(prompt.base):
+        for variables in self.combinations(prompt):
             combinations += 1
             if self.faults - faults_before >= _ENOUGH:
                 return
@@ -136,32 +130,77 @@ class _Expansion:
             chosen = self.chosen(variables)
             for reference in self.references_of(prompt, variables) if prompt.references else _NO_REFERENCE:
                 source = source_text(reference)
-                price_class = chosen.plain if reference is None else chosen.dearer
                 for take in takes:
-                    identity = self.identities.of(text, chosen.text, source, take)
-                    file_name: str | None
-                    if around:
-                        file_name = identity[:SHORT_ID].join(around)
-                    else:
-                        file_name = self.file_name(prompt, variables, reference, identity, take)
-                    if file_name is None:
+                    job = self.job(prompt, around, variables, text, chosen, reference, source, take)
+                    if job is None:
                         break
-                    yield JobSpec(
-                        identity,
-                        plan.campaign,
-                        model.id,
-                        prompt.name,
-                        text,
-                        chosen.params,
-                        reference,
-                        take,
-                        price_class,
-                        model.base_credits,
-                        file_name,
-                    )
+                    yield job
         if not combinations and prompt.row is None and not self.endless:
             empty = Fault("the matrix leaves no combination of this prompt", "every one of them is excluded")
             self.tell(prompt, entry.path, empty)
+
+    def only_job(self, prompt: Prompt) -> JobSpec | None:
+        """The job of a prompt that makes one at most (`Prompt.single`), as `jobs` has it; None where it is faulty."""
+        template = self.fitting_template(prompt)
+        if template is None:
+            return None
+        variables = prompt.base
+        try:
+            text = self.checked_prompt(template.render(variables))
+        except Fault as fault:
+            self.tell(prompt, prompt.entry.text_path, fault)
+            return None
+        chosen = self.chosen(variables)
+        return self.job(prompt, self.around_the_id(prompt), variables, text, chosen, None, _NO_SOURCE, 1)
+
+    def fitting_template(self, prompt: Prompt) -> Template | None:
+        """The template of a prompt whose templates can do with the names that there are; else None, and told."""
+        self.claim(prompt)
+        if self.names_fit(prompt) and prompt.template is not None:
+            return prompt.template
+        # a misspelt variable is told once, not a second time as an axis without use
+        self.blind = True
+        return None
+
+    def around_the_id(self, prompt: Prompt) -> list[str] | None:
+        """What file names of a prompt have around the job's short id; None where each is made by itself."""
+        if not self.named:
+            return _NO_NAME
+        return self.plan.file_names.around_the_id({**self.words, "prompt_name": prompt.name})
+
+    def job(
+        self,
+        prompt: Prompt,
+        around: list[str] | None,
+        variables: dict[str, Value],
+        text: str,
+        chosen: _Chosen,
+        reference: Reference | None,
+        source: str,
+        take: int,
+    ) -> JobSpec | None:
+        """One job; `source` is its reference as `source_text` has it. None, and told, when its file has no name."""
+        identity = self.identities.of(text, chosen.text, source, take)
+        file_name: str | None
+        if around:
+            file_name = identity[:SHORT_ID].join(around)
+        else:
+            file_name = self.file_name(prompt, variables, reference, identity, take)
+            if file_name is None:
+                return None
+        return JobSpec(
+            identity,
+            self.plan.campaign,
+            self.model.id,
+            prompt.name,
+            text,
+            chosen.params,
+            reference,
+            take,
+            chosen.plain if reference is None else chosen.dearer,
+            self.model.base_credits,
+            file_name,
+        )
 
     def chosen(self, variables: dict[str, Value]) -> _Chosen:
         """What a combination sets, worked out once for all that set the same."""
@@ -261,6 +300,8 @@ class _Expansion:
     def names_fit(self, prompt: Prompt) -> bool:
         """Whether the templates can do with the names that there are; told when not, once for each set of names."""
         own = prompt.template
+        if self.all_there(prompt):
+            return True
         key = (own and own.source, prompt.entry.path, *prompt.base, prompt.shape.names)
         known_result = self.checked.get(key)
         if known_result is not None and own is prompt.entry.template:
@@ -285,6 +326,15 @@ class _Expansion:
                     self.tell(prompt, path, fault)
         # a template of a row's own is looked at for each row, and may be long
         return self.checked.keep(key, fine) if own is prompt.entry.template else fine
+
+    def all_there(self, prompt: Prompt) -> bool:
+        base, names = prompt.base.keys(), prompt.shape.names
+        required = prompt.template.required if prompt.template else frozenset()
+        if self.file_needs:
+            required |= self.file_needs
+        for slot in prompt.references:
+            required |= slot.template.required if slot.template else frozenset()
+        return base >= required or base >= required - names
 
     def claim(self, prompt: Prompt) -> None:
         """Marks the axes that make a difference to this prompt's jobs."""
@@ -316,12 +366,14 @@ class _Expansion:
             before = self.problems.count
             rows = Rows(entry, self.model, source, self.problems, named=self.named)
             with self.files.opened(entry.file) as file:
-                for row in read_rows(file, source, suffix, self.problems):
-                    prompt = rows.prompt_of(row)
-                    if prompt is None:
-                        self.blind = True
-                    else:
-                        yield from self.jobs(prompt)
+                for some in read_rows(file, source, suffix, self.problems):
+                    prompts = [prompt for row in some if (prompt := rows.prompt_of(row)) is not None]
+                    self.blind |= len(prompts) < len(some)
+                    for prompt in prompts:
+                        if not prompt.single:
+                            yield from self.jobs(prompt)
+                        elif (job := self.only_job(prompt)) is not None:
+                            yield job
             self.blind = self.blind or self.problems.count > before
         except Fault as fault:
             self.blind = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +41,18 @@ class Prompt:
     row: Row | None = None
     source: str = ""
 
+    @property
+    def single(self) -> bool:
+        """Whether it makes one job at most, as most rows of a file do."""
+        return self.shape.single and self.entry.repeat == 1 and not self.references
+
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Whether the columns of a row will do and, of each, whether it is a param and whether it is special."""
+    """Whether the columns of a row will do, and which of them are no mere variables: params (True) and `SPECIAL`."""
 
     fine: bool
-    kinds: tuple[tuple[bool, bool], ...]
+    special: tuple[tuple[str, bool], ...]
 
 
 class Rows:
@@ -66,26 +70,22 @@ class Rows:
     def prompt_of(self, row: Row) -> Prompt | None:
         """A row as a prompt; None, and told, when it is faulty."""
         entry = self.entry
-        faults: list[Problem] = []
-
-        def tell(message: str, hint: str = "") -> None:
-            faults.append(Problem(self.source, message, row.line, row=row.number, hint=hint))
-
+        faults: list[Fault] = []
         key = tuple(row.values)
         columns = self.columns.get(key) or self.columns.keep(key, self.columns_of(row))
-        blank, given = self.cells(row, columns, tell)
+        blank, given = self.cells(row, columns, faults)
         template = entry.template
         if template is None and not entry.broken:
-            template = self.own_template(row, given, tell)
+            template = self.own_template(row, given, faults)
             blank.pop("prompt", None)
         references = entry.references
         if (text := given.get("reference")) is not None:
-            references = self.own_reference(text, tell)
+            references = self.own_reference(text, faults)
         name = given.get("name")
         if name is not None and (len(name) > MAX_NAME or "\n" in name or unsafe_character(name)):
-            tell(f"name: must be one line of at most {MAX_NAME} characters without control characters")
+            faults.append(Fault(f"name: must be one line of at most {MAX_NAME} characters without control characters"))
         for fault in faults:
-            self.problems.add(fault)
+            self.problems.add(Problem(self.source, fault.message, row.line, row=row.number, hint=fault.hint))
         if faults or not columns.fine:
             return None
         base = {**blank, **entry.base, **given}
@@ -97,57 +97,63 @@ class Rows:
             name = entry.name or row_name(template, given) or f"row-{row.number}"
         return Prompt(entry, template, name.strip(), base, shape, references, row, self.source)
 
-    def cells(
-        self, row: Row, columns: _Columns, tell: Callable[..., None]
-    ) -> tuple[dict[str, Value], dict[str, Value]]:
+    def cells(self, row: Row, columns: _Columns, faults: list[Fault]) -> tuple[dict[str, Value], dict[str, Value]]:
         """The columns that a row leaves empty and those that it sets, params in wire type."""
         blank: dict[str, Value] = {}
-        given: dict[str, Value] = {}
-        for (name, value), (is_param, is_special) in zip(row.values.items(), columns.kinds, strict=True):
-            if value is None or ((is_param or is_special) and isinstance(value, str) and not value.strip()):
+        given = row.values.copy()
+        if None in given.values():
+            blank = {name: BLANK for name, value in row.values.items() if value is None}
+            given = {name: value for name, value in row.values.items() if value is not None}
+        for name, is_param in columns.special:
+            value = given.pop(name, None)
+            if value is None:
+                continue
+            if isinstance(value, str) and not value.strip():
                 blank[name] = BLANK
             elif is_param:
                 wired = self.wired(name, value)
                 if isinstance(wired, Fault):
-                    tell(wired.message)
+                    faults.append(wired)
                 else:
                     given[name] = wired
-            elif is_special and isinstance(value, (list, dict)):
-                tell(f"{name} must be a text, not {kind_of(value)}")
+            elif isinstance(value, (list, dict)):
+                faults.append(Fault(f"{name} must be a text, not {kind_of(value)}"))
             else:
-                given[name] = text_of(value) if is_special else value
+                given[name] = text_of(value)
         return blank, given
 
-    def own_template(self, row: Row, given: dict[str, Value], tell: Callable[..., None]) -> Template | None:
+    def own_template(self, row: Row, given: dict[str, Value], faults: list[Fault]) -> Template | None:
         """The template in the row's column `prompt`, which then is no variable."""
         text = given.pop("prompt", None)
         if text is not None:
             try:
                 return compile_template(text)
             except Fault as fault:
-                tell(f"prompt: {fault.message}", fault.hint)
+                faults.append(Fault(f"prompt: {fault.message}", fault.hint))
         elif "prompt" in row.values:
-            tell("the prompt is empty")
+            faults.append(Fault("the prompt is empty"))
         elif not row.header:
-            tell("has no `prompt`", "give each object a `prompt`, or the entry in the manifest one for all rows")
+            faults.append(
+                Fault("has no `prompt`", "give each object a `prompt`, or the entry in the manifest one for all rows")
+            )
         return None
 
-    def own_reference(self, text: str, tell: Callable[..., None]) -> tuple[ReferenceSlot, ...]:
+    def own_reference(self, text: str, faults: list[Fault]) -> tuple[ReferenceSlot, ...]:
         """The reference in the row's column `reference`."""
         if self.model.references.max_files == 0:
-            tell(f"{self.model.id} takes no references")
+            faults.append(Fault(f"{self.model.id} takes no references"))
             return ()
         try:
             return (ReferenceSlot(compile_template(text), (*self.entry.path, "file")),)
         except Fault as fault:
-            tell(f"reference: {fault.message}", fault.hint)
+            faults.append(Fault(f"reference: {fault.message}", fault.hint))
             return ()
 
     def wired(self, name: str, value: Value) -> ParamValue | Fault:
         if isinstance(value, (list, dict)):
             return Fault(f"{name} must be {self.model.params[name].allowed}, not {kind_of(value)}")
         # by what is shown: 1, 1.0 and true are equal as keys and may differ on the wire
-        key = (name, type(value), str(value))
+        key = (name, value) if type(value) is str else (name, type(value), str(value))
         known = self.wires.get(key)
         if known is not None:
             return known
@@ -156,7 +162,7 @@ class Rows:
             found = wire(self.model, name, value)
         except ValueError as error:
             found = Fault(f"{name} is {shown(value)}; {error}")
-        return self.wires.keep(key, found) if len(key[2]) <= _SHORT else found
+        return self.wires.keep(key, found) if len(key[-1]) <= _SHORT else found
 
     def columns_of(self, row: Row) -> _Columns:
         """What the columns are, for all rows with the same.
@@ -187,7 +193,9 @@ class Rows:
             faults.append(Problem(self.source, "there is no column `prompt`", row.header, hint=hint))
         for fault in faults:
             self.problems.add(fault)
-        return _Columns(not faults, tuple((name in self.model.params, name in SPECIAL) for name in row.values))
+        params = self.model.params
+        special = ((name, name in params) for name in row.values if name in params or name in SPECIAL)
+        return _Columns(not faults, tuple(special))
 
 
 def row_name(template: Template | None, values: dict[str, Value]) -> str:

@@ -124,15 +124,23 @@ class MatrixSection(BaseModel):
         return self.__pydantic_extra__
 
 
+# What most prompts have: one for all, for there may be tens of thousands.
+_NO_MATRIX = MatrixSection()
+# `default={}` would be copied deeply, which takes longer than to check the prompt.
+_EMPTY: dict[str, Any] = {"default": {}}
+
+
 class _Entry(_Section):
     kind: ClassVar[str]
 
     name: Annotated[Name | None, Given] = Field(
         default=None, description="Used in file names, reports and --only; else made from the text"
     )
-    vars: dict[str, AnyValue] = Field(default={}, description="Variables of the templates")
-    params: dict[str, Scalar] = Field(default={}, description="Params of the model")
-    matrix: MatrixSection = Field(default_factory=lambda: MatrixSection(), description="Axes of this prompt")
+    vars: dict[str, AnyValue] = Field(
+        default_factory=dict, json_schema_extra=_EMPTY, description="Variables of the templates"
+    )
+    params: dict[str, Scalar] = Field(default_factory=dict, json_schema_extra=_EMPTY, description="Params of the model")
+    matrix: MatrixSection = Field(default_factory=lambda: _NO_MATRIX, description="Axes of this prompt")
     references: Annotated[list[ReferenceText] | None, Given] = Field(
         default=None, description="Instead of the campaign's"
     )

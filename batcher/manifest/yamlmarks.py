@@ -42,6 +42,10 @@ class _Node:
     open: bool = True
 
 
+# Of every scalar: most nodes are some, and nothing is ever added to one.
+_NO_ITEMS: list[_Node] = []
+
+
 class _Stop(Exception):
     """The file cannot be read on; carries the problem."""
 
@@ -135,25 +139,24 @@ def _compose(text: str) -> _Node:
     for event in _events(text):
         place = _place(event.start_mark)
         node: _Node
-        match event:
-            case yaml.AliasEvent():
+        match type(event):
+            case yaml.ScalarEvent:
+                node = _Node("scalar", place, event.value, event.style in (None, ""), _NO_ITEMS, open=False)
+            case yaml.MappingStartEvent:
+                node = _Node("mapping", place)
+            case yaml.SequenceStartEvent:
+                node = _Node("list", place)
+            case yaml.MappingEndEvent | yaml.SequenceEndEvent:
+                stack.pop().open = False
+                continue
+            case yaml.AliasEvent:
                 target = anchors.get(event.anchor or "")
                 if target is None:
                     raise _Stop(place, f"the alias *{event.anchor} has no anchor &{event.anchor} before it")
                 if target.open:
                     raise _Stop(place, f"the alias *{event.anchor} would contain itself")
                 node = target
-            case yaml.ScalarEvent():
-                plain = event.style in (None, "")
-                node = _Node("scalar", place, event.value, plain=plain, open=False)
-            case yaml.SequenceStartEvent():
-                node = _Node("list", place)
-            case yaml.MappingStartEvent():
-                node = _Node("mapping", place)
-            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
-                stack.pop().open = False
-                continue
-            case yaml.DocumentStartEvent():
+            case yaml.DocumentStartEvent:
                 if root is not None:
                     raise _Stop(place, "a second document begins here; a manifest is one document")
                 continue

@@ -154,3 +154,28 @@ def test_a_model_without_references_takes_none(tmp_path: Path, monkeypatch: pyte
         "m.yaml:3:20: grok-imagine takes no references",
         "a.csv:2 (row 1): grok-imagine takes no references",
     ]
+
+
+def test_a_row_of_one_job_is_the_first_take_of_several(tmp_path: Path) -> None:
+    """What makes one job only goes a shorter way, to the same jobs, names and faults."""
+    rows = [
+        '{"title": "a ring", "mode": "fun", "seconds": 3, "rate": 1.50}',
+        '{"title": "a ring", "mode": "fun", "seconds": 3, "rate": 1.50}',
+        '{"title": "", "mode": null}',
+        '{"title": "b", "mode": "nonsense", "seconds": -0}',
+        '{"seconds": 7, "rate": 2}',
+        '{"title": "\\u0007", "seconds": 7}',
+        '  {"title": "ü – ❤", "name": "Own name", "seconds": 12345678901234567890123}  ',
+        '{"title": "x", "title": "y"}',
+        '{"title": ["x"], "seconds": 1}',
+    ]
+    for prompt in ("{{ title }} in {{ seconds }} s", "{{ title }}{{ rate | default('') }}", "{{ title | upper }}"):
+        manifest = f'repeat: REPEAT\nprompts: [{{file: r.jsonl, prompt: "{prompt}"}}]\n'
+        files: dict[str, bytes | str] = {"r.jsonl": "\n".join(rows) + "\n"}
+        one, several = Problems(), Problems()
+        jobs = list(load(write(tmp_path, manifest.replace("REPEAT", "1"), files)).expand(one))
+        takes = list(load(write(tmp_path, manifest.replace("REPEAT", "2"), files)).expand(several))
+        assert jobs == [job for job in takes if job.take == 1]
+        assert len(jobs) > 1
+        assert one.values == several.values
+        assert one.count > 2
