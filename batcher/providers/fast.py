@@ -54,7 +54,7 @@ class FastClient:
         return Reply(response.status, list(response.headers.items()), _chunks(response), close)
 
     def _client(self, silence: float) -> Client:
-        """The client whose reads may take so long: that is a client's property, and there are two such times."""
+        """The client whose reads may take so long: that is a client's property, and there are few such times."""
         if silence not in self._clients:
             builder = (
                 ClientBuilder()

@@ -30,7 +30,8 @@ class Reply:
 
 
 class Wire(Protocol):
-    """A client's way to send a request. `silence` is how long a part of the answer may take, in seconds.
+    """A client's way to send a request. `silence` is how long a part of the answer may take, in seconds; with some
+    clients the sending too.
 
     Raises httpx.ConnectError and its like only when no connection was made.
     """

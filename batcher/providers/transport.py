@@ -181,11 +181,11 @@ class Transport:
     ) -> Answer | Later:
         """One request to the API, never repeated, never redirected, answered within `seconds` or not at all."""
         signed = self._signed | dict(headers or {})
-        if files is not None:
-            content, signed = await _multipart(data, files, signed)
         try:
             with anyio.fail_after(seconds):
-                reply = await self._call(method, f"{self.base_url}{path}", signed, content, silence=REQUEST_SECONDS)
+                if files is not None:
+                    content, signed = await _multipart(data, files, signed)
+                reply = await self._call(method, f"{self.base_url}{path}", signed, content, silence=seconds)
                 try:
                     body = await _bounded(reply)
                 finally:

@@ -17,7 +17,7 @@ from support import VirtualClock
 from batcher.jobs import Intent, JobId
 from batcher.providers import Accepted, Conflict, Halt, Later, Refused
 from batcher.providers.rivya import Rivya
-from batcher.providers.transport import ANSWER_BYTES
+from batcher.providers.transport import ANSWER_BYTES, Answer
 
 Script = Callable[[socket.socket], None]
 Outcome = Accepted | Refused | Conflict | Halt | Later
@@ -238,6 +238,31 @@ def test_slow_to_death_ends_at_the_deadline() -> None:
         released.set()
     assert isinstance(found, Later)
     assert found.maybe_received
+
+
+def test_an_upload_may_take_as_long_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcher.providers.transport.REQUEST_SECONDS", 0.2)
+    waited = threading.Event()
+
+    def slow(connection: socket.socket) -> None:
+        connection.recv(1)
+        waited.wait(0.6)  # nobody sets it: the body stands in the way for longer than an answer may
+        read_request(connection)
+        connection.sendall(reply(b"{}"))
+
+    with server(slow) as base_url:
+        provider = Rivya(base_url, "rvya_sk_test", VirtualClock(), fast=WIRE["fast"])
+
+        async def main() -> object:
+            files = {"file": ("a.png", bytes(4_000_000), "image/png")}
+            try:
+                return await provider._http.call("POST", "/x", data={"kind": "image"}, files=files, seconds=10)
+            finally:
+                await provider.aclose()
+
+        found = anyio.run(main)
+    assert isinstance(found, Answer)
+    assert found.status == 200
 
 
 def test_the_request_on_the_wire_has_key_agent_and_the_very_bytes() -> None:
