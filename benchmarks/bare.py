@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 AT_ONCE = 32
 #: POST a body under a key and return the answer's text; GET a URL and return its bytes.
@@ -30,16 +31,7 @@ async def by_httpx(url: str) -> tuple[Post, Get]:
     import httpx2 as httpx
 
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-    client = httpx.AsyncClient(limits=limits, trust_env=False)
-
-    async def post(key: str, body: bytes) -> bytes:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        return (await client.post(f"{url}/api/v1/generations", content=body, headers=headers)).content
-
-    async def get(where: str) -> bytes:
-        return (await client.get(where)).content
-
-    return post, get
+    return _calls_of(httpx.AsyncClient(limits=limits, trust_env=False), url)
 
 
 async def by_aiohttp(url: str) -> tuple[Post, Get]:
@@ -48,14 +40,18 @@ async def by_aiohttp(url: str) -> tuple[Post, Get]:
     from httpx_aiohttp import AiohttpTransport
 
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE))
-    client = httpx.AsyncClient(transport=AiohttpTransport(client=session), trust_env=False)
+    return _calls_of(httpx.AsyncClient(transport=AiohttpTransport(client=session), trust_env=False), url)
 
+
+def _calls_of(client: Any, url: str) -> tuple[Post, Get]:
     async def post(key: str, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        return (await client.post(f"{url}/api/v1/generations", content=body, headers=headers)).content
+        content: bytes = (await client.post(f"{url}/api/v1/generations", content=body, headers=headers)).content
+        return content
 
     async def get(where: str) -> bytes:
-        return (await client.get(where)).content
+        content: bytes = (await client.get(where)).content
+        return content
 
     return post, get
 
