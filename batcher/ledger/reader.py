@@ -30,13 +30,20 @@ _UNSAVED = (
 )
 
 
-# What the API has said of a class's price: named last, the dearest that is under way, taken last. One statement, for
-# each admission asks it; each part is one step along its index.
-_OF_CLASS = "FROM attempts WHERE account = ?1 AND price_class = ?2 AND"
+# What the API has said of a class's price: named last, the dearest of those answered since that one was intended
+# (nobody knows which of them the API took last), the dearest that is under way, taken last. One statement, for each
+# admission asks it; each part is one step along its index, the second one as many as were under way at once.
+_CLASS = "WHERE account = ?1 AND price_class = ?2 AND"
+_OF_CLASS = f"FROM attempts {_CLASS}"
+_NAMED = "(reserved_credits IS NOT NULL OR outcome = 'succeeded')"
 _PRICES = (
     "SELECT * FROM (SELECT 'named' AS what, coalesce(reserved_credits, final_credits) AS credits,"
-    f" coalesce(submitted_at, finished_at) AS at {_OF_CLASS} (reserved_credits IS NOT NULL OR outcome = 'succeeded')"
-    " ORDER BY id DESC LIMIT 1) UNION ALL"
+    f" coalesce(submitted_at, finished_at) AS at {_OF_CLASS} {_NAMED} ORDER BY id DESC LIMIT 1) UNION ALL"
+    # With max() SQLite takes the other columns from the row that has the maximum.
+    " SELECT 'beside', max(coalesce(reserved_credits, final_credits)), coalesce(submitted_at, finished_at)"
+    # Left to itself it goes along all that the class has; with a plus the value has no type that the index lacks.
+    f" FROM attempts INDEXED BY attempts_answered {_CLASS} {_NAMED} AND coalesce(submitted_at, finished_at) >"
+    f" (SELECT +intended_at {_OF_CLASS} {_NAMED} ORDER BY id DESC LIMIT 1) UNION ALL"
     " SELECT * FROM (SELECT 'under way', coalesce(reserved_credits, quoted_credits),"
     f" coalesce(submitted_at, intended_at) {_OF_CLASS} final_credits IS NULL AND outcome IS NULL"
     " ORDER BY coalesce(reserved_credits, quoted_credits) DESC LIMIT 1) UNION ALL"
@@ -253,8 +260,8 @@ class LedgerReader:
     def seen_price(self, account: str, price_class: str) -> Price | None:
         """The price that the API named last for a class, if it has named one.
 
-        What an attempt under way costs or was quoted, or the last one took, counts instead if that is more: an older
-        attempt that was repeated late may have met a rise that newer rows know nothing of.
+        What an attempt costs that went out beside it or is under way, or what the last one took, counts instead if
+        that is more: an older attempt that the API took later may have met a rise that newer rows know nothing of.
         """
         told = self.rows(_PRICES, (account, price_class))
         if not any(row["what"] == "named" for row in told):

@@ -121,6 +121,9 @@ CREATE TABLE attempts (
 ) STRICT;
 CREATE INDEX attempts_priced ON attempts (account, price_class, id)
     WHERE reserved_credits IS NOT NULL OR outcome = 'succeeded';
+CREATE INDEX attempts_answered ON attempts
+    (account, price_class, coalesce(submitted_at, finished_at), coalesce(reserved_credits, final_credits))
+    WHERE reserved_credits IS NOT NULL OR outcome = 'succeeded';
 CREATE INDEX attempts_taken ON attempts (account, price_class, id) WHERE outcome = 'succeeded';
 CREATE INDEX attempts_unpriced ON attempts (account, price_class)
     WHERE reserved_credits IS NULL AND final_credits IS NULL AND outcome IS NULL;

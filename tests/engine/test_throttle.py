@@ -291,7 +291,7 @@ def test_a_run_against_a_limit_that_nobody_stated(bench: Bench, limit: str, says
     assert cuts is not None
     assert 1 <= cuts[0] <= 15
     refused = [v for v in bench.world.oracle().violations if v.what == "rate_limited"]
-    assert 1 <= len(refused) <= 25
+    assert 1 <= len(refused) <= 40  # as many are under way at once when the first one is refused
 
 
 def test_an_api_that_says_too_many_for_ever_ends_the_run(bench: Bench) -> None:

@@ -218,6 +218,23 @@ def test_a_price_is_seen_by_account_and_class(shelf: Shelf) -> None:
     assert read.seen_price(ACCOUNT.text, "small") == seen._replace(credits=0)
 
 
+def test_of_those_on_their_way_together_the_dearest_names_the_price(priced: Shelf) -> None:
+    """Nobody knows in which order the API took them: the older row may have met the rise."""
+    intents = [priced.buy(number) for number in (1, 2)]
+    priced.clock.now += 1
+    for number, (intent, price) in enumerate(zip(intents, (30, 10), strict=True), start=1):
+        priced.ledger.submitted(
+            intent, make_task(number, Status.SUCCEEDED, reserved_credits=price, final_credits=price)
+        )
+    priced.clock.now += 1
+    third = priced.buy(3)
+    assert priced.attempts(3)[0]["quoted_credits"] == 30
+    priced.clock.now += 1
+    priced.ledger.submitted(third, make_task(3, Status.SUCCEEDED, reserved_credits=10, final_credits=10))
+    priced.buy(4)
+    assert priced.attempts(4)[0]["quoted_credits"] == 10, "it went out alone, after the others: the price has fallen"
+
+
 def test_a_rise_is_taken_over_at_once(priced: Shelf) -> None:
     first = priced.buy(1)
     priced.ledger.submitted(first, make_task(reserved_credits=30))
