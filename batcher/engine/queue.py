@@ -28,17 +28,18 @@ class Queue(Generic[T]):
         self._order = count()
         self._idle: OrderedDict[anyio.Event, None] = OrderedDict()
         self._watcher: anyio.Event | None = None
+        self._watched_until = math.inf  # when the watcher looks again by itself
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def put(self, ticket: T, seconds: float = 0.0) -> None:
         """Let a worker have the ticket in so many seconds."""
-        entry = (self._clock.monotonic() + seconds, next(self._order), ticket)
-        heapq.heappush(self._heap, entry)
+        due = self._clock.monotonic() + seconds
+        heapq.heappush(self._heap, (due, next(self._order), ticket))
         if seconds <= 0:
             self.wake()
-        elif self._heap[0] is entry and self._watcher:
+        elif self._watcher and due < self._watched_until:
             self._watcher.set()
 
     def take(self) -> T | None:
@@ -71,9 +72,9 @@ class Queue(Generic[T]):
                 self._idle.pop(event, None)
             return
         self._watcher = event
-        seconds = self._heap[0][0] - self._clock.monotonic() if self._heap else math.inf
+        self._watched_until = self._heap[0][0] if self._heap else math.inf
         try:
-            with anyio.move_on_after(seconds):
+            with anyio.move_on_after(self._watched_until - self._clock.monotonic()):
                 await event.wait()
         finally:
             self._watcher = None

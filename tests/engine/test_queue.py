@@ -56,6 +56,62 @@ def test_an_earlier_ticket_that_comes_later_is_not_missed(workers: int) -> None:
     assert sorted(taken) == [(3.0, 3), (5.0, 2), (51.0, 1), (100.0, 0), (101.0, 4)]
 
 
+@pytest.mark.parametrize("workers", [2, 3, 7])
+def test_what_is_put_behind_a_ticket_that_is_due_already_is_watched_too(workers: int) -> None:
+    """The due one goes to a worker that does not watch the clock; the later one is none the less the next in time."""
+    clock = VirtualClock()
+    taken: list[tuple[float, int]] = []
+
+    async def main() -> None:
+        queue: Queue[int] = Queue(clock)
+        with anyio.fail_after(10_000):  # or nobody would ever take it
+            async with anyio.create_task_group() as group:
+                for _ in range(workers):
+                    group.start_soon(worker, queue, clock, taken, 2)
+                await anyio.sleep(1)
+                queue.put(1)
+                queue.put(2, 5.0)
+
+    clock.run(main)
+    assert taken == [(1.0, 1), (6.0, 2)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_put_while_workers_are_at_work_is_taken_as_soon_as_one_is_free(seed: int) -> None:
+    clock, chance = VirtualClock(), random.Random(seed)
+    late: list[float] = []
+    busy, number, workers = 0, 60, chance.choice([2, 3, 5])
+
+    async def main() -> None:
+        queue: Queue[float] = Queue(clock)
+
+        async def work() -> None:
+            nonlocal busy
+            while len(late) < number:
+                if (due := queue.take()) is None:
+                    await queue.idle()
+                    continue
+                late.append(clock.monotonic() - due if busy < workers - 1 else 0.0)
+                busy += 1
+                await anyio.sleep(chance.choice([0, 0, 1, 7]))
+                busy -= 1
+            queue.wake_all()
+
+        with anyio.fail_after(10_000):  # or nobody would ever take it
+            async with anyio.create_task_group() as group:
+                for _ in range(workers):
+                    group.start_soon(work)
+                for _ in range(number):
+                    delay = chance.choice([0, 0, 3, 5, 40])
+                    queue.put(clock.monotonic() + delay, delay)
+                    if chance.random() < 0.5:
+                        await anyio.sleep(chance.choice([0, 1, 11]))
+
+    clock.run(main)
+    assert len(late) == number
+    assert max(late) <= 7.0  # no longer than somebody is at work
+
+
 def test_many_that_are_due_at_once_are_taken_up_at_once() -> None:
     clock = VirtualClock()
     begun: list[float] = []
