@@ -14,8 +14,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from batcher import filetypes
 from batcher.errors import StorageError
@@ -23,6 +24,8 @@ from batcher.filetypes import FileType
 
 #: A result longer than this many bytes is not taken.
 RESULT_BYTES = 4 * 1024**3
+#: A result of so many bytes is kept in memory until it is whole, and then written in one go.
+_HELD_BYTES = 256 * 1024
 #: The member of a sidecar that names the file beside it, by which we know our own; nobody's is longer.
 SIDECAR_OF = "sidecar_of"
 _SIDECAR_BYTES = 1024**2
@@ -67,21 +70,29 @@ class Artifacts:
             self._parts_made = True
         return self._parts / f"{attempt_id}-{number}.part"
 
-    async def receive(self, part: Path, chunks: AsyncGenerator[bytes, None], *, offset: int) -> None:
-        """Write `chunks` from `offset` on; what was there behind it is dropped. Raises Unusable when it is too long."""
-        with _disk_errors(part), _open_at(part, offset) as file:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    file.write(chunk)
-                    if file.tell() > RESULT_BYTES:
-                        raise Unusable(f"the result is longer than {RESULT_BYTES} bytes")
+    async def receive(self, part: Path, chunks: AsyncGenerator[bytes, None], *, offset: int) -> bytes | None:
+        """Take in `chunks`, which belong at `offset`; what was there behind it is dropped.
 
-    def finish(self, part: Path, *, total: int | None, kind: str) -> Whole:
-        """Check length and type of a part file and sync it. `kind` is what the model makes; "" takes any.
-
-        Raises Unusable, after removing the part file, when it is not that.
+        Returns all of a short result, for `finish` to write; None when the part file has it. When the chunks break off
+        with an error, all that came is written. Raises Unusable when the result is too long.
         """
-        with _disk_errors(part), part.open("r+b") as file:
+        arriving = _Arriving(part, offset)
+        async with aclosing(chunks):
+            try:
+                async for chunk in chunks:
+                    arriving.add(chunk)
+            except BaseException:
+                arriving.write()
+                raise
+        return arriving.end()
+
+    def finish(self, part: Path, content: bytes | None, *, total: int | None, kind: str) -> Whole:
+        """Check length and type of a part file and sync it; `content` is all of it if it is not written yet.
+
+        `kind` is what the model makes; "" takes any. Raises Unusable, after removing the part file, when it is not
+        that.
+        """
+        with _disk_errors(part), _filled(part, content) as file:
             head = file.read(filetypes.HEAD_BYTES)
             size = file.seek(0, os.SEEK_END)
             found = filetypes.sniff(head)
@@ -234,7 +245,45 @@ def _read_sidecar(side: Path, name: str) -> str | None:
     return text if isinstance(found, dict) and found.get(SIDECAR_OF) == name else None
 
 
-def _open_at(part: Path, offset: int) -> BinaryIO:
+class _Arriving:
+    """What comes for a part file: the last of it in memory, all before that written."""
+
+    def __init__(self, part: Path, offset: int) -> None:
+        self._part = part
+        self._written = offset
+        self._held = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        self._held += chunk
+        if self._written + len(self._held) > RESULT_BYTES:
+            raise Unusable(f"the result is longer than {RESULT_BYTES} bytes")
+        if len(self._held) > _HELD_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        with _disk_errors(self._part), _open_at(self._part, self._written) as file:
+            file.write(self._held)
+        self._written += len(self._held)
+        self._held.clear()
+
+    def end(self) -> bytes | None:
+        if not self._written:
+            return bytes(self._held)
+        self.write()
+        return None
+
+
+@contextmanager
+def _filled(part: Path, content: bytes | None) -> Iterator[BufferedRandom]:
+    """A part file to be read, with this content if there is one."""
+    with part.open("r+b") if content is None else _open_at(part, 0) as file:
+        if content is not None:
+            file.write(content)
+            file.seek(0)
+        yield file
+
+
+def _open_at(part: Path, offset: int) -> BufferedRandom:
     file = part.open("r+b" if part.exists() else "w+b")
     file.truncate(offset)
     file.seek(offset)

@@ -16,6 +16,7 @@ from batcher import artifacts
 from batcher.artifacts import Artifacts, Unusable, Whole
 from batcher.errors import StorageError
 from batcher.filetypes import FileType
+from batcher.providers import TransferCut
 
 VIDEO = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 4
 SHA = hashlib.sha256(VIDEO).hexdigest()
@@ -26,38 +27,55 @@ def store(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path)
 
 
-def receive(store: Artifacts, part: Path, *chunks: bytes, offset: int = 0) -> None:
+def receive(store: Artifacts, part: Path, *chunks: bytes, offset: int = 0, cut: bool = False) -> bytes | None:
     async def stream() -> AsyncGenerator[bytes, None]:
         for chunk in chunks:
             yield chunk
+        if cut:
+            raise TransferCut("gone")
 
-    async def main() -> None:
-        await store.receive(part, stream(), offset=offset)
+    async def main() -> bytes | None:
+        return await store.receive(part, stream(), offset=offset)
 
-    anyio.run(main)
+    return anyio.run(main)
 
 
 def whole(store: Artifacts, attempt_id: int = 1, content: bytes = VIDEO) -> Path:
     part = store.part(attempt_id, 0)
-    receive(store, part, content)
+    rest = receive(store, part, content)
+    if rest is not None:
+        part.write_bytes(rest)
     return part
 
 
-def test_a_file_in_parts(store: Artifacts) -> None:
+@pytest.mark.parametrize("held", [0, 99, 150, 10_000])
+def test_a_file_in_parts(store: Artifacts, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr(artifacts, "_HELD_BYTES", held)
     part = store.part(7, 1)
     assert part.name == "7-1.part"
     assert store.size(part) == 0
-    receive(store, part, VIDEO[:100], VIDEO[100:300])
-    assert store.size(part) == 300
-    receive(store, part, VIDEO[200:], offset=200)
+    with pytest.raises(TransferCut):
+        receive(store, part, VIDEO[:100], VIDEO[100:300], cut=True)
+    assert store.size(part) == 300, "what came before a cut is kept"
+    assert receive(store, part, VIDEO[200:], offset=200) is None
     assert part.read_bytes() == VIDEO
     mp4 = FileType("video/mp4", ".mp4")
-    assert store.finish(part, total=len(VIDEO), kind="video") == Whole(SHA, len(VIDEO), mp4)
-    receive(store, part, b"other", offset=0)
+    assert store.finish(part, None, total=len(VIDEO), kind="video") == Whole(SHA, len(VIDEO), mp4)
+    with pytest.raises(TransferCut):
+        receive(store, part, b"other", offset=0, cut=True)
     assert part.read_bytes() == b"other", "what was there behind the offset is dropped"
     store.drop(part)
     store.drop(part)
     assert not part.exists()
+
+
+def test_a_short_result_is_written_once_it_is_whole(store: Artifacts) -> None:
+    part = store.part(1, 0)
+    content = receive(store, part, VIDEO[:100], VIDEO[100:])
+    assert (content, part.exists()) == (VIDEO, False)
+    part.write_bytes(b"of another version, and longer than the video" * 100)
+    assert store.finish(part, content, total=len(VIDEO), kind="video").sha256 == SHA
+    assert part.read_bytes() == VIDEO
 
 
 @pytest.mark.parametrize(
@@ -72,15 +90,16 @@ def test_a_file_in_parts(store: Artifacts) -> None:
     ],
 )
 def test_what_is_not_the_result(store: Artifacts, content: bytes, total: int | None, kind: str, words: str) -> None:
-    part = whole(store, content=content)
-    with pytest.raises(Unusable, match=words):
-        store.finish(part, total=total, kind=kind)
-    assert not part.exists()
+    for rest in (None, content):
+        part = whole(store, content=content)
+        with pytest.raises(Unusable, match=words):
+            store.finish(part, rest, total=total, kind=kind)
+        assert not part.exists()
 
 
 @pytest.mark.parametrize(("total", "kind"), [(None, ""), (None, "video"), (len(VIDEO), "")])
 def test_what_is_the_result(store: Artifacts, total: int | None, kind: str) -> None:
-    assert store.finish(whole(store), total=total, kind=kind).sha256 == SHA
+    assert store.finish(whole(store), None, total=total, kind=kind).sha256 == SHA
 
 
 def test_too_long(store: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +215,7 @@ def test_the_bytes_are_synced_before_they_are_named_and_the_name_after(
     part = whole(store)
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "link", linked)
-    store.finish(part, total=None, kind="video")
+    store.finish(part, None, total=None, kind="video")
     store.place(part, "results/spring/boat.mp4", SHA)
     if Path("/proc/self/fd").exists():
         assert done == ["sync 1-0.part", "sync results", "name", "sync spring"]
@@ -221,8 +240,9 @@ def test_a_file_where_a_folder_should_be_is_told_not_thrown(store: Artifacts, tm
 def test_a_disk_that_cannot_be_used(store: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = tmp_path / "none" / "1.part"
     for use in (
-        lambda: receive(store, missing, b"x"),
-        lambda: store.finish(missing, total=None, kind=""),
+        lambda: receive(store, missing, b"x" * 1_000_000),
+        lambda: store.finish(missing, b"x", total=None, kind=""),
+        lambda: store.finish(missing, None, total=None, kind=""),
         lambda: store.digest(missing),
         lambda: store.place(missing, "results/x.mp4", SHA),
         lambda: store.place(missing, "results/" + "x" * 300, SHA),
@@ -240,6 +260,8 @@ def test_a_disk_that_takes_no_more_while_a_file_arrives(store: Artifacts) -> Non
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(StorageError, match="too large"):
-            receive(store, part, b"x" * 100_000)
+            receive(store, part, b"x" * 300_000)
+        with pytest.raises(StorageError, match="too large"):
+            store.finish(part, b"x" * 100_000, total=None, kind="")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -50,18 +50,19 @@ class Fetcher:
 
     async def step(self, job: Job, phase: Succeeded, turn: Turn) -> Step:
         """Fetch the first file that is not saved yet."""
-        file = next((f for f in phase.files if not f.saved), None)
-        if file is None:
+        unsaved = [file for file in phase.files if not file.saved]
+        if not unsaved:
             return Finished(Status.SUCCEEDED)
+        file, fetched = unsaved[0], Again(Lane.FETCH) if len(unsaved) > 1 else Finished(Status.SUCCEEDED)
         part = self._artifacts.part(phase.attempt_id, file.number)
         if await self._adopt(job, phase, file, part):
-            return Again(Lane.FETCH)
+            return fetched
         if not file.url:
             return await self._ask_again(job, phase, turn, "the API named no URL for the result")
         trouble = await self._download(job, phase, file, part)
         if trouble is None:
             turn.answered()
-            return Again(Lane.FETCH)
+            return fetched
         if isinstance(trouble, Gone):
             return await self._ask_again(job, phase, turn, trouble.message)
         return self._repeat(turn, trouble)
@@ -109,30 +110,34 @@ class Fetcher:
     async def _take(
         self, job: Job, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming
     ) -> Gone | Later | None:
-        if trouble := await self._receive(phase, file, part, incoming):
-            return trouble
+        content = await self._receive(phase, file, part, incoming)
+        if isinstance(content, Later):
+            return content
         try:
             kind = _result_kind(job.model)
-            whole = await self._disk(lambda _: self._artifacts.finish(part, total=incoming.total, kind=kind))
+            finish = partial(self._artifacts.finish, part, content, total=incoming.total, kind=kind)
+            whole = await self._disk(lambda _: finish())
         except Unusable as fault:
             return Gone(str(fault))
         await self._save(job, phase, file, part, whole)
         return None
 
-    async def _receive(self, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming) -> Later | None:
+    async def _receive(
+        self, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming
+    ) -> bytes | Later | None:
+        """All of it, if the part file does not have it yet; or why it is not whole."""
         if incoming.offset == 0 and incoming.validator != file.validator:
             # The old part belongs to another version of the file: it goes before the new validator is kept.
             self._artifacts.drop(part)
             begin = partial(self._ledger.begin_file, phase.attempt_id, file.number, incoming.validator)
             await self._commits(begin)
         try:
-            await self._artifacts.receive(part, incoming.chunks, offset=incoming.offset)
+            return await self._artifacts.receive(part, incoming.chunks, offset=incoming.offset)
         except TransferCut as cut:
             return Later("cut", f"the download broke off: {cut}")
         except Unusable as fault:
             self._artifacts.drop(part)
             return Later("too_long", str(fault))
-        return None
 
     async def _save(self, job: Job, phase: Succeeded, file: ResultFile, part: Path, whole: Whole) -> None:
         for target in _targets(job, file.number, whole.type.extension):

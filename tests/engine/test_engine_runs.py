@@ -516,5 +516,5 @@ def test_a_result_that_a_person_wants_again_in_the_last_instant_is_not_bought_pa
     bench.observe = retry
     ending = bench.run(path)
     assert ending.kind is Kind.UNFINISHED
-    assert list(ending.left) == ["planned again by a person; the next run buys it"]
+    assert ending.reason == "1 planned"
     assert len(bench.world.oracle().tasks) == 1
