@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from batcher.statuses import JobId
 
 from .lock import LOCK
-from .reader import LedgerReader
+from .reader import LedgerReader, marks
 
 _HOLD = "coalesce(reserved_credits, quoted_credits)"
 
@@ -115,7 +115,7 @@ def jobs(
         where.append("campaign = ?")
         values.append(campaign)
     if statuses:
-        where.append(f"status IN ({','.join('?' * len(statuses))})")
+        where.append(f"status IN ({marks(statuses)})")
         values += statuses
     left = limit
     for row in read.stream(f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY campaign, position", values):

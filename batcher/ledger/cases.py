@@ -10,7 +10,7 @@ from typing import NamedTuple
 from batcher.errors import UsageError
 from batcher.statuses import SHORT_ID, JobId, Status
 
-from .reader import LedgerReader
+from .reader import LedgerReader, marks
 
 _PAGE = 200
 _CASE = (
@@ -71,7 +71,7 @@ def select(
         where.append("w.campaign = ?")
         values.append(campaign)
     if statuses:
-        where.append(f"w.status IN ({_marks(statuses)})")
+        where.append(f"w.status IN ({marks(statuses)})")
         values += [str(status) for status in statuses]
     if code is not None:
         where.append("coalesce(w.error_code, a.error_code) = ?")
@@ -79,7 +79,7 @@ def select(
     chosen = _numbers(read, campaign, statuses)
     for start in range(0, len(chosen), _PAGE):
         page = chosen[start : start + _PAGE]
-        sql = f"{_CASE} WHERE {' AND '.join(where)} ORDER BY w.seq".format(_marks(page))
+        sql = f"{_CASE} WHERE {' AND '.join(where)} ORDER BY w.seq".format(marks(page))
         yield from map(_case, read.rows(sql, (*page, *values)))
 
 
@@ -88,14 +88,10 @@ def _numbers(read: LedgerReader, campaign: str | None, statuses: Sequence[Status
     names = [campaign] if campaign is not None else [r["name"] for r in read.rows("SELECT name FROM campaigns")]
     wanted = statuses or list(Status)
     found = read.stream(
-        f"SELECT seq FROM wanted WHERE campaign IN ({_marks(names)}) AND status IN ({_marks(wanted)}) ORDER BY seq",
+        f"SELECT seq FROM wanted WHERE campaign IN ({marks(names)}) AND status IN ({marks(wanted)}) ORDER BY seq",
         [*names, *map(str, wanted)],
     )
     return array("q", (row["seq"] for row in found))
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))
 
 
 def _case(row: sqlite3.Row) -> Case:

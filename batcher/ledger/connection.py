@@ -119,7 +119,7 @@ def _reader(path: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
-class StorageErrors:
+class storage_errors:  # noqa: N801  (a context manager, used like a function)
     """SQLite's and the system's errors as StorageError with what to do. A class, for every statement passes here."""
 
     __slots__ = ("_path",)
@@ -136,9 +136,6 @@ class StorageErrors:
         if isinstance(error, OSError) and not isinstance(error, BatcherError):
             hint = "Check the disk and the permissions."
             raise StorageError(f"{self._path}: {error.strerror or error}", hint=hint) from error
-
-
-storage_errors = StorageErrors
 
 
 def _hint(message: str) -> str:

@@ -18,7 +18,7 @@ from batcher.jobs import JobId, JobSpec
 
 from . import origins, rows
 from .origins import Origin
-from .reader import LedgerReader
+from .reader import LedgerReader, marks
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansi
 
 def _known(read: LedgerReader, ids: list[JobId]) -> dict[JobId, str | None]:
     """Of these jobs the ones that the ledger has, with their error code."""
-    found = read.rows(f"SELECT id, error_code FROM wanted WHERE id IN ({', '.join('?' * len(ids))})", ids)
+    found = read.rows(f"SELECT id, error_code FROM wanted WHERE id IN ({marks(ids)})", ids)
     return {JobId(job_id): code for job_id, code in found}
 
 

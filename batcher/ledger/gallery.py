@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .reader import LedgerReader
-from .tallies import AT, HOLD, JOINED, LATEST, OPEN_HOLD, WAIT, WAITED, Scope, marks, where_of
+from .reader import LedgerReader, marks
+from .tallies import AT, HOLD, JOINED, LATEST, OPEN_HOLD, WAIT, WAITED, Scope, where_of
 
 #: So many steps a time is cut into: more than a chart has room for.
 STEPS = 160

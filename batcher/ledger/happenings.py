@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .reader import LedgerReader
-from .tallies import ALL, JOINED, OPEN_HOLD, Scope, marks, where_of
+from .reader import LedgerReader, marks
+from .tallies import ALL, JOINED, OPEN_HOLD, Scope, where_of
 
 #: What happens to a run as a whole (`cap_reached`: {cap, message}).
 NOTES = (*("halted", "outage_began", "outage_ended", "limit_cut", "limit_restored", "cap_reached", "run_ended"),)

@@ -105,6 +105,11 @@ class Pending(NamedTuple):
     price_class: str
 
 
+def marks(values: Sequence[object]) -> str:
+    """Question marks for values that stand in a list of SQL."""
+    return ",".join("?" * len(values))
+
+
 class LedgerReader:
     """A ledger that can only be read; also while a run is writing it.
 
@@ -200,8 +205,7 @@ class LedgerReader:
         found: dict[JobId, Known] = {}
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
-            marks = ",".join("?" * len(page))
-            sql = f"SELECT id, status, error_code FROM wanted WHERE id IN ({marks})"
+            sql = f"SELECT id, status, error_code FROM wanted WHERE id IN ({marks(page)})"
             for row in self.rows(sql, page):
                 found[JobId(row["id"])] = Known(Status(row["status"]), row["error_code"])
         return found
@@ -337,7 +341,7 @@ class LedgerReader:
     def counts(self, campaigns: Sequence[str] = ()) -> dict[str, dict[str, int]]:
         """How many jobs of each campaign have which status; of all campaigns when none is named."""
         found: dict[str, dict[str, int]] = {name: {} for name in campaigns}
-        where = f"WHERE campaign IN ({','.join('?' * len(campaigns))})" if campaigns else ""
+        where = f"WHERE campaign IN ({marks(campaigns)})" if campaigns else ""
         sql = f"SELECT campaign, status, count(*) AS n FROM wanted {where} GROUP BY campaign, status"
         for row in self.stream(sql, campaigns):
             found.setdefault(row["campaign"], {})[row["status"]] = row["n"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from batcher.errors import UsageError
 
-from .reader import LedgerReader
+from .reader import LedgerReader, marks
 from .tallies import Scope
 
 Rows = Generator[dict[str, Any], None, None]
@@ -207,7 +207,7 @@ class Saved:
 
 def saved(read: LedgerReader, campaign: str, statuses: Sequence[str]) -> Iterator[Saved]:
     """The saved files of a campaign's jobs with these statuses, in the order of the manifest, as a stream."""
-    where = f"w.campaign = ? AND w.status IN ({','.join('?' * len(statuses))})"
+    where = f"w.campaign = ? AND w.status IN ({marks(statuses)})"
     return _saved(read, f"{where} ORDER BY w.position, w.seq, f.number", (campaign, *statuses))
 
 

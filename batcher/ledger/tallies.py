@@ -16,7 +16,7 @@ from typing import Any
 
 from batcher.jobs import ParamValue
 
-from .reader import LedgerReader
+from .reader import LedgerReader, marks
 
 # Columns of `attempts` only, so they need no alias.
 HOLD = "coalesce(reserved_credits, quoted_credits)"
@@ -239,7 +239,3 @@ def where_of(scope: Scope, at: str) -> tuple[str, list[Any]]:
             where.append(f"{at} {sign} ?")
             values.append(bound)
     return " AND ".join(where), values
-
-
-def marks(values: Sequence[Any]) -> str:
-    return ",".join("?" * len(values))

@@ -33,7 +33,6 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection, path: Path, clock: Clock, observe: Observer) -> None:
         self._connection = connection
         self._clock = clock
-        self._run_id: int | None = None
         self._write = Writing(connection, clock, observe, path)
         self.path = path
         self.read = LedgerReader(connection, path)
@@ -63,7 +62,7 @@ class Ledger:
 
     @property
     def _buyer(self) -> purchases.Buyer:
-        return purchases.Buyer(self.read, self._ledger_id, self._run_id)
+        return purchases.Buyer(self.read, self._ledger_id, self._write.run_id)
 
     def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Asked = unknown) -> Enrolled:
         """Make the ledger want exactly the jobs of this expansion; what is bought already stays as it is.
@@ -102,7 +101,7 @@ class Ledger:
             )
             t.forget_sends(_SENDS_KEPT_SECONDS)
             t.event("run_started", detail={"version": version, "campaigns": list(campaigns)})
-        self._run_id = self._write.run_id = run_id
+        self._write.run_id = run_id
         return run_id
 
     def end_run(self, *, exit_code: int, reason: str, left: Mapping[str, int] | None = None) -> None:
@@ -110,7 +109,7 @@ class Ledger:
         with self._write as t:
             t.run(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
-                (t.at, exit_code, reason, self._run_id),
+                (t.at, exit_code, reason, self._write.run_id),
             )
             t.event("run_ended", detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
 

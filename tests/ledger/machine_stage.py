@@ -199,7 +199,7 @@ class Stage(RuleBasedStateMachine):
             case "keep":
                 assert self.caps.keep is not None
             case cap:
-                new = {"run_id": self.shelf.ledger._run_id, "campaign": campaign_of(number), "day": self.today()}
+                new = {"run_id": self.shelf.ledger._write.run_id, "campaign": campaign_of(number), "day": self.today()}
                 scopes = [(rows, limit) for name, rows, limit in self.scopes(before, new) if name == cap]
                 assert any(limit is not None and committed(rows) + made.quote > limit for rows, limit in scopes)
 
