@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import anyio
 import anyio.lowlevel
@@ -39,6 +40,9 @@ _PROBE_SECONDS_MAX = 60.0
 _READING_SECONDS = 60.0
 _READING_AGAIN_SECONDS = 10.0
 _HALTS = {"key": Kind.KEY, "credits": Kind.CAPPED, "wait": Kind.UNREACHABLE}
+#: Seconds between the first polls of tasks that an earlier run bought: thousands at once would come at once again after
+#: each interval, and wait for each other.
+_APART_SECONDS = 0.002
 #: Requests at once of a lane, where as many jobs may be under way.
 _WORKERS = 16
 _WORKERS_MAX = 256
@@ -110,10 +114,13 @@ class Engine:
 
     async def run(self) -> Ending:
         """Work until everything selected is at its end, or a halt. Raises StorageError."""
+        apart = count()
         for campaign in self._campaigns:
             for job_id, status in self._ledger.read.unsettled(campaign):
-                lane = Lane.SUBMIT if status is Status.SUBMITTING else Lane.POLL
-                self._add(_Ticket(job_id), lane)
+                if status is Status.SUBMITTING:
+                    self._add(_Ticket(job_id), Lane.SUBMIT)
+                else:
+                    self._add(_Ticket(job_id), Lane.POLL, next(apart) * _APART_SECONDS)
             if self._settings.download:
                 for job_id in self._ledger.read.unsaved(campaign):
                     self._add(_Ticket(job_id, in_flight=False), Lane.FETCH)
@@ -199,10 +206,10 @@ class Engine:
         self._in_flight += 1
         return ticket
 
-    def _add(self, ticket: _Ticket, lane: Lane) -> None:
+    def _add(self, ticket: _Ticket, lane: Lane, seconds: float = 0.0) -> None:
         self._open[ticket.job_id] = ticket
         self._in_flight += ticket.in_flight
-        self._queues[lane].put(ticket)
+        self._queues[lane].put(ticket, seconds)
 
     def _place(self, ticket: _Ticket, lane: Lane, step: Step) -> None:
         match step:

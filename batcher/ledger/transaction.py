@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from batcher.clock import Clock, iso
 from batcher.errors import BatcherError
@@ -33,13 +33,19 @@ class Change:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+class Moment(NamedTuple):
+    """A time in seconds since the epoch, and as the ledger writes it."""
+
+    seconds: float
+    at: str
+
+
 class Transaction:
     """What happens between BEGIN and COMMIT; collects the facts that observers get afterwards."""
 
-    def __init__(self, connection: sqlite3.Connection, seconds: float, run_id: int | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, moment: Moment, run_id: int | None) -> None:
         self._connection = connection
-        self.seconds = seconds
-        self.at = iso(seconds)
+        self.seconds, self.at = moment
         self.run_id = run_id
         self.changes: list[Change] = []
 
@@ -148,6 +154,7 @@ class Writing:
         self._observe = observe
         self._errors = storage_errors(path)
         self._shared: list[Change] | None = None  # the facts so far, while several share a transaction
+        self._begun: Moment | None = None  # when those that share one began
         self._open: Transaction | None = None
         self.run_id: int | None = None
 
@@ -155,8 +162,12 @@ class Writing:
         with self._errors:
             # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
             self._connection.execute("BEGIN IMMEDIATE" if self._shared is None else "SAVEPOINT part")
-        self._open = Transaction(self._connection, self._clock.wall(), self.run_id)
+        self._open = Transaction(self._connection, self._begun or self._now(), self.run_id)
         return self._open
+
+    def _now(self) -> Moment:
+        seconds = self._clock.wall()
+        return Moment(seconds, iso(seconds))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         transaction, self._open = self._open, None
@@ -181,6 +192,7 @@ class Writing:
             with self._errors:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._shared = changes = list[Change]()
+                self._begun = self._now()
                 try:
                     found = [self._try(operation) for operation in operations]
                     self._connection.execute("COMMIT")
@@ -188,7 +200,7 @@ class Writing:
                     self._undo("ROLLBACK")
                     raise
         finally:
-            self._shared = None
+            self._shared = self._begun = None
         self._tell(changes)
         return found
 

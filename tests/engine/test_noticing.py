@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import pytest
 from lifecycle.lifecycle_helpers import attempts
 from support import Bench
 
@@ -99,6 +101,18 @@ def test_a_task_of_an_earlier_run_is_polled_by_its_age(bench: Bench) -> None:
     assert len(seen) <= 5
     row: dict[str, Any] = attempts(bench)[0]
     assert 58 < row["unfinished_for"] < 100
+
+
+def test_tasks_of_an_earlier_run_are_not_asked_for_all_at_once(bench: Bench) -> None:
+    """Nor then again all at once after each interval."""
+    slow(bench, 100, 100)
+    path = campaign(bench, "left", 10, "polling: {give_up: 1s}\n")
+    assert bench.run(path).kind is Kind.UNFINISHED
+    begun, asked = bench.clock.wall(), list[float]()
+    bench.api.before = lambda request: asked.append(bench.clock.wall() - begun)
+    assert bench.run(path).kind is Kind.UNFINISHED
+    first = asked[:10]
+    assert [b - a for a, b in pairwise(first)] == pytest.approx([0.002] * 9, abs=1e-5)
 
 
 def test_each_price_class_has_its_own_times(bench: Bench) -> None:
