@@ -38,7 +38,7 @@ _SHARES = (0.0, 1 / 24, 1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 6 / 8, 7 / 8, 1.0)
 _CELLS = tuple(pairwise(_SHARES))
 #: The typical hazard is not exceeded where this share of the tasks ends. The highest one would be a matter of chance:
 #: that of the cell which happens to be the narrowest.
-_TYPICAL = 0.6
+_TYPICAL = 0.7
 #: Where nothing is known, each interval is longer than the one before by this part of it.
 _GROWTH = 0.25
 
