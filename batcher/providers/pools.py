@@ -57,8 +57,7 @@ class Pools:
     def __init__(self, connections: int, options: Mapping[str, Any]) -> None:
         self._most = max(1, connections // _POOL)
         self._options = options
-        self._pools: list[httpx.AsyncClient] = []
-        self._busy: list[int] = []  # requests of each pool that are not closed
+        self._busy: dict[httpx.AsyncClient, int] = {}  # requests of each pool that are not closed
 
     async def send(
         self,
@@ -78,7 +77,7 @@ class Pools:
         pool = self._pick()
         self._busy[pool] += 1
         try:
-            answer = await self._pools[pool].send(request, stream=True)
+            answer = await pool.send(request, stream=True)
         except BaseException:
             self._busy[pool] -= 1
             raise
@@ -90,16 +89,16 @@ class Pools:
         # Without a chunk size: that would hold back, and lose, what arrived right before a cut.
         return Reply(answer.status_code, answer.headers.multi_items(), answer.aiter_bytes(), close)
 
-    def _pick(self) -> int:
-        least = min(range(len(self._busy)), key=self._busy.__getitem__, default=None)
-        if least is not None and (self._busy[least] < _POOL or len(self._pools) == self._most):
+    def _pick(self) -> httpx.AsyncClient:
+        least = min(self._busy, key=self._busy.__getitem__, default=None)
+        if least is not None and (self._busy[least] < _POOL or len(self._busy) == self._most):
             return least
         limits = httpx.Limits(max_connections=_POOL, max_keepalive_connections=_POOL)
-        self._pools.append(httpx.AsyncClient(limits=limits, verify=_tls(self._options["trust_env"]), **self._options))
-        self._busy.append(0)
-        return len(self._pools) - 1
+        pool = httpx.AsyncClient(limits=limits, verify=_tls(self._options["trust_env"]), **self._options)
+        self._busy[pool] = 0
+        return pool
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for pool in self._pools:
+        for pool in self._busy:
             await pool.aclose()
