@@ -115,8 +115,7 @@ class Fetcher:
             return content
         try:
             kind = _result_kind(job.model)
-            finish = partial(self._artifacts.finish, part, content, total=incoming.total, kind=kind)
-            whole = await self._disk(lambda _: finish())
+            whole = await self._disk(lambda _: self._artifacts.finish(part, content, total=incoming.total, kind=kind))
         except Unusable as fault:
             return Gone(str(fault))
         await self._save(job, phase, file, part, whole)
