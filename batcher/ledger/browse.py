@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from batcher.statuses import JobId
 
+from .conditions import of_jobs
 from .lock import LOCK
-from .reader import LedgerReader, marks
+from .reader import LedgerReader
 
 _HOLD = "coalesce(reserved_credits, quoted_credits)"
 
@@ -110,15 +111,10 @@ def jobs(
     limit: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of the view `jobs` as JSON values, in manifest order, as a stream. `name` is a glob."""
-    where, values = ["1"], list[Any]()
-    if campaign is not None:
-        where.append("campaign = ?")
-        values.append(campaign)
-    if statuses:
-        where.append(f"status IN ({marks(statuses)})")
-        values += statuses
+    where, values = of_jobs(campaign, statuses)
     left = limit
-    for row in read.stream(f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY campaign, position", values):
+    chosen = " AND ".join(["1", *where])
+    for row in read.stream(f"SELECT * FROM jobs WHERE {chosen} ORDER BY campaign, position", values):
         if name is not None and not fnmatchcase(row["name"], name):
             continue
         if left is not None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from batcher.clock import from_iso, iso
 
-from .reader import LedgerReader, Sum, marks
+from .conditions import marks
+from .reader import LedgerReader, Sum
 from .tallies import ALL, COMMITTED, HOLD, JOINED, OPEN_HOLD, Scope, where_of
 
 #: The event of a wallet reading; its detail is `{"account": text, "credits": int}`.

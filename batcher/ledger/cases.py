@@ -10,7 +10,8 @@ from typing import NamedTuple
 from batcher.errors import UsageError
 from batcher.statuses import SHORT_ID, JobId, Status
 
-from .reader import LedgerReader, marks
+from .conditions import marks, of_jobs
+from .reader import LedgerReader
 
 _PAGE = 200
 _CASE = (
@@ -66,20 +67,14 @@ def select(
     read: LedgerReader, *, campaign: str | None = None, statuses: Sequence[Status] = (), code: str | None = None
 ) -> Iterator[Case]:
     """Jobs in the order in which they came, as a stream; they may be decided about while it is read."""
-    where, values = ["w.seq IN ({})"], list[object]()
-    if campaign is not None:
-        where.append("w.campaign = ?")
-        values.append(campaign)
-    if statuses:
-        where.append(f"w.status IN ({marks(statuses)})")
-        values += [str(status) for status in statuses]
+    where, values = of_jobs(campaign, statuses, "w.")
     if code is not None:
         where.append("coalesce(w.error_code, a.error_code) = ?")
         values.append(code)
     chosen = _numbers(read, campaign, statuses)
     for start in range(0, len(chosen), _PAGE):
         page = chosen[start : start + _PAGE]
-        sql = f"{_CASE} WHERE {' AND '.join(where)} ORDER BY w.seq".format(marks(page))
+        sql = f"{_CASE} WHERE {' AND '.join([f'w.seq IN ({marks(page)})', *where])} ORDER BY w.seq"
         yield from map(_case, read.rows(sql, (*page, *values)))
 
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from batcher.jobs import JobId, JobSpec
 
 from . import origins, rows
+from .conditions import marks
 from .origins import Origin
-from .reader import LedgerReader, marks
+from .reader import LedgerReader
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ NOT_IN_MANIFEST = "not_in_manifest"
 
 _INSERT = (
     f"INSERT INTO wanted ({', '.join(rows.SPEC_COLUMNS)}, expansion, position, status, created_at, updated_at)"
-    f" VALUES ({', '.join('?' * len(rows.SPEC_COLUMNS))}, ?, ?, 'planned', ?, ?)"
+    f" VALUES ({marks(rows.SPEC_COLUMNS)}, ?, ?, 'planned', ?, ?)"
 )
 
 # The first place of a job in an expansion counts; a second one finds the number set already.
@@ -122,21 +123,15 @@ def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansi
     for position, spec in enumerate(batch, start):
         places.setdefault(spec.id, (position, spec))
     with write as t:
-        codes = _known(read, list(places))
-        fresh = [place for job_id, place in places.items() if job_id not in codes]
+        known = read.known(list(places))
+        fresh = [place for job_id, place in places.items() if job_id not in known]
         t.many(_INSERT, _inserts(fresh, expansion, t.at))
-        t.many(_UPDATE, [_update(*place, expansion) for job_id, place in places.items() if job_id in codes])
-        back = [job_id for job_id in places if codes.get(job_id)]
+        t.many(_UPDATE, [_update(*place, expansion) for job_id, place in places.items() if job_id in known])
+        back = [job_id for job_id in places if job_id in known and known[job_id].error_code]
         revived = [job_id for job_id in back if t.run(_REVIVE, (t.at, job_id)).rowcount]
         planned = [spec.id for _, spec in fresh] + revived
         t.many(_PLANNED, [(t.at, t.run_id, job_id) for job_id in planned])
     return len(fresh), len(revived)
-
-
-def _known(read: LedgerReader, ids: list[JobId]) -> dict[JobId, str | None]:
-    """Of these jobs the ones that the ledger has, with their error code."""
-    found = read.rows(f"SELECT id, error_code FROM wanted WHERE id IN ({marks(ids)})", ids)
-    return {JobId(job_id): code for job_id, code in found}
 
 
 def _inserts(places: list[tuple[int, JobSpec]], expansion: int, at: str) -> list[tuple[Any, ...]]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .reader import LedgerReader, marks
+from .conditions import marks
+from .reader import LedgerReader
 from .tallies import AT, HOLD, JOINED, LATEST, OPEN_HOLD, WAIT, WAITED, Scope, where_of
 
 #: So many steps a time is cut into: more than a chart has room for.

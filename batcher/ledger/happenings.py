@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .reader import LedgerReader, marks
+from .conditions import marks
+from .reader import LedgerReader
 from .tallies import ALL, JOINED, OPEN_HOLD, Scope, where_of
 
 #: What happens to a run as a whole (`cap_reached`: {cap, message}).

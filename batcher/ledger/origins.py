@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import merge
 
 from batcher.jobs import Status
@@ -69,20 +69,19 @@ def _input(row: sqlite3.Row) -> Input:
 
 def _standing(read: LedgerReader, campaign: str, expansion: int, entries: int) -> Standing:
     """Counted along an index that says all; what an expansion has of a class lies side by side in it."""
-    found = Standing(expansion, entries, Counter(), Counter(), {}, 0)
-    gone = 0
+    statuses, planned, prices, gone = Counter[Status](), Counter[str](), dict[str, int](), 0
     for status in Status:
         for price_class in read.classes(campaign, status):
             where = (campaign, str(status), price_class, expansion)
             jobs = _count(read, "=", where)
-            found.statuses[status] += jobs
+            statuses[status] += jobs
             if status is Status.PLANNED:
                 gone += _count(read, "<", where) + _count(read, ">", where)
                 if jobs:
-                    found.planned[price_class] = jobs
+                    planned[price_class] = jobs
                     [first] = read.pending(campaign, price_class, after=-1, limit=1)
-                    found.prices[price_class] = first.catalog_credits  # one catalogue made all of an expansion
-    return replace(found, gone=gone)
+                    prices[price_class] = first.catalog_credits  # one catalogue made all of an expansion
+    return Standing(expansion, entries, statuses, planned, prices, gone)
 
 
 def _count(read: LedgerReader, sign: str, where: tuple[str, str, str, int]) -> int:

@@ -16,6 +16,7 @@ from batcher.errors import StorageError, UsageError
 from batcher.statuses import JobId, Status
 
 from . import schema
+from .conditions import marks
 from .connection import open_reader, storage_errors
 
 if TYPE_CHECKING:
@@ -103,11 +104,6 @@ class Pending(NamedTuple):
     position: int
     catalog_credits: int
     price_class: str
-
-
-def marks(values: Sequence[object]) -> str:
-    """Question marks for values that stand in a list of SQL."""
-    return ",".join("?" * len(values))
 
 
 class LedgerReader:
@@ -206,8 +202,8 @@ class LedgerReader:
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
             sql = f"SELECT id, status, error_code FROM wanted WHERE id IN ({marks(page)})"
-            for row in self.rows(sql, page):
-                found[JobId(row["id"])] = Known(Status(row["status"]), row["error_code"])
+            for job_id, status, error_code in self.rows(sql, page):
+                found[JobId(job_id)] = Known(Status(status), error_code)
         return found
 
     def classes(self, campaign: str, status: Status) -> list[str]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from batcher.errors import UsageError
 
-from .reader import LedgerReader, marks
+from .conditions import marks
+from .reader import LedgerReader
 from .tallies import Scope
 
 Rows = Generator[dict[str, Any], None, None]

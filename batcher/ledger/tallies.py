@@ -16,7 +16,8 @@ from typing import Any
 
 from batcher.jobs import ParamValue
 
-from .reader import LedgerReader, marks
+from .conditions import marks
+from .reader import LedgerReader
 
 # Columns of `attempts` only, so they need no alias.
 HOLD = "coalesce(reserved_credits, quoted_credits)"

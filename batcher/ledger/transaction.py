@@ -13,6 +13,7 @@ from batcher.clock import Clock, iso
 from batcher.errors import BatcherError
 from batcher.jobs import MOVES, JobId, Status
 
+from .conditions import marks
 from .connection import storage_errors
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Change:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-class Moment(NamedTuple):
+class Stamp(NamedTuple):
     """A time in seconds since the epoch, and as the ledger writes it."""
 
     seconds: float
@@ -43,9 +44,9 @@ class Moment(NamedTuple):
 class Transaction:
     """What happens between BEGIN and COMMIT; collects the facts that observers get afterwards."""
 
-    def __init__(self, connection: sqlite3.Connection, moment: Moment, run_id: int | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, stamp: Stamp, run_id: int | None) -> None:
         self._connection = connection
-        self.seconds, self.at = moment
+        self.seconds, self.at = stamp
         self.run_id = run_id
         self.changes: list[Change] = []
 
@@ -59,8 +60,8 @@ class Transaction:
         return self._connection.execute(sql, values).fetchone()[0]
 
     def insert(self, table: str, **columns: Any) -> int:
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        cursor = self.run(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(columns.values()))
+        values = tuple(columns.values())
+        cursor = self.run(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(values)})", values)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -142,6 +143,13 @@ class Transaction:
 Observer = Callable[[Change], None]
 
 
+class _Shared(NamedTuple):
+    """A transaction that several share: when it began, and the facts so far."""
+
+    begun: Stamp
+    changes: list[Change]
+
+
 class Writing:
     """`with` it for a transaction; `together` lets several of them share one. A class, for every write passes here.
 
@@ -153,8 +161,7 @@ class Writing:
         self._clock = clock
         self._observe = observe
         self._errors = storage_errors(path)
-        self._shared: list[Change] | None = None  # the facts so far, while several share a transaction
-        self._begun: Moment | None = None  # when those that share one began
+        self._shared: _Shared | None = None
         self._open: Transaction | None = None
         self.run_id: int | None = None
 
@@ -162,12 +169,12 @@ class Writing:
         with self._errors:
             # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
             self._connection.execute("BEGIN IMMEDIATE" if self._shared is None else "SAVEPOINT part")
-        self._open = Transaction(self._connection, self._begun or self._now(), self.run_id)
+        self._open = Transaction(self._connection, self._shared.begun if self._shared else self._now(), self.run_id)
         return self._open
 
-    def _now(self) -> Moment:
+    def _now(self) -> Stamp:
         seconds = self._clock.wall()
-        return Moment(seconds, iso(seconds))
+        return Stamp(seconds, iso(seconds))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         transaction, self._open = self._open, None
@@ -184,15 +191,14 @@ class Writing:
         if self._shared is None:
             self._tell(transaction.changes)
         else:
-            self._shared += transaction.changes
+            self._shared.changes.extend(transaction.changes)
 
     def together(self, operations: Sequence[Callable[[], T]]) -> list[T | Exception]:
         """Do operations, each some transactions, in one; what each returned or raised. Raises StorageError."""
         try:
             with self._errors:
                 self._connection.execute("BEGIN IMMEDIATE")
-                self._shared = changes = list[Change]()
-                self._begun = self._now()
+                self._shared = shared = _Shared(self._now(), [])
                 try:
                     found = [self._try(operation) for operation in operations]
                     self._connection.execute("COMMIT")
@@ -200,8 +206,8 @@ class Writing:
                     self._undo("ROLLBACK")
                     raise
         finally:
-            self._shared = self._begun = None
-        self._tell(changes)
+            self._shared = None
+        self._tell(shared.changes)
         return found
 
     def _try(self, operation: Callable[[], T]) -> T | Exception:
