@@ -54,11 +54,11 @@ def _yaml_figures(folder: Path, start_up: float) -> Iterator[Figure]:
     ran = _plan(path, PROMPTS)
     seconds = ran.cpu - start_up
     name = f"YAML, {PROMPTS:,} prompts"
-    yield Figure(f"{name}: prompts a second", PROMPTS / seconds)
+    yield at_least(f"{name}: prompts a second", PROMPTS / seconds, RATE)
     yield Figure(f"{name}: bare events of PyYAML's C loader", PROMPTS / bare, "a second")
     yield Figure(f"{name}: as fast as these events, times", bare / seconds)
     yield Figure(f"{name}: as fast as yaml.load with the C loader, times", loaded / seconds)
-    yield Figure(f"{name}: peak memory", ran.peak, "MB")
+    yield at_most(f"{name}: peak memory", ran.peak, SMALL, "MB")
 
 
 def _plan(path: Path, jobs: int) -> Ran:
