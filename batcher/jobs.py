@@ -165,7 +165,8 @@ class Intent:
 class TaskState:
     """What the API says of a task, sorted into our words. Credits are whole; None means that it did not say.
 
-    `word` is the API's own status text; an unknown one is tolerated, kept here and counts as processing.
+    `word` is the API's own status text; an unknown one is tolerated, kept here and counts as processing. `model` is
+    the one that the API names, `created_at` and `updated_at` are its own texts.
     """
 
     task_id: str
@@ -176,6 +177,9 @@ class TaskState:
     urls: tuple[str, ...] = ()
     error_code: str | None = None
     error_message: str | None = None
+    model: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

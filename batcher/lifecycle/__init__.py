@@ -39,7 +39,7 @@ from batcher.jobs import (
 )
 from batcher.ledger import Caps, Ledger, Refusal
 from batcher.ledger.budgets import WALLET_READ
-from batcher.providers import Accepted, Conflict, Halt, Later, Provider, Refused, Unknown
+from batcher.providers import Accepted, Conflict, Going, Halt, Later, Provider, Refused, Unknown
 from batcher.settings import Settings
 
 from .fetch import Fetcher
@@ -318,6 +318,9 @@ class Lifecycle:
                 if found.status is Status.SUCCEEDED and turn.unfinished_for is not None:
                     self._waits_of(job.price_class).ended(Waited(turn.unfinished_for, age))
                 return self._after(found, turn, age=age)
+            case Going():
+                turn.answered()
+                return self._still_going(turn, self._age(waiting, turn))
             case Unknown(code, message):
                 if waiting.account != self._provider.account.text:
                     return Finished(waiting.status, left=f"it was bought with another key ({waiting.account})")
@@ -338,9 +341,12 @@ class Lifecycle:
             case Status.SUCCEEDED | Status.FAILED:
                 return Finished(task.status)
             case _:
-                turn.asked += 1
-                turn.unfinished_for = round(age, 3)
-                return Again(Lane.POLL, self._waits_of(turn.price_class).next_poll(age, polled=turn.asked > 1))
+                return self._still_going(turn, age)
+
+    def _still_going(self, turn: Turn, age: float) -> Again:
+        turn.asked += 1
+        turn.unfinished_for = round(age, 3)
+        return Again(Lane.POLL, self._waits_of(turn.price_class).next_poll(age, polled=turn.asked > 1))
 
     def _age(self, waiting: Waiting, turn: Turn) -> float:
         """Seconds since the API had the task; on the monotonic clock, as far as this run goes back."""

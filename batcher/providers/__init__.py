@@ -21,12 +21,20 @@ class Accepted:
     task: TaskState
 
 
+#: What keeps an answer from coming: told to people, and compared by whoever asks whether all have the same trouble.
+Cause = Literal["", "certificate", "dns", "refused", "proxy", "socks", "timeout", "cut", "page", "server"]
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A definite no to this request as it is; repeating it changes nothing."""
+    """A definite no to this request as it is; repeating it changes nothing.
+
+    `request_id` is the API's own name for the request, here and below; "" where it gave none.
+    """
 
     code: str
     message: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,7 @@ class Conflict:
 
     code: str
     message: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,18 @@ class Unknown:
     """The API does not know what was asked for (a task, a file)."""
 
     code: str
+    message: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """A success that names no state that we know: the task is still going, as far as anybody can say.
+
+    `word` is what stood where the state belongs ("" when nothing did), `message` says what came.
+    """
+
+    word: str
     message: str
 
 
@@ -52,6 +73,7 @@ class Halt:
     reason: Literal["key", "credits", "wait"]
     code: str
     message: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +82,8 @@ class Later:
 
     `maybe_received` says whether the request can have reached the API (always true unless no connection was
     made, or the API itself said that it did not take it). `retry_after` in seconds, as the API asked.
-    `throttled` marks 429s, `outage` a dead network or API.
+    `throttled` marks 429s, `outage` a dead network or API. `page` marks an answer that is neither the API's error
+    envelope nor a task: something in between has answered. `cause` names what keeps an answer from coming.
     """
 
     code: str
@@ -69,12 +92,17 @@ class Later:
     retry_after: float | None = None
     throttled: bool = False
     outage: bool = False
+    page: bool = False
+    cause: Cause = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A result on its way. `total` is the length of the whole file in bytes, if it is known.
 
+    `announced` says whether the server stated a length that what arrives was held against: not so where the body is
+    chunked, encoded, or ends with its connection.
     `offset` is where `chunks` begins in the file; `validator` a strong ETag under which it may go on.
     Iterating raises TransferCut when the transfer breaks.
     """
@@ -83,13 +111,19 @@ class Incoming:
     offset: int
     total: int | None
     validator: str | None
+    announced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The result's URL is not served any more; the API may name another one."""
+    """The result's URL is not served any more; the API may name another one.
+
+    `local` names a cause on this machine or network ("" else): an address that is not public. Another URL of the same
+    host will not help then, so that buying stops when every download ends for the same one.
+    """
 
     message: str
+    local: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +151,7 @@ class Provider(Protocol):
         """Send a paid request; takes nothing but what is on disk."""
         ...
 
-    async def poll(self, task_id: str) -> TaskState | Unknown | Halt | Later:
+    async def poll(self, task_id: str) -> TaskState | Unknown | Going | Halt | Later:
         """Ask for a task's state."""
         ...
 
@@ -135,6 +169,10 @@ class Provider(Protocol):
 
     async def models(self) -> list[dict[str, object]] | Halt | Later | Refused:
         """The API's own list of models."""
+        ...
+
+    def api_time(self) -> float | None:
+        """The API's own present time in seconds since the epoch, by the newest `Date` it sent; None before it has."""
         ...
 
     def is_own_host(self, url: str) -> bool:

@@ -19,9 +19,9 @@ import httpx2 as httpx
 from batcher.clock import Clock
 from batcher.jobs import Account, FileReference, Intent, Job, Status, TaskState, Upload, UrlReference
 
-from . import Accepted, Conflict, Gone, Halt, Incoming, Later, Moved, Refused, TransferCut, Unknown
+from . import Accepted, Conflict, Going, Gone, Halt, Incoming, Later, Moved, Refused, TransferCut, Unknown
 from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Answer, Barred, Stream, Transport, check_base_url
-from .values import as_content_range, as_count, as_credits, as_number, as_retry_after, as_text, as_words
+from .values import as_content_range, as_count, as_credits, as_date, as_number, as_retry_after, as_text, as_words
 
 API = "/api/v1"
 _LONGEST_URL = 65536  # signed URLs are long
@@ -72,11 +72,24 @@ class Rivya:
     ) -> None:
         self._http = Transport(base_url, key, connections=connections, transport=transport, fast=fast)
         self._clock = clock
+        self._ahead: float | None = None  # the API's time less our monotonic one
         self.account = account_of(base_url, key, account_name)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._http.aclose()
+
+    def api_time(self) -> float | None:
+        """The API's own present time in seconds since the epoch, by the newest `Date` it sent; None before it has."""
+        return None if self._ahead is None else self._clock.monotonic() + self._ahead
+
+    async def _call(self, method: str, path: str, **options: Any) -> Answer | Later:
+        answer = await self._http.call(method, path, **options)
+        # What is no JSON may come from something in between, whose clock is not the API's.
+        if isinstance(answer, Answer) and answer.json is not None:
+            date = as_date(answer.headers.get("date", ""))
+            self._ahead = self._ahead if date is None else date - self._clock.monotonic()
+        return answer
 
     # Create and poll (sections 2 and 3)
 
@@ -95,7 +108,7 @@ class Rivya:
 
     async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Halt | Later:
         """POST /api/v1/generations with the intent's key and bytes."""
-        answer = await self._http.call(
+        answer = await self._call(
             "POST",
             f"{API}/generations",
             content=intent.body,
@@ -109,14 +122,14 @@ class Rivya:
             return Accepted(task) if task else _unreadable(answer)
         return self._sort(answer)
 
-    async def poll(self, task_id: str) -> TaskState | Unknown | Halt | Later:
+    async def poll(self, task_id: str) -> TaskState | Unknown | Going | Halt | Later:
         """GET /api/v1/generations/{taskId}."""
-        answer = await self._http.call("GET", f"{API}/generations/{quote(task_id, safe='')}")
+        answer = await self._call("GET", f"{API}/generations/{quote(task_id, safe='')}")
         if isinstance(answer, Later):
             return answer
         if answer.status < 300:
             task = _task(answer.json, task_id=task_id)
-            return task if task and task.task_id == task_id else _unreadable(answer)
+            return task if task and task.task_id == task_id else Going("", f"HTTP {answer.status} without a state")
         match self._sort(answer):
             case Refused(code, message) if answer.status in (404, 410) and code != f"http_{answer.status}":
                 return Unknown(code, message)  # in the API's own words; a page of a proxy says nothing about a task
@@ -129,7 +142,7 @@ class Rivya:
 
     async def upload(self, reference: FileReference, content: bytes, model: str) -> Upload | Refused | Halt | Later:
         """POST /api/v1/files, multipart."""
-        answer = await self._http.call(
+        answer = await self._call(
             "POST",
             f"{API}/files",
             data={"kind": reference.kind, "model": model, "client_request_id": f"batcher-{reference.sha256[:32]}"},
@@ -161,7 +174,7 @@ class Rivya:
         """GET /api/v1/files/{fileId}; None when the API gave no id or an answer that says nothing of the file."""
         if not upload.file_id:
             return None
-        answer = await self._http.call("GET", f"{API}/files/{quote(upload.file_id, safe='')}")
+        answer = await self._call("GET", f"{API}/files/{quote(upload.file_id, safe='')}")
         if isinstance(answer, Later):
             return answer
         if answer.status < 300:
@@ -175,7 +188,7 @@ class Rivya:
 
     async def credits(self) -> int | Halt | Later | Refused:
         """GET /api/v1/credits."""
-        answer = await self._http.call("GET", f"{API}/credits")
+        answer = await self._call("GET", f"{API}/credits")
         if isinstance(answer, Later):
             return answer
         if answer.status < 300:
@@ -186,7 +199,7 @@ class Rivya:
 
     async def models(self) -> list[dict[str, object]] | Halt | Later | Refused:
         """GET /api/v1/models."""
-        answer = await self._http.call("GET", f"{API}/models")
+        answer = await self._call("GET", f"{API}/models")
         if isinstance(answer, Later):
             return answer
         if answer.status < 300:
@@ -328,6 +341,9 @@ def _task(found: Any, *, task_id: str = "", word: str = "") -> TaskState | None:
         urls=tuple(dict.fromkeys(urls)),
         error_code=as_text(error.get("code")),
         error_message=as_words(error.get("message")),
+        model=as_text(found.get("model")),
+        created_at=as_text(found.get("created_at"), 40),
+        updated_at=as_text(found.get("updated_at"), 40),
     )
 
 

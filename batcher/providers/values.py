@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -36,6 +37,15 @@ def as_credits(value: Any) -> int | None:
     return math.ceil(number) if number is not None and number >= 0 else None
 
 
+def as_date(value: str) -> float | None:
+    """An HTTP date in seconds since the epoch; None for what is none. One without a zone is UTC."""
+    try:
+        date = parsedate_to_datetime(value)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def as_retry_after(value: str | None, now: float) -> float | None:
     """Retry-After in seconds from now, from a number or an HTTP date (RFC 9110, 10.2.3), at most a day."""
     if not value:
@@ -43,10 +53,10 @@ def as_retry_after(value: str | None, now: float) -> float | None:
     if value.strip().isdecimal():
         seconds = float(value)
     else:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
+        date = as_date(value)
+        if date is None:
             return None
+        seconds = date - now
     return min(max(0.0, seconds), MAX_RETRY_AFTER)
 
 

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import anyio
 import httpx2 as httpx
 import pytest
 from provider.provider_helpers import INTENT, PICTURE, TASK, always, ask, error, make_upload
 from support import EPOCH
 
 from batcher.jobs import Status, TaskState, Upload
-from batcher.providers import Accepted, Conflict, Halt, Later, Refused, Unknown
+from batcher.providers import Accepted, Conflict, Going, Halt, Later, Refused, Unknown
 from batcher.providers.rivya import Rivya
 
 Use = Callable[[Rivya], Awaitable[Any]]
@@ -201,8 +202,8 @@ def test_an_answer_with_an_id_and_nothing_else_is_a_task() -> None:
     found = ask(always(httpx.Response(200, json={"id": "task_1"})), submit)
     assert isinstance(found, Accepted)
     assert (found.task.task_id, found.task.status) == ("task_1", Status.PROCESSING)
-    # A poll's answer without a state says nothing: asked again.
-    assert words(ask(always(httpx.Response(200, json={"id": "task_1"})), poll)) == "later maybe"
+    # A poll's answer without a state says that the task goes on, as far as anybody knows.
+    assert words(ask(always(httpx.Response(200, json={"id": "task_1"})), poll)) == "going"
 
 
 def test_numbers_may_be_ids() -> None:
@@ -447,5 +448,26 @@ def test_what_a_transport_raises(use: str, raised: type[Exception], expected: st
 
 def test_a_poll_that_is_answered_with_another_task_says_nothing() -> None:
     found = ask(always(httpx.Response(200, json={"id": "task_2", "status": "failed", "final_credits": 0})), poll)
-    assert isinstance(found, Later)
-    assert found.code == "bad_answer"
+    assert isinstance(found, Going)
+
+
+def test_the_apis_time_is_that_of_its_newest_date_and_goes_on() -> None:
+    dates = {"credits": EPOCH - 7200, "poll": EPOCH - 7000}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        kind = "credits" if request.url.path.endswith("credits") else "poll"
+        return httpx.Response(200, json=TASK | {"current_credits": 1}, headers={"date": http_date(dates[kind])})
+
+    async def use(provider: Rivya) -> list[float | None]:
+        seen = [provider.api_time()]
+        for ask_for in (wallet, poll):
+            await ask_for(provider)
+            seen.append(provider.api_time())
+        await anyio.sleep(5)
+        return [*seen, provider.api_time()]
+
+    assert ask(answer, use) == [None, EPOCH - 7200, EPOCH - 7000, EPOCH - 6995]
+
+
+def http_date(seconds: float) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
