@@ -61,6 +61,7 @@ def look(path: Path, *, now: float) -> Health:
         if schema.pending(connection, path):
             return Health(migrations, older=True)
         damage = tuple(row[0] for row in connection.execute("PRAGMA quick_check(5)") if row[0] != "ok")
+        damage = damage or tuple(schema.differences(connection))
         if damage:
             return Health(migrations, older=False, damage=damage)
         read = LedgerReader(connection, path)

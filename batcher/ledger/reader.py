@@ -128,7 +128,7 @@ class LedgerReader:
                         f"{path} is empty or was written by an older version of batcher",
                         hint="The next `batcher run` brings it up to date, after a copy.",
                     )
-                schema.touch(connection)
+                schema.check(connection, path)
         except BaseException:
             connection.close()
             raise

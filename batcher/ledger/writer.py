@@ -51,7 +51,7 @@ class Ledger:
                     schema.migrate(connection, path, stamp=iso(clock.wall()).replace(":", "")[:17])
                 meta = (secrets.token_hex(16), iso(clock.wall()))
                 connection.execute("INSERT OR IGNORE INTO meta VALUES (1, ?, ?)", meta)
-                schema.touch(connection)
+                schema.check(connection, path)
             return cls(connection, path, clock, observe)
         except BaseException:
             connection.close()

@@ -1,0 +1,20 @@
+"""How the tables came to be: one migration a change, each a module here, none edited once another has followed.
+
+A migration is a text of SQL statements, or a function of the connection where what to do depends on what is there.
+Views and triggers are dropped and made anew by the migration that changes them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from . import version_1, version_1_shape
+
+Step = str | Callable[[sqlite3.Connection], None]
+
+#: In the order in which a new ledger goes through them.
+MIGRATIONS: tuple[tuple[str, Step], ...] = (
+    ("version_1", version_1.SQL),
+    ("version_1_shape", version_1_shape.mend),
+)

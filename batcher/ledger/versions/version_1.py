@@ -1,0 +1,207 @@
+"""The tables as they first were. Frozen: what changes is a migration of its own."""
+
+from __future__ import annotations
+
+SQL = """
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    ledger_id TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    started_at TEXT NOT NULL,
+    ended_at TEXT,
+    exit_code INTEGER,
+    reason TEXT,
+    version TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    account TEXT NOT NULL,
+    campaigns TEXT NOT NULL,
+    settings TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE campaigns (
+    name TEXT PRIMARY KEY,
+    manifest TEXT NOT NULL,
+    expansion INTEGER NOT NULL DEFAULT 0,
+    fingerprint TEXT,
+    entries INTEGER NOT NULL DEFAULT 0,
+    files INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE inputs (
+    campaign TEXT NOT NULL REFERENCES campaigns (name),
+    kind TEXT NOT NULL CHECK (kind IN ('source', 'file', 'glob')),
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (campaign, kind, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE wanted (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    campaign TEXT NOT NULL REFERENCES campaigns (name),
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    params TEXT NOT NULL,
+    reference TEXT,
+    reference_kind TEXT,
+    reference_sha256 TEXT,
+    reference_size INTEGER,
+    reference_mime TEXT,
+    take INTEGER NOT NULL,
+    price_class TEXT NOT NULL,
+    catalog_credits INTEGER NOT NULL,
+    file_name TEXT NOT NULL,
+    expansion INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN
+        ('planned', 'submitting', 'queued', 'processing', 'succeeded', 'failed', 'doubtful', 'cancelled')),
+    attempt_id INTEGER REFERENCES attempts (id),
+    error_code TEXT,
+    error_message TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX wanted_by_position ON wanted (campaign, status, price_class, expansion, position);
+CREATE INDEX wanted_unsettled ON wanted (campaign, seq) WHERE status IN ('submitting', 'queued', 'processing');
+
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    job_id TEXT NOT NULL REFERENCES wanted (id),
+    number INTEGER NOT NULL,
+    run_id INTEGER NOT NULL REFERENCES runs (id),
+    account TEXT NOT NULL,
+    day TEXT NOT NULL,
+    price_class TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL UNIQUE,
+    client_request_id TEXT NOT NULL,
+    body BLOB NOT NULL,
+    quoted_credits INTEGER NOT NULL CHECK (quoted_credits >= 0),
+    reserved_credits INTEGER CHECK (reserved_credits >= 0),
+    final_credits INTEGER CHECK (final_credits >= 0),
+    maybe_received INTEGER NOT NULL DEFAULT 0 CHECK (maybe_received IN (0, 1)),
+    task_id TEXT,
+    api_status TEXT,
+    result_urls TEXT NOT NULL DEFAULT '[]',
+    outcome TEXT CHECK (outcome IN ('succeeded', 'failed', 'refused', 'doubtful', 'resolved')),
+    error_code TEXT,
+    error_message TEXT,
+    intended_at TEXT NOT NULL,
+    submitted_at TEXT,
+    finished_at TEXT,
+    unfinished_for REAL CHECK (unfinished_for >= 0),
+    UNIQUE (job_id, number)
+) STRICT;
+CREATE INDEX attempts_priced ON attempts (account, price_class, id)
+    WHERE reserved_credits IS NOT NULL OR outcome = 'succeeded';
+CREATE INDEX attempts_answered ON attempts
+    (account, price_class, coalesce(submitted_at, finished_at), coalesce(reserved_credits, final_credits))
+    WHERE reserved_credits IS NOT NULL OR outcome = 'succeeded';
+CREATE INDEX attempts_taken ON attempts (account, price_class, id) WHERE outcome = 'succeeded';
+CREATE INDEX attempts_unpriced ON attempts (account, price_class)
+    WHERE reserved_credits IS NULL AND final_credits IS NULL AND outcome IS NULL;
+CREATE INDEX attempts_held ON attempts (account, price_class, coalesce(reserved_credits, quoted_credits))
+    WHERE final_credits IS NULL AND outcome IS NULL;
+CREATE INDEX attempts_by_task ON attempts (task_id);
+CREATE INDEX attempts_by_run ON attempts (run_id);
+CREATE INDEX attempts_waited ON attempts (account, price_class, finished_at) WHERE unfinished_for IS NOT NULL;
+
+CREATE TABLE files (
+    attempt_id INTEGER NOT NULL REFERENCES attempts (id),
+    number INTEGER NOT NULL,
+    validator TEXT,
+    target TEXT UNIQUE COLLATE NOCASE,
+    sha256 TEXT,
+    size INTEGER,
+    saved_at TEXT,
+    PRIMARY KEY (attempt_id, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX files_unsaved ON files (attempt_id) WHERE saved_at IS NULL;
+CREATE TRIGGER files_added AFTER INSERT ON files WHEN NEW.saved_at IS NOT NULL BEGIN
+    UPDATE campaigns SET files = files + 1 WHERE name =
+        (SELECT w.campaign FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id WHERE a.id = NEW.attempt_id);
+END;
+CREATE TRIGGER files_saved AFTER UPDATE OF saved_at ON files BEGIN
+    UPDATE campaigns SET files = files + (NEW.saved_at IS NOT NULL) - (OLD.saved_at IS NOT NULL) WHERE name =
+        (SELECT w.campaign FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id WHERE a.id = NEW.attempt_id);
+END;
+
+CREATE TABLE uploads (
+    account TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    url TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    mime TEXT NOT NULL,
+    file_id TEXT,
+    duration_token TEXT,
+    duration_seconds REAL,
+    uploaded_at TEXT NOT NULL,
+    checked_at TEXT NOT NULL,
+    PRIMARY KEY (account, sha256)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    run_id INTEGER,
+    job_id TEXT,
+    attempt INTEGER,
+    event TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+CREATE INDEX events_by_job ON events (job_id) WHERE job_id IS NOT NULL;
+
+CREATE TABLE sends (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL
+) STRICT;
+CREATE INDEX sends_by_kind ON sends (kind, id);
+
+CREATE TABLE spent (
+    run_id INTEGER NOT NULL,
+    campaign TEXT NOT NULL,
+    day TEXT NOT NULL,
+    held INTEGER NOT NULL,
+    settled INTEGER NOT NULL,
+    PRIMARY KEY (run_id, campaign, day)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX spent_by_campaign ON spent (campaign);
+CREATE INDEX spent_by_day ON spent (day);
+
+CREATE TRIGGER attempts_hold AFTER INSERT ON attempts BEGIN
+    INSERT INTO spent
+        SELECT NEW.run_id, campaign, NEW.day, NEW.quoted_credits, 0 FROM wanted WHERE id = NEW.job_id
+        ON CONFLICT DO UPDATE SET held = held + excluded.held;
+END;
+CREATE TRIGGER attempts_settle AFTER UPDATE OF reserved_credits, final_credits ON attempts BEGIN
+    UPDATE spent SET
+        held = held
+            - iif(OLD.final_credits IS NULL, coalesce(OLD.reserved_credits, OLD.quoted_credits), 0)
+            + iif(NEW.final_credits IS NULL, coalesce(NEW.reserved_credits, NEW.quoted_credits), 0),
+        settled = settled - coalesce(OLD.final_credits, 0) + coalesce(NEW.final_credits, 0)
+    WHERE run_id = NEW.run_id AND day = NEW.day
+        AND campaign = (SELECT campaign FROM wanted WHERE id = NEW.job_id);
+END;
+
+CREATE VIEW jobs AS
+SELECT
+    w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.take, w.status,
+    coalesce(a.number, 0) AS attempt, a.client_request_id, a.idempotency_key, a.task_id,
+    a.quoted_credits, a.reserved_credits, a.final_credits,
+    json_extract(a.result_urls, '$[0]') AS result_url,
+    iif(f.saved_at IS NULL, NULL, f.target) AS result_path,
+    iif(f.saved_at IS NULL, NULL, f.sha256) AS result_sha256,
+    coalesce(w.error_code, a.error_code) AS error_code,
+    coalesce(w.error_message, a.error_message) AS error_message,
+    w.created_at, a.submitted_at, a.finished_at, w.updated_at, w.position, w.price_class
+FROM wanted AS w
+LEFT JOIN attempts AS a ON a.id = w.attempt_id
+LEFT JOIN files AS f ON f.attempt_id = a.id AND f.number = 0;
+"""

@@ -1,0 +1,57 @@
+"""`version_1` was edited eight times under one name; a ledger of an early text gets the shape of the last one."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from batcher.errors import StorageError
+from batcher.ledger import shape
+
+from . import version_1
+
+
+def mend(connection: sqlite3.Connection) -> None:
+    """Give each table the columns and constraints of the last text, and make indexes, triggers and the view anew.
+
+    No early text had a column that the last one lacks: whoever put one there would lose it, so StorageError is raised.
+    A value that the stricter text refuses (two targets that differ in case only) is sqlite3.IntegrityError.
+    """
+    wanted = shape.made_by((version_1.SQL,))
+    there = shape.of(connection)
+    if not shape.differences(there, wanted):
+        return
+    tables = [made for made in wanted.values() if made.kind == "table"]
+    for table in tables:
+        if strange := shape.columns(connection, table.name) - shape.columns_of(table):
+            raise StorageError(
+                f"the table {table.name} has what no batcher has made: {', '.join(sorted(strange))}",
+                hint="Keep the file, and put back a copy from before that change.",
+            )
+    for made in there.values():
+        if made.kind != "table" and (made.name in wanted or made.table in wanted):
+            connection.execute(f"DROP {made.kind} {made.name}")
+    # Else a rename would look into the views that somebody has added.
+    connection.execute("PRAGMA legacy_alter_table = ON")
+    for table in tables:
+        if table.name not in there:
+            connection.execute(table.sql)
+        elif not table.same(there[table.name]):
+            _rebuild(connection, table)
+    connection.execute("PRAGMA legacy_alter_table = OFF")
+    for made in wanted.values():
+        if made.kind != "table":
+            connection.execute(made.sql)
+    connection.execute(
+        "UPDATE campaigns SET files = (SELECT count(*) FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
+        " JOIN wanted AS w ON w.id = a.job_id WHERE w.campaign = campaigns.name AND f.saved_at IS NOT NULL)"
+    )
+
+
+def _rebuild(connection: sqlite3.Connection, table: shape.Made) -> None:
+    old = f"{table.name}_before"
+    names = ", ".join(sorted(shape.columns(connection, table.name)))
+    order = "" if "WITHOUT ROWID" in table.sql else " ORDER BY rowid"
+    connection.execute(f"ALTER TABLE {table.name} RENAME TO {old}")
+    connection.execute(table.sql)
+    connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {old}{order}")
+    connection.execute(f"DROP TABLE {old}")

@@ -1,0 +1,124 @@
+"""Ledgers of every version that there was (`versions/`) come to the shape of today's; another shape is told."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from core_helpers import ManualClock, Shelf, make_spec, make_task
+
+from batcher.errors import StorageError
+from batcher.jobs import Status
+from batcher.ledger import Ledger, LedgerReader, health, schema, shape
+from batcher.ledger.versions import version_1
+
+KEPT = sorted((Path(__file__).parent / "versions").glob("*.sql"))
+
+
+def restore(text: str, path: Path) -> Path:
+    with closing(sqlite3.connect(path)) as ledger:
+        ledger.executescript(text)
+    return path
+
+
+def made(path: Path) -> dict[str, shape.Made]:
+    with closing(sqlite3.connect(path)) as ledger:
+        return shape.of(ledger)
+
+
+def test_the_first_version_is_frozen() -> None:
+    """An edit here would make two ledgers of one name: add a migration instead."""
+    assert hashlib.sha256(version_1.SQL.encode()).hexdigest()[:16] == "1405f774e5cad2ea"
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
+def test_a_kept_ledger_comes_to_todays_shape(kept: Path, tmp_path: Path) -> None:
+    """With all that it knew, and it goes on: nothing of it is bought again."""
+    path = restore(kept.read_text(), tmp_path / "ledger.db")
+    with pytest.raises(StorageError, match="older version"):
+        LedgerReader.open(path)
+    assert health.look(path, now=2e9).older
+    Shelf(tmp_path / "new.db").ledger.close()
+    shelf = Shelf(path)
+    assert shape.differences(made(path), made(tmp_path / "new.db")) == []
+    assert made(path).keys() == made(tmp_path / "new.db").keys()
+    assert shelf.rows("PRAGMA foreign_key_check") == []
+    assert [row["status"] for row in shelf.rows("SELECT status FROM jobs ORDER BY position")] == [
+        "succeeded",
+        "queued",
+        "planned",
+    ]
+    assert [(row["name"], row["files"]) for row in shelf.rows("SELECT name, files FROM campaigns")] == [("spring", 1)]
+    assert shelf.ledger.read.spent() == (10, 12)
+    assert shelf.ledger.read.ledger_id == f"{10:032x}"
+    assert len(list(tmp_path.glob("ledger.before-*.db"))) == 1
+    shelf.enrol([make_spec(number) for number in (1, 2, 3)])
+    shelf.ledger.submitted(shelf.buy(3), make_task(3))
+    shelf.ledger.record(make_spec(2).id, 2, make_task(2, Status.SUCCEEDED, final_credits=11, urls=("https://files.test/2.mp4",)))
+    assert shelf.ledger.read.spent() == (10, 23)
+    shelf.ledger.close()
+    found = health.look(path, now=2e9)
+    assert (found.damage, found.wrong_sums) == ((), ())
+
+
+@pytest.mark.parametrize("behind", range(1, len(schema.MIGRATIONS)))
+def test_every_version_on_the_way_comes_to_todays_shape(
+    behind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = restore(KEPT[-1].read_text(), tmp_path / "ledger.db")
+    Shelf(tmp_path / "new.db").ledger.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-behind])
+        with closing(sqlite3.connect(path, isolation_level=None)) as ledger:
+            schema.migrate(ledger, path, stamp="old")
+    with closing(Ledger.open(path, ManualClock())) as ledger_of_today:
+        assert ledger_of_today.read.spent() == (10, 12)
+    assert shape.differences(made(path), made(tmp_path / "new.db")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("DROP INDEX attempts_by_task", "the index attempts_by_task is missing"),
+        ("DROP TRIGGER attempts_settle", "the trigger attempts_settle is missing"),
+        ("DROP VIEW jobs", "the view jobs is missing"),
+        ("DROP VIEW jobs; CREATE VIEW jobs AS SELECT * FROM wanted", "the view jobs is another one"),
+        ("DROP TABLE sends", "the table sends is missing"),
+        ("ALTER TABLE events DROP COLUMN detail", r"the table events is another one \(without detail\)"),
+        ("ALTER TABLE uploads ADD COLUMN note TEXT", "the table uploads is another one"),
+        ("CREATE UNIQUE INDEX mine ON wanted (name)", "the index mine on wanted is none of batcher's"),
+        (
+            "CREATE TRIGGER mine AFTER INSERT ON attempts BEGIN DELETE FROM attempts; END",
+            "the trigger mine on attempts is none of batcher's",
+        ),
+    ],
+)
+def test_another_shape_is_told_by_all_who_open_it(shelf: Shelf, change: str, told: str) -> None:
+    shelf.ledger.close()
+    restore(change, shelf.path)
+    for opened in (lambda: LedgerReader.open(shelf.path), lambda: Ledger.open(shelf.path, shelf.clock)):
+        with pytest.raises(StorageError, match=told):
+            opened()
+    assert any(re.fullmatch(told, damage) for damage in health.look(shelf.path, now=2e9).damage)
+
+
+@pytest.mark.parametrize(
+    "change", ["CREATE INDEX mine ON wanted (name)", "CREATE VIEW mine AS SELECT 1", "CREATE TABLE mine (x)", "ANALYZE"]
+)
+def test_what_does_no_harm_may_be_added(shelf: Shelf, change: str) -> None:
+    shelf.ledger.close()
+    restore(change, shelf.path)
+    shelf.restart()
+    assert health.look(shelf.path, now=2e9).damage == ()
+
+
+def test_what_nobody_can_bring_into_shape_is_left_as_it_is(tmp_path: Path) -> None:
+    path = restore(KEPT[0].read_text() + "ALTER TABLE wanted ADD COLUMN colour TEXT;", tmp_path / "ledger.db")
+    before = made(path)
+    with pytest.raises(StorageError, match="the table wanted has what no batcher has made: colour"):
+        Ledger.open(path, ManualClock())
+    assert made(path) == before

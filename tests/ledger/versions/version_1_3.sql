@@ -1,0 +1,185 @@
+BEGIN TRANSACTION;
+CREATE TABLE [_sqlite_migrations] (
+   [id] INTEGER PRIMARY KEY,
+   [migration_set] TEXT,
+   [name] TEXT,
+   [applied_at] TEXT
+);
+INSERT INTO "_sqlite_migrations" VALUES(1,'batcher','version_1','2026-11-23 08:00:00');
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    job_id TEXT NOT NULL REFERENCES wanted (id),
+    number INTEGER NOT NULL,
+    run_id INTEGER NOT NULL REFERENCES runs (id),
+    account TEXT NOT NULL,
+    day TEXT NOT NULL,
+    price_class TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL UNIQUE,
+    client_request_id TEXT NOT NULL,
+    body BLOB NOT NULL,
+    quoted_credits INTEGER NOT NULL CHECK (quoted_credits >= 0),
+    reserved_credits INTEGER CHECK (reserved_credits >= 0),
+    final_credits INTEGER CHECK (final_credits >= 0),
+    maybe_received INTEGER NOT NULL DEFAULT 0 CHECK (maybe_received IN (0, 1)),
+    task_id TEXT,
+    api_status TEXT,
+    result_urls TEXT NOT NULL DEFAULT '[]',
+    outcome TEXT CHECK (outcome IN ('succeeded', 'failed', 'refused', 'doubtful', 'resolved')),
+    error_code TEXT,
+    error_message TEXT,
+    intended_at TEXT NOT NULL,
+    submitted_at TEXT,
+    finished_at TEXT,
+    UNIQUE (job_id, number)
+) STRICT;
+INSERT INTO "attempts" VALUES(1,'00000000000000000000000000000001',1,1,'https://api.test#0123456789ab','2026-11-23','small','key-1','request-1',X'7B7D',10,10,12,0,'task_1','queued','["https://files.test/1.mp4"]','succeeded',NULL,NULL,'2026-11-23T08:00:00.000Z','2026-11-23T08:00:00.000Z','2026-11-24T08:00:00.000Z');
+INSERT INTO "attempts" VALUES(2,'00000000000000000000000000000002',1,1,'https://api.test#0123456789ab','2026-11-23','small','key-2','request-2',X'7B7D',10,10,NULL,0,'task_2','queued','[]',NULL,NULL,NULL,'2026-11-23T08:00:00.000Z','2026-11-23T08:00:00.000Z',NULL);
+CREATE TABLE campaigns (
+    name TEXT PRIMARY KEY,
+    manifest TEXT NOT NULL,
+    expansion INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO "campaigns" VALUES('spring','/m.yaml',1);
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    run_id INTEGER,
+    job_id TEXT,
+    attempt INTEGER,
+    event TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+INSERT INTO "events" VALUES(1,'2026-11-23T08:00:00.000Z',1,'00000000000000000000000000000001',1,'submitted','{}');
+INSERT INTO "events" VALUES(2,'2026-11-23T08:00:00.000Z',1,'00000000000000000000000000000002',1,'submitted','{}');
+CREATE TABLE files (
+    attempt_id INTEGER NOT NULL REFERENCES attempts (id),
+    number INTEGER NOT NULL,
+    validator TEXT,
+    target TEXT UNIQUE COLLATE NOCASE,
+    sha256 TEXT,
+    size INTEGER,
+    saved_at TEXT,
+    PRIMARY KEY (attempt_id, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "files" VALUES(1,0,NULL,'results/spring/boat-1.mp4','cd',100,'2026-11-24T08:00:00.000Z');
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    ledger_id TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+INSERT INTO "meta" VALUES(1,'0000000000000000000000000000000a','2026-11-23T08:00:00.000Z');
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    started_at TEXT NOT NULL,
+    ended_at TEXT,
+    exit_code INTEGER,
+    reason TEXT,
+    version TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    account TEXT NOT NULL,
+    campaigns TEXT NOT NULL,
+    settings TEXT NOT NULL
+) STRICT;
+INSERT INTO "runs" VALUES(1,'2026-11-23T08:00:00.000Z','2026-11-24T08:00:00.000Z',1,'some jobs are with the API','0.1.0',1,'https://api.test#0123456789ab','["spring"]','{}');
+CREATE TABLE sends (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL
+) STRICT;
+INSERT INTO "sends" VALUES(1,'2026-11-23T08:00:00.000Z','submit');
+INSERT INTO "sends" VALUES(2,'2026-11-23T08:00:00.000Z','submit');
+CREATE TABLE spent (
+    run_id INTEGER NOT NULL,
+    campaign TEXT NOT NULL,
+    day TEXT NOT NULL,
+    held INTEGER NOT NULL,
+    settled INTEGER NOT NULL,
+    PRIMARY KEY (run_id, campaign, day)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "spent" VALUES(1,'spring','2026-11-23',10,12);
+CREATE TABLE uploads (
+    account TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    url TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    mime TEXT NOT NULL,
+    file_id TEXT,
+    duration_token TEXT,
+    duration_seconds REAL,
+    uploaded_at TEXT NOT NULL,
+    checked_at TEXT NOT NULL,
+    PRIMARY KEY (account, sha256)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "uploads" VALUES('https://api.test#0123456789ab','ab','https://api.test/f','image','boat.png','image/png',NULL,NULL,NULL,'2026-11-23T08:00:00.000Z','2026-11-23T08:00:00.000Z');
+CREATE TABLE wanted (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    campaign TEXT NOT NULL REFERENCES campaigns (name),
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    params TEXT NOT NULL,
+    reference TEXT,
+    reference_kind TEXT,
+    reference_sha256 TEXT,
+    reference_size INTEGER,
+    reference_mime TEXT,
+    take INTEGER NOT NULL,
+    price_class TEXT NOT NULL,
+    catalog_credits INTEGER NOT NULL,
+    file_name TEXT NOT NULL,
+    expansion INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN
+        ('planned', 'submitting', 'queued', 'processing', 'succeeded', 'failed', 'doubtful', 'cancelled')),
+    attempt_id INTEGER REFERENCES attempts (id),
+    error_code TEXT,
+    error_message TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+INSERT INTO "wanted" VALUES(1,'00000000000000000000000000000001','spring','prompt-1','grok-imagine-video','Boat 1','{}',NULL,NULL,NULL,NULL,NULL,1,'small',10,'boat-1',1,0,'succeeded',1,NULL,NULL,'2026-11-23T08:00:00.000Z','2026-11-23T08:00:00.000Z');
+INSERT INTO "wanted" VALUES(2,'00000000000000000000000000000002','spring','prompt-2','grok-imagine-video','Boat 2','{}',NULL,NULL,NULL,NULL,NULL,1,'small',10,'boat-2',1,1,'queued',2,NULL,NULL,'2026-11-23T08:00:00.000Z','2026-11-23T08:00:00.000Z');
+INSERT INTO "wanted" VALUES(3,'00000000000000000000000000000003','spring','prompt-3','grok-imagine-video','Boat 3','{}',NULL,NULL,NULL,NULL,NULL,1,'small',10,'boat-3',1,2,'planned',NULL,NULL,NULL,'2026-11-23T08:00:00.000Z','2026-11-23T08:00:00.000Z');
+CREATE INDEX wanted_by_position ON wanted (campaign, status, price_class, position);
+CREATE INDEX wanted_unsettled ON wanted (campaign, seq) WHERE status IN ('submitting', 'queued', 'processing');
+CREATE INDEX attempts_priced ON attempts (account, price_class, id)
+    WHERE reserved_credits IS NOT NULL OR outcome = 'succeeded';
+CREATE INDEX attempts_taken ON attempts (account, price_class, id) WHERE outcome = 'succeeded';
+CREATE INDEX attempts_unpriced ON attempts (account, price_class)
+    WHERE reserved_credits IS NULL AND final_credits IS NULL AND outcome IS NULL;
+CREATE INDEX attempts_by_task ON attempts (task_id);
+CREATE INDEX files_unsaved ON files (attempt_id) WHERE saved_at IS NULL;
+CREATE INDEX events_by_job ON events (job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX sends_by_kind ON sends (kind, id);
+CREATE TRIGGER attempts_hold AFTER INSERT ON attempts BEGIN
+    INSERT INTO spent
+        SELECT NEW.run_id, campaign, NEW.day, NEW.quoted_credits, 0 FROM wanted WHERE id = NEW.job_id
+        ON CONFLICT DO UPDATE SET held = held + excluded.held;
+END;
+CREATE TRIGGER attempts_settle AFTER UPDATE OF reserved_credits, final_credits ON attempts BEGIN
+    UPDATE spent SET
+        held = held
+            - iif(OLD.final_credits IS NULL, coalesce(OLD.reserved_credits, OLD.quoted_credits), 0)
+            + iif(NEW.final_credits IS NULL, coalesce(NEW.reserved_credits, NEW.quoted_credits), 0),
+        settled = settled - coalesce(OLD.final_credits, 0) + coalesce(NEW.final_credits, 0)
+    WHERE run_id = NEW.run_id AND day = NEW.day
+        AND campaign = (SELECT campaign FROM wanted WHERE id = NEW.job_id);
+END;
+CREATE VIEW jobs AS
+SELECT
+    w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.take, w.status,
+    coalesce(a.number, 0) AS attempt, a.client_request_id, a.idempotency_key, a.task_id,
+    a.quoted_credits, a.reserved_credits, a.final_credits,
+    json_extract(a.result_urls, '$[0]') AS result_url,
+    iif(f.saved_at IS NULL, NULL, f.target) AS result_path,
+    iif(f.saved_at IS NULL, NULL, f.sha256) AS result_sha256,
+    coalesce(w.error_code, a.error_code) AS error_code,
+    coalesce(w.error_message, a.error_message) AS error_message,
+    w.created_at, a.submitted_at, a.finished_at, w.updated_at, w.position, w.price_class
+FROM wanted AS w
+LEFT JOIN attempts AS a ON a.id = w.attempt_id
+LEFT JOIN files AS f ON f.attempt_id = a.id AND f.number = 0;
+CREATE UNIQUE INDEX [idx__sqlite_migrations_migration_set_name] ON [_sqlite_migrations] ([migration_set], [name]);
+COMMIT;
