@@ -11,9 +11,11 @@ limits or faults:
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
@@ -78,6 +80,7 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes
     sha256: str = ""
+    sized: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +90,31 @@ class Wire:
     send: Send
     abort: Callable[[str], None] | None
 
-    async def deliver(self, reply: Reply, *, cut: bool = False, half: Callable[[], None] | None = None) -> int:
-        """Send a reply, in two halves with `half()` between them, or with `cut` only the first. The bytes sent."""
+    async def deliver(
+        self, reply: Reply, *, cut: bool = False, half: Callable[[], None] | None = None, drip: float = 0.0
+    ) -> int:
+        """Send a reply, in two halves with `half()` between them, or with `cut` only the first. The bytes sent.
+
+        With `drip` the second half comes a byte every so many seconds. Where no length is announced, a cut one ends
+        as if it were whole.
+        """
         headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
-        headers.append((b"content-length", str(len(reply.body)).encode()))
+        if reply.sized:
+            headers.append((b"content-length", str(len(reply.body)).encode()))
         await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        middle = len(reply.body) // 2 if cut or half else 0
-        if cut or half:
-            await self.send({"type": "http.response.body", "body": reply.body[:middle], "more_body": True})
+        middle = len(reply.body) // 2 if cut or half or drip else 0
+        if middle:
+            more = reply.sized or not cut
+            await self.send({"type": "http.response.body", "body": reply.body[:middle], "more_body": more})
         if cut:
             return middle
         if half:
             half()
-        await self.send({"type": "http.response.body", "body": reply.body[middle:], "more_body": False})
+        for place in range(middle, len(reply.body) if drip else middle):
+            await anyio.sleep(drip)
+            await self.send({"type": "http.response.body", "body": reply.body[place : place + 1], "more_body": True})
+        rest = b"" if drip else reply.body[middle:]
+        await self.send({"type": "http.response.body", "body": rest, "more_body": False})
         return len(reply.body)
 
     def close(self, how: str, *, processed: bool, sent: int = 0) -> None:
@@ -133,13 +148,16 @@ class Simulator:
             return
         method, path = scope["method"], scope["path"]
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        base = f"{scope['scheme']}://{headers.get('host', '')}"
+        if not _is_ours(scope["server"], base, headers):
+            await wire.deliver(self._json(Answer(403, {"error": "the simulator answers no browser and no other name"})))
+            return
         if path.startswith("/_simulator/"):
             await wire.deliver(self._control(method, path, body))
             return
         for verb, pattern, kind in _ROUTES:
             match = re.fullmatch(pattern, path)
             if match and verb == method:
-                base = f"{scope['scheme']}://{headers.get('host', 'simulator')}"
                 subject = match[1] if match.groups() else ""
                 await self._serve(Call(kind, subject, headers, body, base), wire)
                 return
@@ -153,7 +171,8 @@ class Simulator:
         body = hashlib.sha256(call.body).hexdigest() if call.kind == "create" else ""
         self._write("arrived", number, kind=call.kind, subject=call.subject, key=call.key, body=body)
         outage = self.world.switches.outage
-        fired = self.faults.fire(call.kind)
+        subject = call.subject.rpartition("/")[2] or call.key
+        fired = self.faults.fire(call.kind, subject, self.world.prompt_of(call))
         for rule in fired:
             if rule.do == "delay" and not rule.after:
                 await anyio.sleep(rule.seconds)
@@ -191,21 +210,30 @@ class Simulator:
         if answer.scene is not None:
             return self._file(call, answer.scene, await self.media(answer.scene))
         if rule and rule.do == "patch":
-            answer = Answer(answer.status, answer.body | dict(rule.body), answer.headers)
+            body = {name: value for name, value in (answer.body | dict(rule.body)).items() if name not in rule.omit}
+            answer = replace(answer, body=body)
+        if rule and rule.do == "twin" and answer.status < 300:
+            answer = replace(answer, body=answer.body | {"id": self.world.first_task()})
         return self._json(answer)
 
     async def _send(self, call: Call, wire: Wire, reply: Reply, rule: Rule | None) -> None:
         deed = rule.do if rule else ""
         if deed == "garble":
             reply = self._garbled(reply)
+        if rule and deed == "encode":
+            reply = _encoded(reply, rule)
+        if deed == "unsized" or (rule and rule.unsized):
+            reply = replace(reply, sized=False)
         if deed in ("lost", "cut"):
             sent = await wire.deliver(reply, cut=True) if deed == "cut" else 0
             self._event(call, "cut")
+            if not reply.sized:
+                return
             how = "reset" if rule and rule.reset else "flush"
             wire.close(how, processed=True, sent=sent)
             return
         half = (lambda: self._event(call, "half")) if call.kind == "result" else None
-        await wire.deliver(reply, half=half)
+        await wire.deliver(reply, half=half, drip=rule.seconds if rule and deed == "drip" else 0.0)
         self._event(call, "answered")
 
     def _event(self, call: Call, name: str) -> None:
@@ -220,20 +248,23 @@ class Simulator:
     # -- replies
 
     def _json(self, answer: Answer) -> Reply:
-        headers = {"content-type": "application/json", "date": self._date(), **answer.headers}
+        headers = {"content-type": "application/json", **self._date(), **answer.headers}
         return Reply(answer.status, headers, json.dumps(answer.body).encode())
 
     def _page(self, status: int) -> Reply:
-        return Reply(status, {"content-type": "text/html; charset=utf-8", "date": self._date()}, _PAGE)
+        return Reply(status, {"content-type": "text/html; charset=utf-8", **self._date()}, _PAGE)
 
-    def _date(self) -> str:
-        return formatdate(self.world.now(), usegmt=True)
+    def _date(self) -> dict[str, str]:
+        return {"date": formatdate(self.world.api_time(), usegmt=True)} if self.world.switches.tell_date else {}
 
     def _spoil(self, rule: Rule | None, number: int) -> Reply | None:
         """The reply that a rule puts in the place of the API's."""
         match rule:
             case Rule(do="html"):
                 return self._page(rule.http_status)
+            case Rule(do="say"):
+                location = {"location": rule.location} if rule.location else {}
+                return Reply(rule.http_status, {**self._date(), **location}, rule.text.encode())
             case Rule(do="status"):
                 refusal = Refusal(rule.http_status, rule.code, "The simulator was told to say so.")
             case Rule(do="429"):
@@ -258,7 +289,7 @@ class Simulator:
         switches = self.world.switches
         whole = hashlib.sha256(data).hexdigest()
         tag = f'"{whole[:32]}"'
-        headers = {"content-type": FORMATS[scene.result][1], "date": self._date()}
+        headers = {"content-type": FORMATS[scene.result][1], **self._date()}
         if switches.etags != "none":
             headers["etag"] = tag if switches.etags == "strong" else f"W/{tag}"
         if not switches.ranges:
@@ -312,6 +343,28 @@ class Simulator:
             self.world.expire_results()
         if parsed is not None:
             self.faults.replace(parsed)
+
+
+def _is_ours(server: tuple[str, int | None], base: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request names this server as its host and comes from no web page of another one.
+
+    Any page in a browser can send requests to loopback (with its own Origin), or give its own name this address.
+    """
+    address, port = server
+    names = (f"[{address}]" if ":" in address else address, "localhost")
+    hosts = {f"{name}:{port}" for name in names} | ({*names} if port in (None, 80) else set())
+    return (
+        headers.get("host", "").lower() in hosts
+        and headers.get("origin", base) == base
+        and headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    )
+
+
+def _encoded(reply: Reply, rule: Rule) -> Reply:
+    body = reply.body
+    if not rule.lie and rule.encoding in ("gzip", "deflate"):
+        body = gzip.compress(body) if rule.encoding == "gzip" else zlib.compress(body)
+    return replace(reply, body=body, headers={**reply.headers, "content-encoding": rule.encoding})
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -9,35 +9,43 @@ A rule is a JSON object or a short text. These are the same::
 |---|---|
 | delay       | `seconds` pass before the request is processed (with `after`: before its answer) |
 | status      | an error answer with `status` and `code`; nothing is processed (with `after`: it is, all the same) |
-| 429         | `rate_limited`, with Retry-After of `seconds` in the form `retry_after` (seconds, date, none) |
+| 429         | `rate_limited`, with Retry-After of `seconds` in the form `retry_after`, a switch's name for it |
 | html        | a proxy's HTML page with `status` (200 unless said otherwise); nothing is processed (`after` as above) |
+| say         | an answer of `status` (202) and `text` (none), and `location` as its Location; `after` as above |
 | lost_before | the connection is closed before anything is processed |
 | lost        | processed, then the connection is closed without an answer |
 | cut         | processed, then the connection is closed half-way through the answer's body |
 | garble      | processed, then the answer is complete but its bytes are wrong: half a JSON text, no video |
-| patch       | processed, then the fields of `body` replace those of the answer |
+| patch       | processed, then the fields of `body` replace those of the answer, and those of `omit` are left out |
+| twin        | create: processed, but the answer names the account's first task |
+| drip        | processed, then half of the answer comes at once and the rest a byte every `seconds` |
+| unsized     | processed, then the answer announces no length (a `cut` with `unsized` ends as if it were whole) |
+| encode      | processed, then the answer comes in `encoding` (gzip, deflate); with `lie` it only says so |
 | expire      | create, upload, file: all uploads are gone; result: this URL is dead; status: so is the one it gives |
 
-Which requests: `nth` (numbers, counted from 1 among those that `on` names), `every` k-th, or a share, `rate`;
-none of them means all. At most `times` in all. `reset` makes a closing an abrupt one (RST). A text holds no
-value with a comma in it; write such a rule as an object. A garbled part of a result comes as a 200 without an ETag:
-wrong bytes that a right ETag vouches for could be told by nobody.
+`on` names a kind of request, several (`create+status`) or all (`*`). Which of them: `nth` (numbers, counted from 1
+among those that `on` names), `every` k-th, or a share, `rate`; none of them means all. With `prompt`, only those about
+a job whose prompt contains that text. At most `times` in all, and `each` times for one key, task or file. `reset` makes
+a closing an abrupt one (RST). A text holds no value with a comma in it; write such a rule as an object. A garbled part
+of a result comes as a 200 without an ETag: wrong bytes that a right ETag vouches for could be told by nobody.
 """
 
 from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .records import KINDS
-from .switches import number, whole
+from .switches import RETRY_AFTER, number, whole
 
-DEEDS = ("delay", "status", "429", "html", "lost_before", "lost", "cut", "garble", "patch", "expire")
-
-_STYLES = ("seconds", "date", "none")
+DEEDS = (
+    *("delay", "status", "429", "html", "say", "lost_before", "lost", "cut", "garble", "patch", "expire"),
+    *("twin", "drip", "unsized", "encode"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +65,19 @@ class Rule:
     after: bool = False
     reset: bool = False
     body: Mapping[str, Any] = field(default_factory=dict)
+    omit: frozenset[str] = frozenset()
+    prompt: str = ""
+    each: int | None = None
+    text: str = ""
+    location: str = ""
+    encoding: str = "gzip"
+    lie: bool = False
+    unsized: bool = False
 
     @property
     def http_status(self) -> int:
         """The status of the answer that the rule gives."""
-        return self.status or {"429": 429, "html": 200}.get(self.do, 500)
+        return self.status or {"429": 429, "html": 200, "say": 202}.get(self.do, 500)
 
 
 def parse(rule: object) -> Rule:
@@ -76,8 +92,8 @@ def parse(rule: object) -> Rule:
     on, do = fields.pop("on", None), fields.pop("do", None)
     checked: dict[str, Any] = {}
     try:
-        if on not in (*KINDS, "*"):
-            raise ValueError(f"on: must be one of {', '.join(KINDS)} or *, not {on!r}")
+        if on != "*" and not set(str(on).split("+")) <= set(KINDS):
+            raise ValueError(f"on: must be one of {', '.join(KINDS)} or *, or several with +, not {on!r}")
         if do not in DEEDS:
             raise ValueError(f"do: must be one of {', '.join(DEEDS)}, not {do!r}")
         for name, value in fields.items():
@@ -112,19 +128,30 @@ class Faults:
         """Other rules from now on; they count from the beginning."""
         self.rules = list(rules)
         self._seen = [0] * len(self.rules)
-        self._done = [0] * len(self.rules)
+        self._done = [Counter[str]() for _ in self.rules]
 
-    def fire(self, kind: str) -> list[Rule]:
-        """The rules that apply to the next request of this kind: all its delays, then at most one other."""
-        fired = [rule for place, rule in enumerate(self.rules) if rule.on in (kind, "*") and self._applies(place)]
+    def fire(self, kind: str, subject: str = "", prompt: str = "") -> list[Rule]:
+        """The rules that apply to the next request of this kind: all its delays, then at most one other.
+
+        `subject` is the key, task or file that it is about, `prompt` that of its job, where it has one.
+        """
+        fired = [
+            rule
+            for place, rule in enumerate(self.rules)
+            if (rule.on == "*" or kind in rule.on.split("+"))
+            and rule.prompt in prompt
+            and self._applies(place, subject)
+        ]
         delays = [rule for rule in fired if rule.do == "delay"]
         return delays + [rule for rule in fired if rule.do != "delay"][:1]
 
-    def _applies(self, place: int) -> bool:
+    def _applies(self, place: int, subject: str) -> bool:
         rule = self.rules[place]
         self._seen[place] += 1
-        count = self._seen[place]
-        if rule.times is not None and self._done[place] >= rule.times:
+        count, done = self._seen[place], self._done[place]
+        if rule.times is not None and done.total() >= rule.times:
+            return False
+        if rule.each is not None and done[subject] >= rule.each:
             return False
         if rule.nth:
             chosen = count in rule.nth
@@ -135,7 +162,7 @@ class Faults:
             chosen = random.Random(f"{self.seed}/{place}/{count}").random() < rule.rate  # noqa: S311
         else:
             chosen = True
-        self._done[place] += chosen
+        done[subject] += chosen
         return chosen
 
 
@@ -168,9 +195,13 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _style(value: object) -> str:
-    if value not in _STYLES:
-        raise ValueError(f"must be one of {', '.join(_STYLES)}, not {value!r}")
+    if value not in RETRY_AFTER:
+        raise ValueError(f"must be one of {', '.join(RETRY_AFTER)}, not {value!r}")
     return str(value)
+
+
+def _names(value: object) -> frozenset[str]:
+    return frozenset(map(str, value.split("+") if isinstance(value, str) else value if isinstance(value, list) else []))
 
 
 def _positive(value: object) -> int:
@@ -197,4 +228,12 @@ _READERS: Mapping[str, Any] = {
     "after": _flag,
     "reset": _flag,
     "body": _object,
+    "omit": _names,
+    "prompt": str,
+    "each": _positive,
+    "text": str,
+    "location": str,
+    "encoding": str,
+    "lie": _flag,
+    "unsized": _flag,
 }

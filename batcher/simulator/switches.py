@@ -24,6 +24,12 @@ SCOPES: Mapping[str, str] = {
 
 Range = tuple[float, float]
 
+#: What a figure of credits says: "truth", "null", "absent", or a share of the truth such as 0.
+Said = str | float
+
+#: What a 429 says: seconds, a date (`naive`: without its zone), a Unix time, nothing.
+RETRY_AFTER = ("seconds", "date", "naive", "epoch", "none")
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -49,15 +55,22 @@ class Switches:
     fail_code: str = "generation_failed"
     price_factor: float = 1.0
     price_rise: tuple[int, float] | None = None  # after so many creates, this factor on top
-    final_factor: float = 1.0  # share of the reserved credits that a success costs in the end
+    final_factor: float = 1.0  # times what was taken: what a success costs in the end
+    failed_factor: float = 0.0  # the same for a task that fails
+    reserved_says: Said = "truth"  # what `reserved_credits` says of what was taken
+    settle_seconds: Range = (0.0, 0.0)  # how long after its end `final_says` stands in place of the final credits
+    final_says: Said = 0.0
     insufficient_status: int = 402
     create_status: int = 200
     upload_status: int = 200
     upload_lifetime: float | None = None
+    upload_url_lifetime: float | None = None  # of the URL alone: GET /files/{id} gives a fresh one
     result_lifetime: float | None = None
     expired_status: int = 403
     limits: tuple[Limit, ...] = ()
-    retry_after: str = "seconds"  # seconds | date | none: what a 429 says
+    retry_after: str = "seconds"  # one of RETRY_AFTER
+    clock_skew: float = 0.0  # seconds by which the API's clock is ahead of the world's
+    tell_date: bool = True  # whether answers have a Date
     etags: str = "strong"  # strong | weak | none
     ranges: bool = True  # whether results are served in parts
 
@@ -171,6 +184,14 @@ def _rise(value: object) -> tuple[int, float] | None:
     return whole(parts[0]), number(parts[1])
 
 
+def _said(value: object) -> Said:
+    return str(value) if value in ("truth", "null", "absent") else number(value)
+
+
+def _skew(value: object) -> float:
+    return number(value, -math.inf)
+
+
 def _flag(value: object) -> bool:
     flags: Mapping[object, bool] = {True: True, False: False, "yes": True, "no": False, "true": True, "false": False}
     if not isinstance(value, bool | str) or value not in flags:
@@ -190,15 +211,22 @@ _CHECKS: Mapping[str, Callable[[object], Any]] = {
     "fail_code": _text,
     "price_factor": number,
     "price_rise": _rise,
-    "final_factor": _share,
+    "final_factor": number,
+    "failed_factor": number,
+    "reserved_says": _said,
+    "settle_seconds": seconds_range,
+    "final_says": _said,
     "insufficient_status": _status,
     "create_status": _status,
     "upload_status": _status,
     "upload_lifetime": _lifetime,
+    "upload_url_lifetime": _lifetime,
     "result_lifetime": _lifetime,
     "expired_status": _status,
     "limits": _limits,
-    "retry_after": _one_of("seconds", "date", "none"),
+    "retry_after": _one_of(*RETRY_AFTER),
+    "clock_skew": _skew,
+    "tell_date": _flag,
     "etags": _one_of("strong", "weak", "none"),
     "ranges": _flag,
 }

@@ -6,8 +6,10 @@ No I/O but the journal, no clock but `now`.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import random
+import re
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
@@ -32,10 +34,10 @@ from .records import (
     Violation,
     digest,
     invalid,
-    iso,
 )
 from .rules import Part, check_request_id, check_upload, describe, offered, read_create, read_multipart
 from .switches import SCOPES, Limit, Switches
+from .views import show_task, show_upload
 
 #: Credits of a job: the model, the request's params, whether it has a reference.
 Price = Callable[[Model, Json, bool], int]
@@ -121,15 +123,16 @@ class World:
         return Answer(refusal.status, {"error": error}, refusal.headers)
 
     def retry_after(self, seconds: float, style: str) -> dict[str, str]:
-        """A Retry-After header that many seconds from now: `style` is seconds, date or none."""
+        """A Retry-After header that many seconds from now; `style` is one of `switches.RETRY_AFTER`."""
         whole = max(1, math.ceil(seconds))
-        match style:
-            case "seconds":
-                return {"retry-after": str(whole)}
-            case "date":
-                return {"retry-after": formatdate(math.ceil(self.now()) + whole, usegmt=True)}
-            case _:
-                return {}
+        until = math.ceil(self.api_time()) + whole
+        date = formatdate(until, usegmt=True)
+        says = {"seconds": str(whole), "date": date, "naive": date.removesuffix(" GMT"), "epoch": str(until)}
+        return {"retry-after": says[style]} if style in says else {}
+
+    def api_time(self) -> float:
+        """What the API's own clock shows."""
+        return self.now() + self.switches.clock_skew
 
     # -- orders
 
@@ -171,6 +174,22 @@ class World:
                 requests=list(self._requests),
                 violations=list(self._violations),
             )
+
+    def prompt_of(self, call: Call) -> str:
+        """The prompt of the job that a request is about; an empty text where there is none."""
+        with self._lock:
+            name = call.subject.rpartition("/")[2].partition(".")[0]
+            if call.kind in ("status", "result") and name in self._books.tasks:
+                return str(self._books.tasks[name].request["prompt"])
+        try:
+            return str(json.loads(call.body)["prompt"]) if call.kind == "create" else ""
+        except (ValueError, TypeError, KeyError):
+            return ""
+
+    def first_task(self) -> str:
+        """The id of the account's first task."""
+        with self._lock:
+            return next(iter(self._books.tasks))
 
     def _violation(self, what: str, detail: str) -> None:
         self._violations.append(Violation(self.now(), what, detail))
@@ -260,7 +279,7 @@ class World:
             request=request,
             at=self.now(),
             reserved=reserved,
-            final=math.ceil(reserved * switches.final_factor) if succeeds else 0,
+            final=math.ceil(reserved * (switches.final_factor if succeeds else switches.failed_factor)),
             queue=queue,
             run=run,
             succeeds=succeeds,
@@ -273,22 +292,9 @@ class World:
         return task
 
     def _view(self, task: Task, base: str) -> Json:
-        """A task as the API shows it (rivya-api.md sections 2 and 3)."""
         now = self.now()
-        status = task.status(now)
-        failed = {"code": self.switches.fail_code, "message": "The generation failed."}
-        url = self._result_url(task, base) if status == "succeeded" else None
-        return {
-            "id": task.id,
-            "status": status,
-            "model": task.request["model"],
-            "reserved_credits": task.reserved,
-            "final_credits": task.final if status == "succeeded" else 0,
-            "created_at": iso(task.at),
-            "updated_at": iso(task.updated_at(now)),
-            "result": {"primary_url": url, "urls": [url]} if url else None,
-            "error": failed if status == "failed" else None,
-        }
+        url = self._result_url(task, base) if task.status(now) == "succeeded" else None
+        return show_task(task, now, self.switches, url)
 
     # -- results: how long their URLs live is not documented (rivya-api.md section 9)
 
@@ -361,28 +367,13 @@ class World:
             at=self.now(),
         )
         self._books.add_upload(upload, file.data)
-        return Answer(self.switches.upload_status, self._file_view(upload, call.base))
+        return Answer(self.switches.upload_status, show_upload(upload, self.now(), self.switches, call.base))
 
     def _file(self, call: Call) -> Json:
         upload = self._books.uploads.get(call.subject)
         if upload is None or self._has_expired(upload):
             raise Refusal(404, "not_found", "There is no such file in this account.")
-        return self._file_view(upload, call.base)
-
-    def _file_view(self, upload: Upload, base: str) -> Json:
-        """A file's metadata. Only `url` and `duration_token` are established names; the rest is a guess."""
-        lifetime = self.switches.upload_lifetime
-        return {
-            "id": upload.id,
-            "url": f"{base}/uploads/{upload.token}/{upload.id}.{upload.mime.partition('/')[2]}",
-            "kind": upload.kind,
-            "mime_type": upload.mime,
-            "size": upload.size,
-            "name": upload.name,
-            "duration_token": None if upload.kind == "image" else f"duration_{upload.token}",
-            "created_at": iso(upload.at),
-            "expires_at": None if lifetime is None else iso(upload.at + lifetime),
-        }
+        return show_upload(upload, self.now(), self.switches, call.base)
 
     def _has_expired(self, upload: Upload) -> bool:
         return upload.id in self._books.expired or self._is_over(upload.at, self.switches.upload_lifetime)
@@ -396,4 +387,7 @@ class World:
         upload = self._books.uploads.get(self._books.tokens.get(self._upload_token(url), ""))
         if upload is not None and self._has_expired(upload):
             raise invalid("params.referenceMediaItems[].url names a file that has expired.")
+        until = re.fullmatch(r"until=([\d.]+)", urlsplit(url).query)
+        if upload is not None and until and self.now() >= float(until[1]):
+            raise invalid("params.referenceMediaItems[].url has expired.")
         return upload

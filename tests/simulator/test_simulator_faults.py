@@ -43,6 +43,8 @@ def test_rules_as_objects_and_as_texts() -> None:
         ("create:429:retry_after=later", "retry_after: must be one of"),
         ({"on": "status", "do": "patch", "body": 1}, "body: must be a JSON object"),
         ("status:patch:body={", "body: "),
+        ("create+states:lost", "on: must be one of create, status"),
+        ("create:lost:each=0", "each: must be a number of at least 1"),
         (7, "must be an object or a text"),
     ],
 )
@@ -64,6 +66,13 @@ def test_which_requests_a_rule_meets() -> None:
     assert met("create:lost:rate=0.3", 200) == met("create:lost:rate=0.3", 200)
     assert met("create:lost:rate=0.3", 200) != met("create:lost:rate=0.3", 200, seed=2)
     assert 40 < len(met("create:lost:rate=0.3", 200)) < 80
+
+
+def test_rules_for_several_kinds_for_each_subject_and_for_one_prompt() -> None:
+    faults = Faults(parse_all(["create+status:lost:each=1", "*:cut:prompt=boat"]))
+    kinds = [("create", "key-1"), ("create", "key-1"), ("status", "task_1"), ("status", "task_2"), ("result", "task_1")]
+    assert [[rule.do for rule in faults.fire(*each)] for each in kinds] == [["lost"], [], ["lost"], ["lost"], []]
+    assert [rule.do for rule in faults.fire("result", "task_1", "a boat")] == ["cut"]
 
 
 def test_all_delays_and_the_first_other_rule_act() -> None:
@@ -90,6 +99,24 @@ def test_too_many_requests() -> None:
     assert error_of(refused) == (429, "rate_limited")
     assert refused.headers["retry-after"] == "7"
     assert "retry-after" not in lab.create().headers
+
+
+def test_the_apis_clock_goes_otherwise() -> None:
+    lab = Lab(
+        clock_skew=7200,
+        faults=[
+            f"create:429:seconds=7,retry_after={style},nth={n}" for n, style in enumerate(("date", "naive", "epoch"), 1)
+        ],
+    )
+    date, naive, epoch = lab.create(), lab.create(), lab.create()
+    assert date.headers["date"] == "Wed, 15 Nov 2023 00:13:20 GMT"
+    assert date.headers["retry-after"] == "Wed, 15 Nov 2023 00:13:27 GMT"
+    assert naive.headers["retry-after"] == "Wed, 15 Nov 2023 00:13:27"
+    assert epoch.headers["retry-after"] == str(1_700_007_207)
+    lab.order(faults=[], tell_date=False)
+    created = lab.create()
+    assert created.json()["created_at"] == "2023-11-15T00:13:20.000Z"
+    assert "date" not in created.headers
 
 
 def test_a_proxys_page() -> None:
@@ -128,6 +155,76 @@ def test_patched_answers() -> None:
     task = lab.create().json()["id"]
     found = lab.get(f"/api/v1/generations/{task}").json()
     assert (found["id"], found["status"], found["extra"]) == (task, "reviewing", 1)
+
+
+def test_a_prompt_is_known_at_each_request_about_its_job() -> None:
+    lab = Lab(faults=["create+status+result:html:status=403,prompt=boat"])
+    assert lab.create("a", prompt="a boat").status_code == 403
+    assert lab.post(b"no JSON", "b").status_code == 400
+    lab.order(faults=[])
+    boat, watch = (lab.finished(key, prompt=f"a {key}") for key in ("boat", "watch"))
+    lab.order(faults=["status+result:html:status=403,prompt=boat"])
+    for task, status in ((boat, 403), (watch, 200)):
+        assert lab.get(f"/api/v1/generations/{task['id']}").status_code == status
+        assert lab.get(task["result"]["primary_url"]).status_code == status
+
+
+def test_answers_of_ones_own_making() -> None:
+    envelope = '{"error": {"code": "rate_limited"}}'
+    lab = Lab(
+        faults=[
+            {"on": "create", "do": "say", "status": 303, "location": "/elsewhere", "after": True, "nth": 1},
+            {"on": "create", "do": "say", "status": 200, "text": envelope},
+            "status:say",
+        ]
+    )
+    moved = lab.create("a")
+    assert (moved.status_code, moved.headers["location"], moved.content) == (303, "/elsewhere", b"")
+    assert lab.world.oracle().charges == {"a": [10]}, "the task was made all the same"
+    assert (lab.create("b").text, len(lab.world.oracle().tasks)) == (envelope, 1)
+    assert (lab.get("/api/v1/generations/x").status_code, lab.get("/api/v1/generations/x").content) == (202, b"")
+
+
+def test_two_jobs_with_one_task_id() -> None:
+    lab = Lab(faults=["create:twin:nth=2"])
+    assert lab.create("a").json()["id"] == lab.create("b").json()["id"]
+    assert lab.world.oracle().charges == {"a": [10], "b": [10]}
+
+
+def test_results_of_no_announced_length_and_encoded_ones() -> None:
+    lab = Lab()
+    url = lab.finished()["result"]["primary_url"]
+    whole = lab.get(url).content
+
+    def get(*rules: str) -> httpx2.Response:
+        lab.order(faults=list(rules))
+        return lab.get(url)
+
+    open_ended, cut = get("result:unsized"), get("result:cut:unsized")
+    assert "content-length" not in open_ended.headers
+    assert (open_ended.content, cut.content) == (whole, whole[: len(whole) // 2])
+    for encoding in ("gzip", "deflate"):
+        packed = get(f"result:encode:encoding={encoding}")
+        assert (packed.headers["content-encoding"], packed.content) == (encoding, whole)
+        with pytest.raises(httpx2.DecodingError):
+            get(f"result:encode:encoding={encoding},lie")
+    odd = get("result:encode:encoding=odd")
+    assert (odd.headers["content-encoding"], odd.content) == ("odd", whole)
+
+
+def test_a_result_that_drips() -> None:
+    lab = Lab()
+    url = lab.finished()["result"]["primary_url"]
+    whole = len(lab.get(url).content)
+    lab.order(faults=["result:drip:seconds=10"])
+
+    async def main() -> float:
+        start = trio.current_time()
+        assert len((await lab.send("GET", url)).content) == whole
+        return trio.current_time() - start
+
+    took = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert took == pytest.approx(10 * (whole - whole // 2))
 
 
 def test_things_expire_on_cue() -> None:

@@ -56,6 +56,16 @@ def test_an_upload_expires_by_time_or_by_order() -> None:
     assert error_of(lab.get("/api/v1/files/file_nobody")) == (404, "not_found")
 
 
+def test_the_url_of_an_upload_may_expire_before_the_upload() -> None:
+    lab = Lab(upload_url_lifetime=60)
+    upload = lab.upload(png()).json()
+    lab.clock.time += 60
+    refused = lab.create("a", params={"referenceMediaItems": [{"url": upload["url"], "kind": "image"}]})
+    assert error_of(refused) == (400, "validation_failed")
+    fresh = lab.get(f"/api/v1/files/{upload['id']}").json()["url"]
+    assert lab.create("a", params={"referenceMediaItems": [{"url": fresh, "kind": "image"}]}).status_code == 200
+
+
 def test_an_upload_of_another_kind_is_no_reference() -> None:
     lab = Lab()
     answer = lab.request("POST", "/api/v1/files", files={"file": ("a.mp4", MP4)}, data={"kind": "video"})

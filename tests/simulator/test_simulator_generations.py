@@ -68,6 +68,37 @@ def test_a_marked_prompt_fails_and_a_success_may_cost_less_than_reserved() -> No
     assert lab.world.oracle().wallet == 995
 
 
+@pytest.mark.parametrize(
+    ("switches", "created", "ended", "settled", "charged"),
+    [
+        ({"reserved_says": 0}, 0, (0, 10), (0, 10), 10),
+        ({"reserved_says": "0.1"}, 1, (1, 10), (1, 10), 10),
+        ({"reserved_says": "null"}, None, (None, 10), (None, 10), 10),
+        ({"reserved_says": "absent"}, "absent", ("absent", 10), ("absent", 10), 10),
+        ({"settle_seconds": [150, 150]}, 10, (10, 0), (10, 10), 10),
+        ({"settle_seconds": "150-150", "final_says": "null"}, 10, (10, None), (10, 10), 10),
+        ({"settle_seconds": "150-150", "final_says": "absent"}, 10, (10, "absent"), (10, 10), 10),
+        ({"final_factor": 2.5}, 10, (10, 25), (10, 25), 25),
+        ({"fail_rate": 1, "failed_factor": 0.7}, 10, (10, 7), (10, 7), 7),
+    ],
+)
+def test_what_is_said_of_a_price_is_not_what_is_charged(
+    switches: dict[str, Any], created: object, ended: object, settled: object, charged: int
+) -> None:
+    """As it was created, 100 seconds and 200 seconds later; the wallet knows better."""
+    lab = Lab(**switches)
+
+    def figures(task: dict[str, Any]) -> tuple[object, ...]:
+        return tuple(task.get(name, "absent") for name in ("reserved_credits", "final_credits"))
+
+    task = lab.create().json()
+    assert figures(task)[0] == created
+    for expected in (ended, settled):
+        lab.clock.time += 100
+        assert figures(lab.get(f"/api/v1/generations/{task['id']}").json()) == expected
+    assert (lab.world.oracle().spent, lab.world.oracle().wallet) == (charged, 1000 - charged)
+
+
 def test_the_same_key_and_bytes_show_the_same_task_as_it_is_now() -> None:
     lab = Lab()
     first = lab.create().json()

@@ -216,3 +216,39 @@ def test_two_worlds_side_by_side() -> None:
     clock = Clock()
     with served(Lab(clock=clock)) as one, served(Lab(clock=clock, wallet=5)) as two, one() as a, two() as b:
         assert a.get("/api/v1/credits").json() != b.get("/api/v1/credits").json()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:{port}"}, 200),
+        ({"Host": "LOCALHOST:{port}"}, 200),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:{port}"}, 403),
+        ({"Host": "127.0.0.1"}, 403),
+        ({"Host": "127.0.0.1:1"}, 403),
+        ({"Host": "127.0.0.1:{port}/x?"}, 403),
+        ({"Host": ""}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://localhost:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_no_web_page_drives_it(headers: dict[str, str], status: int) -> None:
+    """A page of another origin, or one whose name was given this address, neither orders, nor reads, nor buys."""
+    lab = Lab()
+    with served(lab) as client, client() as http:
+        sent = {name: value.format(port=http.base_url.port) for name, value in headers.items()}
+        answers = [
+            http.post("/api/v1/generations", json=JOB, headers=sent),
+            http.post("/_simulator/orders", content=b'{"credits": 5}', headers=sent | {"Content-Type": "text/plain"}),
+            http.get("/_simulator/state", headers=sent),
+        ]
+        assert {answer.status_code for answer in answers} == {status}
+    oracle = lab.world.oracle()
+    assert (len(oracle.requests), oracle.wallet) == ((1, 5) if status == 200 else (0, 1000))
