@@ -67,7 +67,7 @@ def _turn(specs: Sequence[JobSpec]) -> tuple[_Took, _Took]:
             rows = _Rows.of(path)
             again = _seconds(lambda: ledger.enrol(_CAMPAIGN, "m.yaml", specs))
         Ledger.open(bare, SystemClock()).close()
-        with closing(open_writer(bare)) as connection:
+        with closing(open_writer(bare, ledger_id="0", at="")) as connection:
             connection.execute(
                 "INSERT INTO campaigns (name, manifest, expansion) VALUES (?, 'm.yaml', 1)", (_CAMPAIGN,)
             )

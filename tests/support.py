@@ -143,7 +143,7 @@ class Bench:
 
     def plan(self, *paths: Path, selection: Selection = EVERYTHING) -> Plan:
         pairs = [self.wanted(path) for path in paths]
-        reader = LedgerReader.find(self.ledger_path)
+        reader = LedgerReader.open(self.ledger_path) if self.ledger_path.exists() else None
         try:
             return make_plan(
                 [wanted for wanted, _ in pairs],

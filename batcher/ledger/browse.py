@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,7 @@ from typing import Any, NamedTuple
 from batcher.statuses import JobId
 
 from .conditions import of_jobs
-from .lock import LOCK
+from .lock import holder_words, is_held
 from .reader import LedgerReader
 
 _HOLD = "coalesce(reserved_credits, quoted_credits)"
@@ -178,16 +176,7 @@ def holder(state: Path, read: LedgerReader) -> Holder | None:
     last = read.last_run()
     if last is None or last["ended_at"] is not None:
         return None
-    try:
-        descriptor = os.open(state / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    if not is_held(state):
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        words = os.pread(descriptor, 200, 0).decode(errors="replace")
-        match = re.fullmatch(r"pid (\d+), started (\S+)\s*", words)
-        return Holder(int(match[1]), match[2]) if match else Holder(None, None)
-    finally:
-        os.close(descriptor)
+    match = re.fullmatch(r"pid (\d+), started (\S+)", holder_words(state))
+    return Holder(int(match[1]), match[2]) if match else Holder(None, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from batcher.errors import BatcherError, StorageError
@@ -17,15 +17,15 @@ BUSY_SECONDS = 30.0
 _CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+def open_writer(path: Path, *, ledger_id: str, at: str) -> sqlite3.Connection:
     """A connection that commits durably: WAL, `synchronous=FULL`, explicit transactions.
 
-    Makes the ledger where there is none; then the caller holds the run lock. Raises StorageError, also for a file that
-    is none of ours, which is left as it is.
+    Makes the ledger where there is none, with this id, as of `at`; then the caller holds the run lock. Raises
+    StorageError, also for a file that is none of ours, which is left as it is.
     """
     with storage_errors(path):
         if not stands(path):
-            _make(path)
+            _make(path, ledger_id, at)
         _check_file(path)
         connection = _connect(str(path))
         try:
@@ -37,16 +37,35 @@ def open_writer(path: Path) -> sqlite3.Connection:
         return connection
 
 
-def _make(path: Path) -> None:
-    """A ledger gets its name once it has its tables: so an empty file of that name is one that lost its content."""
+def _make(path: Path, ledger_id: str, at: str) -> None:
+    """A ledger gets its name once its tables and its id are in the file itself, and on the disk.
+
+    So an empty file of that name is one that lost its content, and no loss of the WAL takes the id, from which every
+    key is derived. Of one that could not be made whole nothing is left.
+    """
     new = path.with_name(f".{path.name}.new")
-    for left in (new, _wal(new), new.with_name(f"{new.name}-shm")):
-        left.unlink(missing_ok=True)
-    with closing(_connect(str(new))) as connection:
-        _make_durable(connection)
-        schema.migrate(connection, new, stamp="")
-    new.rename(path)
+    _remove(new)
+    try:
+        with closing(_connect(str(new))) as connection:
+            _make_durable(connection)
+            schema.migrate(connection, new, stamp="")
+            connection.execute("INSERT INTO meta (id, ledger_id, created_at) VALUES (1, ?, ?)", (ledger_id, at))
+            busy, in_wal, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        # The last connection takes the WAL away with it when all of it is in the file.
+        if busy or in_wal or _wal(new).exists():
+            raise StorageError(f"{new}: SQLite keeps it in {_wal(new).name}", hint="Run the same command again.")
+        schema.sync_file(new)
+        new.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            _remove(new)
+        raise
     schema.sync_folder(path.parent)
+
+
+def _remove(ledger: Path) -> None:
+    for path in (ledger, _wal(ledger), ledger.with_name(f"{ledger.name}-shm")):
+        path.unlink(missing_ok=True)
 
 
 def _make_durable(connection: sqlite3.Connection) -> None:
@@ -60,6 +79,7 @@ def _make_durable(connection: sqlite3.Connection) -> None:
 def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(name, uri=uri, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA temp_store = MEMORY")  # prompts and keys stay out of the folder for temporary files
     return connection
 
 
@@ -69,9 +89,18 @@ def _wal(path: Path) -> Path:
 
 
 def _check_file(path: Path) -> None:
+    """A ledger has one name, beside which its WAL and its lock are: by a second one it would have two of each."""
     if not path.is_file():
         what = "is no file" if path.exists() else "is a link to nothing"
         raise StorageError(f"{path} {what}", hint="Put it right, or name another folder with --state.")
+    if path.is_symlink():
+        real = path.resolve()
+        raise StorageError(f"{path} is a link to {real}", hint=f"Name that folder instead: --state {real.parent}")
+    if (names := path.stat().st_nlink) > 1:
+        raise StorageError(
+            f"{path} has {names} names (hard links)",
+            hint="While no run is going remove the others (`find / -samefile`), or put a copy in their place.",
+        )
 
 
 def stands(path: Path) -> bool:

@@ -1,17 +1,22 @@
-"""One run a ledger: an flock that the kernel frees when the process dies, so a dead run leaves nothing behind."""
+"""One run a ledger: an flock that the kernel frees when the process dies, so a dead run leaves nothing behind.
+
+It lies on the state folder itself: a file in it could be deleted and made anew, and then two would hold "the" lock.
+`run.lock` only says who holds it.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from batcher.errors import LedgerLocked, StorageError
 
-#: The lock file; it stays when a run has ended.
+#: Says who holds the lock, or held it last; it stays when a run has ended.
 LOCK = "run.lock"
+_WORDS = 200
 
 
 @contextmanager
@@ -20,35 +25,71 @@ def hold_lock(state: Path, *, started: str) -> Iterator[None]:
 
     Raises LedgerLocked, naming the other run's pid and start, when somebody else holds it.
     """
-    path = state / LOCK
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}", hint="Make the state folder writable.") from error
+    folder = _opened(state, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "just starting"
             raise LedgerLocked(
-                f"another run holds {state / 'ledger.db'}: {holder}",
+                f"another run holds {state / 'ledger.db'}: {holder_words(state) or 'just starting'}",
                 hint="Wait for it, or stop it by that pid; `status` works meanwhile.",
             ) from None
         except OSError as error:
             raise StorageError(
-                f"{path} cannot be locked: {error.strerror}", hint="Keep the state folder on a local disk."
+                f"{state} cannot be locked: {error.strerror}", hint="Keep the state folder on a local disk."
             ) from error
-        _sign(descriptor, path, started)
+        _sign(state, f"pid {os.getpid()}, started {started}\n")
         yield
     finally:
-        os.close(descriptor)
+        os.close(folder)
 
 
-def _sign(descriptor: int, path: Path, started: str) -> None:
+def is_held(state: Path) -> bool:
+    """Whether a run holds the lock now. Trying it could turn away a run that starts at that very moment."""
     try:
+        folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+
+
+def holder_words(state: Path) -> str:
+    """What `run.lock` says of the run that holds the lock, or held it last; empty when it says nothing."""
+    with suppress(OSError):
+        descriptor = os.open(state / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, _WORDS, 0).decode(errors="replace").strip()
+        finally:
+            os.close(descriptor)
+    return ""
+
+
+def _sign(state: Path, words: str) -> None:
+    path = state / LOCK
+    descriptor = _opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if os.fstat(descriptor).st_nlink > 1:
+            raise StorageError(f"{path} is a file of another place (a hard link)", hint="Remove it; a run makes it.")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()}, started {started}\n".encode(), 0)
+        os.pwrite(descriptor, words.encode(), 0)
     except OSError as error:
         raise StorageError(
             f"{path}: {error.strerror}", hint="Free some disk space, then run the same command again."
         ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if path.is_symlink() and flags & os.O_NOFOLLOW:
+            raise StorageError(f"{path} is a link to another file", hint="Remove it; a run makes it.") from error
+        raise StorageError(f"{path}: {error.strerror}", hint="Make the state folder writable.") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -125,7 +124,7 @@ class LedgerReader:
             with storage_errors(path):
                 if schema.pending(connection, path):
                     raise StorageError(
-                        f"{path} is empty or was written by an older version of batcher",
+                        f"{path} was written by an older version of batcher",
                         hint="The next `batcher run` brings it up to date, after a copy.",
                     )
                 schema.check(connection, path)
@@ -133,15 +132,6 @@ class LedgerReader:
             connection.close()
             raise
         return cls(connection, path)
-
-    @classmethod
-    def find(cls, path: Path) -> Self | None:
-        """Open `path` if there is a ledger; None when there is none, or one that a crash left without tables."""
-        if not path.exists():
-            return None
-        with closing(open_reader(path)) as connection, storage_errors(path):
-            made = bool(schema.applied(connection))
-        return cls.open(path) if made else None
 
     def close(self) -> None:
         self._connection.close()

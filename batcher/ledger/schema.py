@@ -9,17 +9,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from batcher.errors import StorageError
 
 from . import shape
-from .lock import LOCK
 from .versions import MIGRATIONS as MIGRATIONS
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def applied(connection: sqlite3.Connection) -> set[str]:
 
 
 def pending(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the ledger is new or of an older version.
+    """Whether the ledger is of an older version.
 
     Raises StorageError for one of a newer version, for one that lost its content, and for a stranger's database.
     """
@@ -81,7 +82,7 @@ def pending(connection: sqlite3.Connection, path: Path) -> bool:
             hint="Install that version, or name another folder with --state.",
         )
     if not present:
-        _check_new(connection, path)
+        _refuse(connection, path)
     return present != known
 
 
@@ -102,9 +103,14 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
             " that. `batcher doctor` tells all of it; nothing is bought until then.",
         )
     connection.execute("SELECT prompt FROM wanted ORDER BY seq DESC LIMIT 1").fetchone()
+    if not connection.execute("SELECT 1 FROM meta WHERE length(ledger_id) > 0").fetchone():
+        raise StorageError(
+            f"{path} has lost its id, from which the keys of all purchases are made",
+            hint="Put back a copy: under another id everything is bought again.",
+        )
 
 
-def _check_new(connection: sqlite3.Connection, path: Path) -> None:
+def _refuse(connection: sqlite3.Connection, path: Path) -> NoReturn:
     """Tables made here would hide a loss: what the old ledger knew as bought would be bought again."""
     table = connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE '\\_%' ESCAPE '\\'").fetchone()
     if table:
@@ -112,12 +118,10 @@ def _check_new(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} is no ledger, but a database of another program (it has {table[0]!r})",
             hint="Move it away, or name another folder with --state.",
         )
-    # A run takes its lock before it makes a ledger, and makes it whole under another name.
-    if (path.parent / LOCK).exists():
-        raise StorageError(
-            f"{path} is empty, though runs have been here: it has lost what it held",
-            hint="Put back a copy: without one everything is bought again. Delete it only if nothing was ever bought.",
-        )
+    raise StorageError(  # for it is made whole under another name
+        f"{path} is empty: it has lost what it held",
+        hint="Put back a copy: without one everything is bought again. Delete it only if nothing was ever bought.",
+    )
 
 
 def migrate(connection: sqlite3.Connection, path: Path, *, stamp: str) -> None:
@@ -152,13 +156,24 @@ def copy_ledger(connection: sqlite3.Connection, target: Path) -> None:
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # VACUUM INTO takes an empty file
     try:
         connection.execute("VACUUM INTO ?", (str(part),))
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(part)
         part.rename(target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file to the disk, on macOS past the disk's own memory (F_FULLFSYNC)."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if sys.platform == "darwin":
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

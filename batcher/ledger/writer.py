@@ -44,13 +44,12 @@ class Ledger:
 
         Raises StorageError when it cannot be used or is of a newer version.
         """
-        connection = open_writer(path)
+        at = iso(clock.wall())
+        connection = open_writer(path, ledger_id=secrets.token_hex(16), at=at)
         try:
             with storage_errors(path):
                 if schema.pending(connection, path):
-                    schema.migrate(connection, path, stamp=iso(clock.wall()).replace(":", "")[:17])
-                meta = (secrets.token_hex(16), iso(clock.wall()))
-                connection.execute("INSERT OR IGNORE INTO meta VALUES (1, ?, ?)", meta)
+                    schema.migrate(connection, path, stamp=at.replace(":", "")[:17])
                 schema.check(connection, path)
             return cls(connection, path, clock, observe)
         except BaseException:

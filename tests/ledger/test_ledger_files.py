@@ -63,7 +63,7 @@ def test_the_columns_of_the_contract(shelf: Shelf) -> None:
     assert {"attempts", "events", "uploads", "runs", "jobs"} <= tables
 
 
-@pytest.mark.parametrize("opened", [lambda p: Ledger.open(p, ManualClock()), LedgerReader.open, LedgerReader.find])
+@pytest.mark.parametrize("opened", [lambda p: Ledger.open(p, ManualClock()), LedgerReader.open])
 def test_a_newer_version_is_left_alone(shelf: Shelf, opened: Callable[[Path], Any]) -> None:
     shelf.ledger._connection.execute(
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('batcher', 'version_99', 'x')"
@@ -73,22 +73,17 @@ def test_a_newer_version_is_left_alone(shelf: Shelf, opened: Callable[[Path], An
     assert "--state" in caught.value.hint
 
 
-def test_an_empty_file_is_no_ledger_yet(tmp_path: Path) -> None:
-    """A crash can leave it: the next run makes the tables, a reader says so."""
+def test_an_empty_file_has_lost_what_it_held(tmp_path: Path) -> None:
+    """A ledger has its name only once it is whole, so no crash leaves one: tables made here would hide a loss."""
     path = tmp_path / "ledger.db"
     path.touch()
-    assert LedgerReader.find(path) is None
-    with pytest.raises(StorageError, match="is empty") as caught:
-        LedgerReader.open(path)
-    assert "batcher run" in caught.value.hint
-    Ledger.open(path, ManualClock()).close()
-    reader = LedgerReader.find(path)
-    assert reader is not None
-    reader.close()
+    for opened in (lambda: LedgerReader.open(path), lambda: Ledger.open(path, ManualClock())):
+        with pytest.raises(StorageError, match="it has lost what it held"):
+            opened()
+    assert path.stat().st_size == 0
 
 
 def test_no_file_is_no_ledger(tmp_path: Path) -> None:
-    assert LedgerReader.find(tmp_path / "ledger.db") is None
     with pytest.raises(StorageError, match="there is no ledger"):
         LedgerReader.open(tmp_path / "ledger.db")
     with pytest.raises(StorageError) as caught:
@@ -97,7 +92,7 @@ def test_no_file_is_no_ledger(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("opened", [lambda p: Ledger.open(p, ManualClock()), LedgerReader.open, LedgerReader.find])
+@pytest.mark.parametrize("opened", [lambda p: Ledger.open(p, ManualClock()), LedgerReader.open])
 def test_what_is_no_database(tmp_path: Path, opened: Callable[[Path], Any]) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"campaign: spring\n" * 100)
@@ -335,7 +330,7 @@ def test_a_lock_of_another_process_names_it_and_dies_with_it(tmp_path: Path) -> 
 
 
 def test_a_holder_that_has_not_signed_yet(tmp_path: Path) -> None:
-    descriptor = os.open(tmp_path / "run.lock", os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with pytest.raises(LedgerLocked, match="just starting"), hold_lock(tmp_path, started="now"):
         raise AssertionError("two runs at one ledger")
