@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from io import BufferedRandom
 from pathlib import Path
 from typing import TypeVar
 
-from batcher import filetypes
-from batcher.errors import StorageError
+from batcher import filetypes, fs
 from batcher.filetypes import FileType
+from batcher.fs import DATA_MODE, below, disk_errors, whole_file
 
+#: Folders of the state folder that hold results and what becomes results.
+RESULTS = "results"
+_PARTS = f"{RESULTS}/.parts"
 #: A result longer than this many bytes is not taken.
 RESULT_BYTES = 4 * 1024**3
 #: A result of so many bytes is kept in memory until it is whole, and then written in one go.
@@ -59,13 +61,19 @@ class Artifacts:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._parts = state / "results" / ".parts"
+        self._parts = state / _PARTS
         self._parts_made = False
+
+    def check(self, campaigns: Sequence[str]) -> None:
+        """Raises Outside where the results of a campaign would land elsewhere: before anything is bought."""
+        for folder in (_PARTS, *(f"{RESULTS}/{campaign}" for campaign in campaigns)):
+            below(self._state, f"{folder}/file")
 
     def part(self, attempt_id: int, number: int) -> Path:
         """Where a file of an attempt grows; made with its folder."""
         if not self._parts_made:
-            with _disk_errors(self._parts):
+            below(self._state, f"{_PARTS}/file")
+            with disk_errors(self._parts):
                 self._parts.mkdir(parents=True, exist_ok=True)
             self._parts_made = True
         return self._parts / f"{attempt_id}-{number}.part"
@@ -92,7 +100,7 @@ class Artifacts:
         `kind` is what the model makes; "" takes any. Raises Unusable, after removing the part file, when it is not
         that.
         """
-        with _disk_errors(part), _filled(part, content) as file:
+        with disk_errors(part), _filled(part, content) as file:
             head = file.read(filetypes.HEAD_BYTES)
             size = file.seek(0, os.SEEK_END)
             found = filetypes.sniff(head)
@@ -104,7 +112,7 @@ class Artifacts:
             if not fault and found:
                 file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
+                fs.fsync(file.fileno())
                 return Whole(digest, size, found)
         self.drop(part)
         raise Unusable(fault)
@@ -113,9 +121,9 @@ class Artifacts:
         """Give a whole part file its name, durably; False when another file has that name."""
         dirty: set[Path] = set()
         named = self.name(part, target, sha256, dirty)
-        with _disk_errors(part):
+        with disk_errors(part):
             for folder in dirty:
-                _sync(folder)
+                fs.sync(folder)
         if named:
             self.drop(part)
         return named
@@ -125,11 +133,12 @@ class Artifacts:
 
         A file with the same hash under that name is ours: a crash came between naming and recording.
         """
-        path = self._state / target
-        with _disk_errors(path):
-            _make_folder(path.parent)
+        path = below(self._state, target)
+        with disk_errors(path):
+            fs.make_folder(path.parent)
             try:
-                _link(part, path)
+                _make_data(part)
+                fs.link(part, path)
             except FileExistsError:
                 if not self.holds(target, sha256):
                     return False
@@ -141,43 +150,43 @@ class Artifacts:
         dirty: set[Path] = set()
         found = [_tried(operation, dirty) for operation in operations]
         for folder in dirty:
-            with _disk_errors(folder):
-                _sync(folder)
+            with disk_errors(folder):
+                fs.sync(folder)
         return found
 
     def adopt(self, part: Path, target: str, sha256: str) -> bool:
         """Give a whole part file its name, or find it there already; False when neither has that hash."""
-        with _disk_errors(part):
-            ours = self.holds(target, sha256) or (part.exists() and self.digest(part) == sha256)
+        with disk_errors(part):
+            ours = self.holds(target, sha256) or (fs.is_own(part) and self.digest(part) == sha256)
         return ours and self.place(part, target, sha256)
 
     def holds(self, target: str, sha256: str) -> bool:
         """Whether the file under `target` has that hash."""
-        path = self._state / target
-        with _disk_errors(path):
+        path = below(self._state, target)
+        with disk_errors(path):
             return path.is_file() and not path.is_symlink() and self.digest(path) == sha256
 
     def digest(self, path: Path) -> str:
         """SHA-256 of a file's bytes, in hexadecimal."""
-        with _disk_errors(path), path.open("rb") as file:
+        with disk_errors(path), os.fdopen(fs.open_regular(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def size(self, part: Path) -> int:
-        """Bytes of a part file; 0 when there is none."""
-        with _disk_errors(part):
-            return part.stat().st_size if part.exists() else 0
+        """Bytes of a part file; 0 when there is none of ours."""
+        with disk_errors(part):
+            return part.stat().st_size if fs.is_own(part) else 0
 
     def drop(self, part: Path) -> None:
         """Remove a part file."""
-        with _disk_errors(part):
+        with disk_errors(part):
             part.unlink(missing_ok=True)
 
     def beside(self, target: str, facts: Mapping[str, object]) -> Sidecar:
         """Write `<target>.json`, the sidecar of a saved file, or bring ours up to date; never over another's file."""
-        path = self._state / target
+        path = below(self._state, target)
         side = path.with_name(f"{path.name}.json")
         text = json.dumps({SIDECAR_OF: path.name, **facts}, indent=2, ensure_ascii=False) + "\n"
-        with _disk_errors(side):
+        with disk_errors(side):
             if not path.is_file():
                 return Sidecar.ALONE
             found = _read_sidecar(side, path.name)
@@ -193,44 +202,12 @@ class Artifacts:
 
 def keep_log(state: Path, name: str, text: str) -> Path:
     """Write `<state>/logs/<name>`, for its owner only; whole or absent. Raises StorageError."""
-    path = state / "logs" / name
-    with _disk_errors(path.parent):
+    path = below(state, f"logs/{name}")
+    with disk_errors(path.parent):
         path.parent.mkdir(exist_ok=True, mode=0o700)
     with whole_file(path, replace=True, private=True) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     return path
-
-
-@contextmanager
-def whole_file(path: Path, *, replace: bool = False, private: bool = False) -> Iterator[Path]:
-    """A file that is whole or absent: fill the empty one that is yielded; at the block's end it is synced and named.
-
-    `private`: for its owner only. Raises FileExistsError, at the end, where a file stands already, unless `replace`;
-    StorageError when the disk cannot be used.
-    """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with _disk_errors(path):
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
-            yield part
-            _sync(part)
-            free = _name(part, path, replace)
-            _sync(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-    if not free:
-        raise FileExistsError(str(path))
-
-
-def _name(part: Path, path: Path, replace: bool) -> bool:
-    if replace:
-        part.replace(path)
-        return True
-    try:
-        _link(part, path)
-    except FileExistsError:
-        return False
-    return True
 
 
 def _read_sidecar(side: Path, name: str) -> str | None:
@@ -261,7 +238,7 @@ class _Arriving:
             self.write()
 
     def write(self) -> None:
-        with _disk_errors(self._part), _open_at(self._part, self._written) as file:
+        with disk_errors(self._part), _open_at(self._part, self._written) as file:
             file.write(self._held)
         self._written += len(self._held)
         self._held.clear()
@@ -276,7 +253,7 @@ class _Arriving:
 @contextmanager
 def _filled(part: Path, content: bytes | None) -> Iterator[BufferedRandom]:
     """A part file to be read, with this content if there is one."""
-    with part.open("r+b") if content is None else _open_at(part, 0) as file:
+    with os.fdopen(fs.open_regular(part, os.O_RDWR), "r+b") if content is None else _open_at(part, 0) as file:
         if content is not None:
             file.write(content)
             file.seek(0)
@@ -284,43 +261,24 @@ def _filled(part: Path, content: bytes | None) -> Iterator[BufferedRandom]:
 
 
 def _open_at(part: Path, offset: int) -> BufferedRandom:
-    file = part.open("r+b" if part.exists() else "w+b")
+    if not fs.is_own(part):
+        # A link, or another name of a file: writing there would change something elsewhere.
+        part.unlink(missing_ok=True)
+    file = os.fdopen(fs.open_regular(part, os.O_RDWR | os.O_CREAT), "r+b")
     file.truncate(offset)
     file.seek(offset)
     return file
 
 
-def _link(part: Path, path: Path) -> None:
-    """Name `part` as `path` unless that exists. Raises FileExistsError."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        # No hard links here (exFAT): an empty file of ours reserves the name, then the rename replaces it.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+def _make_data(part: Path) -> None:
+    """Nobody may run what is downloaded, whatever a part file was before."""
+    with suppress(FileNotFoundError):  # its name was given before a crash
+        descriptor = fs.open_regular(part)
         try:
-            part.replace(path)
-        except OSError:
-            path.unlink()
-            raise
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder so that it outlasts a power cut: each new one is written down in the folder above."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)  # another thread may have made it meanwhile
-        _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """A file, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            if (mode := os.fstat(descriptor).st_mode) & 0o7111:
+                os.fchmod(descriptor, mode & DATA_MODE)
+        finally:
+            os.close(descriptor)
 
 
 def _tried(operation: Callable[[set[Path]], T], dirty: set[Path]) -> T | Exception:
@@ -328,13 +286,3 @@ def _tried(operation: Callable[[set[Path]], T], dirty: set[Path]) -> T | Excepti
         return operation(dirty)
     except Exception as error:
         return error
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{path}: {error.strerror or error}", hint="Check the disk and the permissions; nothing bought is lost."
-        ) from error

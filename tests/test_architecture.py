@@ -25,16 +25,17 @@ ALLOWED: dict[str, set[str]] = {
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "filetypes"},
     "providers": BASE | {"redact"},
-    "artifacts": {"errors", "filetypes"},
-    "ledger": BASE,
+    "fs": {"errors"},
+    "artifacts": {"errors", "filetypes", "fs"},
+    "ledger": BASE | {"fs"},
     "plan": BASE | {"catalog", "ledger"},
-    "lifecycle": BASE | {"catalog", "ledger", "providers", "artifacts"},
+    "lifecycle": BASE | {"fs", "catalog", "ledger", "providers", "artifacts"},
     "engine": BASE | {"ledger", "lifecycle", "providers"},
-    "report": BASE | {"catalog", "ledger", "plan"},
+    "report": BASE | {"fs", "catalog", "ledger", "plan"},
     "simulator": {"catalog", "errors"},
     "cli": BASE
     | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "report", "simulator"}
-    | {"redact"},
+    | {"redact", "fs"},
     "__main__": {"cli", "errors"},
 }
 ONLY_IN = {

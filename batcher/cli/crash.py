@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from batcher import __version__
-from batcher.errors import Kind
+from batcher.errors import BatcherError, Kind
+from batcher.fs import below
 from batcher.redact import without
 
 from .environment import secrets
@@ -29,7 +30,7 @@ def report(error: Exception, argv: Sequence[str]) -> tuple[Kind, str, str]:
     storage = isinstance(error, OSError) or any(c.__module__ == "sqlite3" for c in type(error).__mro__)
     kind = Kind.STORAGE if storage else Kind.UNFINISHED
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    for folder in (_state(argv) / "logs", Path(tempfile.gettempdir())):
+    for folder in filter(None, (_logs(_state(argv)), Path(tempfile.gettempdir()))):
         path = folder / f"crash-{stamp}.txt"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -39,6 +40,14 @@ def report(error: Exception, argv: Sequence[str]) -> tuple[Kind, str, str]:
             continue
         return kind, what, f"Nothing bought is lost. What happened in full: {path.absolute()}"
     return kind, what, "Nothing bought is lost. What happened in full could not be written anywhere."
+
+
+def _logs(state: Path) -> Path | None:
+    """Where logs are kept; None where a link leads elsewhere."""
+    try:
+        return below(state, "logs/crash").parent
+    except (BatcherError, OSError, ValueError):
+        return None
 
 
 def _words(error: Exception) -> str:

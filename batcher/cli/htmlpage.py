@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batcher.artifacts import whole_file
 from batcher.errors import StorageError, UsageError
+from batcher.fs import whole_file
 from batcher.ledger import LedgerReader
 from batcher.report import html
 from batcher.report.question import Question

@@ -186,6 +186,8 @@ class _Work:
         clock, rng = SystemClock(), random.Random()  # noqa: S311  (jitter)
         assert self.access.key is not None
         provider = Rivya(self.access.base_url, self.access.key, clock, account_name=self.access.name, fast=FAST)
+        artifacts = Artifacts(self.order.state)
+        artifacts.check(self.order.prepared.campaigns)
         commits = Commits(self.ledger)
         gate = RateGate(self.ledger, self.settings.limits, clock, commits)
         lifecycle = Lifecycle(
@@ -193,7 +195,7 @@ class _Work:
             commits=commits,
             provider=provider,
             gate=gate,
-            artifacts=Artifacts(self.order.state),
+            artifacts=artifacts,
             clock=clock,
             settings=self.settings,
             caps=self.caps,

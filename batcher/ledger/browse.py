@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from batcher.statuses import JobId
 
-from .conditions import of_jobs
+from .conditions import KEPT, of_jobs
 from .lock import holder_words, is_held
 from .reader import LedgerReader
 
@@ -132,7 +132,8 @@ def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
     for attempt in read.rows("SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,)):
         held = 0 if attempt["final_credits"] is not None else rows.price(attempt)
         files = read.rows(
-            "SELECT number, target, sha256, size, saved_at FROM files WHERE attempt_id = ? ORDER BY number",
+            f"SELECT number, CASE WHEN {KEPT} THEN target END AS target, sha256, size, saved_at, unverified,"
+            " forgotten_at FROM files AS f WHERE attempt_id = ? ORDER BY number",
             (attempt["id"],),
         )
         shown = _plain(attempt, decode=("body", "result_urls"))

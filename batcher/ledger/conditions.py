@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+#: A row of `files AS f` that may be opened or shown as a result: whole once, wanted, and below `results/` by its words.
+KEPT = (
+    "f.saved_at IS NOT NULL AND f.forgotten_at IS NULL AND f.target GLOB 'results/?*'"
+    " AND instr('/' || f.target || '/', '/../') = 0"
+)
+#: A row of `files AS f` that is still to be fetched.
+UNSAVED = "f.saved_at IS NULL AND f.forgotten_at IS NULL"
+
 
 def marks(values: Sequence[object]) -> str:
     """Question marks for values that stand in a list of SQL."""

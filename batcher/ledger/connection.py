@@ -8,6 +8,7 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
+from batcher import fs
 from batcher.errors import BatcherError, StorageError
 
 from . import schema
@@ -54,13 +55,13 @@ def _make(path: Path, ledger_id: str, at: str) -> None:
         # The last connection takes the WAL away with it when all of it is in the file.
         if busy or in_wal or _wal(new).exists():
             raise StorageError(f"{new}: SQLite keeps it in {_wal(new).name}", hint="Run the same command again.")
-        schema.sync_file(new)
+        fs.sync(new)
         new.rename(path)
     except BaseException:
         with suppress(OSError):
             _remove(new)
         raise
-    schema.sync_folder(path.parent)
+    fs.sync(path.parent)
 
 
 def _remove(ledger: Path) -> None:

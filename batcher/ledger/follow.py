@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from batcher.jobs import JobId, Status
 from batcher.settings import Selection
 
+from .conditions import UNSAVED
 from .reader import LedgerReader
 from .transaction import Change
 
@@ -110,7 +111,7 @@ def _unsaved(read: LedgerReader, campaign: str) -> int:
     row = read.row(
         "SELECT count(*) FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
         " JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
-        " WHERE f.saved_at IS NULL AND f.number = 0 AND w.campaign = ? AND w.status = 'succeeded'",
+        f" WHERE {UNSAVED} AND f.number = 0 AND w.campaign = ? AND w.status = 'succeeded'",
         (campaign,),
     )
     return int(row[0]) if row else 0

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .conditions import marks
+from .conditions import KEPT, marks
 from .reader import LedgerReader
 from .tallies import AT, HOLD, JOINED, LATEST, OPEN_HOLD, WAIT, WAITED, Scope, where_of
 
@@ -88,7 +88,7 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
     Where there are more, those that have a file come first.
     """
     where, values = where_of(scope, AT)
-    saved = "f.attempt_id = a.id AND f.saved_at IS NOT NULL"
+    saved = f"f.attempt_id = a.id AND {KEPT}"
     sql = (
         "SELECT w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.reference_kind,"
         " w.reference_sha256, w.take, w.status, coalesce(a.number, 0) AS attempts, a.task_id,"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .conditions import marks
+from .conditions import UNSAVED, marks
 from .reader import LedgerReader
 from .tallies import ALL, JOINED, OPEN_HOLD, Scope, where_of
 
@@ -298,7 +298,7 @@ def without_file(read: LedgerReader, scope: Scope) -> Trouble | None:
     row = read.row(
         "SELECT count(DISTINCT w.id), w.id, max(a.id) FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
         " JOIN wanted AS w ON w.attempt_id = a.id AND w.id = a.job_id"
-        f" WHERE f.saved_at IS NULL AND w.status = 'succeeded' AND {where}",
+        f" WHERE {UNSAVED} AND w.status = 'succeeded' AND {where}",
         values,
     )
     return Trouble("without_file", None, row[0], row[0], row[1], None) if row and row[0] else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from batcher.clock import iso
 
 from . import schema
+from .conditions import UNSAVED
 from .connection import open_reader, storage_errors
 from .reader import LedgerReader
 
@@ -139,7 +140,7 @@ def parts(read: LedgerReader, names: dict[str, tuple[int, int]]) -> list[str]:
     for name, (attempt, number) in names.items():
         wanted = read.row(
             "SELECT 1 FROM files AS f JOIN wanted AS w ON w.attempt_id = f.attempt_id AND w.status = 'succeeded'"
-            " WHERE f.attempt_id = ? AND f.number = ? AND f.saved_at IS NULL",
+            f" WHERE f.attempt_id = ? AND f.number = ? AND {UNSAVED}",
             (attempt, number),
         )
         if wanted is None:

@@ -15,7 +15,7 @@ from batcher.errors import StorageError, UsageError
 from batcher.statuses import JobId, Status
 
 from . import schema
-from .conditions import marks
+from .conditions import UNSAVED, marks
 from .connection import open_reader, storage_errors
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _PAGE = 500
 # From the few that lack a file, whatever the planner thinks of their number.
 _UNSAVED = (
-    "FROM (SELECT DISTINCT attempt_id FROM files WHERE saved_at IS NULL) AS f CROSS JOIN attempts AS a"
-    " ON a.id = f.attempt_id CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
+    f"FROM (SELECT DISTINCT f.attempt_id FROM files AS f WHERE {UNSAVED}) AS u CROSS JOIN attempts AS a"
+    " ON a.id = u.attempt_id CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
     " WHERE w.campaign = ? AND w.status = 'succeeded'"
 )
 

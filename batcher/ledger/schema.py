@@ -9,15 +9,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import sys
 from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from batcher import fs
 from batcher.errors import StorageError
 
 from . import shape
@@ -156,30 +155,9 @@ def copy_ledger(connection: sqlite3.Connection, target: Path) -> None:
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # VACUUM INTO takes an empty file
     try:
         connection.execute("VACUUM INTO ?", (str(part),))
-        sync_file(part)
+        fs.sync(part)
         part.rename(target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(target.parent)
-
-
-def sync_file(path: Path) -> None:
-    """Bring a file to the disk, on macOS past the disk's own memory (F_FULLFSYNC)."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        if sys.platform == "darwin":
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Write down which names a folder has, so that they outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fs.sync(target.parent)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from batcher.errors import UsageError
+from batcher.fs import is_below
 
-from .conditions import marks
+from .conditions import KEPT, marks
 from .reader import LedgerReader
 from .tallies import Scope
 
@@ -26,7 +27,8 @@ class Sheet:
     """How a table goes out: its own columns, and `more` of them (name: SQL) that make a row readable by itself.
 
     `in_campaign` is the condition for a campaign, "" if the rows belong to none; `at` is what a scope bounds.
-    Columns in `values` hold JSON, those in `flags` 0 or 1, those in `texts` bytes.
+    Columns in `values` hold JSON, those in `flags` 0 or 1, those in `texts` bytes,
+    those in `paths` a path below the state folder, which is left out where it leads elsewhere.
     """
 
     source: str
@@ -37,6 +39,7 @@ class Sheet:
     values: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
 
 _WHOSE = (("campaign", "w.campaign"), ("name", "w.name"))
@@ -71,6 +74,7 @@ SHEETS: Mapping[str, Sheet] = {
         at="t.saved_at",
         order="t.attempt_id, t.number",
         more=(("job_id", "w.id"), *_WHOSE),
+        paths=("target", "unverified"),
     ),
     "runs": Sheet(
         source="runs AS t",
@@ -112,6 +116,7 @@ def _values(read: LedgerReader, sql: str, values: Sequence[str], chosen: Sheet) 
         **dict.fromkeys(chosen.values, _json),
         **dict.fromkeys(chosen.flags, bool),
         **dict.fromkeys(chosen.texts, lambda body: body.decode(errors="replace")),
+        **dict.fromkeys(chosen.paths, lambda path: path if path is not None and is_below(path) else None),
     }
     for row in read.stream(sql, values):
         yield {name: decode[name](row[name]) if name in decode else row[name] for name in row.keys()}  # noqa: SIM118
@@ -223,7 +228,7 @@ def _saved(read: LedgerReader, where: str, values: Sequence[object]) -> Iterator
         " w.status, a.number AS attempt, a.task_id, a.client_request_id, a.quoted_credits, a.reserved_credits,"
         " a.final_credits, w.created_at, a.intended_at, a.submitted_at, a.finished_at, f.number, f.target, f.sha256,"
         " f.size, f.saved_at FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
-        f" JOIN files AS f ON f.attempt_id = a.id WHERE f.saved_at IS NOT NULL AND {where}",
+        f" JOIN files AS f ON f.attempt_id = a.id WHERE {KEPT} AND {where}",
         values,
     ):
         yield Saved(**{name: _json(row[name]) if name == "params" else row[name] for name in row.keys()})  # noqa: SIM118

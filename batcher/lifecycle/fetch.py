@@ -10,6 +10,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+from batcher import fs
 from batcher.artifacts import Artifacts, Unusable, Whole
 from batcher.catalog import get_model
 from batcher.errors import UsageError
@@ -69,7 +70,7 @@ class Fetcher:
 
     async def _adopt(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> bool:
         """Finish what a crash interrupted between committing hash and target and recording the file."""
-        if not (file.target and file.sha256):
+        if not (file.target and file.sha256 and fs.is_result(file.target)):
             return False
         if not self._artifacts.adopt(part, file.target, file.sha256):
             return False
@@ -139,7 +140,7 @@ class Fetcher:
             return Later("too_long", str(fault))
 
     async def _save(self, job: Job, phase: Succeeded, file: ResultFile, part: Path, whole: Whole) -> None:
-        for target in _targets(job, file.number, whole.type.extension):
+        for target in _targets(job, phase.attempt_id, file.number, whole.type.extension):
             claim = partial(
                 self._ledger.claim_file,
                 *(phase.attempt_id, file.number),
@@ -196,10 +197,12 @@ def _result_kind(model: str) -> str:
         return ""  # a model that left the catalogue: its results are still ours to save
 
 
-def _targets(job: Job, number: int, extension: str) -> Iterator[str]:
+def _targets(job: Job, attempt_id: int, number: int, extension: str) -> Iterator[str]:
     """Names for a file, relative to the state folder, the wished one first."""
-    base = f"results/{job.campaign}/{job.file_name}" + (f"-{number + 1}" if number else "")
+    base, mark = f"results/{job.campaign}/{job.file_name}" + (f"-{number + 1}" if number else ""), str(job.id)
+    if not fs.is_result(f"{base}-{mark}"):  # somebody has edited the ledger
+        base, mark = f"results/attempt-{attempt_id}-{number + 1}", str(attempt_id)
     yield f"{base}{extension}"
-    yield f"{base}-{job.id[:SHORT_ID]}{extension}"
+    yield f"{base}-{mark[:SHORT_ID]}{extension}"
     for more in count(1):
-        yield f"{base}-{job.id}-{more}{extension}"
+        yield f"{base}-{mark}-{more}{extension}"

@@ -21,9 +21,9 @@ from core_helpers import Shelf, make_spec, make_task
 from export.export_helpers import held_to, plain, steady
 from support import Bench
 
-from batcher.artifacts import whole_file
 from batcher.cli.app import main
 from batcher.errors import StorageError
+from batcher.fs import whole_file
 from batcher.ledger import LedgerReader, streams
 from batcher.ledger.tallies import Scope
 from batcher.report.rows import csv_rows, jsonl_rows

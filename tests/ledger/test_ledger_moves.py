@@ -105,10 +105,10 @@ def test_from_the_answer_to_the_file(shelf: Shelf) -> None:
     assert shelf.ledger.read.unsaved("spring") == [job_name(1)]
     assert shelf.job(1)["result_url"] == "https://m/1"
     for number in (0, 1):
-        assert shelf.ledger.claim_file(intent.attempt_id, number, target=f"f{number}", sha256="ab", size=3)
+        assert shelf.ledger.claim_file(intent.attempt_id, number, target=f"results/f{number}", sha256="ab", size=3)
         assert shelf.job(1)["result_path"] is None or number, "claimed is not saved"
         shelf.ledger.file_saved(job_name(1), intent.attempt_id, number)
-    assert (shelf.job(1)["result_path"], shelf.job(1)["result_sha256"]) == ("f0", "ab")
+    assert (shelf.job(1)["result_path"], shelf.job(1)["result_sha256"]) == ("results/f0", "ab")
     assert shelf.ledger.read.unsaved("spring") == []
     assert [campaign.files for campaign in browse.campaigns(shelf.ledger.read)] == [2]
     assert shelf.events()[-2:] == ["saved", "saved"]

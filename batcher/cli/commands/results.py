@@ -21,6 +21,7 @@ from batcher.cli.terminal import Terminal, dumps
 from batcher.cli.text import safe
 from batcher.cli.words import count
 from batcher.errors import UsageError
+from batcher.fs import leads_inside
 from batcher.jobs import ParamValue, Status
 from batcher.ledger import streams
 from batcher.ledger.streams import Saved
@@ -73,6 +74,7 @@ def command(
         chosen = ask(read, now=time.time(), campaigns=campaigns).scope.campaigns
         outcomes = Counter[Sidecar]()
         found = _fitting((file for name in chosen for file in streams.saved(read, name, statuses)), where)
+        found = _inside(found, state, terminal)
         if sidecars:
             found = _with_sidecars(found, Artifacts(state), outcomes)
         with closing(found):  # also when nobody reads to the end
@@ -143,6 +145,15 @@ def _equals(value: object, text: str) -> bool:
                 return False
         case _:
             return str(value) == text
+
+
+def _inside(files: Iterable[Saved], state: Path, terminal: Terminal) -> Generator[Saved, None, None]:
+    """Leave out, and tell, what a link takes out of the state folder."""
+    for file in files:
+        if leads_inside(state, file.target):
+            yield file
+        else:
+            terminal.warn(f"left out, for a link leads out of the state folder: {safe(state / file.target)}")
 
 
 # Telling

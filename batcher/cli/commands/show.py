@@ -101,8 +101,16 @@ def _attempt(attempt: dict[str, Any], state: Path) -> Iterator[RenderableType]:
 
 
 def _file(file: dict[str, Any], state: Path) -> str:
+    if file["forgotten_at"]:
+        return "not wanted any more"
     if file["saved_at"] is None:
+        if file["unverified"]:
+            return (
+                f"nobody can tell whether it is whole: {state / file['unverified']}; `batcher fetch --accept` takes it"
+            )
         return "not fetched yet"
+    if file["target"] is None:
+        return "its path in the ledger leads out of the state folder"
     return f"{state / file['target']}, {number(file['size'])} bytes, sha256 {file['sha256']}"
 
 

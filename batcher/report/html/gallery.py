@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from batcher.catalog import get_model, model_ids
+from batcher.fs import leads_inside
 from batcher.jobs import ParamValue
 from batcher.ledger.gallery import Card
 
@@ -36,10 +37,9 @@ class Links:
 
     def to(self, target: str) -> str | None:
         """The URL of a file below the state folder; None for one that lies elsewhere, which no run makes."""
-        parts = PurePosixPath(target)
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+        if not leads_inside(self.state, target):
             return None
-        relative = os.path.relpath(self.state / parts, self.page)
+        relative = os.path.relpath(self.state / target, self.page)
         return "./" + quote(os.fsencode(Path(relative).as_posix()), safe="/")
 
     @classmethod
