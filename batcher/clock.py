@@ -1,15 +1,30 @@
 """Time as an argument, so that tests run on virtual time.
 
-Within a run only `monotonic` decides about waiting and rate windows; `wall` is what is written down and what
-carries rate windows over a restart. Both in seconds.
+Within a run only `monotonic` decides about waiting and rate windows; `wall` is what is written down, and may be wrong.
+What carries over a restart is a `Moment`: the wall clock, the machine's uptime and the API's own time. All in seconds.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, tzinfo
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+#: A `Date` header says whole seconds, so that two of them may seem to go back by this much.
+_ROUNDING_SECONDS = 2.0
+#: The zone's files as systems keep them; behind this stands the zone's name.
+_ZONES = "/zoneinfo/"
+
+
+class Uptime(NamedTuple):
+    """For how many seconds the machine has been up, its sleep included, and which boot that was."""
+
+    boot: str
+    seconds: float
 
 
 class Clock(Protocol):
@@ -23,6 +38,42 @@ class Clock(Protocol):
         """Seconds from an arbitrary start; never goes back."""
         ...
 
+    def uptime(self) -> Uptime | None:
+        """How long the machine is up; None where the system does not say which boot this is."""
+        ...
+
+
+class Moment(NamedTuple):
+    """When something was, by each clock that was there: `wall` and `api` (the API's `Date`) since the epoch."""
+
+    wall: float
+    uptime: Uptime | None = None
+    api: float | None = None
+
+
+def age(then: Moment, now: Moment) -> float | None:
+    """Seconds between two moments, the largest that a clock says; None when nobody can tell.
+
+    Within one boot the uptime is exact, and a wall clock that was set says nothing more. Else the wall clock counts,
+    unless it went back. The API's own time counts beside both: a virtual machine may have stood still.
+    """
+    if then.uptime and now.uptime and then.uptime.boot == now.uptime.boot:
+        found = now.uptime.seconds - then.uptime.seconds
+        same_boot = True
+    else:
+        found = now.wall - then.wall
+        same_boot = False
+    if now.api is not None and then.api is not None:
+        found = max(found, now.api - then.api)
+    elif now.api is not None and not same_boot:
+        found = max(found, now.api - then.wall)
+    return max(0.0, found) if found >= -_ROUNDING_SECONDS else None
+
+
+def moment(clock: Clock, api: float | None = None) -> Moment:
+    """Now, by each of the clocks."""
+    return Moment(clock.wall(), clock.uptime(), api)
+
 
 @dataclass(frozen=True, slots=True)
 class SystemClock:
@@ -33,6 +84,32 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def uptime(self) -> Uptime | None:
+        boot = _boot()
+        return Uptime(boot, time.clock_gettime(_SINCE_BOOT)) if boot else None
+
+
+# On macOS CLOCK_MONOTONIC goes on while the machine sleeps; Linux has a clock of its own for that.
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+@cache
+def _boot() -> str:
+    """What tells this boot of the machine from every other one; "" where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        pass
+    import ctypes  # slow to import, and needed on macOS only
+
+    found, size = ctypes.create_string_buffer(64), ctypes.c_size_t(64)
+    try:
+        ask = ctypes.CDLL(None).sysctlbyname
+        ask(b"kern.bootsessionuuid", found, ctypes.byref(size), None, 0)
+        return found.value.decode("ascii")
+    except (OSError, AttributeError, ValueError):
+        return ""
 
 
 def iso(seconds: float) -> str:
@@ -61,6 +138,59 @@ def next_time(hour: int, minute: int, now: float) -> float:
     return at[0] if at[0] > now else at[1]
 
 
-def local_day(seconds: float) -> str:
-    """The local date of this machine at that time, `YYYY-MM-DD`; what the day cap counts by."""
-    return time.strftime("%Y-%m-%d", time.localtime(seconds))
+def local_day(seconds: float, zone: tzinfo | None) -> str:
+    """The date at that time in a zone (None: this machine's), `YYYY-MM-DD`; what the day cap counts by."""
+    return datetime.fromtimestamp(seconds, zone).strftime("%Y-%m-%d")
+
+
+def day_begins(day: str, zone: tzinfo | None) -> float:
+    """When a day (`YYYY-MM-DD`) begins in a zone (None: this machine's). Raises ValueError for what is no day.
+
+    Where the clock is put on at midnight, the day begins with the first instant that it has.
+    """
+    return datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=zone).timestamp()
+
+
+def find_zone(name: str) -> tzinfo | None:
+    """A time zone by its name in the IANA's list; None (this machine's) for "". Raises LookupError for others."""
+    if not name:
+        return None
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # slow to import, and most commands need no day
+
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError) as error:
+        raise LookupError(name) from error
+
+
+def machine_zone() -> str:
+    """The IANA's name of this machine's time zone; "" where it cannot be known."""
+    given = os.environ.get("TZ")
+    candidates = [_zone_name(given.removeprefix(":"))] if given else [_linked_zone(), _written_zone()]
+    for name in candidates:
+        try:
+            zone = find_zone(name)
+        except LookupError:
+            continue
+        if zone is not None:
+            return name
+    return ""
+
+
+def _zone_name(path: str) -> str:
+    name = path.rpartition(_ZONES)[2]
+    return name.removeprefix("posix/").removeprefix("right/")
+
+
+def _linked_zone() -> str:
+    path = os.path.realpath("/etc/localtime")
+    return _zone_name(path) if _ZONES in path else ""
+
+
+def _written_zone() -> str:
+    try:
+        return Path("/etc/timezone").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""

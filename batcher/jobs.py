@@ -13,6 +13,8 @@ from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import NamedTuple
 
+from batcher.clock import Moment
+
 from .statuses import MOVES as MOVES
 from .statuses import SHORT_ID as SHORT_ID
 from .statuses import UNSETTLED as UNSETTLED
@@ -148,7 +150,7 @@ class Intent:
     """An attempt that is on disk before it is sent. Only the ledger makes one.
 
     `key` and `body` are what goes on the wire, byte for byte, however often it is sent.
-    `intended_at` is in seconds since the epoch. `maybe_received` is never taken back.
+    `intended` is when it was made, hence no later than its first sending. `maybe_received` is never taken back.
     """
 
     attempt_id: int
@@ -157,7 +159,7 @@ class Intent:
     key: str
     body: bytes
     account: str
-    intended_at: float
+    intended: Moment
     maybe_received: bool
 
 
@@ -214,13 +216,14 @@ class Submitting:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The API has the task: queued or processing. `submitted_at` in seconds since the epoch."""
+    """The API has the task: queued or processing. `submitted_at` in seconds since the epoch, by the wall clock."""
 
     attempt_id: int
     task_id: str
     status: Status
     submitted_at: float
     account: str
+    intended: Moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from support import EPOCH
 
+from batcher.clock import Uptime
 from batcher.jobs import Account, Intent, JobId, JobSpec, Status, TaskState
 from batcher.ledger import Caps, Change, Ledger, Refusal
 
@@ -22,12 +23,16 @@ class ManualClock:
     def __init__(self) -> None:
         self.now = EPOCH
         self.shift = 0.0
+        self.boot = "boot-1"
 
     def monotonic(self) -> float:
         return self.now
 
     def wall(self) -> float:
         return self.now + self.shift
+
+    def uptime(self) -> Uptime | None:
+        return Uptime(self.boot, self.now) if self.boot else None
 
 
 def job_name(number: int) -> JobId:

@@ -16,6 +16,7 @@ import trio
 from trio.testing import MockClock
 
 from batcher.artifacts import Artifacts
+from batcher.clock import Uptime
 from batcher.engine import Ending, Engine, RateGate
 from batcher.jobs import JobSpec
 from batcher.ledger import Ledger, LedgerReader, Observer
@@ -47,6 +48,7 @@ class VirtualClock:
     def __init__(self, start: float = EPOCH) -> None:
         self.start = start
         self.shift = 0.0  # a wall clock that somebody set back or forth
+        self.boot = "boot-1"  # "" on a machine that does not tell its boots apart
 
     def monotonic(self) -> float:
         try:
@@ -56,6 +58,9 @@ class VirtualClock:
 
     def wall(self) -> float:
         return self.monotonic() + self.shift
+
+    def uptime(self) -> Uptime | None:
+        return Uptime(self.boot, self.monotonic()) if self.boot else None
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run to the end on virtual time: whenever all wait, the clock jumps to the next event."""

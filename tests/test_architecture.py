@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "filetypes": set(),
     "redact": set(),
     "statuses": set(),
-    "jobs": {"errors", "statuses"},
+    "jobs": {"errors", "statuses", "clock"},
     "settings": {"errors"},
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "filetypes"},
@@ -129,7 +129,7 @@ def test_nobody_but_the_command_reads_the_environment() -> None:
     wrong = {
         str(path.relative_to(ROOT))
         for room, path, tree in modules()
-        if room != "cli"
+        if room not in ("cli", "clock")  # TZ is how a process is told its time zone
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }

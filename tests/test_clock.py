@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.clock import SystemClock, from_iso, iso, local_day, local_time, next_time
+from batcher.clock import (
+    SystemClock,
+    day_begins,
+    find_zone,
+    from_iso,
+    iso,
+    local_day,
+    local_time,
+    machine_zone,
+    next_time,
+)
 
 
 @pytest.fixture
@@ -56,11 +66,42 @@ def test_what_is_no_stamp(text: str) -> None:
 def test_the_local_day(zone: pytest.MonkeyPatch, name: str, seconds: float, day: str) -> None:
     zone.setenv("TZ", name)
     time.tzset()
-    assert local_day(seconds) == day
+    assert local_day(seconds, None) == day
+    assert local_day(seconds, find_zone(name)) == day
+    assert machine_zone() == name
+
+
+@pytest.mark.parametrize(
+    ("name", "day", "begins"),
+    [
+        ("UTC", "2027-01-15", "2027-01-15T00:00:00Z"),
+        ("Asia/Dubai", "2027-01-15", "2027-01-14T20:00:00Z"),
+        # The nights of the change to summer time and back have 23 and 25 hours; there the first has no midnight.
+        ("Europe/Berlin", "2027-03-29", "2027-03-28T22:00:00Z"),
+        ("Europe/Berlin", "2027-11-01", "2027-10-31T23:00:00Z"),
+        ("America/Santiago", "2025-09-07", "2025-09-07T04:00:00Z"),
+    ],
+)
+def test_when_a_day_begins(name: str, day: str, begins: str) -> None:
+    zone = find_zone(name)
+    at = day_begins(day, zone)
+    assert at == from_iso(begins)
+    assert (local_day(at, zone), local_day(at - 1, zone) < day) == (day, True)
+
+
+@pytest.mark.parametrize("given", ["<+03>-3", "../../etc/passwd", "Mars/Olympus"])
+def test_a_zone_that_has_no_name(zone: pytest.MonkeyPatch, given: str) -> None:
+    zone.setenv("TZ", given)
+    assert machine_zone() == ""
+    assert find_zone("") is None
 
 
 def test_this_machines_clocks() -> None:
     clock = SystemClock()
+    first, second = clock.uptime(), clock.uptime()
+    if first and second:  # a system need not tell
+        assert first.boot == second.boot
+        assert 0 < first.seconds <= second.seconds
     assert clock.monotonic() <= clock.monotonic()
     assert abs(clock.wall() - time.time()) < 60
 

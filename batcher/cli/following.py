@@ -55,7 +55,7 @@ class Follower:
         self.feed = Feed(
             ", ".join(run["campaigns"]),
             self.tally,
-            Meter(read, run["id"], limits, local_day(wall())),
+            Meter(read, run["id"], limits, local_day(wall(), read.zone)),
             lambda: sum(self.tally.counts[status] for status in UNSETTLED),
             lambda job: browse.job_name(read, job),
         )

@@ -71,7 +71,7 @@ class Prepared:
                 selection=self.selection,
                 settings=self.settings,
                 run_budget=self.budget,
-                day=local_day(time.time()),
+                day=local_day(time.time(), ledger.zone if ledger else None),
                 max_jobs=self.max_jobs,
             )
         except UsageError:

@@ -107,7 +107,9 @@ def perform(order: Order, terminal: Terminal) -> Result:
             terminal.say(*plan_view(plan, order.prepared), "")
         if order.until is not None:
             left = duration(max(0.0, order.until - time.time()))
-            terminal.say(f"No job is started after {local_day(order.until)} {local_time(order.until)} (in {left}).")
+            terminal.say(
+                f"No job is started after {local_day(order.until, None)} {local_time(order.until)} (in {left})."
+            )
         run_id, ending = _run(order, plan, unchanged, ledger, tally, signals, terminal)
         chosen = set(order.prepared.campaigns)
         row = browse.run(ledger.read, run_id)
@@ -154,7 +156,7 @@ def _run(
             access = order.access
             if order.simulate:
                 access = replace(access, base_url=stack.enter_context(simulated.running(order.state)))
-            sums = Meter(ledger.read, run_id, caps, local_day(time.time()))
+            sums = Meter(ledger.read, run_id, caps, local_day(time.time(), ledger.read.zone))
             work = _Work(order, access, settings, caps, ledger, tally, sums, signals, terminal)
             ending = anyio.run(work.do, backend_options={"use_uvloop": FAST})
     except Stopped as stopped:

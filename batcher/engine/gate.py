@@ -10,12 +10,14 @@ The API's own limits are learned from its 429s (`throttle`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import anyio
 
-from batcher.clock import Clock, from_iso
-from batcher.ledger import Ledger, Send
+from batcher.clock import Clock, age, moment
+from batcher.ledger import Ledger, sends
+from batcher.ledger.sends import Send
 from batcher.lifecycle import Commits
 from batcher.lifecycle.steps import SendKind
 from batcher.providers import Later
@@ -111,27 +113,40 @@ class RateGate:
     def _limits(self, kind: str) -> tuple[_Limit, ...]:
         return (self._submits, self._requests) if kind == "submit" else (self._requests,)
 
-    def _age(self, send: Send) -> float:
+    def _sent_at(self, send: Send) -> float:
         """When a request was sent, in monotonic seconds; a stamp from the future (a clock set back) counts as now."""
-        return self._clock.monotonic() - max(0.0, self._clock.wall() - from_iso(send.at))
+        return self._clock.monotonic() - (age(send.sent, moment(self._clock)) or 0.0)
+
+    def _sent_by(self, log: Sequence[Send]) -> list[float]:
+        """When requests were sent (given oldest first), in order of time: none later than one of this boot after it.
+
+        So a stamp of the future pauses nobody again and again until its time comes.
+        """
+        uptime, latest, found = self._clock.uptime(), math.inf, list[float]()
+        for send in reversed(log):
+            at = min(self._sent_at(send), latest)
+            if uptime and send.sent.uptime and send.sent.uptime.boot == uptime.boot:
+                latest = at
+            found.append(at)
+        return sorted(found)
 
     def _remember(self, limits: Limits) -> None:
         """Take in what earlier runs have sent."""
-        requests = self._ledger.read.last_sends(limits.requests.count)
-        submits = self._ledger.read.last_sends(limits.submit.count, kind="submit")
-        for limit, sends in ((self._requests, requests), (self._submits, submits)):
-            for stamp in sorted(map(self._age, sends)):  # by time: a clock that was set back wrote them out of order
+        requests = sends.newest(self._ledger.read, limits.requests.count)
+        submits = sends.newest(self._ledger.read, limits.submit.count, kind="submit")
+        for limit, log in ((self._requests, requests), (self._submits, submits)):
+            for stamp in self._sent_by(log):
                 limit.window.add(stamp)
         if requests:
             self._last_send = requests[-1].id
 
     def _learn(self, *, but: int = 0) -> None:
         """Take in what another process has sent meanwhile (`batcher credits`); `but` is a row of our own."""
-        for send in self._ledger.read.sends_after(self._last_send):
+        for send in sends.after(self._ledger.read, self._last_send):
             self._last_send = send.id
             if send.id != but:
                 for limit in self._limits(send.kind):
-                    limit.window.add(self._age(send))
+                    limit.window.add(self._sent_at(send))
 
     # Waiting for room
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .connection import storage_errors
 from .lock import hold_lock
-from .reader import Known, LedgerReader, Outcome, Pending, Price, Send, Sum
+from .reader import Known, LedgerReader, Outcome, Pending, Price, Sum
 
 if TYPE_CHECKING:
     from .caps import Caps, Refusal
@@ -29,7 +29,6 @@ __all__ = [
     "Pending",
     "Price",
     "Refusal",
-    "Send",
     "Stale",
     "Sum",
     "hold_lock",

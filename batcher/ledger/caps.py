@@ -52,7 +52,7 @@ def quote(
     """What a job of this class is expected to cost, if every cap has room for it at `now` (seconds, wall clock)."""
     if caps.until is not None and now >= caps.until:
         return Refusal("until", f"no job is started after {local_time(caps.until)}", catalog_credits)
-    day = local_day(now)
+    day = local_day(now, read.zone)
     seen = read.seen_price(account, price_class)
     if seen is None and read.class_is_open(account, price_class):
         return Refusal("price", "waits until the API has named this price", catalog_credits)

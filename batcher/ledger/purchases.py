@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batcher.clock import local_day
+from batcher.clock import Moment, iso, local_day
 from batcher.jobs import UNSETTLED, Account, Intent, Job, JobId, Status, TaskState
 
 from . import rows
@@ -22,6 +22,8 @@ from .caps import Caps, Refusal, quote
 from .reader import LedgerReader
 from .transaction import Transaction
 
+#: A wall clock that drifts is put right in smaller steps than this.
+_JUMP_SECONDS = 2.0
 _OVER = (Status.SUCCEEDED, Status.FAILED)
 
 
@@ -53,28 +55,39 @@ class Buyer:
         return hashlib.sha256(f"{self.ledger_id}/{job_id}/{number}".encode()).hexdigest()[:40]
 
     def admit(
-        self, t: Transaction, job: Job, *, account: Account, compose: Callable[[str], bytes], caps: Caps
+        self,
+        t: Transaction,
+        job: Job,
+        *,
+        account: Account,
+        compose: Callable[[str], bytes],
+        caps: Caps,
+        api: float | None = None,
     ) -> Intent | Refusal:
         """Take the hold and write key and exact body, if every cap has room. Raises Stale when it is not planned."""
-        expected = self.quote(caps, account, job.campaign, t.seconds, job.price_class, job.catalog_credits)
+        expected = self.quote(caps, account, job.campaign, t.moment.wall, job.price_class, job.catalog_credits)
         if isinstance(expected, Refusal):
             return expected
         number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
         request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
         key, body = self.key(job.id, number), compose(request_id)
+        boot, up = t.boot
         attempt_id = t.insert(
             "attempts",
             job_id=job.id,
             number=number,
             run_id=self.run_id,
             account=account.text,
-            day=local_day(t.seconds),
+            day=local_day(t.moment.wall, self.read.zone),
             price_class=job.price_class,
             idempotency_key=key,
             client_request_id=request_id,
             body=body,
             quoted_credits=expected,
             intended_at=t.at,
+            boot_id=boot,
+            boot_seconds=up,
+            api_at=None if api is None else iso(api),
         )
         t.move(job.id, Status.PLANNED, Status.SUBMITTING, attempt_id=attempt_id)
         t.event(
@@ -85,7 +98,9 @@ class Buyer:
             new=Status.SUBMITTING,
             detail={"hold": expected},
         )
-        return Intent(attempt_id, job.id, number, key, body, account.text, t.seconds, maybe_received=False)
+        return Intent(
+            attempt_id, job.id, number, key, body, account.text, t.moment._replace(api=api), maybe_received=False
+        )
 
 
 def record(
@@ -104,6 +119,7 @@ def record(
     if not late and task.status in _OVER and old is not task.status and before["final_credits"] is None:
         changes |= _settlement(before, changes, task, t.at)
         changes["unfinished_for"] = unfinished_for if task.status is Status.SUCCEEDED else None
+        changes["clock_jumped"] = _clock_jumped(rows.moment(before, "intended_at"), t.moment)
     if changes:
         t.update("attempts", attempt_id, **changes)
     detail = {"task_id": task.task_id, "word": task.word, "reserved": task.reserved_credits}
@@ -122,6 +138,13 @@ def record(
     if old is not task.status or before["task_id"] is None or before["api_status"] != task.word:
         t.event(str(task.status), job_id=job_id, attempt=number, old=old, new=task.status, detail=detail)
     return True
+
+
+def _clock_jumped(then: Moment, now: Moment) -> bool:
+    """Whether the wall clock was set in between, as far as the machine's uptime can tell."""
+    if not (then.uptime and now.uptime and then.uptime.boot == now.uptime.boot):
+        return now.wall < then.wall
+    return abs((now.wall - then.wall) - (now.uptime.seconds - then.uptime.seconds)) > _JUMP_SECONDS
 
 
 def _facts(before: sqlite3.Row, task: TaskState, at: str) -> dict[str, Any]:

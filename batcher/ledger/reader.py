@@ -8,9 +8,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import tzinfo
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from batcher.clock import find_zone, from_iso, local_day
 from batcher.errors import StorageError, UsageError
 from batcher.statuses import JobId, Status
 
@@ -86,14 +89,6 @@ class Outcome(NamedTuple):
     jobs: int
 
 
-class Send(NamedTuple):
-    """A request to the API's host, written down right before it left; `at` is ISO 8601, UTC."""
-
-    id: int
-    at: str
-    kind: str
-
-
 class Pending(NamedTuple):
     """A planned job in manifest order."""
 
@@ -115,6 +110,7 @@ class LedgerReader:
         self._connection = connection
         self._errors = storage_errors(path)
         self.path = path
+        connection.create_function("ledger_day", 1, self._day)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -154,6 +150,23 @@ class LedgerReader:
                 yield row
 
     # Identity and jobs
+
+    @cached_property
+    def zone(self) -> tzinfo | None:
+        """The time zone in which this ledger counts days; None is this machine's. Raises StorageError."""
+        row = self.row("SELECT timezone FROM meta")
+        name = str(row["timezone"] or "") if row else ""
+        try:
+            return find_zone(name)
+        except LookupError as error:
+            raise StorageError(
+                f"{self.path} counts its days in the time zone {name!r}, which this machine does not know",
+                hint="Install the time zones of the system (the package tzdata), then run the same command again.",
+            ) from error
+
+    def _day(self, at: str) -> str:
+        """The day of a time of the ledger; SQL calls it `ledger_day`."""
+        return local_day(from_iso(at), self.zone)
 
     @property
     def ledger_id(self) -> str:
@@ -277,7 +290,8 @@ class LedgerReader:
         """
         found = self.rows(
             "SELECT unfinished_for, (julianday(finished_at) - julianday(submitted_at)) * 86400 AS seconds FROM attempts"
-            " WHERE account = ? AND price_class = ? AND unfinished_for IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+            " WHERE account = ? AND price_class = ? AND unfinished_for IS NOT NULL AND NOT clock_jumped"
+            " AND finished_at >= submitted_at ORDER BY finished_at DESC LIMIT ?",
             (account, price_class, limit),
         )
         return [(row["unfinished_for"], row["seconds"]) for row in reversed(found) if row["seconds"] is not None]
@@ -361,17 +375,3 @@ class LedgerReader:
     def last_run(self) -> sqlite3.Row | None:
         """The newest run, if there was one."""
         return self.row("SELECT * FROM runs ORDER BY id DESC LIMIT 1")
-
-    def sends_after(self, send_id: int) -> list[Send]:
-        """The rows of the send log after `send_id`, oldest first."""
-        return [Send(*row) for row in self.rows("SELECT id, at, kind FROM sends WHERE id > ? ORDER BY id", (send_id,))]
-
-    def last_sends(self, count: int, *, kind: str | None = None) -> list[Send]:
-        """The newest `count` rows of the send log, of one kind or of all, oldest first."""
-        found = self.rows(
-            "SELECT id, at, kind FROM sends WHERE kind = ? ORDER BY id DESC LIMIT ?"
-            if kind
-            else "SELECT id, at, kind FROM sends WHERE id > ? ORDER BY id DESC LIMIT ?",
-            (kind or 0, count),
-        )
-        return [Send(*row) for row in reversed(found)]

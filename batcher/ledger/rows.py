@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batcher.clock import from_iso
+from batcher.clock import Moment, Uptime, from_iso
 from batcher.jobs import (
     Ended,
     FileReference,
@@ -111,6 +111,17 @@ def _phase(status: Status, attempt: sqlite3.Row | None, files: list[sqlite3.Row]
         status=status,
         submitted_at=from_iso(attempt["submitted_at"] or attempt["intended_at"]),
         account=attempt["account"],
+        intended=moment(attempt, "intended_at"),
+    )
+
+
+def moment(row: sqlite3.Row, at: str) -> Moment:
+    """When an attempt was intended, or a request sent: the column `at` is the wall clock's stamp."""
+    boot, api = row["boot_id"], row["api_at"] if "api_at" in row.keys() else None  # noqa: SIM118
+    return Moment(
+        from_iso(row[at]),
+        None if boot is None else Uptime(boot, row["boot_seconds"]),
+        None if api is None else from_iso(api),
     )
 
 
@@ -123,7 +134,7 @@ def intent(attempt: sqlite3.Row) -> Intent:
         key=attempt["idempotency_key"],
         body=attempt["body"],
         account=attempt["account"],
-        intended_at=from_iso(attempt["intended_at"]),
+        intended=moment(attempt, "intended_at"),
         maybe_received=bool(attempt["maybe_received"]),
     )
 

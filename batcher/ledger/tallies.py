@@ -34,7 +34,10 @@ _UNSENT = (
     "CASE WHEN a.outcome = 'refused' THEN EXISTS (SELECT 1 FROM events AS e WHERE e.job_id = a.job_id"
     " AND e.attempt = a.number AND e.event = 'refused' AND json_extract(e.detail, '$.to') = 'planned') ELSE 0 END"
 )
-WAITED = "a.outcome IS 'succeeded' AND a.submitted_at IS NOT NULL AND a.finished_at IS NOT NULL"
+# A wall clock that was set in between says nothing about how long it took.
+WAITED = (
+    "a.outcome IS 'succeeded' AND a.submitted_at IS NOT NULL AND a.finished_at >= a.submitted_at AND NOT a.clock_jumped"
+)
 # julianday counts milliseconds in whole numbers; a difference of its doubles is off by less than 0.1 ms.
 WAIT = "round((julianday(a.finished_at) - julianday(a.submitted_at)) * 86400, 3)"
 _SUMS = {
@@ -214,7 +217,7 @@ def _keys(axes: Sequence[Axis]) -> tuple[list[str], list[Any]]:
     """The columns to group by, and the values of their question marks."""
     columns = {
         "campaign": "w.campaign",
-        "day": "coalesce(a.day, date(w.updated_at, 'localtime'))",
+        "day": "coalesce(a.day, ledger_day(w.updated_at))",
         "model": "w.model",
         "prompt": "w.name",
     }

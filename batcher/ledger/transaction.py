@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from batcher.clock import Clock, iso
+from batcher.clock import Clock, Moment, iso, moment
 from batcher.errors import BatcherError
 from batcher.jobs import MOVES, JobId, Status
 
@@ -35,9 +35,9 @@ class Change:
 
 
 class Stamp(NamedTuple):
-    """A time in seconds since the epoch, and as the ledger writes it."""
+    """A time by each of the machine's clocks, and as the ledger writes it."""
 
-    seconds: float
+    moment: Moment
     at: str
 
 
@@ -46,7 +46,7 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection, stamp: Stamp, run_id: int | None) -> None:
         self._connection = connection
-        self.seconds, self.at = stamp
+        self.moment, self.at = stamp
         self.run_id = run_id
         self.changes: list[Change] = []
 
@@ -68,13 +68,10 @@ class Transaction:
     def update(self, table: str, row_id: int, **columns: Any) -> None:
         self.run(f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?", (*columns.values(), row_id))
 
-    def forget_sends(self, seconds: float) -> None:
-        """Drop what the send log has of requests older than that; what is younger is not looked at."""
-        self.run(
-            "DELETE FROM sends WHERE id < coalesce((SELECT id FROM sends WHERE at >= ? ORDER BY id LIMIT 1),"
-            " (SELECT max(id) + 1 FROM sends))",
-            (iso(self.seconds - seconds),),
-        )
+    @property
+    def boot(self) -> tuple[str | None, float | None]:
+        """The machine's uptime as columns."""
+        return self.moment.uptime or (None, None)
 
     def attempt(self, attempt_id: int) -> sqlite3.Row:
         row: sqlite3.Row = self.run("SELECT * FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
@@ -173,8 +170,8 @@ class Writing:
         return self._open
 
     def _now(self) -> Stamp:
-        seconds = self._clock.wall()
-        return Stamp(seconds, iso(seconds))
+        now = moment(self._clock)
+        return Stamp(now, iso(now.wall))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         transaction, self._open = self._open, None

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from batcher.clock import Clock, iso
+from batcher.clock import Clock, iso, machine_zone
 from batcher.errors import BatcherError
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 
-from . import enrolment, purchases, schema
+from . import enrolment, purchases, schema, sends
 from .caps import Caps, Refusal
 from .connection import open_writer, storage_errors
 from .enrolment import Asked, Enrolled, unknown
@@ -51,6 +51,8 @@ class Ledger:
                 if schema.pending(connection, path):
                     schema.migrate(connection, path, stamp=at.replace(":", "")[:17])
                 schema.check(connection, path)
+                if connection.execute("SELECT timezone FROM meta").fetchone()[0] is None:
+                    connection.execute("UPDATE meta SET timezone = ?", (machine_zone(),))
             return cls(connection, path, clock, observe)
         except BaseException:
             connection.close()
@@ -98,7 +100,7 @@ class Ledger:
                 "UPDATE attempts SET maybe_received = 1 WHERE id IN (SELECT attempt_id FROM wanted"
                 " WHERE status = 'submitting' AND campaign IN (SELECT name FROM campaigns))"
             )
-            t.forget_sends(_SENDS_KEPT_SECONDS)
+            sends.forget(t, _SENDS_KEPT_SECONDS)
             t.event("run_started", detail={"version": version, "campaigns": list(campaigns)})
         self._write.run_id = run_id
         return run_id
@@ -122,18 +124,20 @@ class Ledger:
     def stamp(self, kind: str) -> int:
         """Write down a request right before it is sent, for the rate windows; returns the row id."""
         with self._write as t:
-            return t.insert("sends", at=t.at, kind=kind)
+            return sends.write(t, kind)
 
     # Money
 
-    def intend(self, job: Job, *, account: Account, compose: Callable[[str], bytes], caps: Caps) -> Intent | Refusal:
+    def intend(
+        self, job: Job, *, account: Account, compose: Callable[[str], bytes], caps: Caps, api: float | None = None
+    ) -> Intent | Refusal:
         """Commit key, exact body and hold of a new attempt, if every cap has room for it.
 
-        `compose` makes the body from the client_request_id; it runs once an attempt. Raises Stale when the job is
-        not planned any more.
+        `compose` makes the body from the client_request_id; it runs once an attempt. `api` is the API's own time, if
+        it is known (seconds since the epoch). Raises Stale when the job is not planned any more.
         """
         with self._write as t:
-            return self._buyer.admit(t, job, account=account, compose=compose, caps=caps)
+            return self._buyer.admit(t, job, account=account, compose=compose, caps=caps, api=api)
 
     def refusal(
         self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int

@@ -42,6 +42,7 @@ from batcher.ledger.budgets import WALLET_READ
 from batcher.providers import Accepted, Conflict, Going, Halt, Later, Provider, Refused, Unknown
 from batcher.settings import Settings
 
+from .aging import Ages
 from .fetch import Fetcher
 from .references import Changed, References
 from .steps import Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
@@ -83,6 +84,7 @@ class Lifecycle:
         self._settings = settings
         self.caps = caps
         self._rng = rng
+        self._ages = Ages(provider, gate, clock)
         self._references = References(ledger, provider, gate, clock)
         self._fetcher = Fetcher(ledger, commits, Disk(artifacts, offload), provider, gate, artifacts, rng, settings)
         self._waits: dict[str, Waits] = {}  # by price class
@@ -192,6 +194,7 @@ class Lifecycle:
             account=self._provider.account,
             compose=lambda request_id: self._provider.body(job, upload, request_id),
             caps=self.caps,
+            api=self._provider.api_time(),
         )
         if isinstance(made, Intent):
             slot.write()
@@ -207,18 +210,16 @@ class Lifecycle:
     async def _repeat_intent(self, intent: Intent, turn: Turn) -> Step:
         if intent.account != self._provider.account.text:
             return Finished(Status.SUBMITTING, left=f"it was bought with another key or base URL ({intent.account})")
+        if later := await self._ages.ask_the_time():
+            return self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
         async with self._gate.slot("submit") as slot:
             # Asked after the wait for room: that may have been long (Retry-After, a slow limit).
-            if self._too_old(intent):
+            if self._ages.is_over(intent, self._settings.retries.replay_window):
                 message = "its key is too old to be trusted to replay (retries.replay_window)"
                 closed = await self._commits(lambda: self._ledger.unsent(intent, "replay_window", message))
                 return self._after_closing(closed, message)
             await self._commits(slot.write)
             return await self._send(intent, slot, turn)
-
-    def _too_old(self, intent: Intent) -> bool:
-        # Where the clock was set back nobody knows the key's age; as far into the future counts as into the past.
-        return abs(self._clock.wall() - intent.intended_at) > self._settings.retries.replay_window
 
     async def _send(self, intent: Intent, slot: Slot, turn: Turn) -> Step:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
@@ -352,7 +353,7 @@ class Lifecycle:
         """Seconds since the API had the task; on the monotonic clock, as far as this run goes back."""
         now = self._clock.monotonic()
         if turn.submitted is None:
-            turn.submitted = now - max(0.0, self._clock.wall() - waiting.submitted_at)
+            turn.submitted = now - self._ages.of_task(waiting)
         return now - turn.submitted
 
     def _waits_of(self, price_class: str) -> Waits:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 
-from batcher.clock import from_iso, iso
+from batcher.clock import day_begins, from_iso, iso
 from batcher.ledger import LedgerReader, Price, budgets
 from batcher.ledger.budgets import Burst, RunCaps
 from batcher.plan import Quote, quote_of
@@ -100,7 +100,8 @@ def budget(read: LedgerReader, runs: Sequence[RunCaps], *, now: float, today: st
 def _caps(
     read: LedgerReader, runs: Sequence[RunCaps], bursts: Sequence[Burst], today: str, now: float | None
 ) -> Iterator[Cap]:
-    midnight = (datetime.fromisoformat(today) + timedelta(days=1)).astimezone().timestamp()
+    tomorrow = date.fromisoformat(today) + timedelta(days=1)
+    midnight = day_begins(tomorrow.isoformat(), read.zone)
     for run in runs[:1]:
         if run.run is not None:
             mine = [burst for burst in bursts if burst.run_id == run.run_id]

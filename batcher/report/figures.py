@@ -124,7 +124,7 @@ def make_report(read: LedgerReader, question: Question, *, now: float, running: 
         rows, seen = _rows(read, question), cache(read.seen_price)
         campaigns = question.scope.campaigns or tuple(tallies.campaign_names(read))
         runs = budgets.run_caps(read, campaigns)
-        caps = budget(read, runs, now=now, today=local_day(now), running=running)
+        caps = budget(read, runs, now=now, today=local_day(now, read.zone), running=running)
         return Report(
             question=question,
             as_of=iso(now),

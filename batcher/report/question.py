@@ -6,10 +6,10 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 
 from batcher.catalog import Model, get_model, model_ids
-from batcher.clock import iso
+from batcher.clock import day_begins, iso
 from batcher.errors import UsageError
 from batcher.ledger import LedgerReader, tallies
 from batcher.ledger.tallies import Axis, Scope
@@ -39,8 +39,8 @@ def ask(
 ) -> Question:
     """The question in values; by campaign when nothing is said. Raises UsageError, with what is near, for faults."""
     scope = Scope(
-        None if since is None else moment(since, now=now),
-        None if until is None else moment(until, now=now, end=True),
+        None if since is None else moment(since, now=now, zone=read.zone),
+        None if until is None else moment(until, now=now, zone=read.zone, end=True),
         check_campaigns(read, campaigns),
     )
     if scope.since and scope.until and scope.since >= scope.until:
@@ -48,8 +48,8 @@ def ask(
     return Question(scope, find_axes(read, by or ("campaign",)))
 
 
-def moment(text: str, *, now: float, end: bool = False) -> str:
-    """A time as the ledger writes it: `7d` (so long ago), a date, or an ISO 8601 time; local without an offset.
+def moment(text: str, *, now: float, zone: tzinfo | None, end: bool = False) -> str:
+    """A time as the ledger writes it: `7d` (so long ago), a date, or an ISO 8601 time; in `zone` without an offset.
 
     A date is its beginning, with `end` its end. `now` is in seconds since the epoch. Raises UsageError.
     """
@@ -60,9 +60,10 @@ def moment(text: str, *, now: float, end: bool = False) -> str:
             return iso(now - float(ago[1]) * unit)
         if re.fullmatch(r"\d{4}-\d\d-\d\d", given):
             day = date.fromisoformat(given) + timedelta(days=end)
-            return iso(datetime(day.year, day.month, day.day).astimezone().timestamp())
+            return iso(day_begins(day.isoformat(), zone))
         if re.match(r"\d{4}-", given):
-            return iso(datetime.fromisoformat(given).astimezone().timestamp())
+            at = datetime.fromisoformat(given)
+            return iso((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp())
     except (ValueError, OverflowError, OSError):  # a date that no calendar has, a time that no clock shows
         pass
     raise UsageError(

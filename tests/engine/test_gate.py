@@ -13,10 +13,9 @@ import anyio
 import pytest
 from support import VirtualClock
 
-from batcher.clock import from_iso
 from batcher.engine.gate import RateGate
 from batcher.engine.window import Window
-from batcher.ledger import Ledger
+from batcher.ledger import Ledger, sends
 from batcher.lifecycle import Commits
 from batcher.providers import Later
 from batcher.settings import Limits, Rate
@@ -33,7 +32,7 @@ def opened(path: Path, clock: VirtualClock) -> Iterator[Ledger]:
 
 
 def stamps(ledger: Ledger, kind: str | None = None) -> list[float]:
-    return [from_iso(send.at) for send in ledger.read.sends_after(0) if kind in (None, send.kind)]
+    return [send.sent.wall for send in sends.after(ledger.read, 0) if kind in (None, send.kind)]
 
 
 def check_windows(times: list[float], rate: Rate) -> None:

@@ -86,6 +86,7 @@ def steady(text: str, folder: Path) -> str:
     text = re.sub(r"^\d+,|(?<=\"id\": )\d+", "<row>", normal(text, folder), flags=re.MULTILINE)
     text = re.sub(r"(?<=\"size\": )\d+", "<size>", text)
     text = re.sub(r"(?<=<time>,)\d+\.\d+(?=,)", "<seconds>", text)
+    text = re.sub(r"(?<=,boot-1,)\d+\.\d+(?=,)", "<seconds>", text)
     return re.sub(r"\d{4}-\d\d-\d\d\b", "<day>", text)
 
 

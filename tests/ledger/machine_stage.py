@@ -204,7 +204,7 @@ class Stage(RuleBasedStateMachine):
                 assert any(limit is not None and committed(rows) + made.quote > limit for rows, limit in scopes)
 
     def today(self) -> str:
-        return local_day(self.shelf.clock.wall())
+        return local_day(self.shelf.clock.wall(), None)
 
     def scopes(self, rows: list[Row], new: Row) -> list[tuple[str, list[Row], int | None]]:
         """The caps that a new attempt comes under, each with all that counts against it."""

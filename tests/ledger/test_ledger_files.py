@@ -21,7 +21,7 @@ from sqlite_utils import Database
 
 from batcher.errors import Kind, LedgerLocked, StorageError, UsageError
 from batcher.jobs import Status
-from batcher.ledger import Ledger, LedgerReader, hold_lock, schema, storage_errors
+from batcher.ledger import Ledger, LedgerReader, hold_lock, schema, sends, storage_errors
 from batcher.ledger.schema import copy_ledger
 
 # Opening
@@ -263,7 +263,7 @@ def test_another_process_may_write_meanwhile(shelf: Shelf) -> None:
     other = Ledger.open(shelf.path, shelf.clock)
     for n in range(50):
         (shelf.ledger if n % 2 else other).stamp("poll")
-    assert len(shelf.ledger.read.sends_after(0)) == 50
+    assert len(sends.after(shelf.ledger.read, 0)) == 50
 
     def write() -> None:
         for _ in range(50):
@@ -274,7 +274,7 @@ def test_another_process_may_write_meanwhile(shelf: Shelf) -> None:
     for _ in range(50):
         shelf.ledger.stamp("submit")
     thread.join(30)
-    assert len(shelf.ledger.read.sends_after(0)) == 150
+    assert len(sends.after(shelf.ledger.read, 0)) == 150
     other.close()
 
 

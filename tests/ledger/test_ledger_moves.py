@@ -24,7 +24,7 @@ from batcher.jobs import (
     UrlReference,
     Waiting,
 )
-from batcher.ledger import Stale, browse
+from batcher.ledger import Stale, browse, sends
 
 
 def last_event(shelf: Shelf) -> tuple[str, dict[str, Any]]:
@@ -41,7 +41,7 @@ def test_an_intent_is_key_body_hold_and_account(shelf: Shelf) -> None:
     assert row["client_request_id"] == f"spring-{job_name(1)}-take1-1"
     assert intent.body == b"body of " + row["client_request_id"].encode()
     assert len(row["client_request_id"]) <= 128
-    assert (intent.maybe_received, intent.intended_at) == (False, EPOCH)
+    assert (intent.maybe_received, intent.intended.wall) == (False, EPOCH)
     assert shelf.ledger.read.spent().held == 10
     assert shelf.job(1)["status"] == "submitting"
     assert last_event(shelf) == ("intended", {"from": "planned", "to": "submitting", "hold": 10})
@@ -79,7 +79,7 @@ def test_from_the_answer_to_the_file(shelf: Shelf) -> None:
     shelf.ledger.submitted(intent, make_task(reserved_credits=12))
     assert shelf.ledger.read.spent().held == 12
     assert shelf.ledger.read.load(job_name(1)).phase == Waiting(
-        intent.attempt_id, "task_1", Status.QUEUED, EPOCH + 1, ACCOUNT.text
+        intent.attempt_id, "task_1", Status.QUEUED, EPOCH + 1, ACCOUNT.text, intent.intended
     )
     assert last_event(shelf)[1] == {
         "from": "submitting",
@@ -363,11 +363,11 @@ def test_the_send_log_is_kept_for_a_day(shelf: Shelf) -> None:
     shelf.clock.now += 24 * 3600
     second = shelf.ledger.stamp("submit")
     shelf.restart()
-    assert [send.id for send in shelf.ledger.read.sends_after(0)] == [first, second]
+    assert [send.id for send in sends.after(shelf.ledger.read, 0)] == [first, second]
     shelf.clock.now += 2 * 3600
     shelf.restart()
-    assert [(send.id, send.kind) for send in shelf.ledger.read.last_sends(9)] == [(second, "submit")]
-    assert shelf.ledger.read.last_sends(9, kind="poll") == []
+    assert [(send.id, send.kind) for send in sends.newest(shelf.ledger.read, 9)] == [(second, "submit")]
+    assert sends.newest(shelf.ledger.read, 9, kind="poll") == []
 
 
 # References, uploads, files
@@ -437,7 +437,7 @@ def test_a_task_that_somebody_put_in_by_hand(shelf: Shelf) -> None:
     assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status.QUEUED)
     shelf.ledger._connection.execute("UPDATE attempts SET task_id = 'task_5'")
     assert shelf.ledger.read.load(job_name(1)).phase == Waiting(
-        intent.attempt_id, "task_5", Status.QUEUED, EPOCH, ACCOUNT.text
+        intent.attempt_id, "task_5", Status.QUEUED, EPOCH, ACCOUNT.text, intent.intended
     )
 
 

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 import httpx2 as httpx
 from support import VirtualClock
 
+from batcher.clock import Moment
 from batcher.jobs import FileReference, Intent, Job, JobId, Reference, Upload
 from batcher.providers.rivya import Rivya
 
 KEY = "rvya_sk_test-key-of-nobody"
 API = "https://api.test"
 TASK: dict[str, Any] = {"id": "task_1", "status": "queued", "reserved_credits": 10, "final_credits": 0}
-INTENT = Intent(1, JobId("a" * 32), 1, "key-1", b'{"model":"m"}', "account", 0.0, False)
+INTENT = Intent(1, JobId("a" * 32), 1, "key-1", b'{"model":"m"}', "account", Moment(0.0), False)
 
 Handler = Callable[[httpx.Request], httpx.Response]
 T = TypeVar("T")

@@ -14,6 +14,7 @@ import anyio
 import pytest
 from support import VirtualClock
 
+from batcher.clock import Moment
 from batcher.jobs import Intent, JobId
 from batcher.providers import Accepted, Conflict, Halt, Later, Refused
 from batcher.providers.rivya import Rivya
@@ -77,7 +78,7 @@ def server(*scripts: Script) -> Iterator[str]:
 
 
 def submit(base_url: str, *, times: int = 1) -> list[Outcome]:
-    intent = Intent(1, JobId("j"), 1, "key-1", b'{"model": "m", "prompt": "\xc3\xa9"}', "account", 0.0, False)
+    intent = Intent(1, JobId("j"), 1, "key-1", b'{"model": "m", "prompt": "\xc3\xa9"}', "account", Moment(0.0), False)
 
     async def main() -> list[Outcome]:
         provider = Rivya(base_url, "rvya_sk_test", VirtualClock(), fast=WIRE["fast"])

@@ -118,7 +118,7 @@ def by_hand(read: LedgerReader, axes: list[str]) -> dict[tuple[Any, ...], dict[s
     latest = {attempt["id"]: attempt for attempt in attempts}
     for job in wanted.values():
         bought = latest.get(job["attempt_id"])
-        day = bought["day"] if bought else local_day(from_iso(job["updated_at"]))
+        day = bought["day"] if bought else local_day(from_iso(job["updated_at"]), None)
         group(job, day)["jobs"][job["status"]] += 1
     return found
 

@@ -30,13 +30,13 @@ from batcher.report.question import ask, moment
     ],
 )
 def test_times(text: str, expected: str) -> None:
-    assert moment(text, now=EPOCH) == expected
+    assert moment(text, now=EPOCH, zone=None) == expected
     if text != "2027-01-14":
-        assert moment(text, now=EPOCH, end=True) == expected
+        assert moment(text, now=EPOCH, zone=None, end=True) == expected
 
 
 def test_a_date_counts_to_its_end_where_it_ends_something() -> None:
-    assert moment("2027-01-14", now=EPOCH, end=True) == "2027-01-14T23:00:00.000000Z"
+    assert moment("2027-01-14", now=EPOCH, zone=None, end=True) == "2027-01-14T23:00:00.000000Z"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_date_counts_to_its_end_where_it_ends_something() -> None:
 )
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(UsageError, match="is not a time") as caught:
-        moment(text, now=EPOCH)
+        moment(text, now=EPOCH, zone=None)
     assert "12h or 7d" in caught.value.hint
 
 

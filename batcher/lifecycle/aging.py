@@ -1,0 +1,51 @@
+"""How old a key is, and a task, by all clocks that there are: this machine's may be wrong, or have been."""
+
+from __future__ import annotations
+
+import anyio
+
+from batcher.clock import Clock, Moment, age, moment
+from batcher.jobs import Intent, Waiting
+from batcher.providers import Later, Provider
+
+from .steps import Gate
+
+
+class Ages:
+    """The age of what was bought, in this run or an earlier one."""
+
+    def __init__(self, provider: Provider, gate: Gate, clock: Clock) -> None:
+        self._provider = provider
+        self._gate = gate
+        self._clock = clock
+        self._asking, self._asked = anyio.Lock(), False
+
+    async def ask_the_time(self) -> Later | None:
+        """Know the API's own time before a key is sent again; Later where nobody answers.
+
+        Asked for once a run at most, and only where no answer has told it yet.
+        """
+        async with self._asking:
+            if self._asked or self._provider.api_time() is not None:
+                return None
+            async with self._gate.slot("credits") as slot:
+                await slot.stamp()
+                found = await self._provider.credits()
+                slot.heard(found)
+            if isinstance(found, Later) and found.outage and self._provider.api_time() is None:
+                return found
+            self._asked = True
+            return None
+
+    def is_over(self, intent: Intent, window: float) -> bool:
+        """Whether the API may have forgotten the key; so it counts where nobody can tell how old it is."""
+        passed = age(intent.intended, self._now())
+        return passed is None or passed > window
+
+    def of_task(self, waiting: Waiting) -> float:
+        """Seconds since the API had a task of an earlier run, as far as anybody can tell."""
+        unanswered = max(0.0, waiting.submitted_at - waiting.intended.wall)
+        return max(0.0, (age(waiting.intended, self._now()) or 0.0) - unanswered)
+
+    def _now(self) -> Moment:
+        return moment(self._clock, self._provider.api_time())
