@@ -1,8 +1,8 @@
 """A bare loop over the same requests as `batcher run`: no ledger, no limits, no files on disk, nothing that survives.
 
-    python -m benchmarks.bare httpx|aiohttp|fast URL JOBS
+    python -m benchmarks.bare httpx|aiohttp URL JOBS
 
-`httpx` is httpx with its own pool, `aiohttp` httpx over aiohttp's (`httpx-aiohttp`), `fast` batcher's own extra.
+`httpx` is httpx with its own pool, `aiohttp` httpx over aiohttp's (`httpx-aiohttp`).
 """
 
 from __future__ import annotations
@@ -56,24 +56,8 @@ def _calls_of(client: Any, url: str) -> tuple[Post, Get]:
     return post, get
 
 
-async def by_fast(url: str) -> tuple[Post, Get]:
-    from pyreqwest.client import ClientBuilder
-
-    client = ClientBuilder().no_proxy().build()
-
-    async def post(key: str, body: bytes) -> bytes:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        request = client.post(f"{url}/api/v1/generations").headers(headers).body_bytes(body).build()
-        return bytes(await (await request.send()).bytes())
-
-    async def get(where: str) -> bytes:
-        return bytes(await (await client.get(where).build().send()).bytes())
-
-    return post, get
-
-
 async def main(kind: str, url: str, number: int) -> None:
-    make = {"httpx": by_httpx, "aiohttp": by_aiohttp, "fast": by_fast}[kind]
+    make = {"httpx": by_httpx, "aiohttp": by_aiohttp}[kind]
     post, get = await make(url)
     jobs = iter(range(number))
     await asyncio.gather(*(work(jobs, post, get) for _ in range(AT_ONCE)))
@@ -81,9 +65,4 @@ async def main(kind: str, url: str, number: int) -> None:
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    if arguments[0] == "fast":
-        import uvloop
-
-        uvloop.run(main(arguments[0], arguments[1], int(arguments[2])))
-    else:
-        asyncio.run(main(arguments[0], arguments[1], int(arguments[2])))
+    asyncio.run(main(arguments[0], arguments[1], int(arguments[2])))

@@ -29,13 +29,12 @@ def write_manifest(folder: Path, jobs: int) -> Path:
     return manifest
 
 
-def buy(jobs: int, fast: str, api: Server) -> None:
+def buy(jobs: int, api: Server) -> None:
     """`batcher run` over so many jobs, to its end."""
     with tempfile.TemporaryDirectory() as scratch:
         manifest = write_manifest(Path(scratch), jobs)
-        environment = {**api.environment, "BATCHER_FAST": fast}
         words = [*BATCHER, "run", str(manifest), "--state", f"{scratch}/state", "--quiet"]
-        ran = run(words, environment=environment)
+        ran = run(words, environment=api.environment)
         assert ran.code == 0, ran.err
 
 
@@ -57,12 +56,9 @@ def pace(work: Callable[[Server], None], jobs: int) -> float:
 def contenders(jobs: int) -> dict[str, Callable[[Server], None]]:
     """What is compared, as far as it is installed."""
     found: dict[str, Callable[[Server], None]] = {
-        "batcher": partial(buy, jobs, "0"),
+        "batcher": partial(buy, jobs),
         "bare loop, httpx": partial(loop, jobs, "httpx"),
     }
-    if find_spec("pyreqwest") and find_spec("uvloop"):
-        found["batcher[fast]"] = partial(buy, jobs, "1")
-        found["bare loop, what batcher[fast] uses"] = partial(loop, jobs, "fast")
     if find_spec("httpx_aiohttp"):
         found["bare loop, httpx on aiohttp"] = partial(loop, jobs, "aiohttp")
     return found
@@ -78,6 +74,3 @@ def measure(full: bool) -> Iterator[Figure]:
     for name, value in found.items():
         yield Figure(name, value, "jobs/s")
     yield at_least("batcher / bare loop, httpx", found["batcher"] / found["bare loop, httpx"], 0.6)
-    if {"batcher[fast]", "bare loop, httpx on aiohttp"} <= found.keys():
-        ratio = found["batcher[fast]"] / found["bare loop, httpx on aiohttp"]
-        yield at_least("batcher[fast] / bare loop, httpx on aiohttp", ratio, 0.6)

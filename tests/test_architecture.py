@@ -43,7 +43,6 @@ ONLY_IN = {
     "sqlite_utils": {"ledger"},
     "httpx2": {"providers"},
     "httpx": set(),
-    "pyreqwest": {"providers"},
     "yaml": {"manifest"},
     "jinja2": {"manifest", "report"},
     "click": {"cli"},
@@ -129,7 +128,8 @@ def test_nobody_but_the_command_reads_the_environment() -> None:
     wrong = {
         str(path.relative_to(ROOT))
         for room, path, tree in modules()
-        if room not in ("cli", "clock")  # TZ is how a process is told its time zone
+        # TZ is how a process is told its time zone; routes reads the settings of this machine's network.
+        if room not in ("cli", "clock") and path.name != "routes.py"
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }

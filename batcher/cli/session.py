@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
@@ -46,9 +45,6 @@ from .signals import Signals, Stopped
 from .terminal import Terminal
 from .text import safe
 from .words import duration, now
-
-#: Whether the extra `fast` is there, and nobody has turned it off.
-FAST = os.environ.get("BATCHER_FAST") != "0" and None not in map(find_spec, ("pyreqwest", "uvloop"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +154,7 @@ def _run(
                 access = replace(access, base_url=stack.enter_context(simulated.running(order.state)))
             sums = Meter(ledger.read, run_id, caps, local_day(time.time(), ledger.read.zone))
             work = _Work(order, access, settings, caps, ledger, tally, sums, signals, terminal)
-            ending = anyio.run(work.do, backend_options={"use_uvloop": FAST})
+            ending = anyio.run(work.do)
     except Stopped as stopped:
         ending = Ending(stopped.kind, stopped.reason, {}, ())
     except BaseException as error:
@@ -187,7 +183,7 @@ class _Work:
     async def do(self) -> Ending:
         clock, rng = SystemClock(), random.Random()  # noqa: S311  (jitter)
         assert self.access.key is not None
-        provider = Rivya(self.access.base_url, self.access.key, clock, account_name=self.access.name, fast=FAST)
+        provider = Rivya(self.access.base_url, self.access.key, clock, account_name=self.access.name)
         artifacts = Artifacts(self.order.state)
         artifacts.check(self.order.prepared.campaigns)
         commits = Commits(self.ledger)

@@ -1,7 +1,6 @@
-"""Rivya Public API v1: paths, fields, headers and error codes. Sections named are those of rivya-api.md.
+"""Rivya Public API v1: paths, fields and headers. Sections named are those of rivya-api.md.
 
-What its pages leave open works either way: any 2xx may mean success, ids may be texts or numbers, unknown fields,
-codes and states are tolerated.
+What an answer means when it is no success is in `outcomes`, what one holds in `answers`.
 """
 
 from __future__ import annotations
@@ -9,43 +8,37 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import mimetypes
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx2 as httpx
 
 from batcher.clock import Clock
-from batcher.jobs import Account, FileReference, Intent, Job, Status, TaskState, Upload, UrlReference
+from batcher.jobs import Account, FileReference, Intent, Job, TaskState, Upload, UrlReference
 
 from . import Accepted, Conflict, Going, Gone, Halt, Incoming, Later, Moved, Refused, TransferCut, Unknown
-from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Answer, Barred, Stream, Transport, check_base_url
-from .values import as_content_range, as_count, as_credits, as_date, as_number, as_retry_after, as_text, as_words
+from .addresses import joined
+from .answers import read_task, read_upload
+from .encodings import codings
+from .outcomes import Answer, sort
+from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Barred, Stream, Transport, check_base_url
+from .values import as_content_range, as_count, as_date, as_number, as_retry_after
 
 API = "/api/v1"
-_LONGEST_URL = 65536  # signed URLs are long
-
-_STATES = {
-    "queued": Status.QUEUED,
-    "processing": Status.PROCESSING,
-    "succeeded": Status.SUCCEEDED,
-    "failed": Status.FAILED,
+# What the standard library's table lacks or names otherwise on some machines.
+_MIMES = {
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".heic": "image/heic",
+    ".m4a": "audio/mp4",
+    ".webm": "video/webm",
 }
-
-# Section 1. Codes outrank status codes where they are known; unknown ones count by their class.
-_CODES = {
-    "api_key_missing": "key",
-    "api_key_invalid": "key",
-    "api_key_revoked": "key",
-    "api_key_expired": "key",
-    "api_scope_denied": "key",
-    "insufficient_credits": "credits",  # its status code is not documented
-    "rate_limited": "throttled",
-    "public_api_disabled": "down",
-    "idempotency_conflict": "conflict",
-}
-_STATUSES = {401: "key", 403: "key", 402: "credits", 408: "down", 409: "conflict", 425: "wait", 429: "throttled"}
+_EXTENSIONS = {mime: extension for extension, mime in _MIMES.items()} | {"image/jpeg": ".jpg", "audio/mpeg": ".mp3"}
 
 
 def account_of(base_url: str, key: str, name: str | None = None) -> Account:
@@ -65,12 +58,16 @@ class Rivya:
         key: str,
         clock: Clock,
         *,
-        connections: int = 128,
         transport: httpx.AsyncBaseTransport | None = None,
         account_name: str | None = None,
-        fast: bool = False,
+        allow_net: Iterable[str] = (),
     ) -> None:
-        self._http = Transport(base_url, key, connections=connections, transport=transport, fast=fast)
+        """Raises UsageError for a base URL, a key or a setting of this machine with which no request can go out.
+
+        `allow_net` names networks (CIDR), beside those of BATCHER_ALLOW_NET, that results may be fetched from although
+        they are not public.
+        """
+        self._http = Transport(base_url, key, transport=transport, allow_net=allow_net)
         self._clock = clock
         self._ahead: float | None = None  # the API's time less our monotonic one
         self.account = account_of(base_url, key, account_name)
@@ -116,10 +113,10 @@ class Rivya:
         )
         if isinstance(answer, Later):
             return answer
-        if answer.status < 300:
-            task = _task(answer.json, word="unknown")
-            # A success that cannot be read is a lost answer: the same key asks again.
-            return Accepted(task) if task else _unreadable(answer)
+        task = self._task(read_task(answer.json, absolute=self._http.absolute, word="unknown"))
+        if task and answer.is_success:
+            return Accepted(task)
+        # A success that names no task is a lost answer: the same key asks again.
         return self._sort(answer)
 
     async def poll(self, task_id: str) -> TaskState | Unknown | Going | Halt | Later:
@@ -127,16 +124,33 @@ class Rivya:
         answer = await self._call("GET", f"{API}/generations/{quote(task_id, safe='')}")
         if isinstance(answer, Later):
             return answer
-        if answer.status < 300:
-            task = _task(answer.json, task_id=task_id)
-            return task if task and task.task_id == task_id else Going("", f"HTTP {answer.status} without a state")
+        if answer.is_success:
+            task = self._task(read_task(answer.json, absolute=self._http.absolute, task_id=task_id))
+            if task and task.task_id == task_id:
+                return task
+            whose = f" of another task ({task.task_id[:80]})" if task else ""
+            return Going("", self._http.mask(f"HTTP {answer.status} without a state{whose}: {answer.text[:100]!r}"))
         match self._sort(answer):
-            case Refused(code, message) if answer.status in (404, 410) and code != f"http_{answer.status}":
-                return Unknown(code, message)  # in the API's own words; a page of a proxy says nothing about a task
-            case Refused(code, message) | Conflict(code, message):
-                return Later(code, message)
+            case Refused(code, message, request_id) if answer.status in (404, 410) or code == "not_found":
+                return Unknown(code, message, request_id)
+            case Refused(code, message, request_id) | Conflict(code, message, request_id):
+                return Later(code, message, request_id=request_id)
             case other:
                 return other
+
+    def _task(self, task: TaskState | None) -> TaskState | None:
+        """A task whose words can be kept; None without an id that can. The key is nobody's id or URL."""
+        if task is None or self._http.holds_key(task.task_id):
+            return None
+        mask = self._http.mask
+        return replace(
+            task,
+            word=mask(task.word),
+            urls=tuple(url for url in task.urls if not self._http.holds_key(url)),
+            error_code=mask(task.error_code) if task.error_code else None,
+            error_message=mask(task.error_message) if task.error_message else None,
+            model=mask(task.model) if task.model else None,
+        )
 
     # Files (section 4)
 
@@ -146,29 +160,29 @@ class Rivya:
             "POST",
             f"{API}/files",
             data={"kind": reference.kind, "model": model, "client_request_id": f"batcher-{reference.sha256[:32]}"},
-            files={"file": (reference.path.name, content, reference.mime)},
+            files={"file": (_file_name(reference), content, reference.mime)},
             seconds=UPLOAD_SECONDS,
         )
         if isinstance(answer, Later):
             return answer
-        if answer.status >= 300:
-            refused = self._sort(answer)
-            return Refused(refused.code, refused.message) if isinstance(refused, Conflict) else refused
-        found = answer.json if isinstance(answer.json, dict) else {}
-        url = as_text(found.get("url"))
-        if not url:
-            return _unreadable(answer)
+        found = {name: self._kept(value) for name, value in read_upload(answer.json).items()}
+        if not answer.is_success or not found["url"]:
+            return self._plain(answer)
         return Upload(
             sha256=reference.sha256,
-            url=url,
-            kind=as_text(found.get("kind")) or reference.kind,
-            name=reference.path.name,
-            mime=as_text(found.get("mime_type")) or reference.mime,
-            file_id=as_text(found.get("id")) or as_text(found.get("file_id")),
-            duration_token=as_text(found.get("duration_token")),
-            duration_seconds=as_number(found.get("duration_seconds")),
+            url=found["url"],
+            kind=found["kind"] or reference.kind,
+            name=_file_name(reference),
+            mime=found["mime_type"] or reference.mime,
+            file_id=found["file_id"],
+            duration_token=found["duration_token"],
+            duration_seconds=found["duration_seconds"],
             checked_at=self._clock.wall(),
         )
+
+    def _kept(self, value: Any) -> Any:
+        """A value that is acted on; one with the key in it counts as absent, for it could not be kept."""
+        return None if isinstance(value, str) and self._http.holds_key(value) else value
 
     async def vouch(self, upload: Upload) -> bool | Later | None:
         """GET /api/v1/files/{fileId}; None when the API gave no id or an answer that says nothing of the file."""
@@ -177,12 +191,12 @@ class Rivya:
         answer = await self._call("GET", f"{API}/files/{quote(upload.file_id, safe='')}")
         if isinstance(answer, Later):
             return answer
-        if answer.status < 300:
+        if answer.is_success:
             return True
         sorted_ = self._sort(answer)
         if isinstance(sorted_, Later):
             return sorted_
-        return False if answer.status in (404, 410) else None
+        return False if answer.status in (404, 410) or sorted_.code == "not_found" else None
 
     # Wallet and models (sections 6 and 7)
 
@@ -191,21 +205,29 @@ class Rivya:
         answer = await self._call("GET", f"{API}/credits")
         if isinstance(answer, Later):
             return answer
-        if answer.status < 300:
-            found = as_number(answer.json.get("current_credits")) if isinstance(answer.json, dict) else None
-            # A wallet is rounded down where a price is rounded up: both err towards spending less.
-            return _unreadable(answer) if found is None else math.floor(found)
-        return _plain(self._sort(answer))
+        found = as_number(answer.json.get("current_credits")) if isinstance(answer.json, dict) else None
+        if answer.is_success and found is not None:
+            return math.floor(found)  # a wallet is rounded down where a price is rounded up: both spend less
+        return self._plain(answer)
 
     async def models(self) -> list[dict[str, object]] | Halt | Later | Refused:
         """GET /api/v1/models."""
         answer = await self._call("GET", f"{API}/models")
         if isinstance(answer, Later):
             return answer
-        if answer.status < 300:
-            found = answer.json.get("data") if isinstance(answer.json, dict) else None
-            return [m for m in found if isinstance(m, dict)] if isinstance(found, list) else _unreadable(answer)
-        return _plain(self._sort(answer))
+        found = answer.json.get("data") if isinstance(answer.json, dict) else None
+        if answer.is_success and isinstance(found, list):
+            holds_key = self._http.holds_key
+            return [model for model in found if isinstance(model, dict) and not holds_key(json.dumps(model))]
+        return self._plain(answer)
+
+    def _plain(self, answer: Answer) -> Refused | Halt | Later:
+        """An answer to a request that no idempotency key goes with."""
+        found = self._sort(answer)
+        return Refused(found.code, found.message, found.request_id) if isinstance(found, Conflict) else found
+
+    def _sort(self, answer: Answer) -> Refused | Conflict | Halt | Later:
+        return sort(answer, self._clock.wall(), self._http.mask)
 
     # Results (section 9: host, lifetime and the need of a key are not documented)
 
@@ -226,132 +248,81 @@ class Rivya:
             if isinstance(stream, Later):
                 yield stream
             elif isinstance(stream, Barred):
-                yield Gone(stream.reason)
+                yield Gone(stream.reason, stream.local)
             elif 300 <= stream.status < 400 and (location := stream.headers.get("location")):
-                yield _moved(url, location)
+                yield self._moved(joined(url, location.strip()))
             else:
                 yield self._incoming(stream, offset if headers else 0, own=self.is_own_host(url))
 
+    def _moved(self, url: str) -> Moved | Gone:
+        return Gone("the result redirects to a URL that holds the key") if self._http.holds_key(url) else Moved(url)
+
     def _incoming(self, stream: Stream, offset: int, *, own: bool) -> Incoming | Gone | Refused | Later:
-        status, headers, chunks = stream.status, stream.headers, stream.chunks
+        status, headers = stream.status, stream.headers
+        chunks = _uncut(stream.chunks, self._http.mask)
         etag = headers.get("etag", "")
         # An encoded body has other bytes and another length than the file, so nothing vouches for a part of it.
-        plain = headers.get("content-encoding", "identity") == "identity"
-        validator = etag if plain and etag.startswith('"') and etag.isascii() else None
+        plain = not codings(headers.get("content-encoding", ""))
+        strong = plain and etag.startswith('"') and etag.isascii() and not self._http.holds_key(etag)
+        validator = etag if strong else None
         if status == 206 and offset:
-            start, total = as_content_range(headers.get("content-range", ""))
-            if start == offset and plain:
-                return Incoming(_uncut(chunks, self._http.mask), offset, total, validator)
-            return Gone(f"the server sent another part than asked for ({headers.get('content-range')})")
+            said = headers.get("content-range", "")
+            first, last, total = as_content_range(said)
+            length = _length(headers)
+            fits = last is not None and (total is None or last < total) and length in (None, last - offset + 1)
+            if first == offset and fits and plain:
+                return Incoming(chunks, offset, total, validator, announced=total is not None)
+            return Gone(self._http.mask(f"the server sent another part than asked for ({said[:100]})"))
         if status == 200:
-            length = as_count(headers.get("content-length", "")) if plain else None
-            return Incoming(_uncut(chunks, self._http.mask), 0, length, validator)
+            length = _length(headers) if plain else None
+            return Incoming(chunks, 0, length, validator, announced=length is not None)
         if status in (401, 403, 404, 410, 416) or 300 <= status < 400:
             return Gone(f"HTTP {status} for the result")
         if status == 429 or status >= 500 or status == 408:
-            wait = as_retry_after(headers.get("retry-after"), self._clock.wall())
+            sent_at = as_date(headers.get("date", ""))
+            wait = as_retry_after(headers.get("retry-after"), self._clock.wall() if sent_at is None else sent_at)
             return Later(
                 f"http_{status}",
                 f"HTTP {status} for the result",
                 retry_after=wait,
                 throttled=status == 429,
                 outage=own and status >= 500,  # of another host it says nothing about the API
+                cause="server",
             )
         return Refused(f"http_{status}", f"HTTP {status} for the result")
 
-    def _sort(self, answer: Answer) -> Refused | Conflict | Halt | Later:
-        """Every answer that is not a success, by its code and else by its class (product.md, promise 5)."""
-        envelope = answer.json.get("error") if isinstance(answer.json, dict) else None
-        error = envelope if isinstance(envelope, dict) else {}
-        code = as_text(error.get("code")) or f"http_{answer.status}"
-        message = as_words(error.get("message")) or f"HTTP {answer.status}"
-        if request_id := as_text(error.get("requestId")):
-            message += f" (request {request_id})"
-        wait = as_retry_after(answer.headers.get("retry-after"), self._clock.wall())
-        by_class = "down" if answer.status >= 500 else "redirect" if answer.status < 400 else "refused"
-        sort = _CODES.get(code) or _STATUSES.get(answer.status) or by_class
-        if sort != "down" and answer.status >= 500:
-            sort = "down"  # whatever the code says: a 5xx may have been received
-        match sort:
-            case "key":
-                return Halt("key", code, message)
-            case "credits":
-                return Halt("credits", code, message)
-            case "conflict":
-                return Conflict(code, message)
-            case "throttled":
-                return Later(code, message, retry_after=wait, throttled=True)
-            case "down":
-                return Later(code, message, retry_after=wait, maybe_received=True, outage=True)
-            case "wait":
-                return Later(code, message, retry_after=wait)
-            case "redirect":
-                target = answer.headers.get("location", "nowhere")[:200]
-                return Later("redirected", f"the API redirects to {target}; is RIVYA_BASE_URL right?", outage=True)
-            case _:
-                return Refused(code, message)
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    """The length that was announced of what is sent; none where the body is chunked (RFC 9112, 6.3)."""
+    return None if "transfer-encoding" in headers else as_count(headers.get("content-length", ""))
 
 
-def _plain(sorted_: Refused | Conflict | Halt | Later) -> Refused | Halt | Later:
-    return Refused(sorted_.code, sorted_.message) if isinstance(sorted_, Conflict) else sorted_
-
-
-def _unreadable(answer: Answer) -> Later:
-    return Later("bad_answer", f"HTTP {answer.status} with a body that cannot be read", maybe_received=True)
+def _file_name(reference: FileReference) -> str:
+    """The name that an upload gets: the extension is that of its bytes, whatever the file is called here."""
+    path = reference.path
+    if mimetypes.guess_type(path.name)[0] == reference.mime:
+        return path.name
+    return path.stem + (_EXTENSIONS.get(reference.mime) or mimetypes.guess_extension(reference.mime) or path.suffix)
 
 
 def _reference_item(job: Job, upload: Upload | None) -> dict[str, Any] | None:
     """One entry of `params.referenceMediaItems` (sections 2 and 4)."""
     if isinstance(job.reference, UrlReference):
-        return {"url": job.reference.url, "kind": job.reference.kind}
+        item: dict[str, Any] = {"url": job.reference.url, "kind": job.reference.kind}
+        if name := PurePosixPath(unquote(urlsplit(job.reference.url).path)).name:
+            item["name"] = name
+            mime = _MIMES.get(PurePosixPath(name).suffix.lower()) or mimetypes.guess_type(name)[0]
+            if mime and mime.startswith(f"{job.reference.kind}/"):
+                item["mimeType"] = mime
+        return item
     if upload is None:
         return None
-    item: dict[str, Any] = {"url": upload.url, "kind": upload.kind, "name": upload.name, "mimeType": upload.mime}
+    item = {"url": upload.url, "kind": upload.kind, "name": upload.name, "mimeType": upload.mime}
     if upload.duration_token is not None:
         item["durationToken"] = upload.duration_token
     if upload.duration_seconds is not None:
         item["durationSeconds"] = upload.duration_seconds
     return item
-
-
-def _task(found: Any, *, task_id: str = "", word: str = "") -> TaskState | None:
-    """A task object in our words; None when it is none. `task_id` and `word` stand for an id or status that is missing.
-
-    A create's answer with an id and no status was paid for all the same; a poll's says nothing.
-    """
-    if not isinstance(found, dict):
-        return None
-    identity = as_text(found.get("id")) or task_id
-    word = as_text(found.get("status")) or word
-    if not identity or not word:
-        return None
-    result = found.get("result") if isinstance(found.get("result"), dict) else {}
-    assert isinstance(result, dict)
-    listed = result.get("urls") if isinstance(result.get("urls"), list) else []
-    assert isinstance(listed, list)
-    urls = [url for url in (as_text(u, _LONGEST_URL) for u in [result.get("primary_url"), *listed[:20]]) if url]
-    error = found.get("error") if isinstance(found.get("error"), dict) else {}
-    assert isinstance(error, dict)
-    return TaskState(
-        task_id=identity,
-        status=_STATES.get(word, Status.PROCESSING),
-        word=word,
-        reserved_credits=as_credits(found.get("reserved_credits")),
-        final_credits=as_credits(found.get("final_credits")),
-        urls=tuple(dict.fromkeys(urls)),
-        error_code=as_text(error.get("code")),
-        error_message=as_words(error.get("message")),
-        model=as_text(found.get("model")),
-        created_at=as_text(found.get("created_at"), 40),
-        updated_at=as_text(found.get("updated_at"), 40),
-    )
-
-
-def _moved(url: str, location: str) -> Moved | Gone:
-    try:
-        return Moved(urljoin(url, location))
-    except ValueError:
-        return Gone("the result redirects to what is no URL")
 
 
 async def _uncut(chunks: AsyncGenerator[bytes, None], mask: Callable[[str], str]) -> AsyncGenerator[bytes, None]:

@@ -1,19 +1,17 @@
 """Requests over httpx, bounded in time and bytes; what the transport raises becomes a `Later`.
 
-This is the one place that imports httpx (as httpx2, its maintained continuation by the same author; httpx itself
-has had no release since 2024-12).
+This room is the one place that imports httpx (as httpx2, its maintained continuation by the same author; httpx itself
+has had no release since 2024-12). Its transports are used without its client, which would keep cookies, take a login
+from a URL, and choose proxies where nobody can name the setting that is wrong.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import httpx2 as httpx
@@ -23,31 +21,36 @@ from batcher.errors import UsageError
 from batcher.redact import without
 
 from . import Later
-from .pools import SILENCE_SECONDS, Pools, Reply, Wire
+from .addresses import (
+    PrivateAddress,
+    PublicOnly,
+    Unfit,
+    is_loopback,
+    is_private_literal,
+    joined,
+    networks,
+    origin_of,
+    parse_url,
+)
+from .encodings import Undecodable, decoded
+from .faults import later_of
+from .outcomes import Answer
+from .routes import Route, Routes, allowed_here
 
-#: A JSON answer longer than this many bytes is not read to its end.
-ANSWER_BYTES = 1_000_000
+#: A JSON answer longer than this many bytes, once decoded, is not read to its end.
+ANSWER_BYTES = 8_000_000
 #: One deadline round each request, in seconds.
 REQUEST_SECONDS = 60.0
 UPLOAD_SECONDS = 300.0
-
-# Only these say that no connection was made, hence that nothing can have been received
-# (tests/test_transport_sockets.py shows each on raw sockets).
-_NEVER_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer: status code, headers (lower case) and the decoded JSON, or None if it was not JSON."""
-
-    status: int
-    headers: Mapping[str, str]
-    json: Any
+#: A download may take any time, but not be silent for longer than this, in seconds; nor may making a connection.
+SILENCE_SECONDS = 30.0
+#: A shorter key could stand in any text by chance, so that it could not be told from one.
+SHORTEST_KEY = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer whose body is still to be read."""
+    """An answer whose body is still to be read; it comes decoded. Iterating raises TRANSFER_ERRORS."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,53 +59,13 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Barred:
-    """A URL that is not to be fetched, whoever names it."""
+    """A URL that is not to be fetched, whoever names it. `local` names a cause on this machine, as `Gone` has it."""
 
     reason: str
+    local: str = ""
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet: not of this machine, of a local network, or reserved."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or ip  # an IPv4 address in disguise is judged as what it is
-    return ip.is_global and not ip.is_multicast
-
-
-class _PrivateAddress(Exception):
-    """A host of the open internet, by its name, that turned out to be none."""
-
-
-class _PublicOnly:
-    """Watches one request's connection being made, and ends it before a byte goes out if its address is not public.
-
-    The address is that of the connected socket, so that no name can answer one address here and another one there.
-    A connection through a proxy leads to the proxy's address; then the proxy decides whom it connects to.
-    """
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-        self._direct = False
-
-    async def __call__(self, event: str, info: dict[str, Any]) -> None:
-        if event.endswith("connect_tcp.started"):
-            self._direct = info["host"] == self._host
-        elif event.endswith("connect_tcp.complete") and self._direct:
-            stream = info["return_value"]
-            address = stream.get_extra_info("server_addr")[0]
-            if not is_public(address):
-                await stream.aclose()
-                raise _PrivateAddress(f"the result's host {self._host} is at {address}, which is no public address")
+TRANSFER_ERRORS = (httpx.HTTPError, httpx.StreamError, OSError, Undecodable)
 
 
 def check_base_url(url: str, key: str = "") -> str:
@@ -110,21 +73,40 @@ def check_base_url(url: str, key: str = "") -> str:
 
     The message does not repeat the URL: it may hold a password, or be the key in the wrong place.
     """
-    try:
-        parts = urlsplit(url)
-        scheme, host, _ = parts.scheme, parts.hostname or "", parts.port
-    except ValueError:
-        scheme = host = ""
-    plain = url.isprintable() and not set(" \\") & set(url)
-    if not plain or not host or not (scheme == "https" or (scheme == "http" and is_loopback(host))):
-        raise UsageError(
-            "that cannot be the API's base URL", hint="RIVYA_BASE_URL is an https URL (http for loopback only)."
-        )
     if key and without(url, key) != url:
         raise UsageError("the API's base URL holds the key", hint="RIVYA_BASE_URL and RIVYA_API_KEY are two things.")
-    if parts.query or parts.fragment or parts.username or parts.password:
+    wrong = UsageError(
+        "that cannot be the API's base URL", hint="RIVYA_BASE_URL is an https URL (http for loopback only)."
+    )
+    try:
+        parts = parse_url(url)
+    except Unfit:
+        raise wrong from None
+    if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.host))):
+        raise wrong
+    if parts.raw_path != b"/" or parts.fragment or url.rstrip("/").endswith(("?", "#")):
         raise UsageError("the API's base URL has parts that it may not have", hint="Give scheme, host and port only.")
     return url.rstrip("/")
+
+
+def check_key(key: str) -> None:
+    """Raises UsageError for what cannot be a key."""
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError("the API key has characters that a key cannot have", hint="Copy it again, without spaces.")
+    if len(key) < SHORTEST_KEY:
+        raise UsageError(f"the API key is shorter than {SHORTEST_KEY} characters", hint="Copy it again, all of it.")
+
+
+class _Body:
+    """The bytes of a request, and whether anything has begun to send them."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.sent = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.sent = True
+        yield self.content
 
 
 class Transport:
@@ -135,38 +117,24 @@ class Transport:
         base_url: str,
         key: str,
         *,
-        connections: int = 128,
         transport: httpx.AsyncBaseTransport | None = None,
-        fast: bool = False,
+        allow_net: Iterable[str] = (),
     ) -> None:
         self.base_url = check_base_url(base_url, key)
-        if not key or not key.isascii() or not key.isprintable() or " " in key:
-            raise UsageError("the API key has characters that a key cannot have", hint="Copy it again, without spaces.")
+        check_key(key)
         self._key = key
-        # A proxy of the environment must not get between us and a simulator on loopback.
-        self._local = is_loopback(urlsplit(self.base_url).hostname or "")
-        trust_env = not self._local
-        common: dict[str, Any] = {"trust_env": trust_env, "transport": transport}
+        self._base = parse_url(self.base_url)
+        self._local = is_loopback(self._base.host)
+        self._allowed = networks([*allowed_here(), *allow_net])
         self._headers = {"User-Agent": f"batcher/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
         self._signed = self._headers | {"Authorization": f"Bearer {key}"}
-        self._origin = httpx.URL(self.base_url)
-        # Two sets of pools, so that downloads do not keep the API's requests from going out.
-        calls, results = Pools(connections, common), Pools(connections, common)
-        self._closing: list[Callable[[], Awaitable[None]]] = [calls.aclose, results.aclose]
-        self._call: Wire = calls.send
-        self._own: Wire = results.send  # results of the API's own host
-        self._open: Wire = results.send if self._local else partial(results.send, trace=_PublicOnly)
-        if fast:
-            from .fast import FastClient  # an extra
-
-            client = FastClient(SILENCE_SECONDS, proxies=trust_env)
-            self._call = self._own = client.send
-            self._closing.append(client.aclose)
+        self._routes: Route | Routes = (
+            Route(transport) if transport else Routes(local=self._local, tls_settings=self._base.scheme == "https")
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for close in self._closing:
-            await close()
+        await self._routes.aclose()
 
     async def call(
         self,
@@ -180,96 +148,118 @@ class Transport:
         seconds: float = REQUEST_SECONDS,
     ) -> Answer | Later:
         """One request to the API, never repeated, never redirected, answered within `seconds` or not at all."""
+        url = parse_url(f"{self.base_url}{path}")
         signed = self._signed | dict(headers or {})
+        if files is not None:
+            content, signed = await _multipart(data, files, signed)
+        route, body = self._route(url), None if content is None else _Body(content)
         try:
             with anyio.fail_after(seconds):
-                if files is not None:
-                    content, signed = await _multipart(data, files, signed)
-                reply = await self._call(method, f"{self.base_url}{path}", signed, content, silence=seconds)
+                reply = await _send(route, method, url, signed, body, silence=seconds)
                 try:
-                    body = await _bounded(reply)
+                    text = await _bounded(reply)
                 finally:
                     # The answer is in hand: closing must neither lose it nor wait for the network.
                     with anyio.CancelScope(shield=True):
-                        await reply.close()
+                        await reply.aclose()
         except Exception as error:
-            return self._later(error)
-        return Answer(reply.status, self._without_key(reply), self._read(body))
+            return later_of(error, self._told(error), sent=body is None or body.sent, proxy=route.proxy)
+        return Answer(reply.status_code, _headers(reply), _decode(text), self.mask(_begin(text)))
 
     @asynccontextmanager
     async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Barred | Later]:
         """Open a URL for reading, without following redirects; the key goes to the API's own origin only."""
-        own = self.is_own_origin(url)
-        if not own and (fault := self._unfit(url)):
-            yield Barred(fault)
+        try:
+            parsed, own = self._judged(url)
+        except Unfit as unfit:
+            yield Barred(self.mask(f"the result's URL is not fetched: {unfit}: {url[:200]!r}"))
             return
-        wire, common = (self._own, self._signed) if own else (self._open, self._headers)
+        if not (own or self._local) and is_private_literal(parsed.host, self._allowed):
+            yield Barred(f"the result's URL names an address that is not public: {url[:200]!r}", local="address")
+            return
+        route = self._route(parsed)
+        watched = not (own or self._local or route.proxy)
+        watch = PublicOnly(parsed.raw_host.decode("ascii"), self._allowed) if watched else None
+        common = self._signed if own else self._headers
         try:
             with anyio.fail_after(REQUEST_SECONDS):
-                reply = await wire("GET", url, common | dict(headers), None, silence=SILENCE_SECONDS)
-        except _PrivateAddress as barred:
-            yield Barred(str(barred))
+                sent = common | dict(headers)
+                reply = await _send(route, "GET", parsed, sent, None, silence=SILENCE_SECONDS, watch=watch)
+        except PrivateAddress as barred:
+            yield Barred(str(barred), local="address")
             return
         except Exception as error:
-            yield self._later(error)
+            yield later_of(error, self._told(error), sent=True, proxy=route.proxy)
             return
         try:
-            yield Stream(reply.status, self._without_key(reply), reply.chunks)
+            found = _headers(reply)
+            try:
+                chunks = decoded(_body(reply), found.get("content-encoding", ""))
+            except Undecodable as fault:
+                yield Barred(f"the result cannot be read: {fault}")
+            else:
+                yield Stream(reply.status_code, found, chunks)
         finally:
             with anyio.CancelScope(shield=True):
-                await reply.close()
+                await reply.aclose()
 
     def is_own_origin(self, url: str) -> bool:
         """Whether a URL has the scheme, host and port of the API."""
-        if url.startswith(f"{self.base_url}/") and self._origin.raw_path == b"/":
-            return True  # as nearly always
-        ours, theirs = self._origin, _url(url)
-        return theirs is not None and (ours.scheme, ours.host, ours.port) == (theirs.scheme, theirs.host, theirs.port)
+        try:
+            return self._judged(url)[1]
+        except Unfit:
+            return False
 
-    def _unfit(self, url: str) -> str:
-        """Why a URL from outside is not to be fetched; "" when it is: https, or http where the API is http too."""
-        parts = _url(url)
-        allowed = ("https", "http") if self.base_url.startswith("http:") else ("https",)
-        if parts is None or parts.scheme not in allowed or not parts.host:
-            return f"the result's URL is not {' or '.join(allowed)}: {url[:200]!r}"
-        if not self._local and _private_literal(parts.host):
-            return f"the result's URL names an address that is not public: {url[:200]!r}"
-        return ""
+    def _judged(self, text: str) -> tuple[httpx.URL, bool]:
+        """A URL from outside as it will be sent, and whether it is the API's own. Raises Unfit."""
+        url = parse_url(text)
+        if origin_of(url) == origin_of(self._base):
+            own = True
+        else:
+            own, allowed = False, ("https", "http") if self._base.scheme == "http" else ("https",)
+            if url.scheme not in allowed:
+                raise Unfit(f"it is not {' or '.join(allowed)}")
+        if self.holds_key(text):
+            raise Unfit("it holds the key")
+        return url, own
 
-    def _without_key(self, reply: Reply) -> dict[str, str]:
-        return {name.lower(): without(value, self._key) for name, value in reply.headers}
+    def absolute(self, url: str) -> str:
+        """A result's URL as the API means it: some leave out their own host, or the scheme."""
+        return joined(f"{self.base_url}/", url) if url.startswith("/") else url
+
+    def _route(self, url: httpx.URL) -> Route:
+        return self._routes if isinstance(self._routes, Route) else self._routes.of(url)
 
     def mask(self, text: str) -> str:
-        """A text of somebody else without the key."""
+        """A text of somebody else without the key: for what is told or kept as words, never for what is acted on."""
         return without(text, self._key)
 
-    def _read(self, body: bytes) -> Any:
-        try:
-            return self._masked(_decode(body))
-        except RecursionError:
-            return None
+    def holds_key(self, text: str) -> bool:
+        """Whether the key stands in a text, in any form."""
+        return self.mask(text) != text
 
-    def _masked(self, value: Any) -> Any:
-        """The same after decoding: JSON can write any character in another way."""
-        match value:
-            case str():
-                return self.mask(value)
-            case list():
-                return [self._masked(item) for item in value]
-            case dict():
-                return {self.mask(name): self._masked(item) for name, item in value.items()}
-        return value
+    def _told(self, error: Exception) -> str:
+        return f"{type(error).__name__}: {self.mask(str(error))}".removesuffix(": ")
 
-    def _later(self, error: Exception) -> Later:
-        """Whatever a transport raises: maybe received, unless no connection was made."""
-        connected = not isinstance(error, _NEVER_CONNECTED)
-        what = self.mask(str(error) or type(error).__name__)
-        return Later(
-            code="no_answer" if connected else "unreachable",
-            message=f"{type(error).__name__}: {what}"[:300],
-            maybe_received=connected,
-            outage=True,
-        )
+
+async def _send(
+    route: Route,
+    method: str,
+    url: httpx.URL,
+    headers: dict[str, str],
+    body: _Body | None,
+    *,
+    silence: float,
+    watch: PublicOnly | None = None,
+) -> httpx.Response:
+    """Send to the very URL that was judged. `silence` is how long a part of the answer may take, in seconds."""
+    extensions: dict[str, Any] = {"timeout": httpx.Timeout(SILENCE_SECONDS, read=silence).as_dict()}
+    if watch:
+        extensions["trace"] = watch
+    if body:
+        headers = headers | {"Content-Length": str(len(body.content))}
+    request = httpx.Request(method, url, headers=headers, content=body, extensions=extensions)
+    return await route.transport.handle_async_request(request)
 
 
 async def _multipart(
@@ -280,30 +270,34 @@ async def _multipart(
     return await request.aread(), headers | {"Content-Type": request.headers["content-type"]}
 
 
-TRANSFER_ERRORS = (httpx.HTTPError, httpx.StreamError, OSError)
-
-
-def _url(text: str) -> httpx.URL | None:
+async def _body(reply: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The bytes as they come: in no size of ours, which would hold back, and lose, what arrived right before a cut."""
+    assert isinstance(reply.stream, httpx.AsyncByteStream), "what an asynchronous transport answers with"
+    chunks = aiter(reply.stream)
     try:
-        return httpx.URL(text)
-    except (httpx.InvalidURL, ValueError):
-        return None
-
-
-def _private_literal(host: str) -> bool:
-    try:
-        return not is_public(host.strip("[]"))
-    except ValueError:
-        return False  # a name: its address is judged when the connection is made
-
-
-async def _bounded(reply: Reply) -> bytes:
-    body = bytearray()
-    async with aclosing(reply.chunks) as chunks:
         async for chunk in chunks:
-            body += chunk
-            if len(body) > ANSWER_BYTES:
-                break
+            yield chunk
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+
+
+def _headers(reply: httpx.Response) -> dict[str, str]:
+    """Header bytes may be UTF-8 or Latin-1; a name that comes twice counts with its last value."""
+    return {name.lower(): value for name, value in reply.headers.multi_items()}
+
+
+async def _bounded(reply: httpx.Response) -> bytes:
+    """The body up to a bound. One that cannot be decoded is told in its place: it is no JSON then."""
+    body = bytearray()
+    try:
+        async with aclosing(decoded(_body(reply), reply.headers.get("content-encoding", ""))) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > ANSWER_BYTES:
+                    break
+    except Undecodable as fault:
+        return f"({fault})".encode()
     return bytes(body)
 
 
@@ -312,5 +306,11 @@ def _decode(body: bytes) -> Any:
         return None
     try:
         return json.loads(body)
+    except UnicodeDecodeError:
+        return _decode(body.decode("utf-8", "replace").encode())
     except (ValueError, RecursionError):
         return None
+
+
+def _begin(body: bytes) -> str:
+    return body[:4000].decode("utf-8", "replace")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 MAX_CREDITS = 10**9
 MAX_RETRY_AFTER = 86400.0
+#: A number of seconds within ten years of now is no wait: somebody wrote a Unix time.
+_YEARS = 10 * 365 * 86400.0
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
+_TAG = re.compile(r"(?is)<(script|style)\b.*?(</\1>|$)|<[^>]*>|<[^>]*$")
 
 
 def as_text(value: Any, longest: int = 4096) -> str | None:
@@ -26,7 +31,15 @@ def as_words(value: Any, longest: int = 1000) -> str | None:
     return value[:longest].encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
 
 
+def first_words(page: str) -> str:
+    """What a page says first, in one line, without its markup."""
+    return " ".join(_TAG.sub(" ", page[:4000]).split())[:120]
+
+
 def as_number(value: Any) -> float | None:
+    """A number, also one written as a text ("10", "10.0"); None for what is none, or too large for anything here."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_CREDITS
     return float(value) if number else None
 
@@ -47,11 +60,18 @@ def as_date(value: str) -> float | None:
 
 
 def as_retry_after(value: str | None, now: float) -> float | None:
-    """Retry-After in seconds from now, from a number or an HTTP date (RFC 9110, 10.2.3), at most a day."""
+    """Retry-After in seconds from now, from a number or an HTTP date (RFC 9110, 10.2.3), at most a day.
+
+    `now` is by the clock of who says it: the answer's own Date, where it has one. Some write a Unix time.
+    """
     if not value:
         return None
-    if value.strip().isdecimal():
+    if _NUMBER.fullmatch(value.strip()):
         seconds = float(value)
+        for unit in (1, 1000):  # some count milliseconds
+            if abs(seconds / unit - now) < _YEARS:
+                seconds = seconds / unit - now
+                break
     else:
         date = as_date(value)
         if date is None:
@@ -65,8 +85,9 @@ def as_count(digits: str) -> int | None:
     return int(digits) if digits.isdecimal() and len(digits) < 20 else None
 
 
-def as_content_range(value: str) -> tuple[int | None, int | None]:
-    """Start and total of `bytes START-END/TOTAL`; None for what is not said."""
+def as_content_range(value: str) -> tuple[int | None, int | None, int | None]:
+    """First byte, last byte and total of `bytes FIRST-LAST/TOTAL`; None for what is not said."""
     unit, _, rest = value.partition(" ")
     span, _, total = rest.partition("/")
-    return (as_count(span.partition("-")[0]), as_count(total)) if unit == "bytes" else (None, None)
+    first, _, last = span.partition("-")
+    return (as_count(first), as_count(last), as_count(total)) if unit == "bytes" else (None, None, None)

@@ -14,7 +14,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import pytest
 from support import KEY, PIXEL
 
 from batcher.artifacts import Artifacts
@@ -86,8 +85,7 @@ class Killer:
                 self._process = None
 
 
-@pytest.mark.parametrize("fast", ["0", "1"], ids=["httpx", "fast"])
-def test_sigkill_again_and_again_until_done(tmp_path: Path, fast: str) -> None:
+def test_sigkill_again_and_again_until_done(tmp_path: Path) -> None:
     refs = tmp_path / "refs"
     refs.mkdir()
     (refs / "boat.png").write_bytes(PIXEL)
@@ -106,7 +104,7 @@ def test_sigkill_again_and_again_until_done(tmp_path: Path, fast: str) -> None:
             command = [sys.executable, "-m", "batcher", "run", str(manifest), "--state", str(state), "--quiet"]
             process = subprocess.Popen(
                 command,
-                env=environment | {"RIVYA_API_KEY": KEY, "RIVYA_BASE_URL": base_url, "BATCHER_FAST": fast},
+                env=environment | {"RIVYA_API_KEY": KEY, "RIVYA_BASE_URL": base_url},
                 cwd=tmp_path,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

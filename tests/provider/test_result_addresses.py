@@ -11,8 +11,8 @@ from provider.test_transport_sockets import read_request, reply, server
 from support import VirtualClock
 
 from batcher.providers import Gone, Incoming, Later, Moved
+from batcher.providers.addresses import is_public
 from batcher.providers.rivya import Rivya
-from batcher.providers.transport import is_public
 
 KEY = "rvya_sk_test"
 

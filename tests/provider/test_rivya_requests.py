@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -14,7 +15,7 @@ from support import VirtualClock
 
 from batcher import __version__
 from batcher.errors import UsageError
-from batcher.jobs import Upload, UrlReference
+from batcher.jobs import FileReference, Upload, UrlReference
 from batcher.providers import Gone, Incoming, Later, Moved
 from batcher.providers.rivya import Rivya, account_of
 from batcher.providers.transport import check_base_url
@@ -39,7 +40,51 @@ def test_the_body_of_a_text_job_byte_for_byte() -> None:
 
 def test_the_body_with_a_url() -> None:
     found = json.loads(body(make_job(reference=UrlReference("https://x.test/a b.png?c=ä"))))
-    assert found["params"] == {"referenceMediaItems": [{"url": "https://x.test/a b.png?c=ä", "kind": "image"}]}
+    item = {"url": "https://x.test/a b.png?c=ä", "kind": "image", "name": "a b.png", "mimeType": "image/png"}
+    assert found["params"] == {"referenceMediaItems": [item]}
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "more"),
+    [
+        ("https://x.test/a/b.JPG#x", "image", {"name": "b.JPG", "mimeType": "image/jpeg"}),
+        ("https://x.test/b%C3%A4r.webp", "image", {"name": "bär.webp", "mimeType": "image/webp"}),
+        ("https://x.test/film.mp4", "video", {"name": "film.mp4", "mimeType": "video/mp4"}),
+        ("https://x.test/film.mp4", "image", {"name": "film.mp4"}),
+        ("https://x.test/make.php?id=1", "image", {"name": "make.php"}),
+        ("https://x.test/12345", "image", {"name": "12345"}),
+        ("https://x.test/", "image", {}),
+    ],
+)
+def test_a_reference_url_goes_with_its_name_and_type(url: str, kind: str, more: dict[str, str]) -> None:
+    found = json.loads(body(make_job(reference=UrlReference(url, kind))))
+    [item] = found["params"]["referenceMediaItems"]
+    assert item == {"url": url, "kind": kind} | more
+
+
+@pytest.mark.parametrize(
+    ("name", "mime", "sent"),
+    [
+        ("böat.png", "image/png", "böat.png"),
+        ("boat.JPEG", "image/jpeg", "boat.JPEG"),
+        ("boat.png", "image/jpeg", "boat.jpg"),
+        ("boat", "image/webp", "boat.webp"),
+        ("boat.jpg", "video/mp4", "boat.mp4"),
+        ("boat.v2", "image/png", "boat.png"),
+    ],
+)
+def test_an_upload_is_named_by_its_bytes(name: str, mime: str, sent: str) -> None:
+    seen: list[bytes] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.content)
+        return httpx.Response(200, json={"url": "https://cdn.test/1"})
+
+    reference = FileReference(Path("/refs") / name, "ab" * 32, 5, mime)
+    made = ask(handler, lambda provider: provider.upload(reference, b"bytes", "m"))
+    assert isinstance(made, Upload)
+    assert made.name == sent
+    assert f'filename="{sent}"'.encode() in seen[0]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +220,6 @@ def test_neither_provider_nor_account_show_the_key() -> None:
         ("https://API.test:443/results/1", True),
         ("https://api.test.evil.test/1", False),
         ("https://evil.test/api.test", False),
-        ("https://api.test@evil.test/1", False),
         ("https://api.test:444/1", False),
         ("https://sub.api.test/1", False),
     ],
@@ -211,6 +255,22 @@ def test_the_key_goes_to_the_apis_own_origin_only(url: str, with_key: bool) -> N
         "https://m.test\n/",
         "1.mp4",
         "data:,x",
+        "https://api.test@evil.test/1",
+        "https://evil.test\\@api.test/1",
+        "https://api.test\\.evil.test/1",
+        "https://@api.test/1",
+        "https://api.test%2eevil.test/1",
+        "https://api.test:0/1",
+        "https://api.test:65536/1",
+        "https://api.test:4_43/1",
+        "https://api.test/a b",
+        "https://api.test/a\u2003b",
+        "https://api.test/\x00",
+        f"https://evil.test/?key={KEY}",
+        f"https://api.test/?key={KEY.upper()}",
+        "https:api.test/1",
+        "https:///api.test/1",
+        "HTTP://api.test/1",
     ],
 )
 def test_a_result_url_that_is_not_fit_is_not_asked(url: str) -> None:
@@ -264,6 +324,13 @@ def test_a_redirect_to_nowhere(location: str) -> None:
             "https://rivya.ai?x=1",
         ),
         *("https://rivya.ai#x", "http://127.0.0.1.evil.test", "http://localhost.evil.test"),
+        *(
+            "https://rivya.ai/api/v1",
+            "https://rivya.ai//",
+            "https://rivya.ai?",
+            "https://rivya.ai#",
+            "https://@rivya.ai",
+        ),
         *(KEY, f"http://{KEY}@rivya.ai", "https://rivya.ai\\@evil.test"),
     ],
 )
@@ -281,7 +348,6 @@ def test_what_cannot_be_a_base_url(url: str) -> None:
         "http://localhost:8",
         "http://127.0.0.9",
         "http://[::1]:80",
-        "https://x.test/a/",
     ],
 )
 def test_what_can_be_a_base_url(url: str) -> None:
