@@ -8,11 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
-from batcher.errors import UsageError
-from batcher.jobs import UNSETTLED, JobSpec, Status
+from batcher.errors import Problem, UsageError
+from batcher.jobs import SHORT_ID, UNSETTLED, JobId, JobSpec, Status, job_id
 from batcher.ledger import NOT_IN_MANIFEST, Caps, Known, LedgerReader, Price
 from batcher.ledger.origins import Standing, first_planned
 from batcher.settings import Budget, Selection, Settings
+from batcher.spelling import spellings
 
 _BATCH = 500
 #: More jobs than this in one manifest have to be allowed by `--max-jobs`.
@@ -54,6 +55,7 @@ class CampaignPlan:
     cancelled: int
     gone: int
     quotes: tuple[Quote, ...]
+    notes: tuple[Problem, ...] = ()
 
     @property
     def credits(self) -> int:
@@ -81,6 +83,8 @@ class Plan:
     campaigns: tuple[CampaignPlan, ...]
     caps: tuple[CapLine, ...]
     seconds: float
+    #: what is right by the rules and may not be what was meant
+    notes: tuple[Problem, ...] = ()
 
     @property
     def new(self) -> int:
@@ -133,11 +137,14 @@ def make_plan(
     caps = list(_caps(wanted, plans, ledger, settings, run_budget, day))
     new = sum(plan.new for plan in plans)
     submit = settings.limits.submit
-    return Plan(tuple(plans), tuple(caps), seconds=max(0, new - 1) // submit.count * submit.seconds)
+    seconds = max(0, new - 1) // submit.count * submit.seconds
+    return Plan(tuple(plans), tuple(caps), seconds, tuple(note for plan in plans for note in plan.notes))
 
 
 #: So many names are told where none was meant.
 _NAMES_TOLD = 10
+_TWINS_TOLD = 10
+_UNBOUGHT = (Status.PLANNED, Status.CANCELLED)
 
 
 class _Names:
@@ -192,9 +199,12 @@ def _one(
     found: Counter[str] = Counter()
     classes: Counter[tuple[str, int]] = Counter()
     choosing = names.choosing
+    notes: list[Problem] = []
     for batch in _batches(wanted.specs):
         entries += len(batch)
-        known = ledger.known([spec.id for spec in batch]) if ledger else {}
+        twins = {spec.id: ids for spec in batch if (ids := _twins(spec))}
+        asked = [spec.id for spec in batch] + [twin for ids in twins.values() for twin in ids]
+        known = ledger.known(asked) if ledger else {}
         for spec in batch:
             seen.add(bytes.fromhex(spec.id))
             if len(seen) == jobs:
@@ -206,6 +216,9 @@ def _one(
             planned += there is not None and there.status is Status.PLANNED
             taken = not choosing or names.take(spec.name)
             standing = "new" if there is None else _standing(there)
+            for twin in twins.get(spec.id, ()) if standing == "new" and len(notes) < _TWINS_TOLD else ():
+                if bytes.fromhex(twin) in seen or (twin in known and known[twin].status not in _UNBOUGHT):
+                    notes.append(_twin_note(spec, twin, wanted))
             if standing != "new":
                 found[standing] += 1
             elif taken and left.take():
@@ -227,7 +240,30 @@ def _one(
         cancelled=found["cancelled"],
         gone=counts.get(Status.PLANNED, 0) - planned,
         quotes=tuple(_quote(name, n, price, ledger, account) for (name, price), n in sorted(classes.items())),
+        notes=tuple(notes),
     )
+
+
+def _twins(spec: JobSpec) -> list[JobId]:
+    """The ids that the job would have, were its prompt spelled in another way (NFC, NFD) that looks the same."""
+    return [
+        job_id(
+            campaign=spec.campaign,
+            model=spec.model,
+            prompt=text,
+            params=spec.params,
+            reference=spec.reference,
+            take=spec.take,
+        )
+        for text in spellings(spec.prompt)
+    ]
+
+
+def _twin_note(spec: JobSpec, twin: JobId, wanted: Wanted) -> Problem:
+    text = spec.prompt if len(spec.prompt) <= 60 else spec.prompt[:59] + "…"
+    ids = f"{spec.id[:SHORT_ID]} and {twin[:SHORT_ID]}"
+    message = f"two jobs ({ids}) differ only in how their letters are spelled (NFC, NFD), and both are bought: {text!r}"
+    return Problem(wanted.manifest, message, hint="if one is enough, copy the text from the other")
 
 
 def _too_many(wanted: Wanted, max_jobs: int) -> UsageError:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import reduce
 
 from .errors import UsageError
+from .spelling import named_like
 
 UNITS = {"second": 1.0, "s": 1.0, "minute": 60.0, "m": 60.0, "hour": 3600.0, "h": 3600.0, "day": 86400.0, "d": 86400.0}
 
@@ -150,4 +150,4 @@ class Selection:
 
     def takes(self, name: str) -> bool:
         """Whether a prompt's name is selected."""
-        return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)
+        return not self.only or any(named_like(name, pattern) for pattern in self.only)

@@ -11,9 +11,9 @@ import pytest
 import batcher
 
 ROOT = Path(batcher.__file__).parent
-BASE = {"errors", "statuses", "jobs", "clock", "settings"}
+BASE = {"errors", "statuses", "jobs", "clock", "settings", "spelling"}
 
-# room: rooms of ours that it may import. `clock`, `settings`, `filetypes` are values that anybody may need.
+# room: rooms of ours that it may import. `clock`, `settings`, `spelling`, `filetypes` are values that anybody may need.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
@@ -21,7 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "redact": set(),
     "statuses": set(),
     "jobs": {"errors", "statuses", "clock"},
-    "settings": {"errors"},
+    "settings": {"errors", "spelling"},
+    "spelling": set(),
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "filetypes"},
     "providers": BASE | {"redact"},

@@ -76,6 +76,25 @@ def test_numbers_with_and_without_bounds() -> None:
             free.wire(endless)
 
 
+@pytest.mark.parametrize(
+    ("low", "step", "typed", "sent"),
+    [
+        (6, 1, 7.0000000001, 7),
+        (6, 1, "6.9999999999", 7),
+        (6, 1, 7, 7),
+        (0, 0.1, 0.30000000000000004, 0.3),
+        (0, 0.1, 0.3, 0.3),
+        (0.5, 0.25, "0.7500000000001", 0.75),
+        (None, 0.01, 0.29, 0.29),
+        (0.1, 0.2, 0.7000000000000001, 0.7),
+        (10000, 1, 99999, 99999),
+    ],
+)
+def test_a_number_is_sent_as_its_grid_has_it(low: float | None, step: float, typed: ParamValue, sent: float) -> None:
+    wired = NumberParam(type="number", min=low, max=100_000, step=step).wire(typed)
+    assert (wired, type(wired)) == (sent, type(sent))
+
+
 def test_a_selection_travels_as_text() -> None:
     select = SelectParam(type="select", options=("5", "true", "16:9"))
     assert [select.wire(v) for v in (5, "5", True, "true", "16:9")] == ["5", "5", "true", "true", "16:9"]

@@ -182,13 +182,13 @@ def test_the_catalogue_and_the_code_are_in_the_hash(tmp_path: Path, monkeypatch:
     for room in ("manifest", "catalog"):
         (package / room).mkdir(parents=True)
         (package / room / "a.py").write_text("1")
-    for name in ("jobs.py", "filetypes.py"):
+    for name in ("jobs.py", "filetypes.py", "spelling.py"):
         (package / name).write_text("1")
     monkeypatch.setattr(inputs, "__file__", str(package / "manifest" / "inputs.py"))
     code = inputs._code.__wrapped__
     seen = {code(), code()}
     assert len(seen) == 1
-    for path in ("catalog/model.toml", "manifest/b.py", "jobs.py", "filetypes.py"):
+    for path in ("catalog/model.toml", "manifest/b.py", "jobs.py", "filetypes.py", "spelling.py"):
         (package / path).write_text("2")
         assert code() not in seen
         seen.add(code())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import Annotated, Literal
@@ -69,6 +70,8 @@ class NumberParam(_Value):
             steps = (number - (self.min or 0)) / self.step
             if abs(steps - round(steps)) > 1e-9:
                 raise ValueError(f"must be {self.allowed}")
+            # a value that is a hair off would be another job at another price: what is sent is the grid's own
+            number = float(Decimal(str(self.min or 0)) + round(steps) * Decimal(str(self.step)))
         return int(number) if number.is_integer() else number
 
     @property
@@ -99,7 +102,7 @@ Param = Annotated[SelectParam | NumberParam | TextParam, Field(discriminator="ty
 
 
 class PromptRule(_Value):
-    """Length of a prompt in characters, both ends allowed."""
+    """Length of a prompt, both ends allowed: at least `min` characters, at most `max` UTF-16 units."""
 
     min: int = 1
     max: int | None = None

@@ -12,7 +12,7 @@ from rich.text import Text
 from batcher.plan import CampaignPlan, Plan, Quote
 
 from .prepare import Prepared
-from .terminal import table
+from .terminal import Terminal, table
 from .text import safe
 from .words import amount, count, duration, number
 
@@ -92,6 +92,17 @@ def _notes(plan: Plan, prepared: Prepared, quotes: list[Quote]) -> Iterator[Rend
         yield f"{count(gone, 'planned job')} no longer in the manifest: a run cancels them; they cost nothing."
 
 
+def tell_notes(plan: Plan, terminal: Terminal) -> None:
+    """Say on stderr what the manifests lose, or may not mean."""
+    for note in plan.notes:
+        terminal.note(str(note))
+
+
+def notes_json(plan: Plan) -> list[dict[str, Any]]:
+    """The notes as docs/json.md has them."""
+    return [note._asdict() for note in plan.notes]
+
+
 def plan_json(plan: Plan, prepared: Prepared, account: str | None) -> dict[str, Any]:
     """The plan as docs/json.md has it."""
     return {
@@ -124,4 +135,5 @@ def plan_json(plan: Plan, prepared: Prepared, account: str | None) -> dict[str, 
         "new": plan.new,
         "credits": plan.credits,
         "seconds": plan.seconds,
+        "notes": notes_json(plan),
     }

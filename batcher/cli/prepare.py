@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
 from batcher.clock import local_day
-from batcher.errors import ManifestError, UsageError
+from batcher.errors import ManifestError, Problem, UsageError
 from batcher.jobs import JobSpec
 from batcher.ledger import Ledger, LedgerReader, enrolment, origins
 from batcher.ledger.origins import Origin, Standing
@@ -78,7 +78,10 @@ class Prepared:
             problems.raise_if_any()
             raise
         problems.raise_if_any()
-        return plan
+        found = [note for manifest in self.manifests for note in manifest.notes] + problems.notes.values
+        if problems.notes.more:
+            found.append(Problem(found[-1].file, f"{problems.notes.more:,} more notes of this kind"))
+        return replace(plan, notes=(*found, *plan.notes))
 
     def wanted(self, problems: Problems, known: Mapping[str, Standing] = MappingProxyType({})) -> list[Wanted]:
         """The manifests as a plan takes them, each with a fresh expansion and, if it is known, how it stands."""
@@ -146,12 +149,15 @@ def prepare(
 
 
 def offline_plan(prepared: Prepared, state: Path, account: str | None) -> Plan:
-    """The plan against the ledger as it stands, if there is one; nothing is written."""
+    """The plan against the ledger as it stands, if there is one; nothing is written.
+
+    What the ledger knows of an earlier expansion is not used: only expanding tells what the rows lose.
+    """
     reader = open_reader(state)
     if reader is None:
         return prepared.plan(None, account)
     with closing(reader):
-        return prepared.plan(reader, account)
+        return prepared.plan(reader, account, {})
 
 
 def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestError:

@@ -37,7 +37,7 @@ from . import simulated
 from .crash import redact
 from .display import Display, Feed, display_for
 from .environment import Access
-from .planview import plan_view
+from .planview import plan_view, tell_notes
 from .prepare import Prepared, enrol
 from .progress import Meter, Tally
 from .reading import LEDGER
@@ -100,6 +100,7 @@ def perform(order: Order, terminal: Terminal) -> Result:
         unchanged = order.prepared.unchanged(ledger.read)
         plan = plan or order.prepared.plan(ledger.read, order.access.account, unchanged)
         if not order.quiet:
+            tell_notes(plan, terminal)
             terminal.say(*plan_view(plan, order.prepared), "")
         if order.until is not None:
             left = duration(max(0.0, order.until - time.time()))

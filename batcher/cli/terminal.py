@@ -224,6 +224,10 @@ class Terminal:
         """Print a warning; makes the message safe."""
         self.say(Styled(("warning: ", "bold yellow"), (safe(message, lines=True), "")))
 
+    def note(self, message: str) -> None:
+        """Print what is worth a look; makes the message safe."""
+        self.say(Styled(("note: ", "bold"), (safe(message, lines=True), "")))
+
     @property
     def can_ask(self) -> bool:
         """Whether somebody is there who reads stderr and can type an answer."""

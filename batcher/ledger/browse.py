@@ -6,10 +6,10 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from batcher.spelling import named_like
 from batcher.statuses import JobId
 
 from .conditions import KEPT, of_jobs
@@ -113,7 +113,7 @@ def jobs(
     left = limit
     chosen = " AND ".join(["1", *where])
     for row in read.stream(f"SELECT * FROM jobs WHERE {chosen} ORDER BY campaign, position", values):
-        if name is not None and not fnmatchcase(row["name"], name):
+        if name is not None and not named_like(row["name"], name):
             continue
         if left is not None:
             if left == 0:

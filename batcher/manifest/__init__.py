@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from batcher.catalog import Model
-from batcher.errors import ManifestError
+from batcher.errors import ManifestError, Problem
 from batcher.jobs import JobSpec
 from batcher.settings import Settings
 
@@ -44,6 +44,7 @@ class Manifest:
     campaign: str
     model: Model
     settings: Settings
+    notes: tuple[Problem, ...]  # what its texts lose, and is no fault
     _text: str = field(repr=False)  # hash of the bytes that were read
     _plan: Plan = field(repr=False)
     _files: Files = field(repr=False)
@@ -52,7 +53,8 @@ class Manifest:
         """Every job in the manifest's order, as a stream; twins are not removed.
 
         What is wrong goes into `problems` and makes no job; look at them when the stream is at its end. A `witness`
-        then knows what files it looked at. Not `named`: names of prompts and files are left empty where that tells the
+        then knows what files it looked at, and `problems.notes` has what rows lose. Not `named`: names of prompts and
+        files are left empty where that tells the
         same faults, for who counts only.
         """
         return expand_plan(self._plan, witness or self._files, problems, named=named)
@@ -105,4 +107,5 @@ def _load(path: Path, allow_paths: Sequence[Path]) -> Manifest:
             pass
         problems.raise_if_any()
     text = hashlib.sha256(data).hexdigest()
-    return Manifest(path, plan.campaign, plan.model, document.settings(), text, plan, files)
+    notes = tuple(problems.notes.values)
+    return Manifest(path, plan.campaign, plan.model, document.settings(), notes, text, plan, files)

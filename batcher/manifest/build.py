@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from batcher.catalog import KindRule as _KindRule
 from batcher.catalog import Model, ReferenceRule, get_model, model_ids
-from batcher.errors import UsageError
+from batcher.errors import Problem, UsageError
 
 from .fields import variable_name_fault
 from .matrix import Axis, Claim, Matrix, Rule, Rules, Shape
@@ -18,7 +18,7 @@ from .names import FileNames, slug
 from .problems import Fault, Marks, Path, Problems, did_you_mean, joined, listed
 from .schema import Document, FileEntry, MatrixSection, TextEntry
 from .sources import suffix_of
-from .templates import Template, compile_template
+from .templates import Template, comment_note, compile_template, without_comments
 from .values import FAULTY, Faulty, Value, comparable, shown, wire
 
 # Stands for a model that does not exist: takes everything, so that other faults are still found.
@@ -65,6 +65,15 @@ class Entry:
     shape: Shape
     references: tuple[ReferenceSlot, ...]
     repeat: int
+
+    @property
+    def names(self) -> set[str]:
+        """The names that its text, its references and the rules of its matrix use; the rows' texts use others."""
+        templates = [self.template, *(slot.template for slot in self.references)]
+        rules = (*self.matrix.include.rules, *self.matrix.exclude.rules)
+        return {
+            name for used in [*(t.names for t in templates if t), *(rule.values for rule in rules)] for name in used
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +136,21 @@ class _Builder:
             fields = _BARE.model_copy(update={"prompt": prompt}) if isinstance(prompt, str) else prompt
             entries.append(self.entry(fields, path, shared))
         self.check_excludes(exclude, [*outer, *(axis for entry in entries for axis in entry.matrix.inner)])
+        self.note_cuts()
         claims = {claim: None for axis in outer for claim in [(axis.name, axis.path)]}
         for matrix in {id(entry.matrix): entry.matrix for entry in entries}.values():
             claims |= dict.fromkeys(matrix.shape(frozenset(), frozenset()).claims)
         return Plan(document.campaign, self.model, tuple(entries), file_names, tuple(claims), self.marks, self.blind)
+
+    def note_cuts(self) -> None:
+        """Tell of texts that YAML ends at a ` #`: all prompts. Comments beside others are common; ` #1` is none."""
+        for path, (place, rest) in self.marks.cuts.items():
+            prompt = path[0] == "prompts" and (len(path) == 2 or path[2:] == ("prompt",))
+            text = path[0] in ("prompts", "matrix", "references", "results") and not rest[1:2].isspace() and rest != "#"
+            if prompt or text:
+                message = f"YAML takes {shown(rest)} for a comment and ends the text before it"
+                hint = "put the text in quotes if it belongs to it"
+                self.problems.notes.add(Problem(self.marks.file, message, *place, hint=hint))
 
     def tell(self, path: Path, fault: Fault, *, key: bool = False, blinds: bool = False) -> None:
         self.blind = self.blind or blinds
@@ -236,10 +256,14 @@ class _Builder:
         if isinstance(text, Faulty):
             return None
         try:
-            return compile_template(text)
+            template = compile_template(text)
         except Fault as fault:
             self.tell(path, fault, blinds=True)
             return None
+        for comment in template.comments:
+            note = comment_note(comment)
+            self.problems.notes.add(self.marks.problem(path, note.message, hint=note.hint))
+        return template
 
     def references(self, texts: list[str | None], path: Path) -> tuple[ReferenceSlot, ...]:
         slots: list[ReferenceSlot] = []
@@ -314,7 +338,7 @@ class _Builder:
         )
 
     def made_name(self, fields: TextEntry | FileEntry, path: Path) -> str:
-        name = slug(fields.prompt or "") or f"prompt-{int(path[1]) + 1}"
+        name = slug(without_comments(fields.prompt or "")) or f"prompt-{int(path[1]) + 1}"
         # texts that begin alike still get names that --only can tell apart
         count = self.made_names[name] = self.made_names.get(name, 0) + 1
         return name if count == 1 else f"{name}-{count}"

@@ -93,6 +93,8 @@ def _tell(path: Path, fault: Any, marks: Marks, problems: Problems) -> None:
             hint = ""
             if where and path[-1] == "prompt":
                 message = f"{where} has no `prompt` and no `file`"
+                if isinstance(fault["input"], dict) and not fault["input"].keys() & set(_ENTRY_KEYS):
+                    hint = "a text with ': ' in it needs quotes, straight ones"
             else:
                 message = f"the key {path[-1]!r} is missing{' in ' + where if where else ''}"
                 hint = f"every manifest has {listed(['campaign', 'model', 'prompts'])}"

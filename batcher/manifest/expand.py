@@ -23,6 +23,7 @@ from batcher.jobs import (
     params_text,
     source_text,
 )
+from batcher.spelling import is_visible, utf16_length
 
 from .build import Entry, Plan, explain_unused
 from .names import ALWAYS
@@ -249,6 +250,9 @@ class _Expansion:
         """A fault at its place in the manifest or, for a row, at the row with a word on the place."""
         self.faults += 1
         marks = self.plan.marks
+        if isinstance(fault, Undefined) and fault.variable in prompt.blank:
+            empty = f"the cell of {shown(fault.variable)} is empty and nothing else sets it, but the text uses it"
+            fault = Fault(empty, f"fill it, or write {{{{ {fault.variable} | default('…') }}}}")
         if prompt.row is None:
             self.problems.add(marks.problem(path, fault.message, hint=fault.hint))
             return
@@ -262,11 +266,14 @@ class _Expansion:
         rule = self.model.prompt
         if not text.isprintable() and (bad := unsafe_character(text)) is not None:
             raise Fault(f"the prompt holds the character {bad}", "only line ends and tabs are allowed")
-        if not text:
-            raise Fault("the prompt is empty")
-        if len(text) < rule.min or (rule.max is not None and len(text) > rule.max):
+        if not is_visible(text):
+            raise Fault("the prompt holds nothing that can be seen" if text else "the prompt is empty")
+        # in UTF-16 units no text is shorter than the API may count it
+        length = utf16_length(text)
+        if len(text) < rule.min or (rule.max is not None and length > rule.max):
             most = f"{rule.min:,} to {rule.max:,}" if rule.max is not None else f"at least {rule.min:,}"
-            raise Fault(f"the prompt has {len(text):,} characters; {self.model.id} takes {most}")
+            units = " (UTF-16 units; an emoji has two or more)" if length > len(text) else ""
+            raise Fault(f"the prompt has {length:,} characters{units}; {self.model.id} takes {most}")
         return text
 
     def references_of(self, prompt: Prompt, variables: dict[str, Value]) -> Iterator[Reference | None]:
@@ -302,11 +309,11 @@ class _Expansion:
         own = prompt.template
         if self.all_there(prompt):
             return True
-        key = (own and own.source, prompt.entry.path, *prompt.base, prompt.shape.names)
+        key = (own and own.source, prompt.entry.path, *prompt.base, prompt.shape.names, prompt.blank)
         known_result = self.checked.get(key)
         if known_result is not None and own is prompt.entry.template:
             return known_result
-        known = prompt.base.keys() | prompt.shape.names
+        known = prompt.base.keys() | prompt.shape.names | prompt.blank
         checks: list[tuple[Template, Path, set[str]]] = []
         if own is not None:
             checks.append((own, prompt.entry.text_path, known))
@@ -364,7 +371,8 @@ class _Expansion:
             suffix = suffix_of(entry.file)
             source = self.files.shown(entry.file)
             before = self.problems.count
-            rows = Rows(entry, self.model, source, self.problems, named=self.named)
+            mentioned = self.plan.file_names.template.names
+            rows = Rows(entry, self.model, source, self.problems, mentioned, named=self.named)
             with self.files.opened(entry.file) as file:
                 for some in read_rows(file, source, suffix, self.problems):
                     prompts = [prompt for row in some if (prompt := rows.prompt_of(row)) is not None]
@@ -374,6 +382,8 @@ class _Expansion:
                             yield from self.jobs(prompt)
                         elif (job := self.only_job(prompt)) is not None:
                             yield job
+            if self.problems.count == before:
+                rows.tell_unused()
             self.blind = self.blind or self.problems.count > before
         except Fault as fault:
             self.blind = True

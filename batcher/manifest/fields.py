@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from batcher.catalog import model_ids
 from batcher.settings import UNITS, Rate
+from batcher.spelling import nfc
 
 from .values import Faulty, kind_of, shown, unsafe_character
 
@@ -118,7 +119,7 @@ def _name(value: Any) -> str:
         raise wrong("a name is one line without control characters")
     if "{{" in text or "{%" in text:
         raise wrong("a name is no template; only texts, references and results.name are")
-    return text.strip()
+    return nfc(text.strip())
 
 
 def _campaign(value: Any) -> str:

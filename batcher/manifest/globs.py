@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
+
+from batcher.spelling import named_like, nfc
 
 from .problems import Fault
 from .values import shown
@@ -73,10 +74,14 @@ class _Walk:
         elif not MAGIC.search(head):
             if os.path.lexists(folder / base / head):
                 yield from self.walk(_join(base, head), rest, folder)
+            elif not head.isascii():
+                for entry in self.entries(base, folder):
+                    if nfc(entry.name) == nfc(head):
+                        yield from self.walk(_join(base, entry.name), rest, folder)
         else:
             for entry in self.entries(base, folder):
                 hidden = entry.name.startswith(".") and not head.startswith(".")
-                if not hidden and fnmatchcase(entry.name, head) and (not rest or entry.is_dir()):
+                if not hidden and named_like(entry.name, head) and (not rest or entry.is_dir()):
                     yield from self.walk(_join(base, entry.name), rest, folder)
 
     def entries(self, base: str, folder: Path) -> list[os.DirEntry[str]]:

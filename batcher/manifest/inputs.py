@@ -64,7 +64,7 @@ def _code() -> str:
     digest = hashlib.sha256()
     try:
         rooms = [path for room in ("manifest", "catalog") for path in sorted((package / room).iterdir())]
-        for path in (*rooms, package / "jobs.py", package / "filetypes.py"):
+        for path in (*rooms, package / "jobs.py", package / "filetypes.py", package / "spelling.py"):
             if path.suffix in (".py", ".toml"):
                 digest.update(path.read_bytes())
     except OSError:  # batcher in a zip file: nobody can tell

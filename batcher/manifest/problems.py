@@ -1,4 +1,4 @@
-"""Faults, collected: every one is told, none stops the search for the next."""
+"""Faults, collected: every one is told, none stops the search for the next. Beside them notes, which are no faults."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Fault(ValueError):
 
 
 @dataclass
-class Problems:
-    """Collects problems: the first `keep` as values, the rest as a count; the same one counts once."""
+class Notes:
+    """Collects what is to be told: the first `keep` as values, the rest as a count; the same one counts once."""
 
     keep: int = 200
     more: int = 0
@@ -59,6 +59,13 @@ class Problems:
             order.setdefault(problem.file, len(order))
         return sorted(self._found, key=lambda p: (order[p.file], p.line, p.row, p.column))
 
+
+@dataclass
+class Problems(Notes):
+    """What is wrong; and in `notes` what is right by the rules, and may not be what was meant."""
+
+    notes: Notes = field(default_factory=lambda: Notes(keep=50))
+
     def raise_if_any(self) -> None:
         """Raises ManifestError with all of them, if there are any."""
         if self.count:
@@ -72,6 +79,7 @@ class Marks:
     file: str
     values: dict[Path, Place]
     keys: dict[Path, Place]
+    cuts: dict[Path, tuple[Place, str]] = field(default_factory=dict)  # where YAML ended a text at a ` #`, and the rest
 
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Line and column of a node, or of the nearest node around it."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -14,8 +15,9 @@ from urllib.parse import urlsplit
 from batcher.catalog import Model
 from batcher.filetypes import HEAD_BYTES, sniff
 from batcher.jobs import FileReference, Reference, UrlReference
+from batcher.spelling import nfc
 
-from .globs import MAGIC, matches, prefix
+from .globs import MAGIC, MAX_MATCHES, matches, prefix
 from .problems import Fault, listed
 from .regular import open_regular
 from .values import shown, unsafe_character
@@ -54,6 +56,7 @@ class Files:
         self.roots = (self.folder, *(path.resolve() for path in allow))
         self.model = model
         self._known: Cache[tuple[str, int, int, int], FileReference] = Cache()
+        self._listings: Cache[Path, dict[str, list[str]]] = Cache(100)
 
     def shown(self, text: str) -> str:
         """A path of the manifest as messages show it."""
@@ -64,7 +67,7 @@ class Files:
         if (bad := unsafe_character(text)) is not None or "\n" in text:
             raise Fault(f"a path cannot hold the character {bad or 'U+000A'}")
         try:
-            path = (self.folder / text).resolve()
+            path = (self.folder / self.spelled(text)).resolve()
         except (OSError, RuntimeError, ValueError) as error:
             raise Fault(f"{shown(text)} cannot be read: {error}") from None
         if not any(path.is_relative_to(root) for root in self.roots):
@@ -73,6 +76,29 @@ class Files:
                 f"{path} is not in {listed([str(root) for root in self.roots])}; --allow-path DIR adds a folder",
             )
         return path
+
+    def spelled(self, text: str) -> str:
+        """A path as it is spelled on disk: `é` may be one character here and two there. Raises Fault for two such."""
+        if text.isascii() or os.path.lexists(self.folder / text):
+            return text
+        found = Path()
+        for part in Path(text).parts:
+            here = self.folder / found
+            alike = [] if part.isascii() or os.path.lexists(here / part) else self._alike(here).get(nfc(part), [])
+            if len(alike) > 1:
+                raise Fault(f"{shown(text)}: there are {len(alike)} files of this name, which look alike", "rename one")
+            found /= alike[0] if alike else part
+        return str(found)
+
+    def _alike(self, folder: Path) -> dict[str, list[str]]:
+        """The names in a folder that are not ASCII, by their composed spelling."""
+        known = self._listings.get(folder)
+        if known is None:
+            known = self._listings.keep(folder, {})
+            with suppress(OSError):  # told when it is opened
+                for name in islice((each.name for each in folder.iterdir() if not each.name.isascii()), MAX_MATCHES):
+                    known.setdefault(nfc(name), []).append(name)
+        return known
 
     def find(self, text: str) -> tuple[Reference, ...]:
         """The references that a text (a URL, a path or a glob) names, sorted. Raises Fault."""
@@ -89,10 +115,11 @@ class Files:
         """The files that a path or a glob names, sorted. Raises Fault when there are none."""
         # a file whose name happens to hold * ? [ is that file
         if not MAGIC.search(text) or os.path.lexists(self.inside(text)):
-            return [text]
+            return [self.spelled(text)]
         # checked before anything is listed: a glob must not walk over the whole disk to find itself refused
-        self.inside(prefix(text))
-        found = matches(text, self.folder)
+        start = prefix(text)
+        self.inside(start)
+        found = matches(self.spelled(start) + text[len(start) :] if text.startswith(start) else text, self.folder)
         if not found:
             raise Fault(f"no file matches {shown(text)}", f"looked in {self.folder}")
         return found
@@ -129,19 +156,27 @@ class Files:
         except OSError as error:
             raise Fault(f"{shown(text)} cannot be read: {error.strerror or error}") from None
         except Fault as fault:
-            raise Fault(f"{shown(text)} {fault.message}", fault.hint) from None
+            raise Fault(f"{shown(text)} {fault.message}", fault.hint or _path_hint(text)) from None
         if size != status.st_size:
             raise Fault(f"{shown(text)} changed while it was read")
         assert found is not None
         return self._known.keep(key, FileReference(path, digest.hexdigest(), size, found.mime, found.kind))
 
 
+def _path_hint(text: str) -> str:
+    if "\\" in text:
+        return "folders are divided by /, not by \\"
+    return "~ is no folder here; write the path out" if text.startswith("~") else ""
+
+
 def check_url(text: str) -> str:
     """A URL that the API may fetch itself. Raises Fault for others."""
     if len(text) > MAX_URL:
         raise Fault(f"the URL has {len(text):,} characters; at most {MAX_URL:,}")
-    if any(c.isspace() or not c.isprintable() for c in text):
-        raise Fault(f"the URL {shown(text)} has spaces or control characters", "the filter `urlencode` helps")
+    # programs disagree on what these mean, so the URL that is checked would not be the one that is fetched
+    if any(c.isspace() or not c.isprintable() or c == "\\" for c in text):
+        what = "a backslash" if "\\" in text else "spaces or control characters"
+        raise Fault(f"the URL {shown(text)} has {what}", "the filter `urlencode` helps")
     try:
         parts = urlsplit(text)
         host = parts.hostname or ""
@@ -149,24 +184,13 @@ def check_url(text: str) -> str:
         _ = parts.port
     except ValueError as error:
         raise Fault(f"{shown(text)} is no URL: {error}") from None
-    if parts.scheme not in ("https", "http"):
+    if parts.scheme != "https":
         raise Fault(f"{shown(text)}: a reference is a path or an https URL, not {parts.scheme}:")
     if not host:
         raise Fault(f"{shown(text)} has no host")
     if parts.username is not None or parts.password is not None:
         raise Fault("a URL with a user or a password in it is not allowed", "it would stand in the ledger")
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise Fault(f"{shown(text)}: http is allowed for this machine only; use https")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def reference_name(reference: Reference | None) -> str:

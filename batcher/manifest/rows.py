@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
 from batcher.catalog import Model
 from batcher.errors import Problem
 from batcher.jobs import ParamValue
+from batcher.spelling import is_visible, nfc
 
 from .build import Entry, ReferenceSlot
 from .fields import MAX_NAME
@@ -16,8 +18,8 @@ from .names import slug
 from .problems import Fault, Problems, did_you_mean, joined
 from .references import Cache
 from .sources import Row
-from .templates import Piece, Template, compile_template
-from .values import BLANK, Value, kind_of, shown, text_of, unsafe_character, wire
+from .templates import Piece, Template, comment_note, compile_template
+from .values import Value, kind_of, shown, text_of, unsafe_character, wire
 
 #: Columns with a meaning of their own; also variables, but for `prompt` where it is the row's template.
 SPECIAL = ("prompt", "name", "reference")
@@ -25,6 +27,8 @@ SPECIAL = ("prompt", "name", "reference")
 _FEW, _SHORT = 500, 100
 # How much of a row's text its made name may come from.
 _NAME_PIECES, _NAME_CHARACTERS = 21, 200
+_NONE: frozenset[str] = frozenset()
+_TEMPLATE = frozenset(["prompt"])
 _SPELLINGS = {"prompts": "prompt", "names": "name", "references": "reference"}
 
 
@@ -40,6 +44,8 @@ class Prompt:
     references: tuple[ReferenceSlot, ...]
     row: Row | None = None
     source: str = ""
+    #: the columns that the row leaves empty and that nothing farther sets
+    blank: frozenset[str] = frozenset()
 
     @property
     def single(self) -> bool:
@@ -58,9 +64,19 @@ class _Columns:
 class Rows:
     """Turns the rows of one source into prompts."""
 
-    def __init__(self, entry: Entry, model: Model, source: str, problems: Problems, *, named: bool = True) -> None:
-        """Not `named`: nobody looks at the prompts' names, and those that a row does not give are not made."""
+    def __init__(
+        self, entry: Entry, model: Model, source: str, problems: Problems, mentioned: Set[str], *, named: bool = True
+    ) -> None:
+        """`mentioned` are the names that other templates than the entry's use.
+
+        Not `named`: nobody looks at the prompts' names, and those that a row does not give are not made.
+        """
         self.named = named
+        #: names that make a difference; columns, with the line that names them, that may not
+        self.used = {*model.params, "name", "reference", *mentioned, *entry.names}
+        if entry.template is None:
+            self.used.add("prompt")
+        self.columns_seen: dict[str, int] = {}
         self.entry, self.model, self.source, self.problems = entry, model, source, problems
         # the keys are all names of a row: each JSONL row may bring hundreds of new ones
         self.shapes: Cache[Any, Shape] = Cache(_FEW)
@@ -73,11 +89,11 @@ class Rows:
         faults: list[Fault] = []
         key = tuple(row.values)
         columns = self.columns.get(key) or self.columns.keep(key, self.columns_of(row))
-        blank, given = self.cells(row, columns, faults)
+        given = self.cells(row, columns, faults)
         template = entry.template
-        if template is None and not entry.broken:
+        own = template is None and not entry.broken
+        if own:
             template = self.own_template(row, given, faults)
-            blank.pop("prompt", None)
         references = entry.references
         if (text := given.get("reference")) is not None:
             references = self.own_reference(text, faults)
@@ -88,29 +104,30 @@ class Rows:
             self.problems.add(Problem(self.source, fault.message, row.line, row=row.number, hint=fault.hint))
         if faults or not columns.fine:
             return None
-        base = {**blank, **entry.base, **given}
+        base = {**entry.base, **given}
+        blank = _NONE
+        if len(given) + own < len(row.values):
+            blank = frozenset(row.values.keys() - base.keys() - (_TEMPLATE if own else _NONE))
         key = tuple(given)
         shape = self.shapes.get(key) or self.shapes.keep(key, entry.matrix.shape(entry.own, given.keys()))
         if name is None and not self.named:
             name = entry.name or ""
         elif name is None:
             name = entry.name or row_name(template, given) or f"row-{row.number}"
-        return Prompt(entry, template, name.strip(), base, shape, references, row, self.source)
+        return Prompt(entry, template, nfc(name.strip()), base, shape, references, row, self.source, blank)
 
-    def cells(self, row: Row, columns: _Columns, faults: list[Fault]) -> tuple[dict[str, Value], dict[str, Value]]:
-        """The columns that a row leaves empty and those that it sets, params in wire type."""
-        blank: dict[str, Value] = {}
+    def cells(self, row: Row, columns: _Columns, faults: list[Fault]) -> dict[str, Value]:
+        """The columns that a row sets, params in wire type; an empty cell sets nothing."""
         given = row.values.copy()
         if None in given.values():
-            blank = {name: BLANK for name, value in row.values.items() if value is None}
             given = {name: value for name, value in row.values.items() if value is not None}
         for name, is_param in columns.special:
             value = given.pop(name, None)
             if value is None:
                 continue
             if isinstance(value, str) and not value.strip():
-                blank[name] = BLANK
-            elif is_param:
+                continue
+            if is_param:
                 wired = self.wired(name, value)
                 if isinstance(wired, Fault):
                     faults.append(wired)
@@ -120,17 +137,24 @@ class Rows:
                 faults.append(Fault(f"{name} must be a text, not {kind_of(value)}"))
             else:
                 given[name] = text_of(value)
-        return blank, given
+        return given
 
     def own_template(self, row: Row, given: dict[str, Value], faults: list[Fault]) -> Template | None:
         """The template in the row's column `prompt`, which then is no variable."""
         text = given.pop("prompt", None)
         if text is not None:
             try:
-                return compile_template(text)
+                template = compile_template(text)
             except Fault as fault:
                 faults.append(Fault(f"prompt: {fault.message}", fault.hint))
-        elif "prompt" in row.values:
+                return None
+            if template.names:
+                self.used |= template.names
+            for comment in template.comments:
+                note = comment_note(comment)
+                self.problems.notes.add(Problem(self.source, note.message, row.line, row=row.number, hint=note.hint))
+            return template
+        if "prompt" in row.values:
             faults.append(Fault("the prompt is empty"))
         elif not row.header:
             faults.append(
@@ -144,7 +168,9 @@ class Rows:
             faults.append(Fault(f"{self.model.id} takes no references"))
             return ()
         try:
-            return (ReferenceSlot(compile_template(text), (*self.entry.path, "file")),)
+            template = compile_template(text)
+            self.used |= template.names
+            return (ReferenceSlot(template, (*self.entry.path, "file")),)
         except Fault as fault:
             faults.append(Fault(f"reference: {fault.message}", fault.hint))
             return ()
@@ -172,8 +198,11 @@ class Rows:
         template = self.entry.template
         number = 0 if row.header else row.number
         faults: list[Problem] = []
+        if len(self.columns_seen) < _FEW:
+            self.columns_seen = dict.fromkeys(row.values, row.header or row.line) | self.columns_seen
         for name in row.values:
-            plain = "_".join(name.lower().replace("-", " ").replace("_", " ").split())
+            shows = name if name.isascii() else "".join(c for c in name if is_visible(c) or c.isspace())
+            plain = "_".join(shows.lower().replace("-", " ").replace("_", " ").split())
             meant = _SPELLINGS.get(plain, plain)
             if meant == name or (meant not in self.model.params and meant not in SPECIAL) or meant in row.values:
                 continue
@@ -196,6 +225,16 @@ class Rows:
         params = self.model.params
         special = ((name, name in params) for name in row.values if name in params or name in SPECIAL)
         return _Columns(not faults, tuple(special))
+
+    def tell_unused(self) -> None:
+        """A note for each column that makes no difference to any job; for when all rows are through, without fault."""
+        known = [*SPECIAL, *self.model.params]
+        for name, line in self.columns_seen.items():
+            if name not in self.used:
+                hint = joined(
+                    did_you_mean(name, set(known) - {name}), f"mention it as {{{{ {name} }}}} in a text, or remove it"
+                )
+                self.problems.notes.add(Problem(self.source, f"nothing uses the column {shown(name)}", line, hint=hint))
 
 
 def row_name(template: Template | None, values: dict[str, Value]) -> str:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import unicodedata
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from batcher.errors import Problem
+from batcher.spelling import nfc
 
 from .problems import Fault, Problems, listed
-from .values import Value, kind_of, shown, to_number, typed_float
+from .values import Value, kind_of, shown, to_number, typed_float, unsafe_character
 
-SUFFIXES = (".csv", ".jsonl", ".txt")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 MAX_LINE = 1_000_000
+_CHUNK = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+_AS_UTF_8 = "save it as UTF-8 (in Excel: CSV UTF-8)"
 MAX_COLUMNS = 500
 # Rows that are handed on together: so many, or fewer long ones, for what a row grows to is kept until then.
 _SOME, _SOME_BYTES = 50, 50_000
@@ -22,6 +29,8 @@ MAX_KEY = 200
 MAX_DEPTH = 24
 # JSON writes whole numbers of fewer characters but for -0 as Python does.
 _SHORT = 20
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
+_A_LINE = "a .jsonl has one whole object a line, with nothing between them"
 #: The column of a .txt file.
 LINE_COLUMN = "prompt"
 
@@ -53,7 +62,7 @@ def read_rows(file: BinaryIO, shown: str, suffix: str, problems: Problems) -> It
     processor keeps the code of a step at hand.
     """
     lines = _Lines(file, shown, problems)
-    reader = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".txt": _txt_rows}[suffix]
+    reader = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _jsonl_rows, ".txt": _txt_rows}[suffix]
     before = problems.count
     empty = True
     some: list[Row] = []
@@ -75,24 +84,27 @@ class _Lines:
     def __init__(self, file: BinaryIO, shown: str, problems: Problems) -> None:
         self.file, self.shown, self.problems = file, shown, problems
         self.number = 0
+        self.row = 0  # that is being read, 0 before the first
         self.bytes = 0
         self.taken = 0
         self.first = 1
         self.broken = False
 
-    def begin_row(self) -> None:
+    def begin_row(self, row: int) -> None:
         """What comes now is a row of its own, of `MAX_LINE` bytes at most; in a CSV it may go over many lines."""
+        self.row = row
         self.taken = 0
         self.first = self.number + 1
 
     def __iter__(self) -> Iterator[str]:
-        while data := self.file.readline(MAX_LINE + 1):
+        for data in _split(self.file):
             self.number += 1
             if self.number == 1:
-                if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                    self.stop("is UTF-16; save it as UTF-8")
+                if data[:2] in (b"\xff\xfe", b"\xfe\xff") or data[:2].count(b"\0") == 1:
+                    self.stop("is UTF-16", hint=_AS_UTF_8)
                     return
-                data = data.removeprefix(b"\xef\xbb\xbf")
+                while data.startswith(_BOM):  # some programs put a second one before the first
+                    data = data[len(_BOM) :]
             if len(data) > MAX_LINE:
                 self.stop(f"the line is longer than {MAX_LINE:,} bytes")
                 return
@@ -105,35 +117,74 @@ class _Lines:
                 yield data.decode("utf-8")
             except UnicodeDecodeError as error:
                 column = len(data[: error.start].decode("utf-8", "replace")) + 1
-                self.stop("is not UTF-8; save it as UTF-8", column)
+                self.stop(f"the byte 0x{data[error.start]:02X} is not UTF-8", column, hint=_AS_UTF_8)
                 return
 
-    def stop(self, message: str, column: int = 0, *, line: int = 0) -> None:
+    def stop(self, message: str, column: int = 0, *, line: int = 0, hint: str = "") -> None:
         self.broken = True
-        self.problems.add(Problem(self.shown, message, line or self.number, column))
+        self.fault(message, row=self.row, line=line, column=column, hint=hint)
+
+    def note(self, message: str, *, line: int, hint: str) -> None:
+        self.problems.notes.add(Problem(self.shown, message, line, hint=hint))
 
     def fault(self, message: str, *, row: int = 0, line: int = 0, column: int = 0, hint: str = "") -> None:
         self.problems.add(Problem(self.shown, message, line or self.number, column, row, hint))
 
 
+def _split(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file with their ends: LF, CRLF, or a CR alone. One that is longer than `MAX_LINE` ends it."""
+    rest = b""
+    while chunk := file.read(_CHUNK):
+        lines = (rest + chunk).splitlines(keepends=True)
+        # what has no end yet; a CR may be half of a CRLF
+        rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
+        yield from lines
+        if len(rest) > MAX_LINE:
+            break
+    if rest:
+        yield rest
+
+
 def _txt_rows(lines: _Lines) -> Iterator[Row]:
     number = 0
-    for text in lines:
-        lines.begin_row()
-        if text.strip():
-            number += 1
-            yield Row(number, lines.number, {LINE_COLUMN: text.strip()})
+    left_out, first = 0, (0, "")
+    lines.begin_row(1)
+    for line in lines:
+        text = line.strip()
+        comment = text.startswith("#")
+        number += bool(text) and not comment
+        lines.begin_row(number + 1)
+        if comment:
+            first = first if left_out else (lines.number, text)
+            left_out += 1
+        elif text:
+            yield Row(number, lines.number, {LINE_COLUMN: text})
+    if left_out:
+        what = f"{left_out:,} lines begin with # and are no prompts; the first" if left_out > 1 else "no prompt"
+        lines.note(f"{what}: {shown(first[1])}", line=first[0], hint="a text that begins with # goes into a .csv")
 
 
-def _csv_rows(lines: _Lines) -> Iterator[Row]:
-    reader = csv.reader(lines, strict=True)
+def _tsv_rows(lines: _Lines) -> Iterator[Row]:
+    return _csv_rows(lines, "\t")
+
+
+def _csv_rows(lines: _Lines, delimiter: str = "") -> Iterator[Row]:
+    texts = iter(lines)
+    first = _first_text(texts)
+    if told := _SEPARATOR_LINE.fullmatch(first):  # as Excel reads and writes it
+        delimiter = told[1]
+        first = _first_text(texts)
+    # who reads on ahead knows where the first record begins
+    first_line = lines.number
+    reader = csv.reader(chain([first], texts), delimiter=delimiter or _delimiter(first), strict=True)
     header: list[str] | None = None
-    header_line = 0
-    number = 0
+    header_line = width = number = 0
     while True:
         # a record may go over several lines; a problem names the first
-        line = lines.number + 1
-        lines.begin_row()
+        line = first_line or lines.number + 1
+        if not first_line:
+            lines.begin_row(number + 1 if header else 0)
+        first_line = 0
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -144,40 +195,75 @@ def _csv_rows(lines: _Lines) -> Iterator[Row]:
             return
         if cells is None or lines.broken:
             return
-        if not any(cells):
+        if not any(map(str.strip, cells)):
             continue
         if header is None:
+            width = len(cells)
             header = _header(cells, lines, line)
             header_line = line
             if header is None:
                 return
             continue
         number += 1
+        if len(cells) > len(header) and not any(map(str.strip, cells[len(header) :])):
+            del cells[len(header) :]
+        if len(header) < len(cells) <= width:
+            lines.fault("a cell has a value and its column no name", row=number, line=line, hint="name the column")
+            continue
         if len(cells) != len(header):
             message = f"has {len(cells)} cells, the header {len(header)} columns"
-            hint = 'a text with a comma in it needs double quotes: "a, b"' if len(cells) > len(header) else ""
+            mark = {"\t": "tab", ";": "semicolon"}.get(reader.dialect.delimiter, "comma")
+            hint = f'a text with a {mark} in it needs double quotes like these: "…"' if len(cells) > len(header) else ""
             lines.fault(message, row=number, line=line, hint=hint)
             continue
         values = {name: cell if cell.strip() else None for name, cell in zip(header, cells, strict=True)}
         yield Row(number, line, values, header_line)
 
 
+def _first_text(texts: Iterator[str]) -> str:
+    return next((text for text in texts if text.strip()), "")
+
+
+def _delimiter(header: str) -> str:
+    """What stands between the columns of a header: a comma, a semicolon or a tab, whichever it has most of."""
+    bare = re.sub(r'"[^"]*"?', "", header)
+    return max(",;\t", key=bare.count)
+
+
+def _column_name(cell: str) -> str:
+    """A cell of the header without what nobody sees at its ends: spaces, and marks like a BOM in the wrong place."""
+    start, end = 0, len(cell)
+    while start < end and _is_edge(cell[start]):
+        start += 1
+    while end > start and _is_edge(cell[end - 1]):
+        end -= 1
+    return nfc(cell[start:end])
+
+
+def _is_edge(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) == "Cf"
+
+
 def _header(cells: list[str], lines: _Lines, line: int) -> list[str] | None:
-    names = [cell.strip() for cell in cells]
-    fine = True
+    names = list(map(_column_name, cells))
+    while names and not names[-1]:  # of delimiters at the line's end; a cell that has a value there is told
+        names.pop()
+    fine = bool(names)
+    if not fine:
+        lines.fault("no column has a name", line=line)
     if len(names) > MAX_COLUMNS:
         lines.fault(f"has {len(names):,} columns; at most {MAX_COLUMNS}", line=line)
         return None
     for index, name in enumerate(names):
         if not name:
-            lines.fault(f"column {index + 1} has no name", line=line)
+            lines.fault(f"column {index + 1} has no name", line=line, hint="name it, or remove it")
+            fine = False
+        elif bad := unsafe_character(name):
+            lines.fault(f"the name of column {index + 1} holds the character {bad}", line=line)
             fine = False
         elif name in names[:index]:
             lines.fault(f"the column {shown(name)} is here twice", line=line, hint="keep one of them")
             fine = False
-    if fine and len(names) == 1 and any(c in names[0] for c in ";\t"):
-        lines.fault("the columns are not separated by commas", line=line, hint="save it with commas")
-        fine = False
     return names if fine else None
 
 
@@ -187,18 +273,19 @@ def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
         object_pairs_hook=_pairs, parse_constant=_no_constant, parse_float=_float, parse_int=_int
     )
     number = 0
+    lines.begin_row(1)
     for line in lines:
-        lines.begin_row()
         text = line.rstrip()
+        number += bool(text)
+        lines.begin_row(number + 1)
         if not text:
             continue
-        number += 1
         try:
             value = _decoded(decoder, text)
         except Fault as fault:
             lines.fault(fault.message, row=number, hint=fault.hint)
         except json.JSONDecodeError as error:
-            lines.fault(f"this is not JSON: {error.msg}", row=number, column=error.colno)
+            lines.fault(f"this is not JSON: {error.msg}", row=number, column=error.colno, hint=_A_LINE)
         except RecursionError:
             lines.fault("this is not JSON: nested too deeply", row=number)
         else:
@@ -207,7 +294,7 @@ def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
             elif isinstance(value, dict):
                 yield Row(number, lines.number, value)
             else:
-                lines.fault(f"must be a JSON object {{…}}, not {kind_of(value)}", row=number, hint="one object a line")
+                lines.fault(f"must be a JSON object {{…}}, not {kind_of(value)}", row=number, hint=_A_LINE)
 
 
 def _decoded(decoder: json.JSONDecoder, text: str) -> Value:
@@ -234,10 +321,11 @@ def _pairs(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
         raise Fault(f"has {len(pairs):,} keys; at most {MAX_COLUMNS}")
     mapping = dict(pairs)
     # no two keys are the same, and all of them together are not too long for one
-    if len(mapping) == len(pairs) and len("".join(mapping)) <= MAX_KEY:
+    if len(mapping) == len(pairs) and len(keys := "".join(mapping)) <= MAX_KEY and keys.isascii():
         return mapping
     mapping = {}
-    for key, value in pairs:
+    for typed, value in pairs:
+        key = nfc(typed)
         if key in mapping:
             raise Fault(f"the key {shown(key)} is here twice", "keep one of them")
         if len(key) > MAX_KEY:

@@ -16,9 +16,11 @@ from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
+from batcher.spelling import nfc
+
 from .filters import FILTERS, Filter
 from .problems import Fault, did_you_mean, joined, listed
-from .values import Blank, Value, kind_of, shown, text_of, to_number
+from .values import Value, kind_of, shown, text_of, to_number
 
 MAX_SOURCE = 100_000
 MAX_OUTPUT = 100_000
@@ -53,7 +55,8 @@ class Undefined(Unset):
         names = sorted(known)
         hint = joined(did_you_mean(name, names), f"known: {listed(names)}" if names else "there are no variables here")
         super().__init__(f"undefined {what} {shown(name)}", hint)
-        self.name = name
+        #: the variable; empty where it is a part of one that is there
+        self.variable = name if what == "variable" else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Template:
     """A text over variables. `names` are all it mentions, `required` those it cannot do without.
 
     `holes` are the places among the pieces where a mere name stands; None when some piece is more than that.
+    `comments` are in the source and in no text.
     """
 
     source: str
@@ -91,6 +95,7 @@ class Template:
     names: frozenset[str]
     required: frozenset[str]
     holes: tuple[tuple[int, str], ...] | None = None
+    comments: tuple[str, ...] = ()
 
     @property
     def constant(self) -> bool:
@@ -149,9 +154,9 @@ def _compile(source: str) -> Template:
             warnings.simplefilter("ignore")
             tree = _ENVIRONMENT.parse(source)
     except TemplateSyntaxError as error:
-        hint = (
-            "a `{{` that is text is written {{ '{{' }}" if error.lineno == 1 else f"in line {error.lineno} of the text"
-        )
+        mark = "{#" if "comment" in str(error.message) else "{%" if "{{" not in source else "{{"
+        written = f"a `{mark}` that is text is written {{{{ '{mark}' }}}}"
+        hint = written if error.lineno == 1 else f"in line {error.lineno} of the text"
         raise Fault(f"not a template: {error.message}", hint) from None
     except (RecursionError, ValueError, OverflowError):
         raise Fault("not a template: nested too deeply, or a number too long") from None
@@ -177,10 +182,11 @@ class _Compiler:
                     continue
                 self.names = set()
                 evaluate = self.expression(node, MAX_DEPTH)
-                only = node.name if isinstance(node, nodes.Name) else None
+                only = nfc(node.name) if isinstance(node, nodes.Name) else None
                 pieces.append(Piece(evaluate, frozenset(self.names), only))
                 every |= self.names
-        return Template(source, tuple(pieces), frozenset(every), frozenset(self.required), _holes(pieces))
+        names, required = frozenset(every), frozenset(self.required)
+        return Template(source, tuple(pieces), names, required, _holes(pieces), _comments(source))
 
     def expression(self, node: nodes.Node, depth: int) -> _Eval:
         self.left -= 1
@@ -188,7 +194,8 @@ class _Compiler:
             raise Fault(f"too long for a template: at most {MAX_NODES} parts, nested at most {MAX_DEPTH} deep")
         depth -= 1
         match node:
-            case nodes.Name(name=name):
+            case nodes.Name():
+                name = nfc(node.name)
                 self.names.add(name)
                 if not self.optional:
                     self.required.add(name)
@@ -260,6 +267,29 @@ class _Compiler:
         return compare
 
 
+def _comments(source: str) -> tuple[str, ...]:
+    if "{#" not in source:
+        return ()
+    return tuple(text.strip() for _, kind, text in _ENVIRONMENT.lex(source) if kind == "comment")
+
+
+def comment_note(comment: str) -> Fault:
+    """What is told of a comment in a text: Jinja leaves it out, and it may have been meant as text."""
+    return Fault(
+        f"the comment {shown('{# ' + comment + ' #}')} is not sent", "a `{#` that is text is written {{ '{#' }}"
+    )
+
+
+def without_comments(source: str) -> str:
+    """A template's source as it is but for its comments."""
+    if "{#" not in source:
+        return source
+    try:
+        return "".join(text for _, kind, text in _ENVIRONMENT.lex(source) if not kind.startswith("comment"))
+    except TemplateSyntaxError:
+        return source
+
+
 def _holes(pieces: list[str | Piece]) -> tuple[tuple[int, str], ...] | None:
     found = [(at, piece.only) for at, piece in enumerate(pieces) if isinstance(piece, Piece)]
     holes = tuple((at, only) for at, only in found if only is not None)
@@ -313,7 +343,7 @@ def _default(inner: _Eval, fallback: Value) -> _Eval:
             value = inner(variables)
         except (KeyError, Unset):
             return fallback
-        return fallback if value is None or isinstance(value, Blank) else value
+        return fallback if value is None else value
 
     return default
 
@@ -331,6 +361,8 @@ def _alike(left: Value, right: Value) -> tuple[Value, Value]:
 
 def _equal(left: Value, right: Value) -> bool:
     left, right = _alike(left, right)
+    if isinstance(left, str) and isinstance(right, str):
+        return nfc(left) == nfc(right)
     return bool(left == right)
 
 
@@ -340,7 +372,7 @@ def _contains(left: Value, right: Value) -> bool:
     if isinstance(right, str):
         if isinstance(left, (list, dict)):
             raise Fault(f"`in` looks for a text or a number, not {kind_of(left)}")
-        return text_of(left) in right
+        return nfc(text_of(left)) in nfc(right)
     raise Fault("`in` looks into a text or a list only")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from batcher.catalog import Model, NumberParam, SelectParam
 from batcher.jobs import ParamValue
+from batcher.spelling import nfc
 
 #: A scalar, or (for variables only) lists and mappings of them.
 Value = Any
@@ -50,14 +51,7 @@ class Faulty(str):
     __slots__ = ()
 
 
-class Blank(str):
-    """The value of an empty cell that nothing farther sets: empty in a text, unset for `default`."""
-
-    __slots__ = ()
-
-
 FAULTY = Faulty("?")
-BLANK = Blank("")
 
 
 def typed_int(text: str, base: int = 10) -> int:
@@ -116,8 +110,8 @@ def text_of(value: Value) -> str:
 
 
 def comparable(value: Value) -> str:
-    """Two values are the same to `include` and `exclude` when these texts are: `6` and `"6"` are."""
-    return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else text_of(value)
+    """Two values are the same to `include` and `exclude` when these texts are: `6` and `"6"` are, `é` however typed."""
+    return nfc(json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else text_of(value))
 
 
 def unsafe_character(text: str) -> str | None:

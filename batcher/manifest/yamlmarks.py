@@ -24,6 +24,7 @@ MAX_BYTES = 8_000_000
 MAX_DEPTH = 24
 MAX_NODES = 400_000
 
+_COMMENT = re.compile(r"[ \t]+(#[^\r\n]*)")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # YAML 1.2's printable characters, without NEL and the Unicode line separators: PyYAML counts these as line
 # ends and no editor does, so every position after one would be wrong.
@@ -40,6 +41,7 @@ class _Node:
     plain: bool = False
     items: list[_Node] = field(default_factory=list)
     open: bool = True
+    cut: tuple[Place, str] | None = None
 
 
 # Of every scalar: most nodes are some, and nothing is ever added to one.
@@ -71,7 +73,8 @@ def parse(data: bytes, file: str, problems: Problems) -> tuple[Any, Marks] | Non
         before = data[: error.start].decode("utf-8", "replace")
         hint = "this looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         line, column = _position(before.removeprefix("\ufeff"), len(before))
-        problems.add(Problem(file, "is not UTF-8; save it as UTF-8", line, column, hint=hint))
+        message = f"the byte 0x{data[error.start]:02X} is not UTF-8; save it as UTF-8"
+        problems.add(Problem(file, message, line, column, hint=hint))
         return None
     if bad := _UNPRINTABLE.search(text):
         line, column = _position(text, bad.start())
@@ -117,21 +120,35 @@ def _too_deep(place: Place) -> _Stop:
 
 def _why(text: str, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
-    lines = text.splitlines()
+    lines = re.split("\r\n|\r|\n", text)
     line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    if any(each[: len(each) - len(each.lstrip())].strip(" \t") for each in lines):
+        return "indent with plain spaces: a line begins with others, such as no-break spaces"
     if re.search(r"[:-]\s+\{\{", line):
         return "a text that begins with {{ needs quotes"
     if "mapping values are not allowed" in str(error.problem):
         return "a text with ': ' in it needs quotes"
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return "indent with spaces, not tabs"
+    if "quoted scalar" in str(error.context) and ("escape" in str(error.problem) or "hex" in str(error.problem)):
+        half = "Unicode character" in str(error.problem)  # JSON writes an emoji as two escapes
+        return "write the character itself" if half else "in double quotes a \\ begins an escape; use single quotes"
     if "cannot start any token" in str(error.problem):
         return "a text that begins with one of % @ ` needs quotes"
     return ""
 
 
+def _cut(text: str, end: Any) -> tuple[Place, str] | None:
+    """Where a ` #` ends a plain text, and what comes after it on its line; None where none does."""
+    found = _COMMENT.match(text, end.index)
+    if found is None:
+        return None
+    return (end.line + 1, end.column + 1 + found.start(1) - end.index), found[1]
+
+
 def _compose(text: str) -> _Node:
     """The tree of nodes. Iterative, so that the depth is bounded before any recursion sees it."""
+    comments = " #" in text or "\t#" in text
     stack: list[_Node] = []
     anchors: dict[str, _Node] = {}
     root: _Node | None = None
@@ -142,6 +159,8 @@ def _compose(text: str) -> _Node:
         match type(event):
             case yaml.ScalarEvent:
                 node = _Node("scalar", place, event.value, event.style in (None, ""), _NO_ITEMS, open=False)
+                if comments and node.plain:
+                    node.cut = _cut(text, event.end_mark)
             case yaml.MappingStartEvent:
                 node = _Node("mapping", place)
             case yaml.SequenceStartEvent:
@@ -166,9 +185,8 @@ def _compose(text: str) -> _Node:
         if count > MAX_NODES:
             raise _Stop(place, f"more than {MAX_NODES:,} values; put prompts into a .csv, .jsonl or .txt file")
         if getattr(event, "tag", None):
-            raise _Stop(
-                place, f"tags ({shown(event.tag)}) are not allowed", "to make a text of a number, put it in quotes"
-            )
+            hint = "a text that begins with ! needs quotes, and so does a number that is a text"
+            raise _Stop(place, f"tags ({shown(event.tag)}) are not allowed", hint)
         if not isinstance(event, yaml.AliasEvent) and event.anchor:
             anchors[event.anchor] = node
         if stack:
@@ -195,7 +213,10 @@ def _construct(root: _Node, file: str, problems: Problems) -> tuple[Any, Marks]:
             raise _Stop(node.place, f"the aliases grow to more than {MAX_NODES:,} values or {MAX_DEPTH} levels")
         marks.values[path] = node.place
         if node.kind == "scalar":
-            return plain_scalar(node.value) if node.plain else node.value
+            value = plain_scalar(node.value) if node.plain else node.value
+            if node.cut is not None and isinstance(value, str):
+                marks.cuts[path] = node.cut
+            return value
         if node.kind == "list":
             return [build(item, (*path, index)) for index, item in enumerate(node.items)]
         mapping: dict[str, Any] = {}

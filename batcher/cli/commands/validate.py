@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
+from batcher.cli.planview import notes_json, tell_notes
 from batcher.cli.prepare import prepare
 from batcher.cli.terminal import Terminal
 from batcher.cli.text import safe
@@ -27,13 +28,15 @@ def command(
 ) -> int:
     """Find every error of the manifests and of the files they name. Offline."""
     prepared = prepare(paths, allow_paths=allow_paths, max_jobs=max_jobs)
-    campaigns = prepared.plan(None, None).campaigns
+    plan = prepared.plan(None, None)
+    campaigns = plan.campaigns
+    tell_notes(plan, terminal)
     if as_json:
         found = [
             {"manifest": c.manifest, "campaign": c.campaign, "jobs": c.jobs, "duplicates": c.duplicates}
             for c in campaigns
         ]
-        terminal.document({"valid": True, "manifests": found})
+        terminal.document({"valid": True, "manifests": found, "notes": notes_json(plan)})
         return 0
     for c in campaigns:
         twice = f", {count(c.duplicates, 'entry' if c.duplicates == 1 else 'entrie')} that ask for one of them again"
