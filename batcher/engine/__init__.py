@@ -329,6 +329,7 @@ class Engine:
                 self._halted(Kind.UNREACHABLE, f"the API could not be reached for {lasted:.0f} s (retries.outage)")
             interval = min(2 * interval, _PROBE_SECONDS_MAX, max(1.0, self._settings.retries.outage - lasted))
         self._ledger.note("outage_ended", seconds=round(lasted, 3))
+        self._lifecycle.calmed()
         for ticket in self._open.values():
             ticket.turn.answered()
 

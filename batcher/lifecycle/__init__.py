@@ -44,7 +44,7 @@ from batcher.settings import Settings
 
 from .aging import Ages
 from .fetch import Fetcher
-from .references import Changed, References
+from .references import Changed, Held, References
 from .steps import Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
 from .together import Commits, Disk, Offload, inline
 from .waiting import KEPT, Waited, Waits
@@ -85,7 +85,7 @@ class Lifecycle:
         self.caps = caps
         self._rng = rng
         self._ages = Ages(provider, gate, clock)
-        self._references = References(ledger, provider, gate, clock)
+        self._references = References(ledger, commits, provider, gate, clock)
         self._fetcher = Fetcher(ledger, commits, Disk(artifacts, offload), provider, gate, artifacts, rng, settings)
         self._waits: dict[str, Waits] = {}  # by price class
         self._open_posts: set[anyio.CancelScope] = set()
@@ -173,8 +173,10 @@ class Lifecycle:
                     return Finished(Status.FAILED)
                 case Halt() as halt:
                     return Halted(halt, Status.PLANNED)
+                case Held(seconds):
+                    return Again(Lane.SUBMIT, seconds)
                 case Later() as later:
-                    return self._not_now(turn, later, Lane.SUBMIT, Status.PLANNED)
+                    return self._no_upload(job.reference.sha256, later)
         async with AsyncExitStack() as stack:
             with anyio.move_on_after(self._seconds_left()) as waiting:
                 slot = await stack.enter_async_context(self._gate.slot("submit"))
@@ -184,7 +186,7 @@ class Lifecycle:
             made = await self._commits(partial(self._intend, job, upload, slot))
             if isinstance(made, Refusal):
                 return Blocked(made)
-            turn.bought = True
+            turn.bought, turn.upload = True, upload
             return await self._send(made, slot, turn)
 
     def _intend(self, job: Job, upload: Upload | None, slot: Slot) -> Intent | Refusal:
@@ -199,6 +201,16 @@ class Lifecycle:
         if isinstance(made, Intent):
             slot.write()
         return made
+
+    def _no_upload(self, sha256: str, later: Later) -> Step:
+        """Trouble with a file counts once, however many jobs wait for it."""
+        step = self._not_now(self._references.trouble(sha256), later, Lane.SUBMIT, Status.PLANNED)
+        self._references.put_off(sha256, later, step.seconds if isinstance(step, Again) else None)
+        return step
+
+    def calmed(self) -> None:
+        """An outage is over: what it kept from an answer does not count."""
+        self._references.calmed()
 
     def _refusal_of(self, job: Job) -> Refusal | None:
         return self.refusal(job.campaign, job.price_class, job.catalog_credits)
@@ -244,10 +256,15 @@ class Lifecycle:
         match outcome:
             case Accepted(task):
                 await self._keep(intent, task)
+                self._references.helped(turn)
                 turn.answered()
                 turn.submitted = self._clock.monotonic()
                 return self._after(task, turn, age=0.0)
             case Refused(code, message):
+                if not self._may_have_arrived(intent) and self._references.at_fault(turn):
+                    # It may be the upload's fault, which is looked at or made anew; this attempt cost nothing.
+                    await self._commits(lambda: self._ledger.unsent(intent, code, message))
+                    return Again(Lane.SUBMIT)
                 closed = await self._commits(lambda: self._ledger.refused(intent, code, message))
                 return self._after_closing(closed, message)
             case Conflict(code, message):

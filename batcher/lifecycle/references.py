@@ -1,9 +1,15 @@
-"""A reference file reaches the API once a file and account, however many jobs use it and however often we restart."""
+"""A reference file reaches the API once a file and account, however many jobs use it and however often we restart.
+
+How long the API keeps an upload, its URL and its duration token is not documented (rivya-api.md, section 4). So an
+upload is looked at again after a while, and at once when a create that names it is refused.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 
@@ -12,11 +18,17 @@ from batcher.jobs import FileReference, Upload
 from batcher.ledger import Ledger
 from batcher.providers import Halt, Later, Provider, Refused
 
-from .steps import Gate
+from .steps import Gate, Turn
+from .together import Commits
 
-#: An upload that the API vouched for less than this many seconds ago is used without asking again. How long the
-#: API keeps uploads is not documented (rivya-api.md, section 4).
+#: An upload that the API vouched for less than this many seconds ago is used without asking again.
 VOUCHED_SECONDS = 900.0
+#: A time of the ledger may be rounded up; what lies further in the future was written by a clock that was wrong.
+_ROUNDING_SECONDS = 1.0
+#: An upload that was renewed after a refusal is not blamed for the next ones for so long; each time twice as long, up
+#: to the maximum, until renewing it has helped. So bad prompts do not send a file up again and again.
+INNOCENT_SECONDS = 60.0
+INNOCENT_SECONDS_MAX = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,58 +38,158 @@ class Changed:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another job has had trouble with this file: nobody asks again for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class _File:
+    """What this run knows of a file beside its upload; the jobs that share it wait for each other here.
+
+    `turn` counts the trouble with it once for all of them, `held` (monotonic seconds) is until when they wait,
+    `given_up` why they wait no more. `suspect` is the URL that a refused create has named; `renewed` (monotonic
+    seconds) is when the upload was made or its URL taken anew, `innocent` for how many seconds it is trusted then.
+    """
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    turn: Turn = field(default_factory=Turn)
+    held: float = -math.inf
+    given_up: Later | None = None
+    suspect: str = ""
+    renewed: float = -math.inf
+    innocent: float = 0.0
+
+
 class References:
     """Uploads of one account. Safe to call from many tasks: one upload a file, the others wait for it."""
 
-    def __init__(self, ledger: Ledger, provider: Provider, gate: Gate, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, commits: Commits, provider: Provider, gate: Gate, clock: Clock) -> None:
         self._ledger = ledger
+        self._commits = commits
         self._provider = provider
         self._gate = gate
         self._clock = clock
-        self._locks: dict[str, anyio.Lock] = {}
+        self._files: dict[str, _File] = {}
         self._refused: dict[tuple[str, str], Refused] = {}
 
-    async def upload(self, reference: FileReference, model: str) -> Upload | Changed | Refused | Halt | Later:
+    def _file(self, sha256: str) -> _File:
+        return self._files.setdefault(sha256, _File())
+
+    async def upload(self, reference: FileReference, model: str) -> Upload | Changed | Refused | Halt | Later | Held:
         """The upload of a reference file, made now if the API does not have it."""
-        async with self._locks.setdefault(reference.sha256, anyio.Lock()):
+        file = self._file(reference.sha256)
+        async with file.lock:
             if refused := self._refused.get((reference.sha256, model)):
                 return refused
-            known = self._ledger.read.upload(self._provider.account, reference.sha256)
-            if known:
-                there = await self._still_there(known)
-                if isinstance(there, Later):
-                    return there
-                if there:
-                    return known
-            content = _read(reference)
-            if isinstance(content, Changed):
-                return content
-            async with self._gate.slot("upload") as slot:
-                await slot.stamp()
-                made = await self._provider.upload(reference, content, model)
-                slot.heard(made)
-            if isinstance(made, Upload):
-                self._ledger.remember_upload(self._provider.account, made)
-            if isinstance(made, Refused):
-                self._refused[reference.sha256, model] = made
-            return made
+            if file.given_up:
+                return file.given_up
+            if (seconds := file.held - self._clock.monotonic()) > 0:
+                return Held(seconds)
+            found = await self._known(reference.sha256, file) or await self._make(reference, model, file)
+            if isinstance(found, Upload):
+                file.turn.answered()
+            elif isinstance(found, Refused):
+                self._refused[reference.sha256, model] = found
+            return found
 
-    async def _still_there(self, known: Upload) -> bool | Later:
-        """Whether an upload may be used; Later when the API says "too many"."""
-        if self._clock.wall() - known.checked_at < VOUCHED_SECONDS or not known.file_id:
-            return True
+    def trouble(self, sha256: str) -> Turn:
+        """What counts the trouble with a file, once for all jobs that wait for it."""
+        return self._file(sha256).turn
+
+    def put_off(self, sha256: str, later: Later, seconds: float | None) -> None:
+        """Let all jobs of a file wait for so many seconds; None: this run does not ask for it any more."""
+        file = self._file(sha256)
+        if seconds is None:
+            file.given_up = later
+        else:
+            file.held = self._clock.monotonic() + seconds
+
+    def calmed(self) -> None:
+        """An outage is over: what it kept from an answer does not count."""
+        for file in self._files.values():
+            file.turn.answered()
+            file.given_up = None
+
+    # What a refused create says of an upload
+
+    def at_fault(self, turn: Turn) -> bool:
+        """Whether an upload may be why a create that names it was refused; then the job is to be bought once more.
+
+        Only once a job and run, so that a prompt which is truly bad fails.
+        """
+        upload = turn.upload
+        if upload is None or turn.anew:
+            return False
+        file = self._file(upload.sha256)
+        known = self._ledger.read.upload(self._provider.account, upload.sha256)
+        if known and _named(known) == _named(upload):  # else another job has had it renewed already
+            if self._clock.monotonic() - file.renewed < file.innocent:
+                return False
+            file.suspect = upload.url
+            file.innocent = min(max(INNOCENT_SECONDS, 2 * file.innocent), INNOCENT_SECONDS_MAX)
+        turn.anew = True
+        return True
+
+    def helped(self, turn: Turn) -> None:
+        """A create was accepted; if that was with a fresh upload, the old one was at fault, and may be so again."""
+        if turn.anew and turn.upload:
+            self._file(turn.upload.sha256).innocent = 0.0
+
+    # The upload itself
+
+    async def _known(self, sha256: str, file: _File) -> Upload | Later | None:
+        """The upload that the API has, as it may be used; None when one has to be made."""
+        known = self._ledger.read.upload(self._provider.account, sha256)
+        if known is None:
+            return None
+        suspect = file.suspect == known.url
+        if not suspect and -_ROUNDING_SECONDS < self._clock.wall() - known.checked_at < VOUCHED_SECONDS:
+            return known
+        if not known.file_id:
+            return None  # nobody can say whether it is still there
         async with self._gate.slot("file") as slot:
             await slot.stamp()
             there = await self._provider.vouch(known)
             slot.heard(there)
         match there:
-            case True:
-                self._ledger.vouched(self._provider.account, known.sha256)
-                return True
-            case False | Later(throttled=True):
+            case Upload() if _named(there) != _named(known):
+                await self._remember(there, file)
                 return there
+            case Upload() if not suspect:
+                await self._commits(partial(self._ledger.vouched, self._provider.account, sha256))
+                return known
+            case Later() if suspect or there.throttled:
+                return there
+            case None | Later() if not suspect:
+                return known  # nobody knows: a create that names a lost upload is refused at no cost
             case _:
-                return True  # nobody knows: a create that names a lost upload is refused at no cost
+                return None
+
+    async def _make(
+        self, reference: FileReference, model: str, file: _File
+    ) -> Upload | Changed | Refused | Halt | Later:
+        content = _read(reference)
+        if isinstance(content, Changed):
+            return content
+        async with self._gate.slot("upload") as slot:
+            await slot.stamp()
+            made = await self._provider.upload(reference, content, model)
+            slot.heard(made)
+        if isinstance(made, Upload):
+            await self._remember(made, file)
+        return made
+
+    async def _remember(self, upload: Upload, file: _File) -> None:
+        await self._commits(partial(self._ledger.remember_upload, self._provider.account, upload))
+        file.suspect, file.renewed = "", self._clock.monotonic()
+
+
+def _named(upload: Upload) -> tuple[str, str | None]:
+    """What a create names of an upload, and what may die of it."""
+    return upload.url, upload.duration_token
 
 
 def _read(reference: FileReference) -> bytes | Changed:

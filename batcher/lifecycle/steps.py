@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from batcher.jobs import Status
+from batcher.jobs import Status, Upload
 from batcher.ledger import Refusal
 from batcher.providers import Halt
 
@@ -29,7 +29,8 @@ class Turn:
     `since` (monotonic seconds) is when the present kind of trouble, named `trouble`, began;
     `polling_since` when this run began to poll; `bought` whether this run has made an intent of it.
     `price_class` is the job's; `submitted` (monotonic seconds) when the API had the task; `unfinished_for` so many
-    seconds after that it was last seen unfinished, None before it was seen so in this run.
+    seconds after that it was last seen unfinished, None before it was seen so in this run. `upload` is what this run's
+    intent of it names, and `anew` whether it is bought once more because that may have been why it was refused.
     """
 
     repeats: int = 0
@@ -41,6 +42,8 @@ class Turn:
     price_class: str = ""
     submitted: float | None = None
     unfinished_for: float | None = None
+    upload: Upload | None = None
+    anew: bool = False
 
     def in_trouble(self, kind: str, now: float) -> float:
         """Note a trouble and return for how many seconds it has lasted."""

@@ -159,8 +159,8 @@ class Provider(Protocol):
         """Give the API a reference file."""
         ...
 
-    async def vouch(self, upload: Upload) -> bool | Later | None:
-        """Whether the API still has an upload; None when it cannot be known."""
+    async def vouch(self, upload: Upload) -> Upload | Literal[False] | Later | None:
+        """An upload as the API has it now; False when it has it no more, None when it cannot be known."""
         ...
 
     async def credits(self) -> int | Halt | Later | Refused:

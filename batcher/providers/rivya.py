@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx2 as httpx
@@ -27,6 +27,7 @@ from .answers import read_task, read_upload
 from .encodings import codings
 from .outcomes import Answer, sort
 from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Barred, Stream, Transport, check_base_url
+from .uploads import echoed, usable_url
 from .values import as_content_range, as_count, as_date, as_number, as_retry_after
 
 API = "/api/v1"
@@ -165,34 +166,48 @@ class Rivya:
         )
         if isinstance(answer, Later):
             return answer
-        found = {name: self._kept(value) for name, value in read_upload(answer.json).items()}
+        found = self._named(answer)
         if not answer.is_success or not found["url"]:
             return self._plain(answer)
+        named = echoed(reference.kind, reference.mime, found["kind"], found["mime_type"])
+        if named is None:
+            says = f"the API took the file for {found['kind'] or ''} {found['mime_type'] or ''}, it is {reference.mime}"
+            return Refused("upload_mistaken", self._http.mask(says))
         return Upload(
             sha256=reference.sha256,
             url=found["url"],
-            kind=found["kind"] or reference.kind,
+            kind=named[0],
             name=_file_name(reference),
-            mime=found["mime_type"] or reference.mime,
+            mime=named[1],
             file_id=found["file_id"],
             duration_token=found["duration_token"],
             duration_seconds=found["duration_seconds"],
             checked_at=self._clock.wall(),
         )
 
+    def _named(self, answer: Answer) -> dict[str, Any]:
+        """What the API says of an uploaded file; a URL that no create can name counts as absent."""
+        found = {name: self._kept(value) for name, value in read_upload(answer.json).items()}
+        return found if usable_url(found["url"]) else found | {"url": None}
+
     def _kept(self, value: Any) -> Any:
         """A value that is acted on; one with the key in it counts as absent, for it could not be kept."""
         return None if isinstance(value, str) and self._http.holds_key(value) else value
 
-    async def vouch(self, upload: Upload) -> bool | Later | None:
-        """GET /api/v1/files/{fileId}; None when the API gave no id or an answer that says nothing of the file."""
+    async def vouch(self, upload: Upload) -> Upload | Literal[False] | Later | None:
+        """GET /api/v1/files/{fileId}: the upload with the URL and duration token that it has now.
+
+        False when the API has it no more; None when it gave no id or an answer that says nothing of the file.
+        """
         if not upload.file_id:
             return None
         answer = await self._call("GET", f"{API}/files/{quote(upload.file_id, safe='')}")
         if isinstance(answer, Later):
             return answer
         if answer.is_success:
-            return True
+            found, now = self._named(answer), self._clock.wall()
+            url, token = found["url"] or upload.url, found["duration_token"] or upload.duration_token
+            return replace(upload, url=url, duration_token=token, checked_at=now)
         sorted_ = self._sort(answer)
         if isinstance(sorted_, Later):
             return sorted_

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import httpx2 as httpx
@@ -468,6 +468,50 @@ def test_an_upload_in_another_case_or_wrapped(body: object) -> None:
     assert (found.url, found.file_id, found.duration_token, found.mime) == ("https://cdn.test/1", "f", "t", "image/png")
 
 
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({}, ("image", "image/png")),
+        ({"kind": "image", "mime_type": "image/webp"}, ("image", "image/webp")),
+        ({"kind": "picture", "mime_type": "application/octet-stream"}, ("image", "image/png")),
+        ({"kind": "<script>", "mime_type": "x\r\nA: b"}, ("image", "image/png")),
+        ({"kind": "image", "mime_type": "video/mp4"}, ("image", "image/png")),
+        ({"mime_type": "video/mp4"}, None),
+        ({"kind": "video", "mime_type": "video/mp4"}, None),
+    ],
+)
+def test_what_is_echoed_of_kind_and_type_is_checked(told: dict[str, Any], named: tuple[str, str] | None) -> None:
+    """Else a create would name a film where a picture was sent, and be bought like that."""
+    found = ask(always(httpx.Response(200, json={"url": "https://cdn.test/1.png"} | told)), upload)
+    if named is None:
+        assert (isinstance(found, Refused), found.code) == (True, "upload_mistaken")
+    else:
+        assert (found.kind, found.mime) == named
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "http:///x", "//cdn.test/x", "http://x/\x1b[31m\n", "http://x/a b", "http://x\\@y/", 7],
+)
+def test_an_upload_whose_url_is_none_is_asked_for_again(url: object) -> None:
+    assert words(ask(always(httpx.Response(200, json={"id": "f", "url": url})), upload)) == "later maybe"
+
+
+@pytest.mark.parametrize(
+    ("told", "changes"),
+    [
+        ({}, {}),
+        ({"url": "https://cdn.test/fresh.png"}, {"url": "https://cdn.test/fresh.png"}),
+        ({"url": "file:///x", "duration_token": "t2"}, {"duration_token": "t2"}),
+    ],
+)
+def test_an_upload_is_named_as_the_api_has_it_now(told: dict[str, Any], changes: dict[str, Any]) -> None:
+    async def vouch(provider: Rivya) -> Upload | Literal[False] | Later | None:
+        return await provider.vouch(make_upload(file_id="f"))
+
+    assert ask(always(httpx.Response(200, json=told)), vouch) == make_upload(file_id="f", checked_at=EPOCH, **changes)
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"url": null}', b'{"url": {}}', b'{"id": "file_1"}'])
 def test_an_upload_without_a_url_is_asked_for_again(body: bytes) -> None:
     assert words(ask(always(httpx.Response(200, content=body)), upload)) == "later maybe"
@@ -476,7 +520,6 @@ def test_an_upload_without_a_url_is_asked_for_again(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("file_id", "status", "expected"),
     [
-        ("f", 200, "True"),
         ("f", 404, "later outage maybe page"),
         (None, 200, "None"),
         ("f", 429, THROTTLED),
@@ -484,7 +527,7 @@ def test_an_upload_without_a_url_is_asked_for_again(body: bytes) -> None:
     ],
 )
 def test_whether_the_api_still_has_an_upload(file_id: str | None, status: int, expected: str) -> None:
-    async def vouch(provider: Rivya) -> bool | Later | None:
+    async def vouch(provider: Rivya) -> Upload | Literal[False] | Later | None:
         return await provider.vouch(make_upload(file_id=file_id))
 
     found = ask(always(httpx.Response(status, json={})), vouch)
@@ -492,7 +535,7 @@ def test_whether_the_api_still_has_an_upload(file_id: str | None, status: int, e
 
 
 def test_nobody_vouches_where_there_is_no_answer() -> None:
-    async def vouch(provider: Rivya) -> bool | Later | None:
+    async def vouch(provider: Rivya) -> Upload | Literal[False] | Later | None:
         return await provider.vouch(make_upload())
 
     assert words(ask(broken, vouch)) == "later outage maybe"
@@ -503,7 +546,7 @@ def test_nobody_vouches_where_there_is_no_answer() -> None:
     [(404, "not_found", False), (410, "gone", False), (200, "not_found", False), (401, "api_key_invalid", None)],
 )
 def test_the_api_says_whether_it_has_an_upload(status: int, code: str, expected: bool | None) -> None:
-    async def vouch(provider: Rivya) -> bool | Later | None:
+    async def vouch(provider: Rivya) -> Upload | Literal[False] | Later | None:
         return await provider.vouch(make_upload())
 
     assert ask(always(error(status, code)), vouch) is expected
