@@ -96,12 +96,16 @@ def parse_url(text: str) -> httpx.URL:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
         raise Unfit(f"it is no URL: {error}") from None
-    if url.userinfo or not (url.port is None or 0 < url.port < 65536):
+    if url.userinfo or not has_host(url):
         raise Unfit("its host or port is none")
-    host = url.raw_host.decode("ascii")
-    if not _NAME.fullmatch(host) and _literal(host) is None:
-        raise Unfit("it names no host")
     return url
+
+
+def has_host(url: httpx.URL) -> bool:
+    """Whether a URL names a host, and a port that there can be or none."""
+    host = url.raw_host.decode("ascii")
+    named = bool(_NAME.fullmatch(host)) or _literal(host) is not None
+    return named and (url.port is None or 0 < url.port < 65536)
 
 
 def origin_of(url: httpx.URL) -> Origin:

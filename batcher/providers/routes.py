@@ -18,7 +18,7 @@ import httpx2 as httpx
 
 from batcher.errors import UsageError
 
-from .addresses import ALLOW_NET, is_loopback
+from .addresses import ALLOW_NET, has_host, has_odd_characters, is_loopback
 
 #: Idle connections that are kept; how many there are at once is the engine's business.
 _KEPT = 128
@@ -78,7 +78,7 @@ class Routes:
             # Never in the message: a proxy's URL may hold a password.
             url = httpx.URL(text if "://" in text else f"http://{text}")
             scheme = _SCHEMES[url.scheme]
-            if not url.host or any(c.isspace() or c == "\\" for c in text) or not 0 < (url.port or 1) < 65536:
+            if not has_host(url) or has_odd_characters(text):
                 raise wrong
             tls = self._tls if scheme == "https" else None
             return Route(self._transport(httpx.Proxy(url.copy_with(scheme=scheme), ssl_context=tls)), scheme)
