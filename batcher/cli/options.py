@@ -32,6 +32,17 @@ def state(function: _F) -> _F:
     )(function)
 
 
+def allow_net(function: _F) -> _F:
+    """`--allow-net CIDR`."""
+    return click.option(
+        "--allow-net",
+        "allow_net",
+        multiple=True,
+        metavar="CIDR",
+        help="Fetch results from this network too, though it is not public; repeatable. BATCHER_ALLOW_NET names more.",
+    )(function)
+
+
 def as_json(function: _F) -> _F:
     """`--json`."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout (docs/json.md).")(function)

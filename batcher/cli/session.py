@@ -49,7 +49,7 @@ from .words import duration, now
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What `run` was asked to do; `until` in seconds since the epoch.
+    """What `run` was asked to do; `until` in seconds since the epoch; `allow_net` networks that results may lie in.
 
     With `simulate`, `access` lacks the simulator's base URL yet.
     """
@@ -61,6 +61,7 @@ class Order:
     download: bool
     quiet: bool
     until: float | None = None
+    allow_net: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +184,9 @@ class _Work:
 
     async def do(self) -> Ending:
         clock, rng = SystemClock(), random.Random()  # noqa: S311  (jitter)
-        assert self.access.key is not None
-        provider = Rivya(self.access.base_url, self.access.key, clock, account_name=self.access.name)
+        access = self.access
+        assert access.key is not None
+        provider = Rivya(access.base_url, access.key, clock, account_name=access.name, allow_net=self.order.allow_net)
         artifacts = Artifacts(self.order.state)
         artifacts.check(self.order.prepared.campaigns)
         commits = Commits(self.ledger)

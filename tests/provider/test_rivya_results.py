@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import sys
+import zlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import httpx2 as httpx
 import pytest
@@ -66,11 +69,34 @@ def test_the_rest_of_a_file() -> None:
     assert (found.offset, found.total, content) == (3, 6, b"def")
 
 
-def test_the_rest_of_a_file_of_unknown_length() -> None:
-    response = httpx.Response(206, content=b"def", headers={"content-range": "bytes 3-5/*"})
-    _, found, _ = fetch(response, offset=3, validator='"v1"')
+@pytest.mark.parametrize(
+    ("status", "headers", "total"),
+    [
+        (200, {"content-length": "3"}, 3),
+        (200, {"transfer-encoding": "chunked"}, None),
+        (200, {"transfer-encoding": "chunked", "content-length": "3"}, None),
+        (200, {}, None),
+        (200, {"content-length": "x"}, None),
+        (200, {"content-length": "3", "content-encoding": "gzip"}, None),
+        (206, {"content-range": "bytes 3-5/6"}, 6),
+        (206, {"content-range": "bytes 3-5/6", "content-length": "3"}, 6),
+        (206, {"content-range": "bytes 3-5/9"}, 9),
+        (206, {"content-range": "bytes 3-5/*"}, None),
+        (206, {"content-range": "bytes 3-5/*", "content-length": "3"}, None),
+        (206, {"content-range": "bytes 3-5/6", "transfer-encoding": "chunked"}, 6),
+    ],
+)
+def test_which_length_was_announced(status: int, headers: dict[str, str], total: int | None) -> None:
+    """Of the whole file, decoded; none where the body's end is all that says how long it is."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"def"
+
+    response = httpx.Response(status, content=body())
+    response.headers = httpx.Headers(headers)
+    _, found, content = fetch(response, offset=3 if status == 206 else 0, validator='"v1"' if status == 206 else None)
     assert isinstance(found, Incoming)
-    assert found.total is None
+    assert (found.total, found.announced, content) == (total, total is not None, b"def")
 
 
 def test_an_encoded_body_is_not_the_file_and_cannot_go_on() -> None:
@@ -101,9 +127,22 @@ def test_a_server_that_sends_the_whole_file_all_the_same() -> None:
 
 @pytest.mark.parametrize(
     "content_range",
-    ["bytes 2-5/6", "bytes 0-5/6", "items 3-5/6", "bytes */6", "bytes x-5/6", "", "bytes 3" + "0" * 5000 + "-5/6"],
+    [
+        "bytes 3-6/6",
+        "bytes 3-4/6",
+        "bytes 3-/6",
+        "bytes 3-5/5",
+        "bytes 2-5/6",
+        "bytes 0-5/6",
+        "items 3-5/6",
+        "bytes */6",
+        "bytes x-5/6",
+        "",
+        "bytes 3" + "0" * 5000 + "-5/6",
+    ],
 )
 def test_another_part_than_asked_for(content_range: str) -> None:
+    """Also where its end does not go with its length or with the total."""
     response = httpx.Response(206, content=b"xyz", headers={"content-range": content_range})
     _, found, _ = fetch(response, offset=3, validator='"v1"')
     assert isinstance(found, Gone)
@@ -185,3 +224,104 @@ def test_a_transfer_that_breaks_off(raised: Exception) -> None:
     with pytest.raises(TransferCut):
         ask(always(httpx.Response(200, content=half())), use)
     assert received == b"abc"
+
+
+def zipped(data: bytes, form: str) -> bytes:
+    compressor = zlib.compressobj(wbits={"gzip": 31, "zlib": 15, "raw": -15}[form])
+    return compressor.compress(data) + compressor.flush()
+
+
+FILM = bytes(range(256)) * 40_000  # compresses to little: ten times what one step of decoding yields
+ENCODED = {
+    "gzip": ("gzip", zipped(FILM, "gzip"), FILM),
+    "GZIP": ("GZIP", zipped(FILM, "gzip"), FILM),
+    "x-gzip": ("x-gzip", zipped(FILM, "gzip"), FILM),
+    "two members": ("gzip", zipped(FILM, "gzip") + zipped(b"end", "gzip"), FILM + b"end"),
+    "padding": ("gzip", zipped(FILM, "gzip") + b"\0\0\0", FILM),
+    "deflate": ("deflate", zipped(FILM, "zlib"), FILM),
+    "deflate without a head": ("deflate", zipped(FILM, "raw"), FILM),
+    "twice": ("deflate, gzip", zipped(zipped(FILM, "zlib"), "gzip"), FILM),
+    "identity": ("identity", FILM, FILM),
+    "gzip that is none": ("gzip", FILM, FILM),
+    "nothing": ("gzip", b"", b""),
+}
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1 << 30])
+@pytest.mark.parametrize("case", ENCODED)
+def test_an_encoding_that_was_not_asked_for_is_undone(case: str, size: int) -> None:
+    header, sent, meant = ENCODED[case]
+    if size == 1 and len(sent) > 100_000:
+        pytest.skip("would take long")
+
+    async def body() -> AsyncIterator[bytes]:
+        for start in range(0, len(sent), size):
+            yield sent[start : start + size]
+
+    _, found, content = fetch(httpx.Response(200, content=body(), headers={"content-encoding": header}))
+    assert isinstance(found, Incoming)
+    assert content == meant
+    assert (found.total, found.validator) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("header", "sent"),
+    [
+        ("gzip", zipped(FILM, "gzip")[:-1]),
+        ("gzip", zipped(FILM, "gzip")[:500]),
+        ("deflate", zipped(FILM, "zlib")[:-1]),
+        ("gzip", zipped(FILM, "gzip") + zipped(FILM, "gzip")[:-4]),
+        ("gzip", zipped(FILM, "gzip")[:50] + b"x" * 100),
+    ],
+)
+def test_an_encoding_that_is_cut_or_broken_is_no_whole_file(header: str, sent: bytes) -> None:
+    with pytest.raises(TransferCut, match=r"its encoding .* is (cut|broken)"):
+        fetch(httpx.Response(200, content=sent, headers={"content-encoding": header}))
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "dcb", "gzip, " * 4])
+def test_an_encoding_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+    found = fetch(httpx.Response(200, content=b"?", headers={"content-encoding": encoding}))[1]
+    assert isinstance(found, Gone)
+    assert encoding in found.message or "times" in found.message
+
+
+def test_brotli_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Decompressor:
+        """Doubles each byte, and holds back what is over the bound."""
+
+        def __init__(self) -> None:
+            self.held = b""
+
+        def process(self, data: bytes, output_buffer_limit: int) -> bytes:
+            self.held += bytes(byte for byte in data for _ in "xx")
+            out, self.held = self.held[:output_buffer_limit], self.held[output_buffer_limit:]
+            return out
+
+        def is_finished(self) -> bool:
+            return not self.held
+
+    monkeypatch.setitem(sys.modules, "brotli", SimpleNamespace(Decompressor=Decompressor))
+    sent = b"a" * 2_000_000
+    _, _, content = fetch(httpx.Response(200, content=sent, headers={"content-encoding": "br"}))
+    assert content == sent * 2
+
+
+@pytest.mark.parametrize("name", ["vid\xe9o.mp4".encode("latin-1"), "видео.mp4".encode(), b"\xff\xfe"])
+def test_header_bytes_of_any_kind(name: bytes) -> None:
+    headers = [(b"content-disposition", b'inline; filename="%b"' % name), (b"etag", b'"v1"')]
+    _, found, content = fetch(httpx.Response(200, content=b"abc", headers=headers))
+    assert isinstance(found, Incoming)
+    assert (found.validator, content) == ('"v1"', b"abc")
+
+
+def test_a_data_url_is_named_as_one() -> None:
+    async def use(provider: Rivya) -> object:
+        async with provider.result("data:video/mp4;base64,AAAA", offset=0, validator=None) as found:
+            return found
+
+    found = ask(always(httpx.Response(200)), use)
+    assert isinstance(found, Gone)
+    assert "a data: URL (video/mp4;base64)" in found.message

@@ -25,6 +25,7 @@ from batcher.errors import UsageError, exit_code
 @options.state
 @options.selection
 @options.until
+@options.allow_net
 @click.option("--no-download", is_flag=True, help="Leave results where they are; a later run fetches them.")
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `batcher plan` does.")
 @click.option(
@@ -44,6 +45,7 @@ def command(
     limit: int | None,
     budget: int | None,
     until: float | None,
+    allow_net: tuple[str, ...],
     no_download: bool,
     dry_run: bool,
     simulate: bool,
@@ -72,7 +74,16 @@ def command(
             "RIVYA_API_KEY is not set",
             hint="Set it in the environment or in .env; `--simulate` needs none and costs nothing.",
         )
-    order = Order(prepared, folder, access, simulate=simulate, download=not no_download, quiet=quiet, until=until)
+    order = Order(
+        prepared,
+        folder,
+        access,
+        simulate=simulate,
+        download=not no_download,
+        quiet=quiet,
+        until=until,
+        allow_net=allow_net,
+    )
     try:
         result = perform(order, terminal)
     except Stopped as stopped:
