@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -14,7 +12,7 @@ import click
 from batcher import __version__
 from batcher.errors import BatcherError, Kind, ManifestError, UsageError, exit_code
 
-from .terminal import ReaderGone, Terminal
+from .terminal import OutputLost, ReaderGone, Terminal
 from .text import safe
 
 #: In the order of the help page, which says this of them; else it would have to import them all.
@@ -88,10 +86,12 @@ def main(argv: Sequence[str]) -> int:
     """Run a command line; its exit code."""
     terminal = Terminal(argv)
     code = _run(argv, terminal)
-    with suppress(ReaderGone):
+    try:
         terminal.flush()
-        return code
-    _hush()
+    except OutputLost as lost:
+        return _lost(terminal, lost) if code == 0 else code
+    except ReaderGone:
+        pass
     return code
 
 
@@ -106,6 +106,8 @@ def _run(argv: Sequence[str], terminal: Terminal) -> int:
     except (click.Abort, KeyboardInterrupt):
         terminal.say("Interrupted.")
         return exit_code(Kind.INTERRUPTED)
+    except OutputLost as lost:
+        return _lost(terminal, lost)
     except ReaderGone:
         return 0
     except Exception as error:
@@ -164,9 +166,5 @@ def _end(
     return code
 
 
-def _hush() -> None:
-    """Nobody reads stdout: nothing more is written there, also not by the interpreter's last flush."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # no real file: nothing to hush
-        return
+def _lost(terminal: Terminal, lost: OutputLost) -> int:
+    return _end(terminal, False, Kind.STORAGE, f"stdout: {lost}", "What was printed is not whole: do it again.")

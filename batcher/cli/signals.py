@@ -1,10 +1,17 @@
-"""SIGINT, SIGTERM and SIGHUP while a run is going: the first ends it politely, the second at once."""
+"""SIGINT, SIGTERM and SIGHUP while a run is going: the first ends it politely, the second at once.
+
+A terminal that is closed sends SIGHUP twice (the shell and the kernel each one), and who ends a process often sends
+SIGTERM to it and to its group. Nobody meant these as a second word, so SIGHUP never counts as one, and SIGTERM only
+some seconds after the first signal.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
@@ -15,6 +22,10 @@ _KINDS = {
     signal.SIGTERM: (Kind.TERMINATED, "asked to end (SIGTERM)"),
     signal.SIGHUP: (Kind.TERMINATED, "the terminal was closed (SIGHUP)"),
 }
+
+
+#: A SIGTERM so many seconds after the first signal is the second.
+_AGAIN_SECONDS = 3.0
 
 
 class Stopped(BaseException):
@@ -32,9 +43,10 @@ class Signals:
     `on_first`, while it is set, is told of the first signal; else that raises Stopped where the program stands.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.on_first: Callable[[Kind, str], object] | None = None
-        self._came = False
+        self._monotonic = monotonic
+        self._came: float | None = None  # when the first did
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -51,16 +63,23 @@ class Signals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         kind, reason = _KINDS[signal.Signals(number)]
-        if self._came:
-            leave(exit_code(kind))
-        self._came = True
+        if self._came is not None:
+            if self._counts_again(signal.Signals(number), self._monotonic() - self._came):
+                leave(exit_code(kind))
+            return
+        self._came = self._monotonic()
         if self.on_first is None:
             raise Stopped(kind, reason)
         self.on_first(kind, reason)
 
+    def _counts_again(self, number: signal.Signals, seconds: float) -> bool:
+        """Whether a signal that comes so many seconds after the first is meant as the second."""
+        return number is signal.SIGINT or (number is signal.SIGTERM and seconds >= _AGAIN_SECONDS)
+
 
 def leave(code: int) -> None:
     """End this process now; what is on disk is complete at any instant."""
-    if os.isatty(2):
-        os.write(2, b"\x1b[?25h\n")  # a live display hides the cursor
+    with suppress(OSError):  # a terminal that is gone
+        if os.isatty(2):
+            os.write(2, b"\x1b[?25h\n")  # a live display hides the cursor
     os._exit(code)

@@ -6,6 +6,7 @@ rest of a command that only looks, is called where something has to be coloured,
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,18 +18,22 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from .text import ReaderGone, safe
+from .text import OutputLost, ReaderGone, safe
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Grid", "ReaderGone", "Styled", "Terminal", "dumps", "table"]
+__all__ = ["Grid", "OutputLost", "ReaderGone", "Styled", "Terminal", "dumps", "table"]
 
 #: So wide is a table that goes into a pipe or a file: nothing is cut or wrapped there.
 _PIPE_WIDTH = 4000
 _BETWEEN = "   "
+
+
+#: What a pipe without a reader says, and a terminal that is gone.
+_NOBODY_READS = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.ECONNRESET)
 
 
 class _Unbreakable(io.TextIOBase):
@@ -40,13 +45,18 @@ class _Unbreakable(io.TextIOBase):
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except (OSError, ValueError):
-            return len(text)
+        except OSError:
+            hush(self._stream)
+        except ValueError:  # closed
+            pass
+        return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except (OSError, ValueError):
+        except OSError:
+            hush(self._stream)
+        except ValueError:  # closed
             return
 
     def isatty(self) -> bool:
@@ -281,8 +291,19 @@ def _wrapped(lines: list[str], width: int) -> list[str]:
 def _reader() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError as error:
-        raise ReaderGone from error
+    except OSError as error:
+        hush(sys.stdout)
+        if error.errno in _NOBODY_READS:
+            raise ReaderGone from error
+        raise OutputLost(error.strerror or str(error)) from error
+
+
+def hush(stream: IO[str]) -> None:
+    """Nothing more is written there, also not by the interpreter's last flush, which would change the exit code."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):  # no real file: nothing to hush
+        return
 
 
 def _is_terminal(stream: IO[str]) -> bool:

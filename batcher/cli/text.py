@@ -17,6 +17,10 @@ class ReaderGone(Exception):
     """Nobody reads stdout any more (`batcher jobs | head`). No OSError, for which click has plans of its own."""
 
 
+class OutputLost(ReaderGone):
+    """Stdout cannot be written though somebody may read it: the disk behind it is full. The message says why."""
+
+
 def safe(text: object, *, lines: bool = False) -> str:
     """The text without anything that a terminal would obey; on one line, unless `lines` keeps line ends."""
     given = str(text)

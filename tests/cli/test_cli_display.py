@@ -406,8 +406,42 @@ def test_the_second_signal_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
         handler.on_first = lambda kind, reason: told.append((kind, reason))
         os.kill(os.getpid(), signal.SIGINT)
         assert (told, codes) == ([(Kind.INTERRUPTED, "interrupted")], [])
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert codes == [143]
+        os.kill(os.getpid(), signal.SIGINT)
+    assert codes == [130]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "seconds", "leaves"),
+    [
+        # A terminal that is closed sends it twice, a service manager both.
+        (signal.SIGHUP, signal.SIGHUP, 0.001, False),
+        (signal.SIGHUP, signal.SIGHUP, 60.0, False),
+        (signal.SIGINT, signal.SIGHUP, 60.0, False),
+        (signal.SIGTERM, signal.SIGHUP, 60.0, False),
+        (signal.SIGHUP, signal.SIGTERM, 0.5, False),
+        (signal.SIGTERM, signal.SIGTERM, 0.5, False),
+        (signal.SIGTERM, signal.SIGTERM, 4.0, True),
+        (signal.SIGHUP, signal.SIGTERM, 4.0, True),
+        (signal.SIGINT, signal.SIGTERM, 0.5, False),
+        (signal.SIGINT, signal.SIGINT, 0.001, True),
+        (signal.SIGTERM, signal.SIGINT, 0.001, True),
+        (signal.SIGHUP, signal.SIGINT, 0.001, True),
+    ],
+)
+def test_what_counts_as_the_second_signal(
+    monkeypatch: pytest.MonkeyPatch, first: signal.Signals, then: signal.Signals, seconds: float, leaves: bool
+) -> None:
+    codes: list[int] = []
+    told: list[Kind] = []
+    now = 100.0
+    monkeypatch.setattr(signals, "leave", codes.append)
+    with Signals(lambda: now) as handler:
+        handler.on_first = lambda kind, _: told.append(kind)
+        os.kill(os.getpid(), first)
+        now += seconds
+        os.kill(os.getpid(), then)
+    assert len(told) == 1
+    assert bool(codes) is leaves
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:

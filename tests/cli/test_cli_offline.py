@@ -37,7 +37,7 @@ Cap day DAY: 1,000, 0 used, 40 wanted; 960 to spare.
 
 
 def test_plan(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.cli.prepare.local_day", lambda _: "DAY")
+    monkeypatch.setattr("batcher.cli.prepare.local_day", lambda *_: "DAY")
     text = MANIFEST.replace("submit: 1000/second", "submit: 2/minute") + "budget: {campaign: 35, day: 1000}\n"
     (tmp_path / "m.yaml").write_text(text)
     ran = cli("plan", "m.yaml")

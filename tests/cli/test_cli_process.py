@@ -178,3 +178,25 @@ def test_looking_imports_nothing_for_buying(tmp_path: Path, words: list[str]) ->
     found = imported(*words, cwd=tmp_path)
     assert "click" in found
     assert not found & {"httpx2", "httpx", "pydantic", "jinja2", "yaml", "anyio", "sqlite_utils"}
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr", "both"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a file that is always full")
+def test_an_output_that_cannot_be_written_changes_no_exit_code_of_a_run(tmp_path: Path, stream: str) -> None:
+    """A terminal that is gone and a full disk behind a log are not the ledger's trouble."""
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    with site() as place, Path("/dev/full").open("w", encoding="utf-8") as full:
+        command = [sys.executable, "-P", "-m", "batcher", "run", "m.yaml"]
+        env = os.environ | environment(place)
+        out = full if stream != "stderr" else subprocess.DEVNULL
+        err = full if stream != "stdout" else subprocess.DEVNULL
+        ran = subprocess.run(command, cwd=tmp_path, env=env, stdout=out, stderr=err, timeout=60, check=False)
+        assert ran.returncode == 0
+        assert len(place.world.oracle().tasks) == 4
+        status = [sys.executable, "-P", "-m", "batcher", "status"]
+        lost = subprocess.run(
+            status, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        assert (lost.returncode, "Traceback" in lost.stderr) == (7, False)
+        assert "error: stdout: No space left on device" in lost.stderr
+    assert list((tmp_path / "state/logs").glob("crash-*")) == []
