@@ -86,17 +86,23 @@ class VirtualClock:
 
 
 class SimulatedApi(httpx.AsyncBaseTransport):
-    """The simulator as a transport without sockets; `before` and `after` see each request and may raise."""
+    """The simulator as a transport without sockets; `before` and `after` see each request and may raise.
+
+    `arrived` sees it with its body, which has been sent by then.
+    """
 
     def __init__(self, app: Simulator) -> None:
         self._inner = httpx.ASGITransport(app=app)
         self.before: Callable[[httpx.Request], None] = lambda request: None
+        self.arrived: Callable[[httpx.Request], None] = lambda request: None
         self.after: Callable[[httpx.Request], None] = lambda request: None
         self.seconds = 0.05
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await anyio.sleep(self.seconds)
         self.before(request)
+        await request.aread()
+        self.arrived(request)
         try:
             response = await self._inner.handle_async_request(request)
         except ConnectionCut as cut:
