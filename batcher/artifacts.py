@@ -17,15 +17,22 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import TypeVar
 
-from batcher import filetypes, fs
+import anyio
+
+from batcher import containers, filetypes, fs
+from batcher.containers import Said
 from batcher.filetypes import FileType
 from batcher.fs import DATA_MODE, below, disk_errors, whole_file
 
 #: Folders of the state folder that hold results and what becomes results.
 RESULTS = "results"
+UNVERIFIED = "unverified"
 _PARTS = f"{RESULTS}/.parts"
 #: A result longer than this many bytes is not taken.
 RESULT_BYTES = 4 * 1024**3
+#: A download that brings fewer bytes than this in so many seconds gives its place to others (a twentieth of 20 kB/s).
+LEAST_BYTES = 32 * 1024
+LEAST_SECONDS = 30.0
 #: A result of so many bytes is kept in memory until it is whole, and then written in one go.
 _HELD_BYTES = 256 * 1024
 #: The member of a sidecar that names the file beside it, by which we know our own; nobody's is longer.
@@ -35,16 +42,27 @@ T = TypeVar("T")
 
 
 class Unusable(Exception):
-    """What arrived is not the result: wrong length, wrong type, too long."""
+    """What arrived is not the result: wrong length, nothing at all, too long, too slow."""
+
+
+class TooSlow(Exception):
+    """So little comes that others should have the place; what arrived is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A part file that is complete and on disk."""
+    """A part file that has arrived and is on disk.
+
+    `doubt` says why it may not be whole or not be the result ("" where nothing speaks against it); `again`: a second
+    answer of the same bytes would make it whole. `note` is what is odd about it, for people.
+    """
 
     sha256: str
     size: int
     type: FileType
+    doubt: str = ""
+    again: bool = False
+    note: str = ""
 
 
 class Sidecar(Enum):
@@ -82,40 +100,74 @@ class Artifacts:
         """Take in `chunks`, which belong at `offset`; what was there behind it is dropped.
 
         Returns all of a short result, for `finish` to write; None when the part file has it. When the chunks break off
-        with an error, all that came is written. Raises Unusable when the result is too long.
+        with an error, all that came is written. Raises Unusable when the result is too long, TooSlow when so little
+        comes that others should have the place.
         """
-        arriving = _Arriving(part, offset)
+        arriving, fresh = _Arriving(part, offset), 0
         async with aclosing(chunks):
             try:
-                async for chunk in chunks:
-                    arriving.add(chunk)
+                with anyio.move_on_after(LEAST_SECONDS) as patience:
+                    async for chunk in chunks:
+                        arriving.add(chunk)
+                        fresh += len(chunk)
+                        if fresh >= LEAST_BYTES:
+                            fresh, patience.deadline = 0, anyio.current_time() + LEAST_SECONDS
+                if patience.cancelled_caught:
+                    raise TooSlow(f"less than {LEAST_BYTES:,} bytes came in {LEAST_SECONDS:.0f} s")
             except BaseException:
                 arriving.write()
                 raise
         return arriving.end()
 
     def finish(self, part: Path, content: bytes | None, *, total: int | None, kind: str) -> Whole:
-        """Check length and type of a part file and sync it; `content` is all of it if it is not written yet.
+        """Judge a part file and sync it; `content` is all of it if it is not written yet (product.md, promise 6).
 
-        `kind` is what the model makes; "" takes any. Raises Unusable, after removing the part file, when it is not
-        that.
+        `total` is the announced length in bytes, None where there was none; `kind` is what the model makes, "" any.
+        Raises Unusable, after removing the part file, for another length or nothing.
         """
         with disk_errors(part), _filled(part, content) as file:
             head = file.read(filetypes.HEAD_BYTES)
             size = file.seek(0, os.SEEK_END)
-            found = filetypes.sniff(head)
-            fault = ""
-            if total is not None and size != total:
-                fault = f"{size} bytes arrived, {total} were announced"
-            elif found is None or (kind and found.kind != kind):
-                fault = f"it is {found.mime if found else 'of no known type'}, not {kind or 'a media file'}"
-            if not fault and found:
-                file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if size and total in (None, size):
+                whole = _judged(file, size, head, total is not None, kind)
                 fs.fsync(file.fileno())
-                return Whole(digest, size, found)
+                return whole
         self.drop(part)
-        raise Unusable(fault)
+        raise Unusable("nothing arrived" if not size else f"{size} bytes arrived, {total} were announced")
+
+    def settle(self, part: Path, whole: Whole) -> bool:
+        """Hold a doubtful part file against the longest one that came before; whether it is whole by that.
+
+        If not, the longer of the two is kept for later.
+        """
+        kept = _longest(part)
+        with disk_errors(part):
+            if fs.is_own(kept):
+                if whole.again and self.digest(kept) == whole.sha256:
+                    return True
+                if kept.stat().st_size >= whole.size:
+                    self.drop(part)
+                    return False
+            part.replace(kept)
+        return False
+
+    def set_aside(self, part: Path, names: Callable[[str], Iterator[str]]) -> tuple[str, Whole] | None:
+        """Give the longest of what came its name under `unverified/`; None when nothing did.
+
+        `names` gives names for an extension, the wished one first.
+        """
+        kept = _longest(part)
+        if not fs.is_own(kept):
+            return None
+        whole = self.finish(kept, None, total=None, kind="")
+        for name in names(whole.type.extension):
+            if self.place(kept, f"{UNVERIFIED}/{name}", whole.sha256):
+                return f"{UNVERIFIED}/{name}", whole
+        return None  # pragma: no cover
+
+    def has_kept(self, part: Path) -> bool:
+        """Whether something came before that could not be shown to be whole."""
+        return fs.is_own(_longest(part))
 
     def place(self, part: Path, target: str, sha256: str) -> bool:
         """Give a whole part file its name, durably; False when another file has that name."""
@@ -176,10 +228,12 @@ class Artifacts:
         with disk_errors(part):
             return part.stat().st_size if fs.is_own(part) else 0
 
-    def drop(self, part: Path) -> None:
-        """Remove a part file."""
+    def drop(self, part: Path, *, all_of_it: bool = False) -> None:
+        """Remove a part file; also what came before it and was doubtful, if `all_of_it` is meant."""
         with disk_errors(part):
             part.unlink(missing_ok=True)
+            if all_of_it:
+                _longest(part).unlink(missing_ok=True)
 
     def beside(self, target: str, facts: Mapping[str, object]) -> Sidecar:
         """Write `<target>.json`, the sidecar of a saved file, or bring ours up to date; never over another's file."""
@@ -198,6 +252,30 @@ class Artifacts:
         except FileExistsError:
             return Sidecar.FOREIGN
         return Sidecar.WRITTEN
+
+
+def _judged(file: BufferedRandom, size: int, head: bytes, announced: bool, kind: str) -> Whole:
+    found = filetypes.sniff(head)
+    said = containers.judge(file, size, found)
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    doubt, note, again = "", "", False
+    if found is None and filetypes.is_page(head):
+        doubt = f"it is a text, not {kind or 'a media file'}: {head[:60].decode(errors='replace')!r}"
+    elif announced:
+        note = "its container says that it is longer" if said is Said.CUT else ""
+    elif said is Said.CUT:
+        doubt = "no length was announced, and its container says that it is cut off"
+    elif said is Said.NOTHING:
+        doubt, again = "no length was announced, and nothing in it says whether it is whole", True
+    if not note and (found is None or (kind and found.kind != kind)):
+        note = f"it is {found.mime if found else 'of no known type'}, not {kind or 'a media file'}"
+    return Whole(digest, size, found or filetypes.UNKNOWN, doubt, again, note)
+
+
+def _longest(part: Path) -> Path:
+    """Where the longest of what came for a part file is kept while nobody can tell whether it is whole."""
+    return part.with_suffix(".longest")
 
 
 def keep_log(state: Path, name: str, text: str) -> Path:

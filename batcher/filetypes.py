@@ -1,16 +1,18 @@
-"""What a file is by its first bytes, never by its name: the few media types that go in or come out.
+"""What a file is by its first bytes, never by its name: the media types that go in or come out, and their like.
 
 Libraries were tried: puremagic 1.30 does not know MP4 files of the brands iso5, mp41 or avc1 at most lengths of
-their first box, and filetype has had no release since 2022. Refusing a video that was paid for is worse than
-knowing few types.
+their first box, and filetype has had no release since 2022. A result that was paid for is kept whatever it is, so a
+type that is missing here costs no more than a name that ends in `.bin`.
 """
 
 from __future__ import annotations
 
+import re
+import struct
 from typing import NamedTuple
 
 #: Bytes that `sniff` wants to see.
-HEAD_BYTES = 64
+HEAD_BYTES = 512
 
 
 class FileType(NamedTuple):
@@ -21,45 +23,116 @@ class FileType(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """`video`, `image` or `audio`."""
+        """`video`, `image`, `audio` or `application`."""
         return self.mime.partition("/")[0]
 
 
+#: What is none of the others.
+UNKNOWN = FileType("application/octet-stream", ".bin")
 _JPEG = FileType("image/jpeg", ".jpg")
 _PNG = FileType("image/png", ".png")
 _WEBP = FileType("image/webp", ".webp")
 _GIF = FileType("image/gif", ".gif")
 _AVIF = FileType("image/avif", ".avif")
 _HEIC = FileType("image/heic", ".heic")
+_JXL = FileType("image/jxl", ".jxl")
+_BMP = FileType("image/bmp", ".bmp")
+_TIFF = FileType("image/tiff", ".tif")
+_SVG = FileType("image/svg+xml", ".svg")
 _MP4 = FileType("video/mp4", ".mp4")
 _MOV = FileType("video/quicktime", ".mov")
 _M4A = FileType("audio/mp4", ".m4a")
 _WEBM = FileType("video/webm", ".webm")
+_MKV = FileType("video/x-matroska", ".mkv")
+_AVI = FileType("video/x-msvideo", ".avi")
+_TS = FileType("video/mp2t", ".ts")
+_MPEG = FileType("video/mpeg", ".mpg")
+_FLV = FileType("video/x-flv", ".flv")
+_WMV = FileType("video/x-ms-asf", ".wmv")
 _WAV = FileType("audio/wav", ".wav")
 _MP3 = FileType("audio/mpeg", ".mp3")
 _OGG = FileType("audio/ogg", ".ogg")
 _AAC = FileType("audio/aac", ".aac")
+_FLAC = FileType("audio/flac", ".flac")
+_PDF = FileType("application/pdf", ".pdf")
+_ZIP = FileType("application/zip", ".zip")
 
-_BRANDS = {b"qt  ": _MOV, b"avif": _AVIF, b"avis": _AVIF, b"heic": _HEIC, b"heix": _HEIC, b"mif1": _HEIC, b"M4A ": _M4A}
+# Brands of ISO base media files (ISO/IEC 14496-12; 23008-12 for HEIF); any that is not said to be else is a video.
+_BRANDS = {
+    b"qt  ": _MOV,
+    **dict.fromkeys((b"avif", b"avis"), _AVIF),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2"), _HEIC),
+    **dict.fromkeys((b"msf1", b"miaf", b"1pic", b"heif"), _HEIC),
+    b"jxl ": _JXL,
+    **dict.fromkeys((b"M4A ", b"M4B "), _M4A),
+}
+# Boxes that old QuickTime files begin with, instead of `ftyp`.
+_QUICKTIME = (b"moov", b"mdat", b"wide", b"pnot", b"free", b"skip")
 _STARTS = (
     (b"\xff\xd8\xff", _JPEG),
     (b"\x89PNG\r\n\x1a\n", _PNG),
     (b"GIF87a", _GIF),
     (b"GIF89a", _GIF),
-    (b"\x1a\x45\xdf\xa3", _WEBM),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", _JXL),
+    (b"\xff\x0a", _JXL),
+    (b"II*\0", _TIFF),
+    (b"MM\0*", _TIFF),
+    (b"II+\0", _TIFF),
+    (b"MM\0+", _TIFF),
+    (b"\x00\x00\x01\xba", _MPEG),
+    (b"\x00\x00\x01\xb3", _MPEG),
+    (b"FLV\x01", _FLV),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _WMV),
     (b"ID3", _MP3),
     (b"OggS", _OGG),
+    (b"fLaC", _FLAC),
     (b"\xff\xfb", _MP3),
     (b"\xff\xf3", _MP3),
+    (b"\xff\xfa", _MP3),
+    (b"\xff\xf2", _MP3),
     (b"\xff\xf1", _AAC),
     (b"\xff\xf9", _AAC),
+    (b"%PDF-", _PDF),
+    (b"PK\x03\x04", _ZIP),
 )
+_SVG_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!](?!DOCTYPE html)[^>]*>\s*)*<svg[\s>]")
 
 
 def sniff(head: bytes) -> FileType | None:
     """The type of a file that begins with `head`; None when it is none of ours."""
-    if head[4:8] == b"ftyp":  # ISO base media file format: any brand that is not said to be else is a video
-        return _BRANDS.get(head[8:12], _MP4)
+    if head[4:8] == b"ftyp":
+        return _brand(head, 8)
     if head[:4] == b"RIFF":
-        return {b"WEBP": _WEBP, b"WAVE": _WAV}.get(head[8:12])
+        return {b"WEBP": _WEBP, b"WAVE": _WAV, b"AVI ": _AVI}.get(head[8:12])
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return _MKV if b"matroska" in head[:64] else _WEBM
+    if head[4:8] in _QUICKTIME:
+        return _quicktime(head)
+    # A packet of MPEG-TS is 188 bytes long, with a time before it 192 (BDAV).
+    if any(head[at::length][:2] == b"GG" for at, length in ((0, 188), (4, 192))):
+        return _TS
+    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
+        return _BMP
+    if _SVG_START.match(head):
+        return _SVG
     return next((found for start, found in _STARTS if head.startswith(start)), None)
+
+
+def _brand(head: bytes, at: int) -> FileType:
+    return _BRANDS.get(head[at : at + 4], _MP4)
+
+
+def _quicktime(head: bytes) -> FileType:
+    """Of a file whose first box is not `ftyp`: that of a later one within reach decides."""
+    place = 0
+    while head[place + 4 : place + 8] in _QUICKTIME:
+        (length,) = struct.unpack(">I", head[place : place + 4])
+        if length < 8:
+            break
+        place += length
+    return _brand(head, place + 8) if head[place + 4 : place + 8] == b"ftyp" else _MOV
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a file begins like text: no medium, but words of somebody in between."""
+    return bool(head) and not any(byte < 9 or (13 < byte < 32 and byte != 27) for byte in head)

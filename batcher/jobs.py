@@ -231,7 +231,8 @@ class ResultFile:
     """One file of a result: where it comes from and how far it has come.
 
     `target` (relative to the state folder) and `sha256` are set before the file gets its name, `saved` after.
-    `validator` is the strong ETag under which a cut download may go on.
+    `validator` is the strong ETag under which a cut download may go on, `announced` the length in bytes that was stated
+    with it.
     """
 
     number: int
@@ -240,6 +241,7 @@ class ResultFile:
     target: str | None = None
     sha256: str | None = None
     saved: bool = False
+    announced: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

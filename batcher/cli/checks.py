@@ -232,7 +232,7 @@ def _parts(read: LedgerReader, state: Path) -> Check:
     places = {}
     strange = []
     for path in sorted(folder.glob("*")):
-        if match := re.fullmatch(r"(\d{1,15})-(\d{1,9})\.part", path.name):
+        if match := re.fullmatch(r"(\d{1,15})-(\d{1,9})\.(?:part|longest)", path.name):
             places[path.name] = (int(match[1]), int(match[2]))
         else:
             strange.append(path.name)

@@ -147,6 +147,7 @@ def result_files(attempt: sqlite3.Row, files: list[sqlite3.Row]) -> tuple[Result
             number=row["number"],
             url=urls[row["number"]] if row["number"] < len(urls) else "",
             validator=row["validator"],
+            announced=row["announced"],
             target=row["target"],
             sha256=row["sha256"],
             saved=row["saved_at"] is not None,

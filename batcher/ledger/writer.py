@@ -229,10 +229,13 @@ class Ledger:
         with self._write as t:
             t.run("UPDATE uploads SET checked_at = ? WHERE account = ? AND sha256 = ?", (t.at, account.text, sha256))
 
-    def begin_file(self, attempt_id: int, number: int, validator: str | None) -> None:
-        """Remember under which validator (strong ETag) a download was begun, so that it may go on."""
+    def begin_file(self, attempt_id: int, number: int, validator: str | None, announced: int | None = None) -> None:
+        """Remember under which validator (strong ETag) and for which length a download was begun, so it may go on."""
         with self._write as t:
-            t.run("UPDATE files SET validator = ? WHERE attempt_id = ? AND number = ?", (validator, attempt_id, number))
+            t.run(
+                "UPDATE files SET validator = ?, announced = ? WHERE attempt_id = ? AND number = ?",
+                (validator, announced, attempt_id, number),
+            )
 
     def claim_file(self, attempt_id: int, number: int, *, target: str, sha256: str, size: int) -> bool:
         """Commit hash and target of a whole file before it gets its name; False when another job has the target."""
@@ -247,6 +250,20 @@ class Ledger:
                 return False
             raise
         return True
+
+    def set_aside(self, job_id: JobId, attempt_id: int, number: int, *, path: str, sha256: str, why: str) -> None:
+        """What came for a file cannot be shown to be whole; it stands at `path`, for a person to judge."""
+        with self._write as t:
+            t.run(
+                "UPDATE files SET unverified = ?, unverified_sha256 = ? WHERE attempt_id = ? AND number = ?",
+                (path, sha256, attempt_id, number),
+            )
+            t.event("unverified", job_id=job_id, detail={"number": number, "path": path, "why": why})
+
+    def odd_file(self, job_id: JobId, number: int, why: str) -> None:
+        """A file is saved, and something about it is odd."""
+        with self._write as t:
+            t.event("odd_file", job_id=job_id, detail={"number": number, "why": why})
 
     def file_saved(self, job_id: JobId, attempt_id: int, number: int) -> None:
         """The file stands whole under its target."""

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from batcher import fs
-from batcher.artifacts import Artifacts, Unusable, Whole
+from batcher.artifacts import Artifacts, TooSlow, Unusable, Whole
 from batcher.catalog import get_model
 from batcher.errors import UsageError
 from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
@@ -23,6 +23,8 @@ from .steps import Again, Finished, Gate, Halted, Lane, Step, Turn, backoff
 from .together import Commits, Disk
 
 _REDIRECTS = 5
+#: So many second answers may differ from the first one, or not be had, before what came is left to a person.
+_UNLIKE = 3
 
 
 class Fetcher:
@@ -63,7 +65,10 @@ class Fetcher:
         trouble = await self._download(job, phase, file, part)
         if trouble is None:
             turn.answered()
+            turn.unlike = 0
             return fetched
+        if step := await self._aside(job, phase, file, part, turn, trouble):
+            return step
         if isinstance(trouble, Gone):
             return await self._ask_again(job, phase, turn, trouble.message)
         return self._repeat(turn, trouble)
@@ -108,33 +113,73 @@ class Fetcher:
                         return incoming
         return Gone("the result redirects too often")
 
+    async def _aside(
+        self, job: Job, phase: Succeeded, file: ResultFile, part: Path, turn: Turn, trouble: Gone | Later
+    ) -> Step | None:
+        """After three answers that did not show what came to be whole: keep the longest for a person to judge."""
+        if not self._artifacts.has_kept(part) or (isinstance(trouble, Later) and (trouble.outage or trouble.throttled)):
+            return None
+        turn.unlike += 1
+        # The first answer is one that a second one is held against.
+        if turn.unlike <= _UNLIKE and turn.repeats < self._times:
+            return None
+        names = partial(_aside_names, job, phase, file)
+        aside = await self._disk(lambda _: self._artifacts.set_aside(part, names))
+        if aside is None:
+            return None
+        path, whole = aside
+        self._artifacts.drop(part, all_of_it=True)
+        why = trouble.message
+        await self._commits(
+            partial(
+                self._ledger.set_aside,
+                *(job.id, phase.attempt_id, file.number),
+                path=path,
+                sha256=whole.sha256,
+                why=why,
+            )
+        )
+        left = f"no file yet: {why}; the longest that came is kept as {path} (`batcher fetch --accept` takes it)"
+        return Finished(Status.SUCCEEDED, left=left)
+
     async def _take(
         self, job: Job, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming
     ) -> Gone | Later | None:
+        total = file.announced if incoming.total is None and incoming.offset else incoming.total
+        if incoming.offset and file.announced is not None and total != file.announced:
+            self._artifacts.drop(part)
+            return Later("changed", f"{file.announced} bytes were announced at first, now it is {total}")
         content = await self._receive(phase, file, part, incoming)
         if isinstance(content, Later):
             return content
         try:
             kind = _result_kind(job.model)
-            whole = await self._disk(lambda _: self._artifacts.finish(part, content, total=incoming.total, kind=kind))
+            whole = await self._disk(lambda _: self._artifacts.finish(part, content, total=total, kind=kind))
+            if whole.doubt and not await self._disk(lambda _: self._artifacts.settle(part, whole)):
+                return Later("doubtful_file", whole.doubt) if whole.again else Gone(whole.doubt)
         except Unusable as fault:
             return Gone(str(fault))
         await self._save(job, phase, file, part, whole)
+        if whole.note:
+            await self._commits(partial(self._ledger.odd_file, job.id, file.number, whole.note))
         return None
 
     async def _receive(
         self, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming
     ) -> bytes | Later | None:
         """All of it, if the part file does not have it yet; or why it is not whole."""
-        if incoming.offset == 0 and incoming.validator != file.validator:
+        announced = incoming.total if incoming.validator else None  # without a validator nothing goes on
+        if incoming.offset == 0 and (incoming.validator, announced) != (file.validator, file.announced):
             # The old part belongs to another version of the file: it goes before the new validator is kept.
             self._artifacts.drop(part)
-            begin = partial(self._ledger.begin_file, phase.attempt_id, file.number, incoming.validator)
+            begin = partial(self._ledger.begin_file, phase.attempt_id, file.number, incoming.validator, announced)
             await self._commits(begin)
         try:
             return await self._artifacts.receive(part, incoming.chunks, offset=incoming.offset)
         except TransferCut as cut:
             return Later("cut", f"the download broke off: {cut}")
+        except TooSlow as slow:
+            return Later("slow", f"the download is too slow, and gives its place to others: {slow}")
         except Unusable as fault:
             self._artifacts.drop(part)
             return Later("too_long", str(fault))
@@ -156,7 +201,7 @@ class Fetcher:
     async def _named(self, part: Path, target: str, sha256: str) -> bool:
         named = await self._disk(lambda dirty: self._artifacts.name(part, target, sha256, dirty))
         if named:
-            self._artifacts.drop(part)
+            self._artifacts.drop(part, all_of_it=True)
         return named
 
     async def _saved(self, job: Job, phase: Succeeded, file: ResultFile) -> None:
@@ -195,6 +240,12 @@ def _result_kind(model: str) -> str:
         return get_model(model).result
     except UsageError:
         return ""  # a model that left the catalogue: its results are still ours to save
+
+
+def _aside_names(job: Job, phase: Succeeded, file: ResultFile, extension: str) -> Iterator[str]:
+    """Names below `unverified/` for what may not be whole."""
+    for target in _targets(job, phase.attempt_id, file.number, extension):
+        yield target.partition("/")[2]
 
 
 def _targets(job: Job, attempt_id: int, number: int, extension: str) -> Iterator[str]:

@@ -30,7 +30,8 @@ class Turn:
     `polling_since` when this run began to poll; `bought` whether this run has made an intent of it.
     `price_class` is the job's; `submitted` (monotonic seconds) when the API had the task; `unfinished_for` so many
     seconds after that it was last seen unfinished, None before it was seen so in this run. `upload` is what this run's
-    intent of it names, and `anew` whether it is bought once more because that may have been why it was refused.
+    intent of it names, and `anew` whether it is bought once more because that may have been why it was refused. `unlike`
+    counts answers that did not show a doubtful file to be whole.
     """
 
     repeats: int = 0
@@ -40,6 +41,7 @@ class Turn:
     polling_since: float | None = None
     bought: bool = False
     price_class: str = ""
+    unlike: int = 0
     submitted: float | None = None
     unfinished_for: float | None = None
     upload: Upload | None = None
