@@ -9,6 +9,8 @@ from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 MASK = "[key]"
+#: A shorter key could stand in any text by chance, so that nobody could tell it from one.
+SHORTEST_KEY = 8
 
 
 def without(text: str, key: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batcher.errors import UsageError
+from batcher.redact import SHORTEST_KEY
 
 KEY, BASE_URL = "RIVYA_API_KEY", "RIVYA_BASE_URL"
 DEFAULT_BASE_URL = "https://rivya.ai"
@@ -61,6 +62,8 @@ def read_access(warn: Callable[[str], None], *, environ: Mapping[str, str] | Non
             warn(f"{BASE_URL} in {path} is ignored: the key is not from there, and a folder may not say where it goes.")
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise UsageError(f"{KEY} has characters that a key cannot have", hint="Copy it again, without spaces.")
+    if key is not None and len(key) < SHORTEST_KEY:
+        raise UsageError(f"{KEY} is shorter than {SHORTEST_KEY} characters", hint="Copy it again, all of it.")
     return Access(
         base_url or DEFAULT_BASE_URL,
         key,

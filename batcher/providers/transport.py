@@ -18,7 +18,7 @@ import httpx2 as httpx
 
 from batcher import __version__
 from batcher.errors import UsageError
-from batcher.redact import without
+from batcher.redact import SHORTEST_KEY, without
 
 from . import Later
 from .addresses import (
@@ -44,8 +44,6 @@ REQUEST_SECONDS = 60.0
 UPLOAD_SECONDS = 300.0
 #: A download may take any time, but not be silent for longer than this, in seconds; nor may making a connection.
 SILENCE_SECONDS = 30.0
-#: A shorter key could stand in any text by chance, so that it could not be told from one.
-SHORTEST_KEY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,8 @@ class Transport:
         transport: httpx.AsyncBaseTransport | None = None,
         allow_net: Iterable[str] = (),
     ) -> None:
-        self.base_url = check_base_url(base_url, key)
         check_key(key)
+        self.base_url = check_base_url(base_url, key)
         self._key = key
         self._base = parse_url(self.base_url)
         self._local = is_loopback(self._base.host)

@@ -119,13 +119,13 @@ def test_a_key_from_a_file(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["base URL"] == ("ok", "https://api.example, from .env")
     env.chmod(0o600)
     assert examine(cli, 0)[".env"] == ("ok", "it holds the key, for its owner only")
-    monkeypatch.setenv("RIVYA_API_KEY", "another")
+    monkeypatch.setenv("RIVYA_API_KEY", "another-key")
     found = examine(cli, 1)
     assert found["base URL"][0] == "attention"
     assert "RIVYA_BASE_URL in .env is ignored" in found["base URL"][1]
 
 
-@pytest.mark.parametrize(("key", "base_url"), [("two words", "https://rivya.ai"), ("k", "http://rivya.ai")])
+@pytest.mark.parametrize(("key", "base_url"), [("two words", "https://rivya.ai"), ("some-key", "http://rivya.ai")])
 def test_an_access_that_cannot_be(cli: Cli, monkeypatch: pytest.MonkeyPatch, key: str, base_url: str) -> None:
     monkeypatch.setenv("RIVYA_API_KEY", key)
     monkeypatch.setenv("RIVYA_BASE_URL", base_url)

@@ -29,13 +29,23 @@ def read(environ: dict[str, str]) -> tuple[str | None, str, list[str]]:
     ("file", "environ", "key", "base_url"),
     [
         (None, {}, None, DEFAULT_BASE_URL),
-        (None, {"RIVYA_API_KEY": " k \n"}, "k", DEFAULT_BASE_URL),
-        (None, {"RIVYA_API_KEY": "k", "RIVYA_BASE_URL": "https://a.example"}, "k", "https://a.example"),
-        ("RIVYA_API_KEY=f\n", {}, "f", DEFAULT_BASE_URL),
-        ("RIVYA_API_KEY=f\n" + STRANGER, {}, "f", "https://stranger.example"),
-        ("RIVYA_API_KEY=f\n" + STRANGER, {"RIVYA_BASE_URL": "https://a.example"}, "f", "https://a.example"),
-        ("RIVYA_API_KEY=f\n", {"RIVYA_API_KEY": "k"}, "k", DEFAULT_BASE_URL),
-        ("RIVYA_API_KEY=f\n", {"RIVYA_API_KEY": ""}, "f", DEFAULT_BASE_URL),
+        (None, {"RIVYA_API_KEY": " from-outside \n"}, "from-outside", DEFAULT_BASE_URL),
+        (
+            None,
+            {"RIVYA_API_KEY": "from-outside", "RIVYA_BASE_URL": "https://a.example"},
+            "from-outside",
+            "https://a.example",
+        ),
+        ("RIVYA_API_KEY=from-file\n", {}, "from-file", DEFAULT_BASE_URL),
+        ("RIVYA_API_KEY=from-file\n" + STRANGER, {}, "from-file", "https://stranger.example"),
+        (
+            "RIVYA_API_KEY=from-file\n" + STRANGER,
+            {"RIVYA_BASE_URL": "https://a.example"},
+            "from-file",
+            "https://a.example",
+        ),
+        ("RIVYA_API_KEY=from-file\n", {"RIVYA_API_KEY": "from-outside"}, "from-outside", DEFAULT_BASE_URL),
+        ("RIVYA_API_KEY=from-file\n", {"RIVYA_API_KEY": ""}, "from-file", DEFAULT_BASE_URL),
         (STRANGER, {}, None, DEFAULT_BASE_URL),
     ],
 )
@@ -47,32 +57,32 @@ def test_the_real_environment_wins(
     assert read(environ) == (key, base_url, [])
 
 
-@pytest.mark.parametrize("file", [STRANGER, STRANGER + "RIVYA_API_KEY=f\n"])
+@pytest.mark.parametrize("file", [STRANGER, STRANGER + "RIVYA_API_KEY=from-file\n"])
 def test_a_base_url_of_the_folder_never_gets_a_key_of_the_environment(folder: Path, file: str) -> None:
     (folder / ".env").write_text(file)
-    key, base_url, warnings = read({"RIVYA_API_KEY": "k"})
-    assert (key, base_url) == ("k", DEFAULT_BASE_URL)
+    key, base_url, warnings = read({"RIVYA_API_KEY": "from-outside"})
+    assert (key, base_url) == ("from-outside", DEFAULT_BASE_URL)
     assert "RIVYA_BASE_URL in .env is ignored" in warnings[0]
 
 
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("RIVYA_API_KEY=abc", "abc"),
-        ("  export RIVYA_API_KEY = abc  ", "abc"),
-        ("RIVYA_API_KEY=abc # a comment", "abc"),
-        ("RIVYA_API_KEY=a#c", "a#c"),
-        ('RIVYA_API_KEY="abc"', "abc"),
-        ("RIVYA_API_KEY='abc' # a comment", "abc"),
-        ("RIVYA_API_KEY=a$B", "a$B"),
-        ("# RIVYA_API_KEY=abc", None),
-        ("MY_RIVYA_API_KEY=abc", None),
+        ("RIVYA_API_KEY=abcdefgh", "abcdefgh"),
+        ("  export RIVYA_API_KEY = abcdefgh  ", "abcdefgh"),
+        ("RIVYA_API_KEY=abcdefgh # a comment", "abcdefgh"),
+        ("RIVYA_API_KEY=abcdef#c", "abcdef#c"),
+        ('RIVYA_API_KEY="abcdefgh"', "abcdefgh"),
+        ("RIVYA_API_KEY='abcdefgh' # a comment", "abcdefgh"),
+        ("RIVYA_API_KEY=abcdef$B", "abcdef$B"),
+        ("# RIVYA_API_KEY=abcdefgh", None),
+        ("MY_RIVYA_API_KEY=abcdefgh", None),
         ("RIVYA_API_KEY=", None),
         ("RIVYA_API_KEY= # nothing", None),
         ('RIVYA_API_KEY=""', None),
-        ("other tool's \x00 syntax\nRIVYA_API_KEY=abc", "abc"),
-        ("\ufeffRIVYA_API_KEY=abc", "abc"),
-        ("RIVYA_API_KEY=first\nRIVYA_API_KEY=last", "last"),
+        ("other tool's \x00 syntax\nRIVYA_API_KEY=abcdefgh", "abcdefgh"),
+        ("\ufeffRIVYA_API_KEY=abcdefgh", "abcdefgh"),
+        ("RIVYA_API_KEY=first-key\nRIVYA_API_KEY=last-key", "last-key"),
     ],
 )
 def test_lines(folder: Path, line: str, key: str | None) -> None:
@@ -108,9 +118,9 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
 
 
 def test_secrets_are_found_wherever_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RIVYA_API_KEY", "real")
+    monkeypatch.setenv("RIVYA_API_KEY", "real-key")
     (folder / ".env").write_text("RIVYA_API_KEY=written")
-    assert secrets() == ["real", "written"]
+    assert secrets() == ["real-key", "written"]
 
 
 def test_accounts() -> None:
@@ -124,3 +134,9 @@ def test_accounts() -> None:
     with pytest.raises(UsageError, match="cannot be the API's base URL"):
         _ = Access("http://rivya.ai", "key-one").account
     assert "secret" not in repr(Access("https://a.example", "secret"))
+
+
+def test_a_key_that_stands_in_any_text_is_refused() -> None:
+    """Masking it would take letters out of ids."""
+    with pytest.raises(UsageError, match="shorter than 8"):
+        read_access(lambda _: None, environ={"RIVYA_API_KEY": "task_1"})

@@ -15,8 +15,8 @@ from support import VirtualClock
 
 from batcher import __version__
 from batcher.errors import UsageError
-from batcher.jobs import FileReference, Upload, UrlReference
-from batcher.providers import Gone, Incoming, Later, Moved
+from batcher.jobs import FileReference, Status, TaskState, Upload, UrlReference
+from batcher.providers import Gone, Halt, Incoming, Later, Moved
 from batcher.providers.rivya import Rivya, account_of
 from batcher.providers.transport import check_base_url
 
@@ -202,6 +202,32 @@ def test_a_key_that_cannot_be_a_header_is_refused_without_being_shown(key: str) 
     with pytest.raises(UsageError) as caught:
         Rivya(API, key, VirtualClock())
     assert not key.strip() or key.strip() not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["k", "1", "task_1", "rvya_sk"])
+def test_a_key_that_stands_in_any_text_is_refused(key: str) -> None:
+    with pytest.raises(UsageError, match="shorter than 8"):
+        Rivya(API, key, VirtualClock())
+
+
+@pytest.mark.parametrize("key", ["processing", "SUCCEEDED", "generation", "task_123", "primary_url"])
+def test_what_is_acted_on_is_not_masked(key: str) -> None:
+    """A key that is a word of the API: its states, codes and names are read all the same."""
+    body = {"id": "task_1", "status": "succeeded", "result": {"primary_url": "https://m.test/1"}, "model": "m"}
+
+    async def use(provider: Rivya) -> list[object]:
+        return [await provider.poll("task_1"), await provider.credits()]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("credits"):
+            return httpx.Response(403, json={"error": {"code": "api_scope_denied", "message": "x"}})
+        return httpx.Response(200, json=body)
+
+    task, wallet = ask(handler, use, key=key)
+    assert isinstance(task, TaskState)
+    assert task.status is Status.SUCCEEDED
+    assert task.urls == ("https://m.test/1",)
+    assert isinstance(wallet, Halt)
 
 
 def test_neither_provider_nor_account_show_the_key() -> None:
