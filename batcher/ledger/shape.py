@@ -80,5 +80,28 @@ def columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
     return frozenset(row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (table,)))
 
 
+def rebuild(connection: sqlite3.Connection, table: str, sql: str) -> None:
+    """Make a table anew by another statement, with its rows in their order, its indexes and its triggers.
+
+    Foreign keys are off meanwhile (see `schema.migrate`).
+    """
+    old = f"{table}_before"
+    mine = [made.sql for made in of(connection).values() if made.table == table and made.kind != "table"]
+    names = ", ".join(sorted(columns(connection, table)))
+    connection.execute("PRAGMA legacy_alter_table = ON")  # else a rename changes what views and triggers say
+    connection.execute(f"ALTER TABLE {table} RENAME TO {old}")
+    connection.execute(sql)
+    order = "" if "WITHOUT ROWID" in _sql(connection, old) else " ORDER BY rowid"
+    connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {old}{order}")
+    connection.execute(f"DROP TABLE {old}")
+    connection.execute("PRAGMA legacy_alter_table = OFF")
+    for statement in mine:
+        connection.execute(statement)
+
+
+def _sql(connection: sqlite3.Connection, name: str) -> str:
+    return str(connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0])
+
+
 def _words(sql: str) -> list[str]:
     return re.findall(r"'(?:[^']|'')*'|\w+|[^\w\s\"]", sql)

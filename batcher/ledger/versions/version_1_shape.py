@@ -30,14 +30,11 @@ def mend(connection: sqlite3.Connection) -> None:
     for made in there.values():
         if made.kind != "table" and (made.name in wanted or made.table in wanted):
             connection.execute(f"DROP {made.kind} {made.name}")
-    # Else a rename would look into the views that somebody has added.
-    connection.execute("PRAGMA legacy_alter_table = ON")
     for table in tables:
         if table.name not in there:
             connection.execute(table.sql)
         elif not table.same(there[table.name]):
-            _rebuild(connection, table)
-    connection.execute("PRAGMA legacy_alter_table = OFF")
+            shape.rebuild(connection, table.name, table.sql)
     for made in wanted.values():
         if made.kind != "table":
             connection.execute(made.sql)
@@ -45,13 +42,3 @@ def mend(connection: sqlite3.Connection) -> None:
         "UPDATE campaigns SET files = (SELECT count(*) FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
         " JOIN wanted AS w ON w.id = a.job_id WHERE w.campaign = campaigns.name AND f.saved_at IS NOT NULL)"
     )
-
-
-def _rebuild(connection: sqlite3.Connection, table: shape.Made) -> None:
-    old = f"{table.name}_before"
-    names = ", ".join(sorted(shape.columns(connection, table.name)))
-    order = "" if "WITHOUT ROWID" in table.sql else " ORDER BY rowid"
-    connection.execute(f"ALTER TABLE {table.name} RENAME TO {old}")
-    connection.execute(table.sql)
-    connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {old}{order}")
-    connection.execute(f"DROP TABLE {old}")

@@ -18,7 +18,7 @@ SELECT
     w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.take, w.status,
     coalesce(a.number, 0) AS attempt, a.client_request_id, a.idempotency_key, a.task_id,
     a.quoted_credits, a.reserved_credits, a.final_credits,
-    json_extract(a.result_urls, '$[0]') AS result_url,
+    a.result_urls ->> '$[0]' AS result_url,
     CASE WHEN f.saved_at IS NOT NULL AND f.forgotten_at IS NULL
         AND f.target GLOB 'results/?*' AND instr('/' || f.target || '/', '/../') = 0 THEN f.target END AS result_path,
     CASE WHEN f.saved_at IS NOT NULL AND f.forgotten_at IS NULL THEN f.sha256 END AS result_sha256,
