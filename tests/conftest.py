@@ -19,7 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def same_each_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def same_each_time(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Whatever is left to chance comes out the same in each run of a test, here and on every machine.
 
     A ledger's id says how long the simulator takes for each task. Trio shuffles the tasks that are ready together,
@@ -28,5 +30,7 @@ def same_each_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     chance = random.Random(f"{SEED}/{request.node.nodeid}")
     ids = SimpleNamespace(token_hex=lambda size=32: chance.randbytes(size).hex())
     monkeypatch.setattr("batcher.ledger.writer.secrets", ids)
+    # The list of ledgers is the user's: no test, and no process that one starts, reads or writes a real one.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "no-list"))
     monkeypatch.setattr("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True)
     monkeypatch.setattr("trio._core._run._r", random.Random(chance.random()))

@@ -19,7 +19,7 @@ from batcher import __version__
 from batcher.clock import iso
 from batcher.errors import StorageError, UsageError
 from batcher.jobs import Status
-from batcher.ledger import LedgerReader, browse, health
+from batcher.ledger import LedgerReader, browse, health, traces
 from batcher.ledger.decisions import select
 
 from .doubtful import resolve_command
@@ -160,6 +160,11 @@ def check_ledger(state: Path) -> Iterator[Check]:
     """Its file, its sums, what it holds, what waits for a person."""
     path = state / LEDGER
     if not path.exists():
+        try:
+            traces.refuse(path, traces.without_ledger(state))
+        except StorageError as error:
+            yield Check("ledger", Level.UNUSABLE, error.message, error.hint)
+            return
         yield Check("ledger", Level.NOTE, "there is none yet; the first run makes it")
         return
     now = time.time()
@@ -182,6 +187,7 @@ def check_ledger(state: Path) -> Iterator[Check]:
         yield from _money(found)
         with closing(LedgerReader.open(path)) as read:
             yield from _jobs(read, state)
+            yield _whole(read, state)
     except StorageError as error:
         yield Check("ledger", Level.UNUSABLE, error.message, error.hint)
         return
@@ -224,6 +230,16 @@ def _jobs(read: LedgerReader, state: Path) -> Iterator[Check]:
     else:
         yield Check("run lock", Level.OK, "free")
     yield _parts(read, state)
+
+
+def _whole(read: LedgerReader, state: Path) -> Check:
+    """Whether what lies beside the ledger shows that it once knew more."""
+    campaigns = [each.campaign for each in browse.campaigns(read)]
+    try:
+        traces.refuse(read.path, traces.of_runs(read, state) + traces.of_files(read, state, campaigns))
+    except StorageError as error:
+        return Check("copy", Level.ATTENTION, error.message, error.hint)
+    return Check("copy", Level.OK, "it knows of every log and result beside it")
 
 
 def _parts(read: LedgerReader, state: Path) -> Check:

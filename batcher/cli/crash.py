@@ -16,7 +16,8 @@ from batcher.fs import below
 from batcher.redact import without
 
 from .environment import secrets
-from .options import DEFAULT_STATE, STATE_VARIABLE
+from .options import STATE_VARIABLE
+from .reading import DEFAULT_STATE
 from .text import safe
 
 _KEY_LIKE = re.compile(r"rvya_sk_[\w.~+/=%-]+", re.IGNORECASE)

@@ -11,6 +11,7 @@ from typing import Any
 from batcher.clock import from_iso, iso, local_day
 from batcher.jobs import UNSETTLED
 from batcher.ledger import Caps, LedgerReader, browse, follow, tallies
+from batcher.ledger.runsettings import read_settings, texts
 from batcher.settings import Selection
 
 from .display import Feed
@@ -40,10 +41,10 @@ class Follower:
         self._then: float | None = None  # the time of what is replayed
         self.run = run
         self.holder: browse.Holder | None = None
-        settings = run["settings"] if isinstance(run["settings"], dict) else {}
-        chosen, caps = settings.get("selection") or {}, settings.get("caps") or {}
-        self._selection = Selection(tuple(chosen.get("only") or ()), chosen.get("limit"))
-        self._download = bool(settings.get("download", True))
+        settings = read_settings(run["settings"])
+        self._campaigns = texts(run["campaigns"])
+        self._selection = Selection(settings.only, settings.limit)
+        self._download = settings.download
         self._over = False
         self._first = follow.first_event(read, run["id"])
         self._last = 0
@@ -51,9 +52,9 @@ class Follower:
         self._news_at = wall()
         self.pause = _PAUSE
         self.tally = Tally(self._now)
-        limits = Caps(run=caps.get("run"), campaigns=caps.get("campaigns") or {}, day=caps.get("day"))
+        limits = Caps(run=settings.run, campaigns=settings.campaigns, day=settings.day)
         self.feed = Feed(
-            ", ".join(run["campaigns"]),
+            ", ".join(self._campaigns),
             self.tally,
             Meter(read, run["id"], limits, local_day(wall(), read.zone)),
             lambda: sum(self.tally.counts[status] for status in UNSETTLED),
@@ -122,7 +123,7 @@ class Follower:
         found = follow.work(
             self._read,
             self.run["id"],
-            campaigns=self.run["campaigns"],
+            campaigns=self._campaigns,
             selection=self._selection,
             download=self._download,
             first=self._first,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,23 +13,22 @@ import click
 
 from batcher.clock import next_time
 
+from .terminal import Terminal
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-DEFAULT_STATE = "state"
 STATE_VARIABLE = "BATCHER_STATE"
 
 
-def state(function: _F) -> _F:
-    """`--state DIR`."""
+def named_state(function: _F) -> _F:
+    """`--state DIR` as it was typed; None without it. For commands with manifests, which have to be read first."""
     return click.option(
         "--state",
         # One that cannot be read is a matter of the disk (exit code 7), not of how the command was typed.
         type=click.Path(file_okay=False, readable=False, path_type=Path),
-        default=DEFAULT_STATE,
         envvar=STATE_VARIABLE,
-        show_default=True,
         show_envvar=True,
-        help="The folder of ledger and results.",
+        help="The folder of ledger and results; else that of the ledger that knows the campaign, else ./state.",
     )(function)
 
 
@@ -41,6 +41,26 @@ def allow_net(function: _F) -> _F:
         metavar="CIDR",
         help="Fetch results from this network too, though it is not public; repeatable. BATCHER_ALLOW_NET names more.",
     )(function)
+
+
+def state(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--state DIR`: the command gets the folder, found by what it names.
+
+    That is `campaign`, `campaigns`, `job` and `words` of its arguments and options.
+    """
+
+    @wraps(function)
+    def found(*args: Any, state: Path | None, **named: Any) -> Any:
+        from .places import Sought, find_state
+
+        one, several = named.get("campaign"), named.get("campaigns") or ()
+        words = [*(named.get("words") or ()), *filter(None, [named.get("job")])]
+        sought = Sought(dict.fromkeys([*filter(None, [one]), *several]), tuple(words))
+        terminal = click.get_current_context().find_object(Terminal)
+        assert terminal is not None
+        return function(*args, state=find_state(terminal, state, sought), **named)
+
+    return named_state(found)
 
 
 def as_json(function: _F) -> _F:

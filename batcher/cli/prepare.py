@@ -19,6 +19,7 @@ from batcher.manifest import Manifest, Problems, Witness, load
 from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
 from batcher.settings import Selection, Settings, strictest
 
+from .places import Sought
 from .reading import open_reader
 
 # How far the good manifests are searched for faults when another one is faulty already.
@@ -38,6 +39,10 @@ class Prepared:
     @property
     def campaigns(self) -> list[str]:
         return [manifest.campaign for manifest in self.manifests]
+
+    def sought(self, *, simulate: bool = False) -> Sought:
+        """What to find the state folder by."""
+        return Sought({each.campaign: each.path.parent for each in self.manifests}, simulate=simulate)
 
     def unchanged(self, ledger: LedgerReader | None) -> dict[str, Standing]:
         """The campaigns whose expansion the ledger holds as it would come out now, and how it stands."""

@@ -9,12 +9,13 @@ from batcher.errors import StorageError
 from batcher.ledger import LedgerReader, storage_errors
 from batcher.ledger.connection import stands
 
-from .options import DEFAULT_STATE
 from .text import safe
 
 LEDGER = "ledger.db"
 #: Below the state folder: the state of `run --simulate`.
 SIMULATED = "simulated"
+#: The state folder of the working folder, which need not be named.
+DEFAULT_STATE = "state"
 
 
 def open_reader(state: Path) -> LedgerReader | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -13,12 +13,15 @@ from rich.text import Text
 from batcher import __version__
 from batcher.artifacts import keep_log
 from batcher.errors import StorageError
+from batcher.ledger.traces import log_name
 
 from .crash import redact
-from .session import Order, Result
 from .summary import summary_json, summary_view
 from .terminal import Terminal, dumps
 from .text import safe
+
+if TYPE_CHECKING:
+    from .session import Order, Result
 
 _WIDTH = 4000
 
@@ -28,16 +31,28 @@ def keep_summary(result: Result, order: Order, terminal: Terminal) -> None:
 
     What keeps it from being written is a warning: the run is over, and its exit code tells of the run.
     """
-    stamp = re.sub(r"[-:]|\.\d+", "", result.started)
-    name = f"run-{result.run_id}-{stamp}"
-    head = f"batcher {__version__}, run {result.run_id}, begun {result.started}: {terminal.typed}"
-    text = plain([head, "", *summary_view(result, order, terminal.typed)])
+    name = log_name(result.run_id, result.started)
+    text = plain([_head(result.run_id, result.started, terminal), "", *summary_view(result, order, terminal.typed)])
     document = dumps(_redacted({"version": 1, **summary_json(result, order)}))
     try:
         keep_log(order.state, f"{name}.txt", redact(text))
         keep_log(order.state, f"{name}.json", f"{document}\n")
     except (StorageError, OSError) as error:
         terminal.warn(f"this summary could not be kept: {getattr(error, 'message', error)}")
+
+
+def begin_summary(state: Path, run_id: int, started: str, terminal: Terminal) -> None:
+    """Write the summary's name down before anything is bought: a ledger that does not know it has lost this run."""
+    head = _head(run_id, started, terminal)
+    try:
+        text = f"{head}\n\nThis run has not ended, or was cut off. The same command goes on.\n"
+        keep_log(state, f"{log_name(run_id, started)}.txt", redact(text))
+    except (StorageError, OSError) as error:
+        terminal.warn(f"this run's log could not be begun: {getattr(error, 'message', error)}")
+
+
+def _head(run_id: int, started: str, terminal: Terminal) -> str:
+    return f"batcher {__version__}, run {run_id}, begun {started}: {terminal.typed}"
 
 
 def plain(parts: Iterable[RenderableType]) -> str:

@@ -11,8 +11,8 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,25 +23,31 @@ from batcher import __version__
 from batcher.artifacts import Artifacts
 from batcher.clock import SystemClock, iso, local_day, local_time
 from batcher.engine import Ending, Engine, RateGate
-from batcher.errors import BatcherError, Kind, StorageError, exit_code
+from batcher.errors import BatcherError, Kind, exit_code
 from batcher.jobs import Status
-from batcher.ledger import Caps, Ledger, browse, decisions, hold_lock
+from batcher.ledger import Caps, Ledger, browse, decisions, hold_lock, traces
+from batcher.ledger.lookup import Place
 from batcher.ledger.origins import Standing
 from batcher.lifecycle import Commits, Lifecycle
 from batcher.manifest import Problems
 from batcher.plan import Plan, caps_for
+from batcher.providers.addresses import is_loopback, parse_url
 from batcher.providers.rivya import Rivya
+from batcher.providers.transport import check_base_url
 from batcher.settings import Settings
 
 from . import simulated
 from .crash import redact
 from .display import Display, Feed, display_for
 from .environment import Access
+from .places import announce, remember
 from .planview import plan_view, tell_notes
 from .prepare import Prepared, enrol
 from .progress import Meter, Tally
 from .reading import LEDGER
+from .runlog import begin_summary
 from .signals import Signals, Stopped
+from .statefolder import prepare_folder
 from .terminal import Terminal
 from .text import safe
 from .words import duration, now
@@ -51,7 +57,7 @@ from .words import duration, now
 class Order:
     """What `run` was asked to do; `until` in seconds since the epoch; `allow_net` networks that results may lie in.
 
-    With `simulate`, `access` lacks the simulator's base URL yet.
+    With `simulate`, `access` lacks the simulator's base URL yet, and `outer` is the state folder around `state`.
     """
 
     prepared: Prepared
@@ -62,6 +68,15 @@ class Order:
     quiet: bool
     until: float | None = None
     allow_net: tuple[str, ...] = ()
+    accept_old: bool = False
+    outer: Path | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the API is that this run asks."""
+        if self.simulate:
+            return Place.SIMULATOR
+        return Place.LOOPBACK if is_loopback(parse_url(check_base_url(self.access.base_url)).host) else Place.NET
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +104,21 @@ def perform(order: Order, terminal: Terminal) -> Result:
     plan = None if known else order.prepared.plan(None, order.access.account)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
-        if order.simulate:
-            _make_private(order.state.parent)
-        _make_private(order.state)
+        if order.outer is not None:
+            prepare_folder(order.outer)
+        prepare_folder(order.state)
         stack.enter_context(hold_lock(order.state, started=now()))
         tally = Tally()
+        if known:
+            announce(path, order.place, terminal)
+        elif not order.accept_old:
+            traces.refuse(path, traces.without_ledger(order.state))
         ledger = Ledger.open(path, SystemClock(), tally)
         stack.callback(ledger.close)
         if not known:
             terminal.say(f"New ledger: {safe(path.absolute())}")
+        ledger.belong(order.place)
+        _accept(order, ledger, traces.of_runs(ledger.read, order.state))
         unchanged = order.prepared.unchanged(ledger.read)
         plan = plan or order.prepared.plan(ledger.read, order.access.account, unchanged)
         if not order.quiet:
@@ -126,6 +147,14 @@ def perform(order: Order, terminal: Terminal) -> Result:
         )
 
 
+def _accept(order: Order, ledger: Ledger, found: list[str]) -> None:
+    """Refuse a ledger that does not know of these traces, unless a person accepts it. Raises StorageError."""
+    if not order.accept_old:
+        traces.refuse(ledger.path, found)
+    elif found:
+        ledger.accept(found)
+
+
 def _run(
     order: Order,
     plan: Plan,
@@ -148,8 +177,15 @@ def _run(
     )
     try:
         with ExitStack() as stack:
+            row = browse.run(ledger.read, run_id)
+            assert row is not None, "it has just begun"
+            begin_summary(order.state, run_id, row["started_at"], terminal)
             for manifest in prepared.manifests:
                 enrol(ledger, manifest, unchanged.get(manifest.campaign))
+            if order.place is Place.NET:
+                remember(ledger.path, prepared.campaigns, terminal)
+            if plan.new:
+                _accept(order, ledger, traces.of_files(ledger.read, order.state, prepared.campaigns))
             tally.begin(_work(ledger, plan, prepared, settings), download=settings.download)
             access = order.access
             if order.simulate:
@@ -276,21 +312,3 @@ def _settings_json(settings: Settings, prepared: Prepared, caps: Caps) -> str:
         "selection": asdict(prepared.selection),
     }
     return json.dumps(chosen)
-
-
-def _make_private(state: Path) -> None:
-    """Make the state folder, for its owner only. Raises StorageError."""
-    with _storage_errors(state):
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if state.stat().st_mode & 0o077:
-            state.chmod(0o700)
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{path}: {error.strerror or error}", hint="Name another folder with --state, or mend its permissions."
-        ) from error

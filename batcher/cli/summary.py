@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -17,10 +17,12 @@ from batcher.jobs import Status
 
 from .doubtful import doubtful_json, doubtful_view
 from .reading import LEDGER, state_words
-from .session import Order, Result
 from .terminal import Styled
 from .text import safe
 from .words import count, duration, number
+
+if TYPE_CHECKING:
+    from .session import Order, Result
 
 _HEADINGS = {
     Kind.DONE: ("Done", "bold green"),

@@ -164,7 +164,7 @@ def _plain(row: sqlite3.Row, decode: Sequence[str] = ()) -> dict[str, Any]:
 def _json(text: str | bytes) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # somebody else wrote it; shown as it is
+    except (ValueError, RecursionError):  # somebody else wrote it; shown as it is
         return text.decode(errors="replace") if isinstance(text, bytes) else text
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from batcher.clock import from_iso, iso
 
 from .conditions import marks
 from .reader import LedgerReader, Sum
+from .runsettings import read_settings, texts
 from .tallies import ALL, COMMITTED, HOLD, JOINED, OPEN_HOLD, Scope, where_of
 
 #: The event of a wallet reading; its detail is `{"account": text, "credits": int}`.
@@ -119,34 +118,25 @@ def run_caps(read: LedgerReader, campaigns: Collection[str]) -> list[RunCaps]:
     """The newest run of each of these campaigns, newest first, with the caps that it wrote down."""
     left, found = set(campaigns), list[RunCaps]()
     for row in read.stream("SELECT id, ended_at, account, campaigns, settings FROM runs ORDER BY id DESC"):
-        named = [name for name in _json(row["campaigns"], list) if name in left]
+        named = [name for name in texts(row["campaigns"]) if name in left]
         if named:
             left -= set(named)
-            caps = _json(_json(row["settings"], dict).get("caps"), dict)
+            caps = read_settings(row["settings"])
             found.append(
                 RunCaps(
                     run_id=row["id"],
                     ended=row["ended_at"] is not None,
                     account=row["account"],
                     campaigns=tuple(named),
-                    run=caps.get("run"),
-                    campaign_caps={n: c for n, c in (caps.get("campaigns") or {}).items() if n in named},
-                    day=caps.get("day"),
-                    keep=caps.get("keep"),
+                    run=caps.run,
+                    campaign_caps={n: c for n, c in caps.campaigns.items() if n in named},
+                    day=caps.day,
+                    keep=caps.keep,
                 )
             )
         if not left:
             break
     return found
-
-
-def _json(value: Any, kind: type) -> Any:
-    """A JSON text, or a part of one, if it is of this type; else an empty one: a run may have written no settings."""
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        found = None
-    return found if isinstance(found, kind) else kind()
 
 
 def last_hour(read: LedgerReader) -> list[Burst]:

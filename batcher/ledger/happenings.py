@@ -6,13 +6,13 @@ The order of what happened is that of the events' row ids: a clock can be set ba
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .conditions import UNSAVED, marks
 from .reader import LedgerReader
+from .runsettings import of_kind, read_settings, texts
 from .tallies import ALL, JOINED, OPEN_HOLD, Scope, where_of
 
 #: What happens to a run as a whole (`cap_reached`: {cap, message}).
@@ -164,7 +164,7 @@ def runs(read: LedgerReader, scope: Scope) -> list[RunRow]:
     lives = _lives(read, scope, rows[0]["id"], rows[-1]["id"]) if rows else {}
     found = []
     for row in rows:
-        campaigns = tuple(map(str, _json(row["campaigns"], list)))
+        campaigns = texts(row["campaigns"])
         first, last, last_at, saved = lives.get(row["id"], (0, 0, row["started_at"], 0))
         sign = row["ended_at"] or last_at
         if scope.campaigns and not set(scope.campaigns) & set(campaigns):
@@ -179,7 +179,7 @@ def runs(read: LedgerReader, scope: Scope) -> list[RunRow]:
                 exit_code=row["exit_code"],
                 reason=row["reason"],
                 campaigns=campaigns,
-                limits=_limits(row["settings"]),
+                limits=read_settings(row["settings"]).limits,
                 first=first,
                 last=last,
                 last_at=sign,
@@ -199,25 +199,6 @@ def _lives(read: LedgerReader, scope: Scope, first: int, last: int) -> dict[int,
         " WHERE e.run_id BETWEEN ? AND ? GROUP BY 1"
     )
     return {row[0]: (row[1], row[2], row[3], row[4] or 0) for row in read.stream(sql, [*values, first, last])}
-
-
-def _limits(settings: str) -> dict[str, tuple[int, float]]:
-    found = _json(_json(settings, dict).get("limits"), dict)
-    rates = {name: _json(found.get(name), dict) for name in ("submit", "requests")}
-    return {
-        name: (rate["count"], float(rate["seconds"]))
-        for name, rate in rates.items()
-        if isinstance(rate.get("count"), int) and isinstance(rate.get("seconds"), int | float) and rate["seconds"] > 0
-    }
-
-
-def _json(value: Any, kind: type) -> Any:
-    """A JSON text, or a part of one, if it is of this type; else an empty one."""
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        found = None
-    return found if isinstance(found, kind) else kind()
 
 
 def purchases(read: LedgerReader, scope: Scope) -> dict[int, Purchases]:
@@ -250,7 +231,7 @@ def notes(read: LedgerReader, runs: Collection[int]) -> Iterator[Note]:
     )
     for row in read.stream(sql, [*NOTES, min(runs), max(runs)]) if runs else ():
         if row["run_id"] in runs:
-            yield Note(row["id"], row["at"], row["run_id"], row["event"], _json(row["detail"], dict))
+            yield Note(row["id"], row["at"], row["run_id"], row["event"], of_kind(row["detail"], dict))
 
 
 def _source(scope: Scope, events: Sequence[str]) -> tuple[str, str, list[Any]]:

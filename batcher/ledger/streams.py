@@ -125,7 +125,7 @@ def _values(read: LedgerReader, sql: str, values: Sequence[str], chosen: Sheet) 
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # somebody else wrote it; goes out as it is
+    except (ValueError, RecursionError):  # somebody else wrote it; goes out as it is
         return text
 
 

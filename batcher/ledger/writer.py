@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from batcher.clock import Clock, iso, machine_zone
-from batcher.errors import BatcherError
+from batcher.errors import BatcherError, UsageError
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 
 from . import enrolment, purchases, schema, sends
 from .caps import Caps, Refusal
 from .connection import open_writer, storage_errors
 from .enrolment import Asked, Enrolled, unknown
+from .lookup import Place
 from .reader import LedgerReader
 from .transaction import Observer, Stale, Writing
 
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
+_WHOSE = {Place.SIMULATOR: "the simulator", Place.LOOPBACK: "an API on loopback", Place.NET: "the API on the net"}
 T = TypeVar("T")
 
 
@@ -118,6 +120,25 @@ class Ledger:
         """Write down something that happened to the run as a whole."""
         with self._write as t:
             t.event(event, detail=detail)
+
+    def belong(self, place: Place) -> None:
+        """Write down where the API is that this ledger is for, for good. Raises UsageError when it is for another."""
+        with self._write as t:
+            t.run("UPDATE meta SET place = ? WHERE place IS NULL", (place,))
+        row = self.read.row("SELECT place FROM meta")
+        if row is None or row["place"] != place:
+            raise UsageError(
+                f"{self.path} is the ledger of {_WHOSE[Place(row['place'])] if row else 'nobody'}, and this run would"
+                f" ask {_WHOSE[place]}",
+                hint="They never share one: name another folder with --state, or mend RIVYA_BASE_URL.",
+            )
+
+    def accept(self, traces: Sequence[str]) -> None:
+        """A person accepts that the ledger does not know of these (see `traces`): they are told no more."""
+        with self._write as t:
+            for trace in traces:
+                t.run("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (trace, t.at))
+            t.event("old_ledger_accepted", detail={"traces": len(traces), "first": list(traces[:10])})
 
     # Sends
 

@@ -269,7 +269,8 @@ def test_older_newer_and_empty_ledgers(cli: Cli, bought: Site, monkeypatch: pyte
 def test_an_empty_ledger(cli: Cli, place: Site) -> None:
     Path("state").mkdir(mode=0o700)
     Path("state/ledger.db").touch()
-    assert examine(cli, 1)["ledger"] == ("attention", "it is of an older version (empty)")
+    level, message = examine(cli, 7)["ledger"]
+    assert (level, "it has lost what it held" in message) == ("unusable", True)
 
 
 def test_a_ledger_that_cannot_be_written(cli: Cli, bought: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,9 @@ def test_what_a_lost_wal_knew_is_asked_for_again_not_bought_again(desk: Desk, pl
     assert place.world.oracle().tasks
     (desk.state / "ledger.db-wal").unlink()
     assert desk.rows("SELECT count(*) FROM attempts") == [(0,)], "this ledger has forgotten a purchase"
-    assert desk.run(place).code == 0
+    noticed = desk.run(place)
+    assert (noticed.code, "--accept-old-ledger" in noticed.err) == (7, True), "the run's log has its name"
+    assert desk.run(place, "--accept-old-ledger").code == 0
     charged_once(place, 2)
     assert desk.rows("SELECT sum(settled), sum(held) FROM spent") == [(20, 0)]
 

@@ -8,6 +8,7 @@ import click
 
 from batcher.cli import options
 from batcher.cli.environment import read_access
+from batcher.cli.places import find_state
 from batcher.cli.planview import plan_json, plan_view, tell_notes
 from batcher.cli.prepare import offline_plan, prepare
 from batcher.cli.terminal import Terminal
@@ -15,7 +16,7 @@ from batcher.cli.terminal import Terminal
 
 @click.command()
 @options.manifests
-@options.state
+@options.named_state
 @options.selection
 @options.as_json
 @click.pass_obj
@@ -25,7 +26,7 @@ def command(
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
     max_jobs: int | None,
-    state: Path,
+    state: Path | None,
     only: tuple[str, ...],
     limit: int | None,
     budget: int | None,
@@ -34,7 +35,7 @@ def command(
     """Show what a run would do and cost. Offline; changes nothing."""
     prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     account = read_access(terminal.warn).account
-    plan = offline_plan(prepared, state, account)
+    plan = offline_plan(prepared, find_state(terminal, state, prepared.sought()), account)
     tell_notes(plan, terminal)
     if as_json:
         terminal.document(plan_json(plan, prepared, account))

@@ -9,9 +9,9 @@ import click
 
 from batcher.cli import options, simulated
 from batcher.cli.environment import read_access
+from batcher.cli.places import find_state
 from batcher.cli.planview import plan_json, plan_view, tell_notes
 from batcher.cli.prepare import offline_plan, prepare
-from batcher.cli.reading import SIMULATED
 from batcher.cli.runlog import keep_summary
 from batcher.cli.session import Order, perform
 from batcher.cli.signals import Stopped
@@ -22,7 +22,7 @@ from batcher.errors import UsageError, exit_code
 
 @click.command()
 @options.manifests
-@options.state
+@options.named_state
 @options.selection
 @options.until
 @options.allow_net
@@ -30,6 +30,12 @@ from batcher.errors import UsageError, exit_code
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `batcher plan` does.")
 @click.option(
     "--simulate", is_flag=True, help="Use the built-in simulator: no key, no cost; state under <state>/simulated/."
+)
+@click.option(
+    "--accept-old-ledger",
+    "accept_old",
+    is_flag=True,
+    help="Go on though the ledger does not know of logs or results that lie beside it.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No plan and no progress; only the summary and what goes wrong.")
 @options.as_json
@@ -40,7 +46,7 @@ def command(
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
     max_jobs: int | None,
-    state: Path,
+    state: Path | None,
     only: tuple[str, ...],
     limit: int | None,
     budget: int | None,
@@ -49,6 +55,7 @@ def command(
     no_download: bool,
     dry_run: bool,
     simulate: bool,
+    accept_old: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -58,7 +65,7 @@ def command(
     """
     prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     access = simulated.access() if simulate else read_access(terminal.warn)
-    folder = state / SIMULATED if simulate else state
+    folder = find_state(terminal, state, prepared.sought(simulate=simulate))
     if dry_run:
         plan = offline_plan(prepared, folder, access.account)
         tell_notes(plan, terminal)
@@ -83,6 +90,8 @@ def command(
         quiet=quiet,
         until=until,
         allow_net=allow_net,
+        accept_old=accept_old,
+        outer=folder.parent if simulate and folder != state else None,
     )
     try:
         result = perform(order, terminal)

@@ -1,0 +1,73 @@
+"""Whether a folder may be a state folder, and making it one. A foreign folder is refused and left as it is."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batcher.errors import StorageError, UsageError
+from batcher.ledger.connection import stands
+
+from .reading import LEDGER, SIMULATED
+
+#: What runs leave, beside what begins with `ledger.`.
+_OURS = {"run.lock", "results", "logs", "unverified", "simulator", SIMULATED}
+
+
+def prepare_folder(state: Path) -> None:
+    """Make the state folder, for its owner only. Raises UsageError for a foreign one, which stays as it is.
+
+    Raises StorageError where it cannot be made.
+    """
+    with _storage_errors(state):
+        if state.exists():
+            _check_own(state)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if state.stat().st_mode & 0o077:
+            state.chmod(0o700)
+
+
+def owner_of(path: Path) -> str | None:
+    """The name of the other user who owns it; None when it is our own. Raises OSError."""
+    uid = path.stat().st_uid
+    if uid == os.geteuid():
+        return None
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _check_own(state: Path) -> None:
+    status = state.stat()
+    owner = owner_of(state)
+    if owner is not None and os.geteuid() != 0:
+        raise StorageError(
+            f"{state} is the state folder of another user ({owner})",
+            hint=f"Run as {owner}, or name a folder of your own with --state.",
+        )
+    if stands(state / LEDGER):
+        return
+    other = "Name a folder of its own with --state: it is made, or may be empty but for a README and dot files."
+    if foreign := sorted(path.name for path in state.iterdir() if not _is_ours(path.name)):
+        shown = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
+        raise UsageError(f"{state.absolute()} is no state folder of batcher's: it holds {shown}", hint=other)
+    if status.st_mode & 0o002:
+        raise UsageError(f"{state.absolute()} is a folder that everybody may write to", hint=other)
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith((".", "README", f"{LEDGER.partition('.')[0]}."))
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path}: {error.strerror or error}", hint="Name another folder with --state, or mend its permissions."
+        ) from error
