@@ -27,7 +27,7 @@ _ANY_MODEL = Model(
     result="video",
     base_credits=0,
     references=ReferenceRule(
-        max_files=1, image=_KindRule(max_bytes=1 << 40, mime_types=("image/jpeg", "image/png", "image/webp"))
+        max_files=1, image=_KindRule(max_bytes=1 << 27, mime_types=("image/jpeg", "image/png", "image/webp"))
     ),
 )
 

@@ -18,6 +18,7 @@ from batcher.jobs import FileReference, Reference, UrlReference
 from batcher.spelling import nfc
 
 from .globs import MAGIC, MAX_MATCHES, matches, prefix
+from .pictures import missing_of
 from .problems import Fault, listed
 from .regular import open_regular
 from .values import shown, unsafe_character
@@ -148,11 +149,11 @@ class Files:
                     raise Fault(f"{what} by its bytes; {self.model.id} takes {types}")
                 if status.st_size > allowed.max_bytes:
                     raise Fault(f"has {status.st_size:,} bytes; {self.model.id} takes at most {allowed.max_bytes:,}")
-                digest = hashlib.sha256(head)
-                size = len(head)
-                while size <= allowed.max_bytes and (chunk := file.read(1 << 20)):
-                    digest.update(chunk)
-                    size += len(chunk)
+                data = head + file.read(max(0, status.st_size + 1 - len(head)))
+                size = len(data)
+                if found and size == status.st_size and (lacks := missing_of(data, found.mime)) is not None:
+                    raise Fault(f"is no whole picture: it lacks {lacks}", "save or copy it again")
+                digest = hashlib.sha256(data)
         except OSError as error:
             raise Fault(f"{shown(text)} cannot be read: {error.strerror or error}") from None
         except Fault as fault:

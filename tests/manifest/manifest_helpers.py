@@ -9,9 +9,15 @@ from batcher.errors import ManifestError, Problem
 from batcher.jobs import JobSpec
 from batcher.manifest import Problems, load
 
-PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 60
-JPEG = b"\xff\xd8\xff\xe0" + b"\1" * 60
-WEBP = b"RIFF\x40\0\0\0WEBPVP8 " + b"\2" * 60
+
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    """A chunk of a PNG; nobody looks at its checksum."""
+    return len(content).to_bytes(4, "big") + kind + content + b"\0" * 4
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", b"\0" * 13) + chunk(b"IDAT", b"\0" * 20) + chunk(b"IEND")
+JPEG = b"\xff\xd8\xff\xe0\0\4xx\xff\xc0\0\4xx\xff\xda\0\4xx" + b"\1" * 60 + b"\xff\xd9"
+WEBP = b"RIFF\x48\0\0\0WEBPVP8 \x3c\0\0\0" + b"\2" * 60
 HEAD = "campaign: c\nmodel: grok-imagine-video\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifest.manifest_helpers import HEAD, jobs_of, places, write
+from manifest.manifest_helpers import HEAD, PNG, jobs_of, places, write
 
 from batcher.jobs import JobSpec
 from batcher.manifest import Problems, load
@@ -263,8 +263,7 @@ def test_an_axis_that_every_row_overrides_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_axis_is_used_by_a_row_a_reference_or_a_file_name(tmp_path: Path) -> None:
-    png = b"\x89PNG\r\n\x1a\n"
-    files: dict[str, bytes | str] = {"a.txt": "one {{ a }}\n", "x.png": png, "y.png": png + b"y"}
+    files: dict[str, bytes | str] = {"a.txt": "one {{ a }}\n", "x.png": PNG, "y.png": PNG + b"y"}
     manifest = """\
     matrix: {a: [1], b: [x, y], c: [2]}
     references: ["{{ b }}.png"]

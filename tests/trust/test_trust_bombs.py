@@ -55,7 +55,8 @@ SPARSE = {
     "large list": "error: sparse.txt:1 (row 1): the line is longer than 1,000,000 bytes",
     "large table": "error: sparse.csv:2 (row 1): the line is longer than 1,000,000 bytes",
     "large lines": "error: sparse.jsonl:1 (row 1): the line is longer than 1,000,000 bytes",
-    "row without end": "error: quotes.csv:2: the row goes on over more than 1,000,000 bytes; is a quote left open?",
+    "row without end": "error: quotes.csv:2 (row 1): the row goes on over more than 1,000,000 bytes; "
+    "is a quote left open?",
 }
 _WATCHED = """
 import resource, sys
