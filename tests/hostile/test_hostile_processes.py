@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile.hostile_helpers import Desk, desk, wait_for
+from hostile.hostile_helpers import LEAVE, Api, Asked, Desk, desk, wait_for
 
 NAMES = [f"boat {n}" for n in range(21)]
+
+
+def slow_creates(seconds: float) -> Any:
+    """A hook: creates are taken at once, and answered later."""
+
+    def hook(asked: Asked) -> Any:
+        if asked.kind != "create" or asked.before or not asked.headers["idempotency-key"]:
+            return LEAVE
+
+        async def later() -> bytes:
+            said = apis[0].say(asked)
+            await asyncio.sleep(seconds)
+            return said
+
+        return later()
+
+    apis: list[Api] = []
+    return hook, apis
+
+
+@pytest.mark.parametrize(("number", "gap"), [(signal.SIGHUP, 0.001), (signal.SIGHUP, 0.3), (signal.SIGTERM, 0.001)])
+def test_a_terminal_that_closes_sends_two_signals(tmp_path: Path, number: int, gap: float) -> None:
+    """Neither a second hangup nor a second SIGTERM on its heels gives up the answers that are on their way."""
+    hook, apis = slow_creates(1.0)
+    with desk(tmp_path, hook) as (api, place):
+        apis.append(api)
+        place.write(NAMES[:1])
+        assert place.run() == 0
+        place.write(NAMES[:12])
+        with place.start("run", "m.yaml") as process:
+            wait_for(lambda: len(api.tasks) == 12)
+            process.send_signal(number)
+            signal.sigtimedwait([], gap)
+            process.send_signal(number)
+            assert process.wait(20) == 143, place.said
+        attempts = place.rows("SELECT task_id, maybe_received FROM attempts")
+        assert [row["maybe_received"] for row in attempts] == [0] * 12
+        assert {row["task_id"] for row in attempts} == set(api.tasks)
 
 
 def unlinked(place: Desk) -> Path:
