@@ -39,7 +39,7 @@ class Tally:
         self.moves = 0
         self.download = True
         self.halted = ""
-        self._outage = False
+        self._outages: dict[str, str] = {}  # what is dead, and why
         self._paces: dict[str, str] = {}
         self.troubles: deque[Trouble] = deque(maxlen=1000)
         self._ends: deque[float] = deque(maxlen=10_000)
@@ -77,8 +77,10 @@ class Tally:
                 self._trouble(change, "price", "{expected} credits expected, {taken} taken".format_map(change.detail))
             case "halted":
                 self.halted = safe(change.detail.get("reason"))
-            case "outage_began" | "outage_ended":
-                self._outage = change.event == "outage_began"
+            case "outage_began":
+                self._outages[change.detail.get("of", "api")] = safe(change.detail.get("message", ""))
+            case "outage_ended":
+                self._outages.pop(change.detail.get("of", "api"), None)
             case "limit_cut":
                 kind = "submissions" if change.detail["limit"] == "submit" else "requests"
                 wait = change.detail.get("retry_after")
@@ -104,8 +106,9 @@ class Tally:
         """What holds the run up as a whole, if anything does."""
         if self.halted:
             return f"no new job is started: {self.halted}"
-        if self._outage:
-            return "the API does not answer; it is asked again and again, and no job's repeats are spent"
+        for what, why in self._outages.items():
+            dead = "the API does not answer" if what == "api" else "no create is answered"
+            return f"{dead}{f' ({why})' if why else ''}; it is asked again and again, and no job's repeats are spent"
         return f"the API says it is too much: {', '.join(self._paces.values())}, slowly more" if self._paces else ""
 
     @property

@@ -133,10 +133,10 @@ def _words(moment: Moment, run: Run | None) -> str:
             return f"… {lasted} without a run"
         case "quiet":
             return f"… {lasted} without any news"
-        case "outage" if moment.until is None:
-            return "outage: no answer " + ("yet" if run and run.state == "going" else "until the run ended")
         case "outage":
-            return f"outage: no answer for {lasted}"
+            never = "yet" if run and run.state == "going" else "until the run ended"
+            why = f" ({short(moment.message, 160)})" if moment.message else ""
+            return f"outage: no answer {never if moment.until is None else f'for {lasted}'}{why}"
         case "limit_cut":
             return _cut(moment, run)
         case "halted":

@@ -7,8 +7,7 @@ put the ticket back as the step says. So thousands of waiting tasks cost a heap 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import count
 
 import anyio
@@ -16,16 +15,19 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from batcher.clock import Clock
-from batcher.errors import Kind, StorageError, first_of
+from batcher.errors import Kind
 from batcher.jobs import JobId, Planned, Status
-from batcher.ledger import Ledger, Pending, Refusal, Stale
-from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step, Turn
+from batcher.ledger import Ledger, Refusal, Stale
+from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step
 from batcher.providers import Halt
 from batcher.settings import Selection, Settings
 
+from .ending import Ending, ending_of, one_error, unfinished
 from .feeder import Feeder
 from .gate import RateGate
+from .outage import Outages
 from .queue import Queue
+from .stalled import Stalled, Ticket
 
 __all__ = ["Ending", "Engine", "RateGate"]
 
@@ -33,9 +35,6 @@ __all__ = ["Ending", "Engine", "RateGate"]
 GRACE_SECONDS = 10.0
 #: No new job starts while more results than this wait for a download: their URLs may not live long.
 FETCH_BACKLOG = 100
-#: Seconds to the first probe of an API that is dead, and between the later ones at most.
-_PROBE_SECONDS = 1.0
-_PROBE_SECONDS_MAX = 60.0
 #: Seconds between two readings of the wallet, and before one that failed is tried again.
 _READING_SECONDS = 60.0
 _READING_AGAIN_SECONDS = 10.0
@@ -46,29 +45,6 @@ _APART_SECONDS = 0.002
 #: Requests at once of a lane, where as many jobs may be under way.
 _WORKERS = 16
 _WORKERS_MAX = 256
-
-
-@dataclass(slots=True)
-class _Ticket:
-    """A job that this run is at work on; `pending` as the feeder gave it, None for what was bought before."""
-
-    job_id: JobId
-    pending: Pending | None = None
-    turn: Turn = field(default_factory=Turn)
-    in_flight: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: the kind decides the exit code, `reason` is for people.
-
-    `left` counts why jobs did not come to their end in this run; `blocked` says which caps were in the way.
-    """
-
-    kind: Kind
-    reason: str
-    left: dict[str, int]
-    blocked: tuple[str, ...]
 
 
 class Engine:
@@ -93,8 +69,8 @@ class Engine:
         self._selection = selection
         self._clock = clock
         self._feeder = Feeder(ledger.read, campaigns, selection)
-        self._queues: dict[Lane, Queue[_Ticket]] = {lane: Queue(clock) for lane in Lane}
-        self._open: dict[JobId, _Ticket] = {}
+        self._queues: dict[Lane, Queue[Ticket]] = {lane: Queue(clock) for lane in Lane}
+        self.open: dict[JobId, Ticket] = {}
         self._given_up: set[JobId] = set()
         self._started = 0
         self._searching = False
@@ -103,6 +79,10 @@ class Engine:
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
         self._caps_met: set[str] = set()
+        self._proven = False  # whether this key may read tasks
+        self._first: JobId | None = None  # the job that is to show it
+        self._outages = Outages(ledger, lifecycle, gate, clock, settings.retries.outage, self.halted)
+        self._stalled = Stalled(self, gate.creates, self._outages, lifecycle, clock)
         self._over = False
         self._scope = anyio.CancelScope()
         self._watching = anyio.CancelScope()
@@ -118,12 +98,12 @@ class Engine:
         for campaign in self._campaigns:
             for job_id, status in self._ledger.read.unsettled(campaign):
                 if status is Status.SUBMITTING:
-                    self._add(_Ticket(job_id), Lane.SUBMIT)
+                    self.add(Ticket(job_id), Lane.SUBMIT)
                 else:
-                    self._add(_Ticket(job_id), Lane.POLL, next(apart) * _APART_SECONDS)
+                    self.add(Ticket(job_id), Lane.POLL, next(apart) * _APART_SECONDS)
             if self._settings.download:
                 for job_id in self._ledger.read.unsaved(campaign):
-                    self._add(_Ticket(job_id, in_flight=False), Lane.FETCH)
+                    self.add(Ticket(job_id, in_flight=False), Lane.FETCH)
         requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
         workers = {Lane.SUBMIT: requests, Lane.POLL: requests, Lane.FETCH: self._settings.limits.downloads}
         with self._scope:
@@ -133,8 +113,8 @@ class Engine:
                     for lane, number in workers.items():
                         group.start_soon(self._staff, group, lane, number)
             except BaseExceptionGroup as group_error:
-                raise _one_error(group_error) from None
-        for job_id in self._open:
+                raise one_error(group_error) from None
+        for job_id in self.open:
             self._lifecycle.withdraw(job_id)
         return self._ending()
 
@@ -161,14 +141,14 @@ class Engine:
                 step = Again(lane)  # a person decided meanwhile: look again
             self._place(ticket, lane, step)
 
-    async def _advance(self, ticket: _Ticket, lane: Lane) -> Step:
+    async def _advance(self, ticket: Ticket, lane: Lane) -> Step:
         job = self._ledger.read.load(ticket.job_id)
         if lane is not Lane.SUBMIT and isinstance(job.phase, Planned):
             # `batcher retry` in this very instant: it is bought where new jobs are, not from here.
             return Finished(Status.PLANNED, left="planned again by a person; the next run buys it")
         return await self._lifecycle.advance(job, ticket.turn)
 
-    async def _next(self, lane: Lane) -> _Ticket | None:
+    async def _next(self, lane: Lane) -> Ticket | None:
         """The next ticket that is due in this lane; None when the run is over."""
         queue = self._queues[lane]
         while not self._over:
@@ -177,7 +157,9 @@ class Engine:
             if lane is Lane.SUBMIT and self._searching:
                 await anyio.lowlevel.checkpoint()  # others move too, however far the next selected job is
                 continue
-            if lane is Lane.SUBMIT and not self._open:  # nothing under way and nothing that may be started
+            if lane is Lane.SUBMIT and not self.open:  # nothing under way and nothing that may be started
+                if self._stalled.judge_last(any(refusal.cap == "price" for refusal in self._feeder.closed)):
+                    continue
                 self._over = True
                 self._watching.cancel()
                 for each in self._queues.values():
@@ -186,32 +168,49 @@ class Engine:
             await queue.idle()
         return None
 
-    def _new(self) -> _Ticket | None:
+    def _new(self) -> Ticket | None:
         """A planned job, if there is room for one more in flight."""
         limit, self._searching = self._selection.limit, False
         if (
             self._halts
+            or self._gate.creates.down
+            or self._waits_for_proof
             or self._in_flight >= self._settings.limits.in_flight
             or (limit is not None and self._started >= limit)
             or len(self._queues[Lane.FETCH]) >= FETCH_BACKLOG
         ):
             return None
-        found = self._feeder.next(lambda job: job.id in self._open or job.id in self._given_up)
+        found = self._feeder.next(lambda job: job.id in self.open or job.id in self._given_up)
         if found is None:
             self._searching = self._feeder.searching
             return None
-        ticket = _Ticket(found.id, found)
-        self._open[found.id] = ticket
+        ticket = Ticket(found.id, found)
+        ticket.turn.look, self._first = not self._proven, found.id
+        self.open[found.id] = ticket
         self._started += 1
         self._in_flight += 1
         return ticket
 
-    def _add(self, ticket: _Ticket, lane: Lane, seconds: float = 0.0) -> None:
-        self._open[ticket.job_id] = ticket
+    @property
+    def _waits_for_proof(self) -> bool:
+        """Whether the first job of the run is still to show that this key may read what it buys."""
+        return not self._proven and self._first in self.open and not self._gate.creates.suspects(self._first)
+
+    def put(self, ticket: Ticket) -> None:
+        """Let what is open be sent."""
+        self._queues[Lane.SUBMIT].put(ticket)
+
+    def add(self, ticket: Ticket, lane: Lane, seconds: float = 0.0) -> None:
+        self.open[ticket.job_id] = ticket
         self._in_flight += ticket.in_flight
         self._queues[lane].put(ticket, seconds)
 
-    def _place(self, ticket: _Ticket, lane: Lane, step: Step) -> None:
+    def _place(self, ticket: Ticket, lane: Lane, step: Step) -> None:
+        if not self._proven and (ticket.turn.polled or step in (Again(Lane.FETCH), Finished(Status.SUCCEEDED))):
+            self._proven = True
+            self._queues[Lane.SUBMIT].wake_all()
+        if lane is Lane.SUBMIT and self._stalled.takes(ticket, step):
+            return
         match step:
             case Again(to, seconds):
                 self._queues[to].put(ticket, seconds)
@@ -227,18 +226,21 @@ class Engine:
                 # The price may have been named, or credits come free, since the refusal: then nobody else would look.
                 self._feeder.reopen(self._lifecycle.refusal)
             case Halted(halt):
-                self._halted(_HALTS[halt.reason], f"{halt.code}: {halt.message}")
+                self.halted(_HALTS[halt.reason], f"{halt.code}: {halt.message}")
             case Finished(status, left):
-                self._finished(ticket, status, left)
+                self.finished(ticket, status, left)
                 self._feeder.reopen(self._lifecycle.refusal)
+        self.drop(ticket)
+
+    def drop(self, ticket: Ticket) -> None:
         if ticket.pending and not ticket.turn.bought:
             self._started -= 1  # `--limit` counts intents
-        del self._open[ticket.job_id]
+        del self.open[ticket.job_id]
         if ticket.in_flight:
             self._land(ticket)
         self._queues[Lane.SUBMIT].wake()
 
-    def _land(self, ticket: _Ticket) -> None:
+    def _land(self, ticket: Ticket) -> None:
         ticket.in_flight = False
         self._in_flight -= 1
         self._queues[Lane.SUBMIT].wake()
@@ -250,7 +252,7 @@ class Engine:
             self._row_of_failures = 0
         self._queues[Lane.SUBMIT].wake()
 
-    def _finished(self, ticket: _Ticket, status: Status, left: str) -> None:
+    def finished(self, ticket: Ticket, status: Status, left: str) -> None:
         if left:
             self._left[left.partition(" (request ")[0]] += 1  # the same reason, whatever the request was
         if status is Status.PLANNED:
@@ -260,9 +262,9 @@ class Engine:
         elif status is Status.FAILED:
             self._row_of_failures += 1
             if self._row_of_failures == self._settings.failures_in_a_row:
-                self._halted(Kind.CAPPED, f"{self._row_of_failures} jobs failed in a row (stop.failures_in_a_row)")
+                self.halted(Kind.CAPPED, f"{self._row_of_failures} jobs failed in a row (stop.failures_in_a_row)")
 
-    def _halted(self, kind: Kind, reason: str) -> None:
+    def halted(self, kind: Kind, reason: str) -> None:
         if any(known == kind for known, _ in self._halts):
             return
         self._ledger.note("halted", kind=kind.value, reason=reason)
@@ -282,9 +284,17 @@ class Engine:
     async def _watch(self) -> None:
         with self._watching:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._watch_api)
+                group.start_soon(self._outages.watch, self._answers_again)
+                group.start_soon(self._stalled.watch)
                 if self._lifecycle.caps.keep is not None and self._feeder.has_jobs:
                     group.start_soon(self._watch_wallet)
+
+    def _answers_again(self) -> None:
+        """Nobody was let in for a while: what each met in that time says nothing of it."""
+        self._gate.creates.since(self._clock.monotonic())
+        self._lifecycle.calmed()
+        for ticket in self.open.values():
+            ticket.turn.answered()
 
     async def _first_reading(self) -> None:
         """Know the wallet before the first purchase, if some of it is to be kept; else there is none."""
@@ -293,10 +303,10 @@ class Engine:
             if trouble is None:
                 return
             if isinstance(trouble, Halt):
-                self._halted(_HALTS[trouble.reason], f"{trouble.code}: {trouble.message}")
+                self.halted(_HALTS[trouble.reason], f"{trouble.code}: {trouble.message}")
                 return
             await anyio.sleep(_READING_AGAIN_SECONDS)
-        self._halted(Kind.CAPPED, "the wallet could not be read, which budget.keep needs")
+        self.halted(Kind.CAPPED, "the wallet could not be read, which budget.keep needs")
 
     async def _watch_wallet(self) -> None:
         """Read the wallet now and then: others spend from it too."""
@@ -306,86 +316,14 @@ class Engine:
             self._feeder.reopen(self._lifecycle.refusal)
             self._queues[Lane.SUBMIT].wake()
 
-    async def _watch_api(self) -> None:
-        """Sit out a dead network or API as one pause, with probes that grow rarer; no job's repeats are burnt.
-
-        Seconds count on the monotonic clock, which stands still while the machine sleeps.
-        """
-        while True:
-            await self._gate.trouble_came.wait()
-            if not await self._lifecycle.reaches_api():
-                await self._sit_out()
-            self._gate.release()
-
-    async def _sit_out(self) -> None:
-        began, interval = self._clock.monotonic(), _PROBE_SECONDS
-        self._ledger.note("outage_began")
-        while True:
-            await anyio.sleep(interval)
-            lasted = self._clock.monotonic() - began
-            if await self._lifecycle.reaches_api():
-                break
-            if lasted >= self._settings.retries.outage:
-                self._halted(Kind.UNREACHABLE, f"the API could not be reached for {lasted:.0f} s (retries.outage)")
-            interval = min(2 * interval, _PROBE_SECONDS_MAX, max(1.0, self._settings.retries.outage - lasted))
-        self._ledger.note("outage_ended", seconds=round(lasted, 3))
-        self._lifecycle.calmed()
-        for ticket in self._open.values():
-            ticket.turn.answered()
-
     # The end
 
     def _ending(self) -> Ending:
-        kinds = list(self._halts)
         limit = self._selection.limit
         # What `--limit` leaves planned was not selected, whatever cap it would have met.
         refusals = [] if limit is not None and self._started >= limit else self._feeder.closed
-        blocked = tuple(dict.fromkeys(refusal.message for refusal in refusals))
-        caps = sorted({refusal.cap for refusal in refusals} - {"price", "until"})
-        if any(refusal.cap == "until" for refusal in refusals):
-            kinds.append((Kind.CAPPED, "the time of --until has come"))
-        elif caps:
-            kinds.append((Kind.CAPPED, f"no room left under: {', '.join(caps)}"))
-        unfinished = self._unfinished()
-        if unfinished:
-            kinds.append((Kind.UNFINISHED, ", ".join(f"{n} {what}" for what, n in unfinished.items())))
-        kind = first_of([k for k, _ in kinds])
-        reason = next((words for k, words in kinds if k is kind), "everything selected is done")
-        return Ending(kind, reason, dict(self._left.most_common(20)), blocked)
-
-    def _unfinished(self) -> dict[str, int]:
-        """Selected jobs that are not done, by what is the matter with them."""
-        found: Counter[str] = Counter()
-        for campaign in self._campaigns:
-            for part in self._ledger.read.outcome(campaign, named=bool(self._selection.only)):
-                if self._selection.only and not self._selection.takes(part.name):
-                    continue
-                match part.status:
-                    case Status.SUCCEEDED:
-                        if self._settings.download:
-                            found["without file"] += part.jobs
-                    case Status.PLANNED if self._selection.limit is not None:
-                        continue
-                    case status:
-                        found[str(status)] += part.jobs
-        if self._selection.limit is not None and self._given_up:
-            found[str(Status.PLANNED)] = len(self._given_up)
-        return dict(found)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
-
-
-def _one_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The workers' first error; storage errors go first, and all: each may name a task id that is written nowhere."""
-    found = list(_leaves(group))
-    storage = [each for each in found if isinstance(each, StorageError)]
-    lost = dict.fromkeys(each.message for each in storage)
-    if len(lost) > 1:
-        return StorageError("\n".join(lost), hint=storage[0].hint)
-    return storage[0] if storage else found[0]
+        given_up = len(self._given_up)
+        undone = unfinished(
+            self._ledger.read, self._campaigns, self._selection, download=self._settings.download, given_up=given_up
+        )
+        return ending_of(self._halts, refusals, undone, dict(self._left.most_common(20)))

@@ -16,13 +16,15 @@ from typing import Literal
 import anyio
 
 from batcher.clock import Clock, age, moment
+from batcher.jobs import JobId
 from batcher.ledger import Ledger, sends
 from batcher.ledger.sends import Send
 from batcher.lifecycle import Commits
-from batcher.lifecycle.steps import SendKind
+from batcher.lifecycle.steps import LONGEST_WAIT, SendKind
 from batcher.providers import Later
 from batcher.settings import Limits, Rate
 
+from .creates import Creates
 from .throttle import Throttle
 from .window import Window
 
@@ -102,6 +104,8 @@ class RateGate:
         self._paused_until = -math.inf
         self._held = False
         self.trouble_came = anyio.Event()
+        self.creates = Creates()
+        self.unanswered: Later | None = None  # what the newest create without an answer came to
         self._changed = anyio.Event()
         # One waiter of a kind at a time looks at the limits; the others stand in line behind it, in order.
         self._lines: dict[_Line, anyio.Lock] = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
@@ -253,9 +257,12 @@ class RateGate:
                     self._ledger.note("limit_restored", limit=limit.name)
 
     def _pause(self, seconds: float | None) -> None:
-        """Everybody waits as long as the API asked."""
-        if seconds is not None:
-            self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+        """Everybody waits as long as the API asked; after ten minutes somebody asks whether it still holds."""
+        if seconds is None:
+            return
+        self._paused_until = max(self._paused_until, self._clock.monotonic() + min(seconds, LONGEST_WAIT))
+        if seconds > LONGEST_WAIT:
+            self.trouble()
 
     def _cut(self, limit: _Limit, wait: float | None) -> None:
         """One cut a burst: what was sent before it says nothing about the new pace."""
@@ -265,6 +272,21 @@ class RateGate:
         self._ledger.note(
             "limit_cut", limit=limit.name, per_minute=round(60 * limit.throttle.pace, 2), retry_after=wait
         )
+
+    def create_ended(self, job_id: JobId, outcome: object) -> None:
+        """Take in what came of a job's paid request; "too many" and "too early" say nothing of the others' creates."""
+        match outcome:
+            case Later(outage=False, maybe_received=False):
+                pass
+            case Later():
+                self.unanswered = outcome
+                self.creates.unanswered(job_id, self._clock.monotonic())
+            case _:
+                self.creates.answered(job_id)
+
+    def creates_down(self) -> bool:
+        """Whether no create is answered."""
+        return self.creates.down
 
     def refused_for(self) -> float:
         """For how many seconds the API has answered every request, or every submission, with a 429."""

@@ -42,12 +42,12 @@ from batcher.ledger.budgets import WALLET_READ
 from batcher.providers import Accepted, Conflict, Going, Halt, Later, Provider, Refused, Unknown
 from batcher.settings import Settings
 
-from .aging import Ages
+from .aging import Ages, ask
 from .fetch import Fetcher
 from .references import Changed, Held, References
-from .steps import Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
+from .schedule import PollSchedule
+from .steps import LONGEST_WAIT, PAGES, Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
 from .together import Commits, Disk, Offload, inline
-from .waiting import KEPT, Waited, Waits
 
 __all__ = ["Again", "Blocked", "Commits", "Finished", "Gate", "Halted", "Lane", "Lifecycle", "Slot", "Step", "Turn"]
 
@@ -87,7 +87,7 @@ class Lifecycle:
         self._ages = Ages(provider, gate, clock)
         self._references = References(ledger, commits, provider, gate, clock)
         self._fetcher = Fetcher(ledger, commits, Disk(artifacts, offload), provider, gate, artifacts, rng, settings)
-        self._waits: dict[str, Waits] = {}  # by price class
+        self._schedule = PollSchedule(ledger, provider.account.text, self._ages, clock, settings.polling)
         self._open_posts: set[anyio.CancelScope] = set()
         self._hurry_at = math.inf
 
@@ -114,14 +114,16 @@ class Lifecycle:
         for scope in self._open_posts:
             scope.deadline = self._hurry_at
 
-    def withdraw(self, job_id: JobId) -> None:
+    def withdraw(self, job_id: JobId, why: str = "the run ended before the API could be reached") -> Status | None:
         """Close an intent of this run at no cost if it was certainly not received; nothing of it is on its way.
 
-        Else the next run would have to take it for received, and doubt it once its key is too old.
+        Else the next run would have to take it for received, and doubt it once its key is too old. Returns its new
+        status, None if it was left alone.
         """
         match self._ledger.read.load(job_id).phase:
             case Submitting(intent) if not intent.maybe_received:
-                self._ledger.unsent(intent, "not_sent", "the run ended before the API could be reached")
+                return self._ledger.unsent(intent, "not_sent", why)
+        return None
 
     def refusal(self, campaign: str, price_class: str, catalog_credits: int) -> Refusal | None:
         """Why the caps would not let a planned job of this class be bought now, if they would not."""
@@ -133,23 +135,19 @@ class Lifecycle:
             catalog_credits=catalog_credits,
         )
 
-    async def reaches_api(self) -> bool:
-        """Whether the API answers at all, whatever it says; asked with a request that costs nothing."""
-        async with self._gate.slot("credits", probing=True) as slot:
-            await slot.stamp()
-            found = await self._provider.credits()
-            slot.heard(found)
-        return not (isinstance(found, Later) and found.outage)
+    async def ask_api(self) -> Later | None:
+        """Ask the API with a request that costs nothing; returns why nobody should ask for more, if so."""
+        found = await ask(self._provider, self._gate, probing=True)
+        if isinstance(found, Later) and (found.outage or (found.retry_after or 0.0) > LONGEST_WAIT):
+            return found
+        return None
 
     async def read_wallet(self) -> Halt | Later | Refused | None:
         """Take a wallet reading for `budget.keep`; returns what kept it from being taken, if anything."""
-        async with self._gate.slot("credits") as slot:
-            mark = self._ledger.read.wallet_mark()
-            await slot.stamp()
-            found = await self._provider.credits()
-            slot.heard(found)
+        marks: list[int] = []
+        found = await ask(self._provider, self._gate, before=lambda: marks.append(self._ledger.read.wallet_mark()))
         if isinstance(found, int):
-            self.caps = replace(self.caps, wallet=found, wallet_mark=mark)
+            self.caps = replace(self.caps, wallet=found, wallet_mark=marks[0])
             self._ledger.note(WALLET_READ, account=self._provider.account.text, credits=found)
             return None
         return found
@@ -157,6 +155,8 @@ class Lifecycle:
     # Buying
 
     async def _buy(self, job: Job, turn: Turn) -> Step:
+        if self._gate.creates_down():
+            return Again(Lane.SUBMIT)  # nothing is uploaded either
         upload: Upload | None = None
         if isinstance(job.reference, FileReference):
             refusal = self._refusal_of(job)
@@ -183,6 +183,8 @@ class Lifecycle:
             if waiting.cancelled_caught:  # no room before `--until`
                 refusal = self._refusal_of(job)
                 return Blocked(refusal) if refusal else Again(Lane.SUBMIT, 1.0)  # the clock was set back
+            if self._gate.creates_down():  # since it began to wait for room
+                return Again(Lane.SUBMIT)
             made = await self._commits(partial(self._intend, job, upload, slot))
             if isinstance(made, Refusal):
                 return Blocked(made)
@@ -222,11 +224,19 @@ class Lifecycle:
     async def _repeat_intent(self, intent: Intent, turn: Turn) -> Step:
         if intent.account != self._provider.account.text:
             return Finished(Status.SUBMITTING, left=f"it was bought with another key or base URL ({intent.account})")
-        if later := await self._ages.ask_the_time():
+        if turn.blocked:
+            await self._commits(lambda: self._ledger.doubt(intent.job_id, intent.attempt_id, "blocked", turn.page))
+            return Finished(Status.DOUBTFUL)
+        if self._gate.creates_down() and not turn.asking:
+            return Again(Lane.SUBMIT)
+        if intent.maybe_received and (later := await self._ages.ask_the_time()):
             return self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
         async with self._gate.slot("submit") as slot:
-            # Asked after the wait for room: that may have been long (Retry-After, a slow limit).
-            if self._ages.is_over(intent, self._settings.retries.replay_window):
+            if self._gate.creates_down() and not turn.asking:
+                return Again(Lane.SUBMIT)
+            # Asked after the wait for room: that may have been long (Retry-After, a slow limit). What was certainly
+            # not received has nothing to replay, however old its key is.
+            if intent.maybe_received and self._ages.is_over(intent, self._settings.retries.replay_window):
                 message = "its key is too old to be trusted to replay (retries.replay_window)"
                 closed = await self._commits(lambda: self._ledger.unsent(intent, "replay_window", message))
                 return self._after_closing(closed, message)
@@ -253,13 +263,18 @@ class Lifecycle:
         return Finished(Status.SUBMITTING, left="the run ended before the API answered")
 
     async def _record(self, intent: Intent, outcome: Accepted | Refused | Conflict | Halt | Later, turn: Turn) -> Step:
+        self._gate.create_ended(intent.job_id, outcome)
         match outcome:
             case Accepted(task):
                 await self._keep(intent, task)
                 self._references.helped(turn)
                 turn.answered()
                 turn.submitted = self._clock.monotonic()
-                return self._after(task, turn, age=0.0)
+                step = self._after(task, turn, age=0.0)
+                if turn.look and isinstance(step, Again) and step.lane is Lane.POLL:
+                    turn.look, turn.asked = False, 0
+                    return Again(Lane.POLL)  # whether this key may read tasks is known before more are bought
+                return step
             case Refused(code, message):
                 if not self._may_have_arrived(intent) and self._references.at_fault(turn):
                     # It may be the upload's fault, which is looked at or made anew; this attempt cost nothing.
@@ -289,8 +304,11 @@ class Lifecycle:
     async def _unanswered(self, intent: Intent, later: Later, turn: Turn) -> Step:
         if later.maybe_received:
             await self._commits(lambda: self._ledger.maybe_received(intent, f"{later.code}: {later.message}"))
+        if later.page:
+            turn.pages, turn.page = turn.pages + 1, later.message
         step = self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
-        if isinstance(step, Again) or self._may_have_arrived(intent):
+        # Where there was no answer, what others meet decides what becomes of the intent; else it is closed at once.
+        if isinstance(step, Again) or later.outage or self._may_have_arrived(intent):
             return step
         status = await self._commits(lambda: self._ledger.unsent(intent, later.code, later.message))
         return replace(step, status=status)
@@ -327,18 +345,19 @@ class Lifecycle:
             await slot.stamp()
             found = await self._provider.poll(waiting.task_id)
             slot.heard(found)
+        turn.polled = turn.polled or not isinstance(found, Later | Halt)
         match found:
             case TaskState():
-                age = self._age(waiting, turn)
+                age = self._schedule.age(waiting, turn)
                 record = partial(self._ledger.record, job.id, waiting.attempt_id, found, turn.unfinished_for)
                 await self._commits(record)
                 turn.answered()
-                if found.status is Status.SUCCEEDED and turn.unfinished_for is not None:
-                    self._waits_of(job.price_class).ended(Waited(turn.unfinished_for, age))
+                if found.status is Status.SUCCEEDED:
+                    self._schedule.succeeded(turn, age)
                 return self._after(found, turn, age=age)
             case Going():
                 turn.answered()
-                return self._still_going(turn, self._age(waiting, turn))
+                return self._schedule.still_going(turn, self._schedule.age(waiting, turn))
             case Unknown(code, message):
                 if waiting.account != self._provider.account.text:
                     return Finished(waiting.status, left=f"it was bought with another key ({waiting.account})")
@@ -349,6 +368,8 @@ class Lifecycle:
                 return Again(Lane.POLL, _UNKNOWN_EVERY)
             case Halt() as halt:
                 return Halted(halt, waiting.status)
+            case Later(page=True):  # of something in between: it says nothing of the task, and ends no wait for it
+                return self._schedule.unseen(turn, self._schedule.age(waiting, turn))
             case Later() as later:
                 return self._not_now(turn, later, Lane.POLL, waiting.status)
 
@@ -359,36 +380,17 @@ class Lifecycle:
             case Status.SUCCEEDED | Status.FAILED:
                 return Finished(task.status)
             case _:
-                return self._still_going(turn, age)
-
-    def _still_going(self, turn: Turn, age: float) -> Again:
-        turn.asked += 1
-        turn.unfinished_for = round(age, 3)
-        return Again(Lane.POLL, self._waits_of(turn.price_class).next_poll(age, polled=turn.asked > 1))
-
-    def _age(self, waiting: Waiting, turn: Turn) -> float:
-        """Seconds since the API had the task; on the monotonic clock, as far as this run goes back."""
-        now = self._clock.monotonic()
-        if turn.submitted is None:
-            turn.submitted = now - self._ages.of_task(waiting)
-        return now - turn.submitted
-
-    def _waits_of(self, price_class: str) -> Waits:
-        found = self._waits.get(price_class)
-        if found is None:
-            newest = self._ledger.read.waits(self._provider.account.text, price_class, KEPT)
-            found = self._waits[price_class] = Waits(self._settings.polling, [Waited(*each) for each in newest])
-        return found
+                return self._schedule.still_going(turn, age)
 
     def _not_now(self, turn: Turn, later: Later, lane: Lane, status: Status) -> Again | Finished | Halted:
         longest = self._settings.retries.outage
-        if later.retry_after is not None and later.retry_after > longest:
-            words = f"the API asks to wait for {later.retry_after:.0f} s, longer than retries.outage"
-            return Halted(Halt("wait", later.code, f"{words}: {later.message}"), status)
         if later.throttled and (lasted := self._gate.refused_for()) > longest:
             words = f"the API has said nothing else for {lasted:.0f} s, longer than retries.outage"
             return Halted(Halt("wait", later.code, f"{words}: {later.message}"), status)
-        turn.repeats += 1
-        if turn.repeats > self._settings.retries.times:
+        if lane is Lane.SUBMIT and self._gate.creates_down():
+            return Again(lane)  # nobody's repeats are burnt: the engine says when who asks again
+        # Pages that meet a create are counted apart: the engine finds out whether they are this job's trouble.
+        turn.repeats += not (later.page and status is Status.SUBMITTING)
+        if turn.repeats > self._settings.retries.times or turn.pages >= PAGES:
             return Finished(status, left=f"{later.code}: {later.message}")
         return Again(lane, backoff(turn.repeats, self._rng, least=later.retry_after))

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 from batcher.clock import Clock, Moment, age, moment
 from batcher.jobs import Intent, Waiting
-from batcher.providers import Later, Provider
+from batcher.providers import Halt, Later, Provider, Refused
 
 from .steps import Gate
+
+
+async def ask(
+    provider: Provider, gate: Gate, *, probing: bool = False, before: Callable[[], object] = lambda: None
+) -> int | Halt | Later | Refused:
+    """One `GET /credits`, which costs nothing, within the limits; `before` is done right before it is sent."""
+    async with gate.slot("credits", probing=probing) as slot:
+        before()
+        await slot.stamp()
+        found = await provider.credits()
+        slot.heard(found)
+    return found
 
 
 class Ages:
@@ -28,10 +42,7 @@ class Ages:
         async with self._asking:
             if self._asked or self._provider.api_time() is not None:
                 return None
-            async with self._gate.slot("credits") as slot:
-                await slot.stamp()
-                found = await self._provider.credits()
-                slot.heard(found)
+            found = await ask(self._provider, self._gate)
             if isinstance(found, Later) and found.outage and self._provider.api_time() is None:
                 return found
             self._asked = True

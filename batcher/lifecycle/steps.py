@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from batcher.jobs import Status, Upload
+from batcher.jobs import JobId, Status, Upload
 from batcher.ledger import Refusal
 from batcher.providers import Halt
+
+#: So many seconds a wait is obeyed that the API asks for; then one `GET /credits` asks whether it still holds
+#: (product.md, exit 6).
+LONGEST_WAIT = 600.0
+#: A create that pages of something in between answered so often is this job's trouble, if those of others are answered.
+PAGES = 3
 
 
 class Lane(Enum):
@@ -32,6 +38,9 @@ class Turn:
     seconds after that it was last seen unfinished, None before it was seen so in this run. `upload` is what this run's
     intent of it names, and `anew` whether it is bought once more because that may have been why it was refused. `unlike`
     counts answers that did not show a doubtful file to be whole.
+    `pages` counts creates that something in between answered, `page` is what it said; `blocked` when that is this job's
+    trouble alone; `asking` while this job's intent asks whether creates work again; `look` when it is to be polled at
+    once, and `polled` once a poll of it had an answer; `barred` is the local cause for which its result is not fetched.
     """
 
     repeats: int = 0
@@ -46,6 +55,13 @@ class Turn:
     unfinished_for: float | None = None
     upload: Upload | None = None
     anew: bool = False
+    pages: int = 0
+    page: str = ""
+    blocked: bool = False
+    asking: bool = False
+    look: bool = False
+    polled: bool = False
+    barred: str = ""
 
     def in_trouble(self, kind: str, now: float) -> float:
         """Note a trouble and return for how many seconds it has lasted."""
@@ -55,7 +71,7 @@ class Turn:
 
     def answered(self) -> None:
         """A definite answer came: earlier repeats do not count any more."""
-        self.repeats, self.trouble = 0, ""
+        self.repeats, self.trouble, self.pages = 0, "", 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +145,14 @@ class Gate(Protocol):
         """Wait until no outage is known of."""
         ...
 
+    def create_ended(self, job_id: JobId, outcome: object) -> None:
+        """Take in what came of a job's paid request, before its repeats are counted."""
+        ...
+
+    def creates_down(self) -> bool:
+        """Whether no create is answered: no new intent is to be made, and no job's repeats are to be counted."""
+        ...
+
     def refused_for(self) -> float:
         """For how many seconds the API has said nothing but "too many"."""
         ...
@@ -138,7 +162,7 @@ def backoff(repeats: int, rng: random.Random, *, least: float | None = None) -> 
     """Seconds to wait before repeat number `repeats` (from 1): doubling up to a minute, with jitter.
 
     Never less than `least`, what the API asked for. Half of each wait is random, so that many waiting jobs do not
-    come back together.
+    come back together. What was asked for is obeyed for ten minutes at most: then somebody asks whether it still holds.
     """
     full = min(60.0, 2.0 ** min(repeats - 1, 10))
-    return max(least or 0.0, full * rng.uniform(0.5, 1.0))
+    return max(min(least or 0.0, LONGEST_WAIT), full * rng.uniform(0.5, 1.0))

@@ -150,16 +150,18 @@ def of_notes(notes: Sequence[Note], apart: float) -> Iterator[Placed]:
 
     Cuts that come within `apart` seconds after a restoration go into the same line.
     """
-    outage: dict[int, Placed] = {}
+    outage: dict[tuple[int, str], Placed] = {}
     cuts: dict[tuple[int, str], Placed] = {}
     for note in notes:
         place, name = (note.id, 5), str(note.detail.get("limit"))
         match note.event:
             case "outage_began":
-                yield from _taken(outage, note.run_id)
-                outage[note.run_id] = (place, Moment("outage", note.at, None, note.run_id))
-            case "outage_ended" if note.run_id in outage:
-                at, moment = outage.pop(note.run_id)
+                key = (note.run_id, str(note.detail.get("of") or "api"))
+                yield from _taken(outage, key)
+                cause, message = _text(note.detail.get("cause")) or None, _text(note.detail.get("message"))
+                outage[key] = (place, Moment("outage", note.at, None, note.run_id, code=cause, message=message))
+            case "outage_ended" if (key := (note.run_id, str(note.detail.get("of") or "api"))) in outage:
+                at, moment = outage.pop(key)
                 yield at, replace(moment, until=note.at, seconds=_number(note.detail.get("seconds")))
             case "limit_cut":
                 key = (note.run_id, name)

@@ -199,13 +199,13 @@ def test_memory_holds_only_what_is_in_flight(bench: Bench) -> None:
     def look(request: httpx.Request) -> None:
         [engine] = engines
         heaps = sum(len(queue) for queue in engine._queues.values())
-        most.append(max(heaps, len(engine._open)))
+        most.append(max(heaps, len(engine.open)))
         assert engine.in_flight <= 20
 
     bench.api.after = look
     done(bench.run(path, engine=engines.append))
     assert max(most) <= 20 + 100
-    assert engines[0]._open == {}
+    assert engines[0].open == {}
     assert engines[0].in_flight == 0
     assert len(bench.world.oracle().tasks) == 120
 
@@ -288,10 +288,14 @@ def test_without_any_cap_a_run_spends_what_its_plan_quotes(bench: Bench) -> None
 
 
 def test_the_first_of_a_class_goes_alone_and_classes_run_side_by_side(priced: Bench) -> None:
+    """After the run's first job, which shows that this key may read what it buys."""
     priced.switches.queue_seconds = (30, 30)
     faults(priced, {"on": "create", "do": "delay", "seconds": 5, "after": True})
-    done(priced.run(mixed(priced, "budget: {campaign: 1000}\n")))
-    creates = seen(priced, "create")
+    text = mixed(priced, "budget: {campaign: 1000}\n").read_text()
+    first = "prompts:\n  - {name: first, prompt: A boat, params: {mode: fun}}\n"
+    done(priced.run(priced.write(text.replace("prompts:\n", first))))
+    first, *creates = seen(priced, "create")
+    assert b'"mode":"fun"' in first.body
     durations = [b'"duration":30' in each.body for each in creates]
     assert sorted(durations[:2]) == [False, True]
     assert creates[1].at - creates[0].at < 1

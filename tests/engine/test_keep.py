@@ -31,7 +31,7 @@ def test_the_boundary_belongs_to_what_may_be_spent(bench: Bench) -> None:
 def test_an_attempt_without_an_answer_counts_beside_the_reading(bench: Bench) -> None:
     """The wallet is read before the API has worked on a repeat of an earlier run: it will be charged after all."""
     bench.world.set_wallet(100)
-    path = manifest(bench, "Boat", "Ship", more="budget: {keep: 85}\nretries: {times: 0}\n")
+    path = manifest(bench, "Boat", "Ship", more="budget: {keep: 85}\nretries: {times: 0, outage: 1m}\n")
     faults(bench, {"on": "create", "do": "lost_before"})
     bench.run(path)
     faults(bench)
@@ -58,7 +58,7 @@ def test_others_spend_from_the_wallet_too(bench: Bench) -> None:
 
 def test_without_a_reading_nothing_is_bought(bench: Bench) -> None:
     path = manifest(bench, "Boat", more="budget: {keep: 1}\n")
-    faults(bench, {"on": "credits", "do": "html"})
+    faults(bench, {"on": "credits", "do": "patch", "body": {"current_credits": "many"}})
     ending = bench.run(path)
     assert ending.kind is Kind.CAPPED
     assert "the wallet could not be read" in ending.reason

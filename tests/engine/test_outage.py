@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import httpx2 as httpx
 import pytest
 from lifecycle.lifecycle_helpers import done, faults, manifest, seen, statuses
@@ -132,18 +134,32 @@ def test_one_job_that_always_fails_is_no_outage(bench: Bench) -> None:
     assert outages(bench) == []
 
 
-def test_a_wait_that_is_longer_than_an_outage_may_be_ends_the_run(bench: Bench) -> None:
+@pytest.mark.parametrize("on", ["create", "*"])
+def test_a_long_wait_is_obeyed_for_ten_minutes_and_then_asked_about(bench: Bench, on: str) -> None:
+    """No single answer ends a night: it ends when nothing was let in for longer than `retries.outage`."""
     path = manifest(bench, "Boat", "Ship")
-    faults(bench, {"on": "create", "do": "429", "seconds": 7200})
+    faults(bench, {"on": on, "do": "429", "seconds": 7200})
     begun = bench.clock.wall()
     ending = bench.run(path)
     assert ending.kind is Kind.UNREACHABLE
-    assert "7200 s" in ending.reason
-    assert bench.clock.wall() - begun < 60
+    assert "(retries.outage)" in ending.reason or "longer than retries.outage" in ending.reason
+    assert 3600 < bench.clock.wall() - begun < 3600 + 700
+    times = [each.at for each in bench.world.oracle().requests]
+    waits = [b - a for a, b in pairwise(times) if b - a > 30]
+    assert waits == pytest.approx([600] * 6, abs=10)
+    assert len(times) < 16
     assert statuses(bench) == ["planned", "planned"]
     faults(bench)
     done(bench.run(path))
     bench.check()
+
+
+def test_a_long_wait_that_the_api_takes_back_ends_after_ten_minutes(bench: Bench) -> None:
+    path = manifest(bench, "Boat", "Ship")
+    faults(bench, {"on": "create", "do": "429", "seconds": 7200, "nth": [1]})
+    begun = bench.clock.wall()
+    done(bench.run(path))
+    assert 600 < bench.clock.wall() - begun < 660
 
 
 def test_a_signal_ends_a_pause(bench: Bench) -> None:

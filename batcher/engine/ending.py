@@ -1,0 +1,82 @@
+"""How a run ended: one kind and reason of all that stood in its way, and what is left undone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from batcher.errors import Kind, StorageError, first_of
+from batcher.jobs import Status
+from batcher.ledger import LedgerReader, Refusal
+from batcher.settings import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: the kind decides the exit code, `reason` is for people.
+
+    `left` counts why jobs did not come to their end in this run; `blocked` says which caps were in the way.
+    """
+
+    kind: Kind
+    reason: str
+    left: dict[str, int]
+    blocked: tuple[str, ...]
+
+
+def ending_of(
+    halts: Sequence[tuple[Kind, str]], refusals: Sequence[Refusal], undone: dict[str, int], left: dict[str, int]
+) -> Ending:
+    """The ending of a run that was halted so, and whose jobs caps refused; `undone` counts jobs by what they lack."""
+    kinds = list(halts)
+    caps = sorted({refusal.cap for refusal in refusals} - {"price", "until"})
+    if any(refusal.cap == "until" for refusal in refusals):
+        kinds.append((Kind.CAPPED, "the time of --until has come"))
+    elif caps:
+        kinds.append((Kind.CAPPED, f"no room left under: {', '.join(caps)}"))
+    if undone:
+        kinds.append((Kind.UNFINISHED, ", ".join(f"{n} {what}" for what, n in undone.items())))
+    kind = first_of([k for k, _ in kinds])
+    reason = next((words for k, words in kinds if k is kind), "everything selected is done")
+    return Ending(kind, reason, left, tuple(dict.fromkeys(refusal.message for refusal in refusals)))
+
+
+def unfinished(
+    read: LedgerReader, campaigns: Sequence[str], selection: Selection, *, download: bool, given_up: int
+) -> dict[str, int]:
+    """Selected jobs that are not done, by what is the matter with them; `given_up` were planned again by this run."""
+    found: Counter[str] = Counter()
+    for campaign in campaigns:
+        for part in read.outcome(campaign, named=bool(selection.only)):
+            if selection.only and not selection.takes(part.name):
+                continue
+            match part.status:
+                case Status.SUCCEEDED:
+                    if download:
+                        found["without file"] += part.jobs
+                case Status.PLANNED if selection.limit is not None:
+                    continue
+                case status:
+                    found[str(status)] += part.jobs
+    if selection.limit is not None and given_up:
+        found[str(Status.PLANNED)] = given_up
+    return dict(found)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def one_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The workers' first error; storage errors go first, and all: each may name a task id that is written nowhere."""
+    found = list(_leaves(group))
+    storage = [each for each in found if isinstance(each, StorageError)]
+    lost = dict.fromkeys(each.message for each in storage)
+    if len(lost) > 1:
+        return StorageError("\n".join(lost), hint=storage[0].hint)
+    return storage[0] if storage else found[0]

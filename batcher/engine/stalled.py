@@ -1,0 +1,167 @@
+"""Jobs whose create had no answer: they wait for what those of others come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+
+from batcher.clock import Clock
+from batcher.errors import Kind
+from batcher.jobs import JobId, Status
+from batcher.ledger import Pending
+from batcher.lifecycle import Again, Finished, Lane, Lifecycle, Step, Turn
+from batcher.lifecycle.steps import PAGES
+
+from .creates import Creates
+from .outage import Outages
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A job that this run is at work on; `pending` as the feeder gave it, None for what was bought before."""
+
+    job_id: JobId
+    pending: Pending | None = None
+    turn: Turn = field(default_factory=Turn)
+    in_flight: bool = True
+
+
+class Desk(Protocol):
+    """What of a run's work is open; the engine."""
+
+    open: dict[JobId, Ticket]
+
+    def add(self, ticket: Ticket, lane: Lane, seconds: float = 0.0) -> None:
+        """Take a job up."""
+        ...
+
+    def put(self, ticket: Ticket) -> None:
+        """Let what is open already be sent."""
+        ...
+
+    def drop(self, ticket: Ticket) -> None:
+        """Leave a job."""
+        ...
+
+    def finished(self, ticket: Ticket, status: Status, left: str) -> None:
+        """Count what a job came to."""
+        ...
+
+    def halted(self, kind: Kind, reason: str) -> None:
+        """Stop buying."""
+        ...
+
+
+class Stalled:
+    """Parks all that would create while no create is answered, and judges whose trouble is its own."""
+
+    def __init__(self, desk: Desk, creates: Creates, outages: Outages, lifecycle: Lifecycle, clock: Clock) -> None:
+        self._desk = desk
+        self._creates = creates
+        self._outages = outages
+        self._lifecycle = lifecycle
+        self._clock = clock
+        self._parked: list[Ticket] = []  # wait until creates are answered
+        self._resting: list[tuple[Ticket, Finished]] = []  # their repeats are spent; wait to see whether others' are
+        self._asking: Ticket | None = None
+        self._fell = anyio.Event()
+        self._pause: anyio.CancelScope | None = None  # while creates are down
+
+    async def watch(self) -> None:
+        """Sit out each time in which no create is answered."""
+        while True:
+            await self._fell.wait()
+            self._fell = anyio.Event()
+            if self._pause is not None:
+                with self._pause:
+                    await self._outages.sit_out_creates(self._ask)
+
+    def takes(self, ticket: Ticket, step: Step) -> bool:
+        """Take in a step on the way to a task. True when its job has to wait here."""
+        asked = ticket is self._asking
+        if asked:
+            self._asking, ticket.turn.asking = None, False
+        spent = isinstance(step, Finished) and step.status is Status.SUBMITTING
+        spent = spent and self._creates.suspects(ticket.job_id)
+        if self._creates.down:
+            self._fall()
+            if not (spent or (isinstance(step, Again) and step.lane is Lane.SUBMIT)):
+                return False
+            self._parked.insert(0 if asked else len(self._parked), ticket)
+            if asked:
+                self._outages.creates_fail()
+            return True
+        if self._pause:
+            self._release()
+        if self._creates.clear:
+            self._judge(lambda _: True)
+        elif isinstance(step, Finished) and spent:
+            self._resting.append((ticket, step))
+            self._desk.drop(ticket)
+            return True
+        return False
+
+    def judge_last(self, wait_for_price: bool) -> bool:
+        """Nothing else is left to try: judge by what was seen before. True when there is work again.
+
+        `wait_for_price`: others wait until a price is named, so no create of theirs can show whose trouble it is.
+        """
+        if self._resting and wait_for_price:
+            self._creates.fell(self._clock.monotonic())
+            self._fall()
+        elif self._creates.down:
+            self._nobody_asks()
+        else:
+            self._judge(self._creates.only)
+        return bool(self._desk.open)
+
+    def _fall(self) -> None:
+        """No create is answered: one existing intent asks on, all else that would create waits."""
+        if self._pause:
+            return
+        for ticket, _ in self._resting:
+            self._desk.open[ticket.job_id] = ticket
+            self._parked.append(ticket)
+        self._resting.clear()
+        self._pause = anyio.CancelScope()
+        self._fell.set()
+
+    def _ask(self) -> None:
+        """Send one of the waiting intents again, unless that is being done."""
+        if self._asking is not None:
+            return
+        intent = next((each for each in self._parked if each.pending is None or each.turn.bought), None)
+        if intent:
+            self._asking, intent.turn.asking = intent, True
+            self._parked.remove(intent)
+            self._desk.put(intent)
+        elif len(self._parked) == len(self._desk.open):
+            self._nobody_asks()
+
+    def _nobody_asks(self) -> None:
+        reason = "no create was answered, and no key is young enough to ask with (retries.replay_window)"
+        self._desk.halted(Kind.UNREACHABLE, reason)
+
+    def _release(self) -> None:
+        assert self._pause is not None, "creates fell before they can work again"
+        self._pause.cancel()
+        self._pause = None
+        self._outages.creates_work()
+        parked, self._parked = self._parked, []
+        for ticket in parked:
+            ticket.turn.answered()
+            self._desk.put(ticket)
+
+    def _judge(self, own: Callable[[JobId], bool]) -> None:
+        """End the work on those that rest; one that met pages only is blocked if that is its `own` trouble."""
+        resting, self._resting = self._resting, []
+        for ticket, step in resting:
+            if ticket.turn.pages >= PAGES and own(ticket.job_id):
+                ticket.turn.blocked = True
+                self._desk.add(ticket, Lane.SUBMIT)
+            else:
+                status = self._lifecycle.withdraw(ticket.job_id, step.left) or step.status
+                self._desk.finished(ticket, status, step.left)
