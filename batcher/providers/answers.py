@@ -61,7 +61,8 @@ def _urls(found: Any, depth: int = 0) -> Iterator[str]:
     """Every URL of a result, in order, whether it is a text, a list, or an object with a URL in it."""
     match found:
         case str() if text := as_text(found.strip(), _LONGEST_URL):
-            yield text
+            # A data: URL is the file itself, too long to be kept as a link; its head says what it is.
+            yield text[:60] if text[:5].lower() == "data:" else text
         case list() if depth < 4:
             for item in found:
                 yield from _urls(item, depth + 1)

@@ -4,9 +4,12 @@ request count as not received (design.md, "Maybe received").
 
 from __future__ import annotations
 
+import gzip
 import socket
 import struct
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
@@ -190,6 +193,63 @@ def test_without_a_whole_answer_it_may_have_been_received(script: Script) -> Non
     assert isinstance(found, Later), found
     # A reset can be so early that the connection is never made.
     assert found.maybe_received or (script is reset_at_once and found.code == "unreachable")
+
+
+def chunked(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+READABLE = {
+    "gzip": reply(gzip.compress(TASK), headers="Content-Encoding: gzip\r\n"),
+    "deflate": reply(zlib.compress(TASK), headers="Content-Encoding: deflate\r\n"),
+    "gzip that is none": reply(TASK, headers="Content-Encoding: gzip\r\n"),
+    "Latin-1 in a header": reply(TASK).replace(b"\r\n\r\n", b"\r\nX-Name: vid\xe9o\r\n\r\n", 1),
+    "UTF-8 in a header": reply(TASK).replace(b"\r\n\r\n", "\r\nX-Name: видео\r\n\r\n".encode(), 1),
+    "Latin-1 in the body": reply(TASK[:-1] + b', "note": "vid\xe9o"}'),
+    "a byte order mark": reply(b"\xef\xbb\xbf" + TASK),
+    "chunked": chunked(TASK),
+    "no length": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + TASK,
+    "HTTP/1.0": reply(TASK).replace(b"HTTP/1.1", b"HTTP/1.0", 1),
+    "hints before it": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + reply(TASK),
+}
+
+
+@pytest.mark.parametrize("case", READABLE)
+def test_an_answer_in_an_odd_form_is_read(case: str) -> None:
+    def script(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(READABLE[case])
+
+    found = submit_to(script)
+    assert isinstance(found, Accepted), found
+    assert found.task.task_id == "task_1"
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    """Thirty bytes of zeros for each bit: what comes out is bounded, and says nothing."""
+    bomb = gzip.compress(b" " * (20 * ANSWER_BYTES))
+
+    def script(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(reply(bomb, headers="Content-Encoding: gzip\r\n"))
+
+    tracemalloc.start()
+    found = submit_to(script)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(found, Later)
+    assert (found.code, found.maybe_received) == ("bad_answer", True)
+    assert most < 4 * ANSWER_BYTES
+
+
+def test_an_upgrade_that_nobody_asked_for_proves_nothing() -> None:
+    def script(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+
+    found = submit_to(script)
+    assert isinstance(found, Later)
+    assert found.maybe_received
 
 
 def test_a_kept_alive_connection_that_died_counts_as_maybe_received_and_is_not_resent() -> None:
