@@ -246,11 +246,17 @@ class ResultFile:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The API has a result; files that are not `saved` are still to be fetched."""
+    """The API has a result; files that are not `saved` are still to be fetched.
+
+    Its price is to be asked for until it is `settled`; `finished_at` (seconds since the epoch) is when it ended.
+    """
 
     attempt_id: int
     task_id: str
     files: tuple[ResultFile, ...]
+    account: str
+    settled: bool
+    finished_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from itertools import islice
 
 from batcher.errors import Problem, UsageError
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, JobSpec, Status, job_id
-from batcher.ledger import NOT_IN_MANIFEST, Caps, Known, LedgerReader, Price
+from batcher.ledger import NOT_IN_MANIFEST, Caps, Known, LedgerReader, Price, seen_price
 from batcher.ledger.origins import Standing, first_planned
 from batcher.settings import Budget, Selection, Settings
 from batcher.spelling import spellings
@@ -339,14 +339,14 @@ def _standing(known: Known | None) -> str:
 
 
 def _quote(price_class: str, jobs: int, catalog: int, ledger: LedgerReader | None, account: str | None) -> Quote:
-    seen = ledger.seen_price(account, price_class) if ledger and account else None
+    seen = seen_price(ledger, account, price_class) if ledger and account else None
     return quote_of(price_class, jobs, catalog, seen)
 
 
 def quote_of(price_class: str, jobs: int, catalog: int, seen: Price | None) -> Quote:
     """What so many jobs of a class are expected to cost, and where that price is from; `catalog` in credits each."""
-    if seen:
-        return Quote(price_class, jobs, seen.credits, f"seen {seen.at[:10]}")
+    if seen and (credits_each := seen.quote(catalog)) == seen.credits:
+        return Quote(price_class, jobs, credits_each, f"seen {seen.at[:10]}")
     return Quote(price_class, jobs, catalog, "catalogue, from")
 
 

@@ -257,8 +257,8 @@ class Bench:
             attempts = [dict(r) for r in reader.rows("SELECT idempotency_key, task_id FROM attempts")]
             committed = reader.spent()
             by_hand = reader.row(
-                "SELECT coalesce(sum(coalesce(final_credits, 0)), 0), coalesce(sum(iif(final_credits IS NULL,"
-                " coalesce(reserved_credits, quoted_credits), 0)), 0) FROM attempts"
+                "SELECT coalesce(sum(coalesce(final_credits, 0)), 0), coalesce(sum(CASE WHEN final_credits IS NULL"
+                " THEN hold_credits END), 0) FROM attempts"
             )
         assert by_hand is not None
         assert (committed.settled, committed.held) == tuple(by_hand)

@@ -25,6 +25,7 @@ from batcher.settings import Selection, Settings
 from .ending import Ending, ending_of, one_error, unfinished
 from .feeder import Feeder
 from .gate import RateGate
+from .lull import Lull
 from .outage import Outages
 from .queue import Queue
 from .stalled import Stalled, Ticket
@@ -70,6 +71,7 @@ class Engine:
         self._clock = clock
         self._feeder = Feeder(ledger.read, campaigns, selection)
         self._queues: dict[Lane, Queue[Ticket]] = {lane: Queue(clock) for lane in Lane}
+        self._lull = Lull(clock, self._queues[Lane.PRICE])
         self.open: dict[JobId, Ticket] = {}
         self._given_up: set[JobId] = set()
         self._started = 0
@@ -104,8 +106,10 @@ class Engine:
             if self._settings.download:
                 for job_id in self._ledger.read.unsaved(campaign):
                     self.add(Ticket(job_id, in_flight=False), Lane.FETCH)
+            for job_id in self._ledger.read.unpriced(campaign, but=self.open):
+                self.add(Ticket(job_id, in_flight=False), Lane.PRICE)
         requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
-        workers = {Lane.SUBMIT: requests, Lane.POLL: requests, Lane.FETCH: self._settings.limits.downloads}
+        workers = dict.fromkeys(Lane, self._settings.limits.downloads) | {Lane.SUBMIT: requests, Lane.POLL: requests}
         with self._scope:
             try:
                 async with anyio.create_task_group() as group:
@@ -146,6 +150,7 @@ class Engine:
         if lane is not Lane.SUBMIT and isinstance(job.phase, Planned):
             # `batcher retry` in this very instant: it is bought where new jobs are, not from here.
             return Finished(Status.PLANNED, left="planned again by a person; the next run buys it")
+        ticket.turn.idle = self._lull.seconds(len(self.open))
         return await self._lifecycle.advance(job, ticket.turn)
 
     async def _next(self, lane: Lane) -> Ticket | None:
@@ -165,6 +170,7 @@ class Engine:
                 for each in self._queues.values():
                     each.wake_all()
                 break
+            self._lull.seconds(len(self.open))  # it may begin now
             await queue.idle()
         return None
 
@@ -202,6 +208,7 @@ class Engine:
 
     def add(self, ticket: Ticket, lane: Lane, seconds: float = 0.0) -> None:
         self.open[ticket.job_id] = ticket
+        self._lull.note(ticket.job_id, prices=lane is Lane.PRICE)
         self._in_flight += ticket.in_flight
         self._queues[lane].put(ticket, seconds)
 
@@ -214,7 +221,8 @@ class Engine:
         match step:
             case Again(to, seconds):
                 self._queues[to].put(ticket, seconds)
-                if to is Lane.FETCH and ticket.in_flight:
+                self._lull.note(ticket.job_id, prices=to is Lane.PRICE)
+                if to in (Lane.FETCH, Lane.PRICE) and ticket.in_flight:
                     self._land(ticket)
                 if to is not lane:
                     self._succeed(to)
@@ -236,6 +244,7 @@ class Engine:
         if ticket.pending and not ticket.turn.bought:
             self._started -= 1  # `--limit` counts intents
         del self.open[ticket.job_id]
+        self._lull.note(ticket.job_id, prices=False)
         if ticket.in_flight:
             self._land(ticket)
         self._queues[Lane.SUBMIT].wake()
@@ -248,7 +257,7 @@ class Engine:
     def _succeed(self, to: Lane) -> None:
         """A job went on to another lane: its price is named, or a part of its hold may have come free."""
         self._feeder.reopen(self._lifecycle.refusal)
-        if to is Lane.FETCH:
+        if to in (Lane.FETCH, Lane.PRICE):
             self._row_of_failures = 0
         self._queues[Lane.SUBMIT].wake()
 

@@ -23,6 +23,7 @@ class _Cursor:
     page: list[Pending] = field(default_factory=list)
     at_end: bool = False
     refusal: Refusal | None = None
+    catalog_credits: int = 0  # of the job that was refused
 
 
 class Feeder:
@@ -76,7 +77,7 @@ class Feeder:
     def close(self, job: Pending, refusal: Refusal) -> None:
         """Pass over the class of a job that was refused; `reopen` comes back to this very job."""
         for cursor in self._find(job):
-            cursor.refusal = refusal
+            cursor.refusal, cursor.catalog_credits = refusal, job.catalog_credits
             cursor.after = min(cursor.after, job.position - 1)
             cursor.page, cursor.at_end = [], False
 
@@ -93,9 +94,9 @@ class Feeder:
     def reopen(self, refusal: Callable[[str, str, int], Refusal | None]) -> None:
         """Credits may have come free or a price been named: take up the classes for which there is room again.
 
-        `refusal` is asked with campaign, class and the quote that was refused; its answer takes the old one's place.
+        `refusal` is asked with campaign, class and the catalogue's price; its answer takes the old one's place.
         """
         for cursors in self._cursors:
             for cursor in cursors:
                 if cursor.refusal:
-                    cursor.refusal = refusal(cursor.campaign, cursor.price_class, cursor.refusal.quote)
+                    cursor.refusal = refusal(cursor.campaign, cursor.price_class, cursor.catalog_credits)

@@ -42,6 +42,14 @@ class Queue(Generic[T]):
         elif self._watcher and due < self._watched_until:
             self._watcher.set()
 
+    def hasten(self, seconds: float) -> None:
+        """Let nothing be due later than in so many seconds."""
+        latest = self._clock.monotonic() + seconds
+        self._heap = [(min(due, latest), order, ticket) for due, order, ticket in self._heap]
+        heapq.heapify(self._heap)
+        if self._watcher:
+            self._watcher.set()
+
     def take(self) -> T | None:
         """The ticket that is due for the longest time, if one is due."""
         if self._heap and self._heap[0][0] <= self._clock.monotonic():

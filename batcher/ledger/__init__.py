@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from .connection import storage_errors
 from .lock import hold_lock
-from .reader import Known, LedgerReader, Outcome, Pending, Price, Sum
+from .prices import Price, seen_price
+from .reader import Known, LedgerReader, Outcome, Pending, Sum
 
 if TYPE_CHECKING:
     from .caps import Caps, Refusal
@@ -32,6 +33,7 @@ __all__ = [
     "Stale",
     "Sum",
     "hold_lock",
+    "seen_price",
     "storage_errors",
 ]
 

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 from batcher.spelling import named_like
 from batcher.statuses import JobId
 
+from .amounts import HOLD, OPEN_HOLD
 from .conditions import KEPT, of_jobs
 from .lock import holder_words, is_held
 from .reader import LedgerReader
-
-_HOLD = "coalesce(reserved_credits, quoted_credits)"
 
 
 class CampaignState(NamedTuple):
@@ -73,7 +72,7 @@ def campaigns(read: LedgerReader, names: Sequence[str] = ()) -> list[CampaignSta
 
 def _doubtful(read: LedgerReader, campaign: str) -> int:
     row = read.row(
-        f"SELECT coalesce(sum({_HOLD}), 0) FROM wanted AS w CROSS JOIN attempts AS a ON a.id = w.attempt_id"
+        f"SELECT coalesce(sum({HOLD}), 0) FROM wanted AS w CROSS JOIN attempts AS a ON a.id = w.attempt_id"
         " WHERE w.campaign = ? AND w.status = 'doubtful' AND a.final_credits IS NULL",
         (campaign,),
     )
@@ -91,8 +90,8 @@ def bill(read: LedgerReader, run_id: int) -> Bill:
     row = read.row(
         "SELECT count(*) AS attempts, coalesce(sum(quoted_credits), 0) AS quoted,"
         " coalesce(sum(final_credits), 0) AS settled,"
-        f" coalesce(sum(iif(final_credits IS NULL, {_HOLD}, 0)), 0) AS held,"
-        f" coalesce(sum(iif(final_credits IS NULL AND outcome = 'doubtful', {_HOLD}, 0)), 0) AS doubtful"
+        f" coalesce(sum({OPEN_HOLD}), 0) AS held,"
+        f" coalesce(sum(CASE WHEN outcome = 'doubtful' THEN {OPEN_HOLD} ELSE 0 END), 0) AS doubtful"
         " FROM attempts WHERE run_id = ?",
         (run_id,),
     )
@@ -136,7 +135,7 @@ def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
             " forgotten_at FROM files AS f WHERE attempt_id = ? ORDER BY number",
             (attempt["id"],),
         )
-        shown = _plain(attempt, decode=("body", "result_urls"))
+        shown = _plain(attempt, decode=("body", "params", "result_urls"))
         shown |= {"maybe_received": bool(attempt["maybe_received"]), "held_credits": held}
         attempts.append(shown | {"files": [_plain(file) for file in files]})
     events = read.rows("SELECT at, run_id, attempt, event, detail FROM events WHERE job_id = ? ORDER BY id", (job_id,))
@@ -161,7 +160,9 @@ def _plain(row: sqlite3.Row, decode: Sequence[str] = ()) -> dict[str, Any]:
     return found
 
 
-def _json(text: str | bytes) -> Any:
+def _json(text: str | bytes | None) -> Any:
+    if text is None:
+        return None
     try:
         return json.loads(text)
     except (ValueError, RecursionError):  # somebody else wrote it; shown as it is

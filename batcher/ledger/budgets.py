@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from batcher.clock import from_iso, iso
 
+from .amounts import COMMITTED, OPEN_HOLD, TAKEN
 from .conditions import marks
 from .reader import LedgerReader, Sum
 from .runsettings import read_settings, texts
-from .tallies import ALL, COMMITTED, HOLD, JOINED, OPEN_HOLD, Scope, where_of
+from .tallies import ALL, JOINED, Scope, where_of
 
 #: The event of a wallet reading; its detail is `{"account": text, "credits": int}`.
 WALLET_READ = "wallet_read"
@@ -205,10 +206,10 @@ def moved(read: LedgerReader, account: str, since: str, until: str) -> Moved:
         "doubtful_before": f"iif(outcome IS 'doubtful' AND intended_at <= {first}, {OPEN_HOLD}, 0)",
         "unanswered": f"iif({_asked(last)}, {COMMITTED}, 0)",
         "under_way": f"iif(outcome IS NOT 'doubtful' AND {_ANSWERED} <= {last} AND ifnull(finished_at > {last}, 1),"
-        f" {HOLD}, 0)",
+        f" {TAKEN}, 0)",
         "answered_later": f"iif({_asked(first)} AND {_ANSWERED} <= {last}, {COMMITTED}, 0)",
         "ended_later": f"iif(submitted_at <= {first} AND finished_at > {first} AND finished_at <= {last},"
-        f" max(0, {HOLD} - final_credits), 0)",
+        f" max(0, {TAKEN} - final_credits), 0)",
     }
     sums = ", ".join(f"coalesce(sum({sql}), 0) AS {name}" for name, sql in parts.items())
     row = read.row(f"SELECT {sums} FROM attempts WHERE account = ?1", (account, since, until))
@@ -223,7 +224,7 @@ def _known(at: str) -> str:
     """What the ledger knew at that time to have left the wallet: without an answer, or in doubt, nothing."""
     return (
         f"CASE WHEN ifnull({_ANSWERED} > {at}, 1) THEN 0 WHEN finished_at <= {at} THEN final_credits"
-        f" WHEN outcome IS 'doubtful' THEN 0 ELSE {HOLD} END"
+        f" WHEN outcome IS 'doubtful' THEN 0 ELSE {TAKEN} END"
     )
 
 

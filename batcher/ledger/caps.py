@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from batcher.clock import local_day, local_time
 
+from .prices import class_waits, last_final, seen_price
 from .reader import LedgerReader
 
 
@@ -30,7 +32,7 @@ class Caps:
 class Refusal:
     """Why a job was not admitted: `cap` is `until`, `price`, `run`, `campaign`, `day` or `keep`.
 
-    `quote` is what the job was thought to cost.
+    `quote` is what would have been held for the job.
     """
 
     cap: str
@@ -38,7 +40,14 @@ class Refusal:
     quote: int
 
 
-def quote(
+class Offer(NamedTuple):
+    """What a job is expected to cost, and what is held for it: the class's newest final, if that is more."""
+
+    quote: int
+    hold: int
+
+
+def offer(
     read: LedgerReader,
     caps: Caps,
     *,
@@ -48,15 +57,16 @@ def quote(
     now: float,
     price_class: str,
     catalog_credits: int,
-) -> int | Refusal:
-    """What a job of this class is expected to cost, if every cap has room for it at `now` (seconds, wall clock)."""
+) -> Offer | Refusal:
+    """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
     if caps.until is not None and now >= caps.until:
         return Refusal("until", f"no job is started after {local_time(caps.until)}", catalog_credits)
     day = local_day(now, read.zone)
-    seen = read.seen_price(account, price_class)
-    if seen is None and read.class_is_open(account, price_class):
+    if class_waits(read, account, price_class):
         return Refusal("price", "waits until the API has named this price", catalog_credits)
-    wanted = seen.credits if seen else catalog_credits
+    seen = seen_price(read, account, price_class)
+    quote = seen.quote(catalog_credits) if seen else catalog_credits
+    wanted = max(quote, last_final(read, account, price_class))
     checks: list[tuple[str, int | None, Callable[[], int]]] = [
         ("run", caps.run, lambda: read.spent(run_id=run_id).committed),
         ("campaign", caps.campaigns.get(campaign), lambda: read.spent(campaign=campaign).committed),
@@ -69,4 +79,4 @@ def quote(
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
         if left - wanted < caps.keep:
             return Refusal("keep", f"{left} in the wallet, {caps.keep} to keep, {wanted} wanted", wanted)
-    return wanted
+    return Offer(quote, wanted)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from batcher.errors import UsageError
 from batcher.statuses import SHORT_ID, JobId, Status
 
+from .amounts import HOLD
 from .conditions import UNSAVED, marks, of_jobs
 from .reader import LedgerReader
 
@@ -17,7 +18,7 @@ _PAGE = 200
 _CASE = (
     "SELECT w.seq, w.id, w.campaign, w.name, w.status, a.id AS attempt_id, a.task_id, a.final_credits,"
     " coalesce(w.error_code, a.error_code) AS code, coalesce(w.error_message, a.error_message) AS message,"
-    " coalesce(a.reserved_credits, a.quoted_credits) AS credits, EXISTS"
+    f" {HOLD} AS credits, EXISTS"
     f" (SELECT 1 FROM files AS f WHERE f.attempt_id = w.attempt_id AND {UNSAVED}) AS unsaved"
     " FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
 )

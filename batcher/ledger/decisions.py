@@ -23,6 +23,7 @@ from .cases import case_of as case_of
 from .cases import has_campaign as has_campaign
 from .cases import select as select
 from .enrolment import NOT_IN_MANIFEST
+from .purchases import settle_at_hold
 from .reader import LedgerReader
 from .transaction import Transaction
 from .writer import Ledger
@@ -176,6 +177,8 @@ def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: Case) 
         return left
     match decision:
         case Retry():
+            if case.status is Status.SUCCEEDED and case.attempt_id is not None:
+                settle_at_hold(t, case.id, case.attempt_id)  # nobody will ask for its price any more
             return _move(t, case, Status.PLANNED, "retried", {})
         case Cancel() if case.status is Status.CANCELLED:
             t.run("UPDATE wanted SET error_code = ?, error_message = ? WHERE id = ?", (*_BY_A_PERSON, case.id))

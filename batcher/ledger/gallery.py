@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .amounts import OPEN_HOLD
 from .conditions import KEPT, marks
 from .reader import LedgerReader
-from .tallies import AT, HOLD, JOINED, LATEST, OPEN_HOLD, WAIT, WAITED, Scope, where_of
+from .tallies import AT, JOINED, LATEST, WAIT, WAITED, Scope, where_of
 
 #: So many steps a time is cut into: more than a chart has room for.
 STEPS = 160
@@ -135,15 +136,14 @@ def spending(read: LedgerReader, campaigns: Sequence[str], within: Span) -> list
     What came before the span stands in its first step, what came after it in its last: the sums are those of now.
     """
     chosen = f" WHERE w.campaign IN ({marks(campaigns)})" if campaigns else ""
-    hold = HOLD.replace("reserved", "a.reserved").replace("quoted", "a.quoted")
     ended = "coalesce(a.finished_at, a.submitted_at, a.intended_at)"
     answered = f"coalesce(a.submitted_at, {ended})"
     parts = (
         "SELECT w.campaign, a.intended_at AS at, 0 AS settled, a.quoted_credits AS held",
-        f"SELECT w.campaign, {answered}, 0, a.reserved_credits - a.quoted_credits",
-        f"SELECT w.campaign, {ended}, a.final_credits, -{hold}",
+        f"SELECT w.campaign, {answered}, 0, a.hold_credits - a.quoted_credits",
+        f"SELECT w.campaign, {ended}, a.final_credits, -a.hold_credits",
     )
-    conditions = ("1", "a.reserved_credits IS NOT NULL", "a.final_credits IS NOT NULL")
+    conditions = ("1", "a.hold_credits <> a.quoted_credits", "a.final_credits IS NOT NULL")
     changes = " UNION ALL ".join(
         f"{part} {JOINED}{chosen or ' WHERE 1'} AND {condition}"
         for part, condition in zip(parts, conditions, strict=True)

@@ -10,10 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .amounts import OPEN_HOLD
 from .conditions import UNSAVED, marks
 from .reader import LedgerReader
 from .runsettings import of_kind, read_settings, texts
-from .tallies import ALL, JOINED, OPEN_HOLD, Scope, where_of
+from .tallies import ALL, JOINED, Scope, where_of
 
 #: What happens to a run as a whole (`cap_reached`: {cap, message}).
 NOTES = (*("halted", "outage_began", "outage_ended", "limit_cut", "limit_restored", "cap_reached", "run_ended"),)

@@ -11,13 +11,13 @@ from pathlib import Path
 from batcher.clock import iso
 
 from . import schema
+from .amounts import OPEN_HOLD
 from .conditions import UNSAVED
 from .connection import open_reader, storage_errors
 from .reader import LedgerReader
 
 #: `STRICT` tables came with this version.
 SQLITE_NEEDED = (3, 37, 0)
-_CREDITS = "coalesce(reserved_credits, quoted_credits)"
 
 
 def sqlite_version() -> str:
@@ -37,8 +37,8 @@ class Health:
     `migrations` names its version; `older` when this batcher's is a later one (then nothing below is known).
     `damage` is what SQLite finds wrong with the file. `held` and `settled` are the attempts, added up by hand;
     `wrong_sums` names the runs, campaigns and days where `spent` differs. `open` attempts hold credits; `leaks` of them
-    belong to no job that is under way or doubtful. `ahead` is the newest time in the ledger that lies in the future,
-    if one does.
+    belong to no job that is under way, doubtful, or succeeded without a price. `ahead` is the newest time in the ledger
+    that lies in the future, if one does.
     """
 
     migrations: tuple[str, ...]
@@ -78,7 +78,7 @@ def look(path: Path, *, now: float) -> Health:
                 leaks=_count(
                     read,
                     "SELECT count(*) FROM attempts AS a LEFT JOIN wanted AS w ON w.attempt_id = a.id"
-                    " AND w.status IN ('submitting', 'queued', 'processing', 'doubtful')"
+                    " AND w.status IN ('submitting', 'queued', 'processing', 'succeeded', 'doubtful')"
                     " WHERE a.final_credits IS NULL AND w.id IS NULL",
                 ),
                 ahead=_ahead(read, iso(now)),
@@ -96,17 +96,14 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _sums(read: LedgerReader) -> tuple[int, int]:
-    row = read.row(
-        f"SELECT coalesce(sum(iif(final_credits IS NULL, {_CREDITS}, 0)), 0), coalesce(sum(final_credits), 0)"
-        " FROM attempts"
-    )
+    row = read.row(f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts")
     assert row is not None
     return row[0], row[1]
 
 
 def _wrong_sums(read: LedgerReader) -> Iterator[str]:
     by_hand = (
-        f"SELECT a.run_id, w.campaign, a.day, sum(iif(a.final_credits IS NULL, {_CREDITS}, 0)) AS held,"
+        f"SELECT a.run_id, w.campaign, a.day, sum({OPEN_HOLD}) AS held,"
         " sum(coalesce(a.final_credits, 0)) AS settled FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id"
         " GROUP BY a.run_id, w.campaign, a.day"
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import tzinfo
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from batcher.errors import StorageError, UsageError
 from batcher.statuses import JobId, Status
 
 from . import schema
+from .amounts import COMMITTED, HOLD
 from .conditions import UNSAVED, marks
 from .connection import open_reader, storage_errors
 
@@ -33,28 +34,6 @@ _UNSAVED = (
 )
 
 
-# What the API has said of a class's price: named last, the dearest of those answered since that one was intended
-# (nobody knows which of them the API took last), the dearest that is under way, taken last. One statement, for each
-# admission asks it; each part is one step along its index, the second one as many as were under way at once.
-_CLASS = "WHERE account = ?1 AND price_class = ?2 AND"
-_OF_CLASS = f"FROM attempts {_CLASS}"
-_NAMED = "(reserved_credits IS NOT NULL OR outcome = 'succeeded')"
-_PRICES = (
-    "SELECT * FROM (SELECT 'named' AS what, coalesce(reserved_credits, final_credits) AS credits,"
-    f" coalesce(submitted_at, finished_at) AS at {_OF_CLASS} {_NAMED} ORDER BY id DESC LIMIT 1) UNION ALL"
-    # With max() SQLite takes the other columns from the row that has the maximum.
-    " SELECT 'beside', max(coalesce(reserved_credits, final_credits)), coalesce(submitted_at, finished_at)"
-    # Left to itself it goes along all that the class has; with a plus the value has no type that the index lacks.
-    f" FROM attempts INDEXED BY attempts_answered {_CLASS} {_NAMED} AND coalesce(submitted_at, finished_at) >"
-    f" (SELECT +intended_at {_OF_CLASS} {_NAMED} ORDER BY id DESC LIMIT 1) UNION ALL"
-    " SELECT * FROM (SELECT 'under way', coalesce(reserved_credits, quoted_credits),"
-    f" coalesce(submitted_at, intended_at) {_OF_CLASS} final_credits IS NULL AND outcome IS NULL"
-    " ORDER BY coalesce(reserved_credits, quoted_credits) DESC LIMIT 1) UNION ALL"
-    f" SELECT * FROM (SELECT 'taken', final_credits, finished_at {_OF_CLASS} outcome = 'succeeded'"
-    " ORDER BY id DESC LIMIT 1)"
-)
-
-
 class Sum(NamedTuple):
     """Credits: `held` is open (counted against caps), `settled` is paid for good."""
 
@@ -64,13 +43,6 @@ class Sum(NamedTuple):
     @property
     def committed(self) -> int:
         return self.held + self.settled
-
-
-class Price(NamedTuple):
-    """A price that the API has named for a class, and when (ISO 8601, UTC)."""
-
-    credits: int
-    at: str
 
 
 class Known(NamedTuple):
@@ -247,6 +219,16 @@ class LedgerReader:
         )
         return [(JobId(row["id"]), Status(row["status"])) for row in found]
 
+    def unpriced(self, campaign: str, but: Container[str] = ()) -> list[JobId]:
+        """The campaign's succeeded jobs, but for those, whose price the API has not named, oldest first."""
+        found = self.rows(
+            "SELECT w.id FROM attempts AS a CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
+            " WHERE a.final_credits IS NULL AND a.outcome = 'succeeded' AND w.campaign = ? AND w.status = 'succeeded'"
+            " ORDER BY a.id",
+            (campaign,),
+        )
+        return [JobId(row["id"]) for row in found if row["id"] not in but]
+
     def unsaved(self, campaign: str) -> list[JobId]:
         """The campaign's succeeded jobs of which a file is still to be fetched."""
         return [JobId(row["id"]) for row in self.rows(f"SELECT w.id {_UNSAVED}", (campaign,))]
@@ -259,29 +241,6 @@ class LedgerReader:
         return found
 
     # Money
-
-    def seen_price(self, account: str, price_class: str) -> Price | None:
-        """The price that the API named last for a class, if it has named one.
-
-        What an attempt costs that went out beside it or is under way, or what the last one took, counts instead if
-        that is more: an older attempt that the API took later may have met a rise that newer rows know nothing of.
-        """
-        told = self.rows(_PRICES, (account, price_class))
-        if not any(row["what"] == "named" for row in told):
-            return None
-        prices = [Price(row["credits"], row["at"]) for row in told if row["credits"] is not None]
-        return max(prices, key=lambda price: price.credits)
-
-    def class_is_open(self, account: str, price_class: str) -> bool:
-        """Whether an attempt of the class is on its way whose price the API has not named yet."""
-        return (
-            self.row(
-                "SELECT 1 FROM attempts WHERE account = ? AND price_class = ?"
-                " AND reserved_credits IS NULL AND final_credits IS NULL AND outcome IS NULL",
-                (account, price_class),
-            )
-            is not None
-        )
 
     def waits(self, account: str, price_class: str, limit: int) -> list[tuple[float, float]]:
         """Of the newest tasks of a class that succeeded, oldest first: when last seen unfinished, and when finished.
@@ -309,10 +268,14 @@ class LedgerReader:
         return Sum(row["held"], row["settled"])
 
     def taken_since(self, account: str, attempt_id: int) -> int:
-        """Credits that attempts newer than `attempt_id` hold or have settled."""
+        """Credits that attempts newer than `attempt_id` hold or have settled, and what older ones may still take.
+
+        That is what they hold above the API's reserve: a wallet that was read has not felt it.
+        """
         row = self.row(
-            "SELECT coalesce(sum(coalesce(final_credits, reserved_credits, quoted_credits)), 0)"
-            " FROM attempts WHERE id > ? AND account = ?",
+            f"SELECT (SELECT coalesce(sum({COMMITTED}), 0) FROM attempts WHERE id > ?1 AND account = ?2)"
+            f" + (SELECT coalesce(sum({HOLD} - reserved_credits), 0) FROM attempts WHERE id <= ?1 AND account = ?2"
+            f" AND final_credits IS NULL AND (outcome IS NULL OR outcome = 'succeeded') AND {HOLD} > reserved_credits)",
             (attempt_id, account),
         )
         return int(row[0]) if row else 0

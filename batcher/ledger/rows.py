@@ -104,7 +104,14 @@ def _phase(status: Status, attempt: sqlite3.Row | None, files: list[sqlite3.Row]
     if attempt["task_id"] is None:  # a row that somebody edited: there is nothing to ask for
         return Ended(status)
     if status is Status.SUCCEEDED:
-        return Succeeded(attempt["id"], attempt["task_id"], result_files(attempt, files))
+        return Succeeded(
+            attempt["id"],
+            attempt["task_id"],
+            result_files(attempt, files),
+            account=attempt["account"],
+            settled=attempt["final_credits"] is not None,
+            finished_at=from_iso(attempt["finished_at"] or attempt["intended_at"]),
+        )
     return Waiting(
         attempt_id=attempt["id"],
         task_id=attempt["task_id"],
@@ -172,6 +179,6 @@ def upload(row: sqlite3.Row) -> Upload:
 
 
 def price(row: sqlite3.Row | Mapping[str, Any]) -> int:
-    """What an attempt counts with: its final price, else what the API reserved, else the quote."""
-    found: list[int | None] = [row["final_credits"], row["reserved_credits"], row["quoted_credits"]]
-    return next(credits_ for credits_ in found if credits_ is not None)
+    """What an attempt counts with: its final price, else its hold (`amounts.COMMITTED`)."""
+    final: int | None = row["final_credits"]
+    return int(row["hold_credits"]) if final is None else final

@@ -14,12 +14,12 @@ from typing import Any
 from batcher.errors import UsageError
 from batcher.fs import is_below
 
+from .amounts import OPEN_HOLD
 from .conditions import KEPT, marks
 from .reader import LedgerReader
 from .tallies import Scope
 
 Rows = Generator[dict[str, Any], None, None]
-_HELD = "iif(t.final_credits IS NULL, coalesce(t.reserved_credits, t.quoted_credits), 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ SHEETS: Mapping[str, Sheet] = {
         source="attempts AS t JOIN wanted AS w ON w.id = t.job_id",
         at="t.intended_at",
         order="t.id",
-        more=(*_WHOSE, ("held_credits", _HELD)),
-        values=("result_urls",),
+        more=(*_WHOSE, ("held_credits", OPEN_HOLD)),
+        values=("params", "result_urls"),
         flags=("maybe_received",),
         texts=("body",),
     ),

@@ -16,13 +16,10 @@ from typing import Any
 
 from batcher.jobs import ParamValue
 
+from .amounts import HOLD, OPEN_HOLD
 from .conditions import marks
 from .reader import LedgerReader
 
-# Columns of `attempts` only, so they need no alias.
-HOLD = "coalesce(reserved_credits, quoted_credits)"
-COMMITTED = f"coalesce(final_credits, {HOLD})"
-OPEN_HOLD = f"iif(final_credits IS NULL, {HOLD}, 0)"
 # In the order of the file: an index would only lead up and down in it.
 ALL = "FROM attempts AS a NOT INDEXED"
 JOINED = f"{ALL} CROSS JOIN wanted AS w ON w.id = a.job_id"

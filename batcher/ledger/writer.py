@@ -164,7 +164,7 @@ class Ledger:
         self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
     ) -> Refusal | None:
         """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
-        found = self._buyer.quote(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
+        found = self._buyer.offer(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
         return found if isinstance(found, Refusal) else None
 
     def maybe_received(self, intent: Intent, why: str) -> None:
@@ -178,15 +178,21 @@ class Ledger:
         self.record(intent.job_id, intent.attempt_id, task)
 
     def record(self, job_id: JobId, attempt_id: int, task: TaskState, unfinished_for: float | None = None) -> None:
-        """Record what the API says of a task, whoever brings the news. Settles once, at the end.
+        """Record what the API says of a task, whoever brings the news. Settles it once its price is named.
 
         `unfinished_for`: it was last seen unfinished so many seconds after its submission; kept of one that succeeded.
-        Raises Stale when the attempt is not the job's latest or has been closed; task id and URLs are kept even then.
+        Raises Stale when the attempt is not the job's latest or has been closed, or when another one has the task: look
+        at the job again. Task id and URLs are kept even then.
         """
         with self._write as t:
             fits = purchases.record(t, job_id, attempt_id, task, unfinished_for)
         if not fits:
             raise Stale(f"attempt {attempt_id} of job {job_id} was closed before the API's answer came")
+
+    def final_unknown(self, job_id: JobId, attempt_id: int) -> None:
+        """Settle a success whose price the API has not named at its hold; changes nothing if it has meanwhile."""
+        with self._write as t:
+            purchases.settle_at_hold(t, job_id, attempt_id)
 
     def refused(self, intent: Intent, code: str, message: str) -> Status:
         """A definite refusal: the job failed and the hold is freed, unless an earlier sending may have arrived.

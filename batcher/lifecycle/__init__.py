@@ -44,6 +44,7 @@ from batcher.settings import Settings
 
 from .aging import Ages, ask
 from .fetch import Fetcher
+from .pricing import Pricer
 from .references import Changed, Held, References
 from .schedule import PollSchedule
 from .steps import LONGEST_WAIT, PAGES, Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
@@ -88,6 +89,7 @@ class Lifecycle:
         self._references = References(ledger, commits, provider, gate, clock)
         self._fetcher = Fetcher(ledger, commits, Disk(artifacts, offload), provider, gate, artifacts, rng, settings)
         self._schedule = PollSchedule(ledger, provider.account.text, self._ages, clock, settings.polling)
+        self._pricer = Pricer(ledger, commits, provider, gate, clock)
         self._open_posts: set[anyio.CancelScope] = set()
         self._hurry_at = math.inf
 
@@ -102,9 +104,11 @@ class Lifecycle:
             case Waiting() as waiting:
                 return await self._poll(job, waiting, turn)
             case Succeeded() as succeeded:
-                if not self._settings.download:
-                    return Finished(Status.SUCCEEDED)
-                return await self._fetcher.step(job, succeeded, turn)
+                if self._settings.download and turn.price_asked is None:
+                    if not isinstance(step := await self._fetcher.step(job, succeeded, turn), Finished):
+                        return step
+                    turn.left = step.left
+                return await self._pricer.step(job, succeeded, turn)
             case Ended(status):
                 return Finished(status)
 
@@ -375,9 +379,9 @@ class Lifecycle:
 
     def _after(self, task: TaskState, turn: Turn, *, age: float) -> Step:
         match task.status:
-            case Status.SUCCEEDED if self._settings.download:
-                return Again(Lane.FETCH)
-            case Status.SUCCEEDED | Status.FAILED:
+            case Status.SUCCEEDED:
+                return Again(Lane.FETCH if self._settings.download else Lane.PRICE)
+            case Status.FAILED:
                 return Finished(task.status)
             case _:
                 return self._schedule.still_going(turn, age)

@@ -25,6 +25,7 @@ class Lane(Enum):
     SUBMIT = "submit"
     POLL = "poll"
     FETCH = "fetch"
+    PRICE = "price"
 
 
 @dataclass(slots=True)
@@ -36,11 +37,14 @@ class Turn:
     `polling_since` when this run began to poll; `bought` whether this run has made an intent of it.
     `price_class` is the job's; `submitted` (monotonic seconds) when the API had the task; `unfinished_for` so many
     seconds after that it was last seen unfinished, None before it was seen so in this run. `upload` is what this run's
-    intent of it names, and `anew` whether it is bought once more because that may have been why it was refused. `unlike`
-    counts answers that did not show a doubtful file to be whole.
+    intent of it names, and `anew` whether it is bought once more because that may have been why it was refused.
+    `unlike` counts answers that did not show a doubtful file to be whole.
     `pages` counts creates that something in between answered, `page` is what it said; `blocked` when that is this job's
     trouble alone; `asking` while this job's intent asks whether creates work again; `look` when it is to be polled at
     once, and `polled` once a poll of it had an answer; `barred` is the local cause for which its result is not fetched.
+    `price_asked`: how often a success was asked for its price, None before it waits for nothing else; `ended`
+    (monotonic seconds) is when it ended, `left` what was left of it before; `idle` for how many seconds the run has
+    waited for nothing but prices, None where it does something else.
     """
 
     repeats: int = 0
@@ -62,6 +66,10 @@ class Turn:
     look: bool = False
     polled: bool = False
     barred: str = ""
+    price_asked: int | None = None
+    ended: float | None = None
+    left: str = ""
+    idle: float | None = None
 
     def in_trouble(self, kind: str, now: float) -> float:
         """Note a trouble and return for how many seconds it has lasted."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 from batcher.clock import iso, local_day
 from batcher.jobs import ParamValue, Status
-from batcher.ledger import LedgerReader, budgets, tallies
+from batcher.ledger import LedgerReader, budgets, seen_price, tallies
 from batcher.ledger.tallies import Bought, Key, Trouble, Waits
 
 from .budget import Cap, Forecast, Seen, budget, forecast
@@ -121,7 +121,7 @@ def make_report(read: LedgerReader, question: Question, *, now: float, running: 
     Rows, total, troubles and prices are of the question's scope, caps and forecast of now for its campaigns.
     """
     with tallies.snapshot(read):
-        rows, seen = _rows(read, question), cache(read.seen_price)
+        rows, seen = _rows(read, question), cache(partial(seen_price, read))
         campaigns = question.scope.campaigns or tuple(tallies.campaign_names(read))
         runs = budgets.run_caps(read, campaigns)
         caps = budget(read, runs, now=now, today=local_day(now, read.zone), running=running)

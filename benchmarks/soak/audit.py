@@ -153,7 +153,7 @@ def _money(v: Verdict) -> Iterator[Finding]:
     for row in v.books.attempts:
         sums = by_hand[row["run_id"], row["campaign"], row["day"]]
         if row["final_credits"] is None:
-            sums[0] += row["reserved_credits"] if row["reserved_credits"] is not None else row["quoted_credits"]
+            sums[0] += row["hold_credits"]
         else:
             sums[1] += row["final_credits"]
     kept = {(row["run_id"], row["campaign"], row["day"]): [row["held"], row["settled"]] for row in v.books.spent}

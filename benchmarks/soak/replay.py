@@ -100,8 +100,9 @@ class _Player:
             self.result.above[row["campaign"]] = self.result.above.get(row["campaign"], 0) + more
             if reserved <= attempt.dearest:
                 self._fault(event, f"{reserved} taken, {attempt.counted} held: the price was known when it was bought")
-        self._commit(event, row["campaign"], reserved - attempt.counted)
-        attempt.named, attempt.counted = reserved, reserved
+        held = max(reserved, attempt.counted)  # a hold is not lowered before it is settled
+        self._commit(event, row["campaign"], held - attempt.counted)
+        attempt.named, attempt.counted = reserved, held
         self._price[price_class] = max(reserved, self._price.get(price_class, 0))
 
     def _commit(self, event: Row, campaign: str, change: int, *, intent: bool = False) -> None:
@@ -130,10 +131,7 @@ class _Player:
 
 def _counted(row: Row) -> int:
     """What an attempt holds or has settled."""
-    for column in ("final_credits", "reserved_credits", "quoted_credits"):
-        if row[column] is not None:
-            return int(row[column])
-    return 0
+    return int(row["hold_credits"] if row["final_credits"] is None else row["final_credits"])
 
 
 def replay(books: Books, caps: Mapping[str, int]) -> Replay:

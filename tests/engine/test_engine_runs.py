@@ -455,7 +455,7 @@ def test_the_feeder_passes_over_closed_classes_and_comes_back_to_the_very_job(re
         return refusal
 
     feeder.reopen(still)
-    assert asked == [("mixed", first.price_class, 40)]
+    assert asked == [("mixed", first.price_class, first.catalog_credits)]
     assert names(feeder, 1) == ["short"]
     feeder.reopen(lambda *what: None)
     assert feeder.closed == []
@@ -482,7 +482,7 @@ def test_a_closed_class_costs_no_query_however_many_jobs_it_has(reader: LedgerRe
 
 
 def test_every_lane_has_a_heap() -> None:
-    assert [lane.value for lane in Lane] == ["submit", "poll", "fetch"]
+    assert [lane.value for lane in Lane] == ["submit", "poll", "fetch", "price"]
 
 
 @pytest.mark.parametrize(("limit", "bought"), [(None, 4), (3, 3)])

@@ -13,7 +13,7 @@ import pytest
 from lifecycle.lifecycle_helpers import events, faults, manifest, pictured
 from support import Bench
 
-from batcher.ledger import Change, Ledger, LedgerReader
+from batcher.ledger import Change, Ledger, LedgerReader, caps, prices
 from batcher.settings import Selection
 from batcher.simulator.switches import Limit
 
@@ -153,13 +153,13 @@ def test_no_trigger_scans_a_table(bench: Bench) -> None:
     ],
 )
 def test_a_scan_is_found(bench: Bench, seen: Statements, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
-    honest = LedgerReader.class_is_open
+    honest = prices.class_waits
 
     def planted(read: LedgerReader, account: str, price_class: str) -> bool:
         read.row(sql, (account,))
         return honest(read, account, price_class)
 
-    monkeypatch.setattr(LedgerReader, "class_is_open", planted)
+    monkeypatch.setattr(caps, "class_waits", planted)
     Ledger.open(bench.ledger_path, bench.clock).close()  # what makes the tables is no query of a run
     monkeypatch.setattr(Watched, "seen", seen)
     bench.run(manifest(bench, "Boat"))

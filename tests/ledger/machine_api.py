@@ -24,7 +24,10 @@ class Tariff:
 
 @dataclass
 class Task:
-    """A purchase as the API knows it. `ended_under` is the tariff that its final price was taken from."""
+    """A purchase as the API knows it. `ended_under` is the tariff that its final price was taken from.
+
+    `told` says whether the API names it: a success may do so later, or never.
+    """
 
     id: str
     body: bytes
@@ -33,6 +36,7 @@ class Task:
     status: Status = Status.QUEUED
     final: int = 0
     ended_under: Tariff | None = None
+    told: bool = True
 
     @property
     def charged(self) -> int:
@@ -41,7 +45,8 @@ class Task:
 
     def show(self, *, priced: bool = True) -> TaskState:
         reserved = self.tariff.reserved if priced or self.status is not Status.QUEUED else None
-        return TaskState(self.id, self.status, str(self.status), reserved, self.final)
+        final = self.final if self.told else 0
+        return TaskState(self.id, self.status, str(self.status), reserved, final)
 
 
 @dataclass
@@ -58,7 +63,7 @@ class Api:
     above: int = 0
     tasks: dict[str, Task] = field(default_factory=dict)  # by key
 
-    def create(self, intent: Intent, price_class: str, quote: int) -> Task | None:
+    def create(self, intent: Intent, price_class: str, hold: int) -> Task | None:
         known = self.tasks.get(intent.key)
         assert known is None or known.body == intent.body, "one key with two bodies"
         if known:
@@ -67,7 +72,7 @@ class Api:
         if tariff.reserved > self.wallet:
             return None
         self.wallet -= tariff.reserved
-        self.above += max(0, tariff.reserved - quote)
+        self.above += max(0, tariff.reserved - hold)
         made = Task(f"task_{self.name}_{len(self.tasks) + 1}", intent.body, price_class, tariff)
         self.tasks[intent.key] = made
         return made
@@ -75,13 +80,20 @@ class Api:
     def find(self, task_id: str) -> Task | None:
         return next((task for task in self.tasks.values() if task.id == task_id), None)
 
-    def end(self, task: Task, status: Status) -> None:
-        """Settle a task, once: a success at the price of today, a failure at none."""
+    def end(self, task: Task, status: Status, hold: int, *, told: bool, fee: int = 0) -> None:
+        """Settle a task, once: a success at the price of today, a failure at a fee."""
         if task.status is Status.QUEUED:
             task.status, task.ended_under = status, self.tariffs[task.price_class]
-            task.final = task.ended_under.final if status is Status.SUCCEEDED else 0
+            task.final = task.ended_under.final if status is Status.SUCCEEDED else fee
+            task.told = told or status is Status.FAILED
             self.wallet += task.tariff.reserved - task.final
-            self.above += max(0, task.final - task.tariff.reserved)
+            self.above += max(0, task.final - max(hold, task.tariff.reserved))
+
+    def change(self, task: Task, final: int, known: int) -> None:
+        """Take another price for a task that has ended, above what was known of it or below."""
+        self.wallet += task.final - final
+        self.above += max(0, final - known)
+        task.final, task.told = final, True
 
 
 # The book
@@ -89,8 +101,12 @@ class Api:
 
 def taken(row: Row) -> int:
     """Credits that an attempt holds or has settled."""
-    found = (row["final_credits"], row["reserved_credits"], row["quoted_credits"])
-    return int(next(each for each in found if each is not None))
+    return int(row["hold_credits"] if row["final_credits"] is None else row["final_credits"])
+
+
+def unpriced(row: Row) -> bool:
+    """Whether a success waits for its price."""
+    return bool(row["final_credits"] is None and row["outcome"] == "succeeded")
 
 
 def committed(rows: Iterable[Row], fits: Callable[[Row], bool] = lambda row: True) -> int:
@@ -121,7 +137,7 @@ def fits_its_attempt(status: str, last: Row | None) -> bool:
         case "queued" | "processing":
             return not settled and outcome is None and task is not None
         case "succeeded":
-            return settled and outcome == "succeeded"
+            return bool(outcome == "succeeded")
         case "failed":
             return settled  # by the API's word, or planned again and then not to be sent
         case _:

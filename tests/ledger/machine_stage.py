@@ -10,7 +10,7 @@ from pathlib import Path
 from core_helpers import Shelf, job_name
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
-from ledger.machine_api import Api, Row, Tariff, Task, committed, taken
+from ledger.machine_api import Api, Row, Tariff, Task, committed
 
 from batcher.clock import local_day
 from batcher.jobs import Intent, Status, Submitting, Waiting
@@ -24,7 +24,7 @@ NOWHERE = "task_nowhere"
 ANY_STATUS = frozenset({Status.FAILED, Status.SUCCEEDED, Status.CANCELLED})
 
 classes = st.sampled_from(CLASSES)
-tariffs = st.builds(Tariff, st.sampled_from([0, 5, 10, 14, 20]), st.sampled_from([0, 4, 10, 14, 25]))
+tariffs = st.builds(Tariff, st.sampled_from([0, 5, 10, 14, 20]), st.sampled_from([4, 10, 14, 25]))
 cap_values = st.sampled_from([None, None, 19, 24, 29, 60, 100])
 
 
@@ -133,7 +133,7 @@ class Stage(RuleBasedStateMachine):
     def post(self, intent: Intent, number: int) -> Task | None:
         [row] = [row for row in self.attempts() if row["id"] == intent.attempt_id]
         assert row["body"] == intent.body, "on disk before it is sent"
-        return self.apis[intent.account].create(intent, class_of(number), row["quoted_credits"])
+        return self.apis[intent.account].create(intent, class_of(number), row["hold_credits"])
 
     def read(self, mark: int) -> Reading:
         return Reading(mark, self.api.wallet, self.api.drawn, self.api.above)
@@ -163,22 +163,32 @@ class Stage(RuleBasedStateMachine):
     def check_quote(self, row: Row, before: list[Row]) -> None:
         """A class of an unknown price goes alone; a price that the API was heard to take is not quoted too low."""
         alike = [a for a in before if (a["account"], a["price_class"]) == (row["account"], row["price_class"])]
-        told = [a for a in alike if a["reserved_credits"] is not None or a["outcome"] == "succeeded"]
-        if not told:
+        on_the_way = [a for a in alike if a["final_credits"] is None and a["outcome"] != "doubtful"]
+        assert self.seen(alike) or not on_the_way, "a class whose price is not known goes alone"
+        ends = [a["final_credits"] for a in alike if a["outcome"] == "succeeded" and a["final_credits"]]
+        reserved = [a["reserved_credits"] for a in alike if a["reserved_credits"]]
+        if not ends + reserved:
             assert row["quoted_credits"] == CATALOG
-            alone = not any(a["outcome"] is None for a in alike)
-            assert alone, "a class whose price is not known goes alone"
             return
-        ends = [a["final_credits"] for a in told if a["outcome"] == "succeeded"]
-        reserved = [a["reserved_credits"] for a in told if a["reserved_credits"] is not None]
-        assert row["quoted_credits"] in ends + reserved
+        assert row["quoted_credits"] in [*ends, *reserved, *(a["hold_credits"] for a in alike), CATALOG]
         assert row["quoted_credits"] >= self.shown(alike), "the API was heard to take more"
+        assert ends or row["quoted_credits"] >= CATALOG, "a reserve is no price below the catalogue's"
+        assert row["hold_credits"] >= max([row["quoted_credits"], *(a["hold_credits"] for a in on_the_way)])
+
+    def seen(self, alike: list[Row]) -> bool:
+        """Whether the API has named a price not below a quote, or settled a job at one."""
+        return any(
+            (a["reserved_credits"] or 0) >= max(1, a["quoted_credits"])
+            or (a["final_credits"] is not None and a["outcome"] == "succeeded")
+            or (a["final_credits"] and a["outcome"] == "failed")
+            for a in alike
+        )
 
     def shown(self, alike: list[Row]) -> int:
         """What the API's tariff of today comes to, as far as the newest or a present task has shown it."""
         least = 0
         told = [a for a in alike if a["reserved_credits"] is not None]
-        ended = [a for a in alike if a["outcome"] == "succeeded"]
+        ended = [a for a in alike if a["outcome"] == "succeeded" and a["final_credits"]]
         for row in told:
             task = self.task_of(row)
             today = task is not None and task.tariff is self.api.tariffs[row["price_class"]]
@@ -186,7 +196,7 @@ class Stage(RuleBasedStateMachine):
                 least = max(least, row["reserved_credits"])
         if ended:
             task = self.task_of(ended[-1])
-            if task is not None and task.ended_under is self.api.tariffs[ended[-1]["price_class"]]:
+            if task is not None and task.told and task.ended_under is self.api.tariffs[ended[-1]["price_class"]]:
                 least = max(least, ended[-1]["final_credits"])
         return least
 
@@ -194,8 +204,10 @@ class Stage(RuleBasedStateMachine):
         """A job that fits is not refused."""
         match made.cap:
             case "price":
-                alike = [a for a in before if a["price_class"] == class_of(number) and a["outcome"] is None]
-                assert [a for a in alike if a["account"] == self.shelf.account.text]
+                mine = (class_of(number), self.shelf.account.text)
+                alike = [a for a in before if (a["price_class"], a["account"]) == mine]
+                assert [a for a in alike if a["final_credits"] is None and a["outcome"] != "doubtful"]
+                assert not self.seen(alike)
             case "keep":
                 assert self.caps.keep is not None
             case cap:
@@ -219,7 +231,7 @@ class Stage(RuleBasedStateMachine):
         if self.caps.keep is None:
             return
         rows = [row for row in self.attempts() if row["account"] == new["account"] and row["outcome"] is None]
-        to_come = sum(row["quoted_credits"] for row in rows if self.task_of(row) is None)
+        to_come = sum(row["hold_credits"] for row in rows if self.task_of(row) is None)
         excused = (self.api.drawn - self.reading.drawn) + (self.api.above - self.reading.above)
         assert self.api.wallet - to_come >= self.caps.keep - excused
 
@@ -227,6 +239,7 @@ class Stage(RuleBasedStateMachine):
         """What the API has said is what counts from now on."""
         row = self.latest(number)
         if task.status is not Status.QUEUED:
-            assert row["final_credits"] == task.final
+            assert row["final_credits"] == (task.final if task.told else None)
         elif priced:
-            assert row["reserved_credits"] == taken(row) == task.tariff.reserved
+            assert row["reserved_credits"] == task.tariff.reserved
+        assert row["hold_credits"] >= max(row["quoted_credits"], row["reserved_credits"] or 0)

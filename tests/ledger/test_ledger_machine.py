@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from core_helpers import ACCOUNT, OTHER, job_name, make_spec, make_task
+from core_helpers import ACCOUNT, OTHER, job_name, make_spec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
-from ledger.machine_api import Api, Row, Tariff, fits_its_attempt, spent, taken
+from ledger.machine_api import Api, Row, Tariff, fits_its_attempt, spent, taken, unpriced
 from ledger.machine_stage import (
     ANY_STATUS,
     CLASSES,
@@ -158,22 +158,28 @@ class Money(Stage):
         if isinstance(phase, Submitting):
             self.on_the_way[number] = phase.intent
 
-    @rule(data=st.data(), end=st.sampled_from([None, Status.SUCCEEDED, Status.SUCCEEDED, Status.FAILED]))
+    @rule(
+        data=st.data(),
+        end=st.sampled_from([None, Status.SUCCEEDED, Status.SUCCEEDED, Status.FAILED]),
+        told=st.booleans(),
+        fee=st.sampled_from([0, 0, 7, 30]),
+    )
     @precondition(lambda self: self.having("queued", "processing"))
-    def poll(self, data: st.DataObject, end: Status | None) -> None:
+    def poll(self, data: st.DataObject, end: Status | None, told: bool, fee: int) -> None:
+        """Tasks end, or not; a failure may cost a fee, a success name its price later."""
         for number in self.some(data, self.having("queued", "processing")):
             if isinstance(phase := self.phase(number), Waiting):
-                self.look_at(number, phase, end)
+                self.look_at(number, phase, end, told, fee)
         self.take_up(data, one_by_one=False)  # places are free
 
-    def look_at(self, number: int, phase: Waiting, end: Status | None) -> None:
+    def look_at(self, number: int, phase: Waiting, end: Status | None, told: bool, fee: int) -> None:
         task = self.api.find(phase.task_id)
         if task is None:
             assert phase.task_id == NOWHERE, "a person was wrong"
             self.shelf.ledger.doubt(job_name(number), phase.attempt_id, "not_found", "unknown")
             return
         if end is not None:
-            self.api.end(task, end)
+            self.api.end(task, end, self.latest(number)["hold_credits"], told=told, fee=fee)
         self.shelf.ledger.record(job_name(number), phase.attempt_id, task.show())
         self.check_hold(number, task, priced=True)
 
@@ -201,12 +207,24 @@ class Money(Stage):
     @rule(data=st.data())
     @precondition(lambda self: set(self.having("succeeded", "failed")) & self.bought())
     def news_come_twice(self, data: st.DataObject) -> None:
-        """A second settling changes nothing."""
+        """What was said already changes nothing; another final takes the place of the first."""
         number = data.draw(st.sampled_from(sorted(set(self.having("succeeded", "failed")) & self.bought())))
         row = self.latest(number)
-        news = make_task(0, Status(row["status"]), reserved_credits=77, final_credits=99)
-        self.shelf.ledger.record(job_name(number), row["id"], news)
-        assert taken(self.latest(number)) == taken(row)
+        task = self.task_of(row)
+        assert task is not None
+        if data.draw(st.booleans()):
+            self.apis[row["account"]].change(task, data.draw(st.sampled_from([3, 12, 40])), taken(row))
+        self.shelf.ledger.record(job_name(number), row["id"], task.show())
+        assert self.latest(number)["final_credits"] == (task.final if task.told else row["final_credits"])
+
+    @rule(data=st.data())
+    @precondition(lambda self: any(map(unpriced, self.before.values())))
+    def give_up_a_price(self, data: st.DataObject) -> None:
+        """It was asked for long enough: what was held is what it cost."""
+        row = data.draw(st.sampled_from([row for row in self.before.values() if unpriced(row)]))
+        self.shelf.ledger.final_unknown(row["job_id"], row["id"])
+        [now] = [each for each in self.attempts() if each["id"] == row["id"]]
+        assert now["final_credits"] == row["hold_credits"]
 
     @rule(data=st.data(), processed=st.booleans(), other_key=st.sampled_from([False, False, False, True]))
     def crash(self, data: st.DataObject, processed: bool, other_key: bool) -> None:
@@ -330,8 +348,13 @@ class Money(Stage):
             if taken(row) > (taken(old) if old else row["quoted_credits"]):
                 task, said = self.task_of(row), self.charged_by_a_person.get(row["id"])
                 word = task and (task.tariff.reserved if row["final_credits"] is None else task.final)
-                assert taken(row) in (word, said)
-            assert old is None or old["final_credits"] in (None, row["final_credits"]), "settled twice"
+                alike = [a for a in rows if (a["account"], a["price_class"]) == (row["account"], row["price_class"])]
+                assert taken(row) in (word, said, *(a["final_credits"] for a in alike))
+            if old and old["final_credits"] is not None:
+                task = self.task_of(row)
+                assert row["final_credits"] in (old["final_credits"], task and task.final), "settled twice"
+                assert row["hold_credits"] == old["hold_credits"]
+            assert old is None or row["hold_credits"] >= old["hold_credits"], "a hold is never lowered"
 
     def the_books_are_those_of_the_api(self, rows: list[Row]) -> None:
         """A key has one body and one charge, and what is settled is what was charged, but for a person's word."""
@@ -349,6 +372,8 @@ class Money(Stage):
                 assert (row["outcome"], row["final_credits"]) == ("resolved", self.charged_by_a_person[row["id"]])
             elif row["final_credits"] is not None:
                 ended = (str(task.status), task.final) if task else ("refused", 0)
+                if task and not task.told:
+                    ended = ("succeeded", row["hold_credits"])
                 assert (row["outcome"], row["final_credits"]) == ended
 
     def the_sums_are_those_of_the_rows(self, rows: list[Row]) -> None:
@@ -381,7 +406,7 @@ def test_money() -> None:
     run_state_machine_as_test(
         Money,
         settings=settings(
-            max_examples=150,
+            max_examples=20,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,

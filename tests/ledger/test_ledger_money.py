@@ -12,7 +12,7 @@ import pytest
 from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
 
 from batcher.jobs import Intent, Status
-from batcher.ledger import Caps, Refusal
+from batcher.ledger import Caps, Refusal, Stale, decisions, seen_price
 from batcher.ledger.reader import Sum
 
 
@@ -65,7 +65,7 @@ def test_smaller_ones_may_pass(priced: Shelf) -> None:
     assert refusal(priced.intend(1, run=5)) == "run"
     assert isinstance(priced.intend(11, run=5), Intent)
     assert not priced.ledger.refusal(
-        Caps(run=13), account=ACCOUNT, campaign="spring", price_class="small", catalog_credits=99
+        Caps(run=13), account=ACCOUNT, campaign="spring", price_class="small", catalog_credits=10
     )
     assert priced.ledger.refusal(
         Caps(run=12), account=ACCOUNT, campaign="spring", price_class="small", catalog_credits=0
@@ -148,7 +148,7 @@ def test_what_another_key_has_under_way_may_draw_from_the_same_wallet(priced: Sh
         (10, 10, 13, [(10, 13)]),
         (10, 11, 13, [(10, 11), (11, 13)]),
         (10, None, 13, [(10, 13)]),
-        (10, 8, 10, [(8, 10)]),
+        (10, 8, 10, []),
     ],
 )
 def test_what_the_api_takes_above_is_told_once(
@@ -209,13 +209,13 @@ def test_a_task_whose_price_is_not_named_keeps_its_class_waiting(shelf: Shelf) -
 def test_a_price_is_seen_by_account_and_class(shelf: Shelf) -> None:
     shelf.name_price("small", 17)
     read = shelf.ledger.read
-    seen = read.seen_price(ACCOUNT.text, "small")
+    seen = seen_price(read, ACCOUNT.text, "small")
     assert seen is not None
     assert (seen.credits, seen.at[:10]) == (17, "2027-01-15")
-    assert read.seen_price(OTHER.text, "small") is None
-    assert read.seen_price(ACCOUNT.text, "large") is None
+    assert seen_price(read, OTHER.text, "small") is None
+    assert seen_price(read, ACCOUNT.text, "large") is None
     shelf.name_price("small", 0)
-    assert read.seen_price(ACCOUNT.text, "small") == seen._replace(credits=0)
+    assert seen_price(read, ACCOUNT.text, "small") == seen, "a 0 is no price"
 
 
 def test_of_those_on_their_way_together_the_dearest_names_the_price(priced: Shelf) -> None:
@@ -314,3 +314,56 @@ def test_the_day_cap_follows_this_machines_time_zone(zone: pytest.MonkeyPatch, t
     assert isinstance(shelf.intend(2, day=10), Intent)
     assert [shelf.attempts(n)[0]["day"] for n in (1, 2)] == ["2027-01-15", "2027-01-16"]
     shelf.ledger.close()
+
+
+# What the API says late, or of others
+
+
+def last_detail(shelf: Shelf, event: str) -> dict[str, Any]:
+    rows = shelf.rows("SELECT detail FROM events WHERE event = ? ORDER BY id", event)
+    found: dict[str, Any] = json.loads(rows[-1]["detail"])
+    return found
+
+
+def test_a_later_final_counts_even_over_a_cap_which_then_lets_nothing_more_through(priced: Shelf) -> None:
+    first = priced.buy(1, run=30)
+    priced.ledger.submitted(first, make_task(1, Status.SUCCEEDED, final_credits=10))
+    assert isinstance(priced.intend(2, run=30), Intent)
+    priced.ledger.record(first.job_id, first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=25))
+    assert last_detail(priced, "final_changed") == {"was": 10, "now": 25}
+    assert priced.ledger.read.spent() == (25, 25), "what is under way may cost as much"
+    assert last_detail(priced, "holds_raised") == {"price_class": "small", "credits": 25, "attempts": 1}
+    assert refusal(priced.intend(3, run=50)) == "run"
+
+
+def test_a_figure_that_a_person_gave_is_not_touched_and_the_other_is_told(priced: Shelf) -> None:
+    first = priced.buy(1)
+    priced.ledger.doubt(first.job_id, first.attempt_id, "conflict", "it lasts")
+    decisions.resolve_failed(priced.ledger, first.job_id, charged=7)
+    with pytest.raises(Stale):
+        priced.ledger.record(first.job_id, first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=10))
+    assert priced.attempts(1)[0]["final_credits"] == 7
+    assert last_detail(priced, "final_ignored") == {"charged": 7, "said": 10}
+
+
+def test_one_task_for_two_jobs_is_told_at_once_and_settled_once(priced: Shelf) -> None:
+    first, second = priced.buy(1), priced.buy(2)
+    priced.ledger.submitted(first, make_task(7))
+    with pytest.raises(Stale):
+        priced.ledger.submitted(second, make_task(7))
+    assert (priced.job(2)["status"], priced.job(2)["error_code"]) == ("doubtful", "same_task")
+    assert first.job_id[:8] in priced.job(2)["error_message"]
+    priced.ledger.record(first.job_id, first.attempt_id, make_task(7, Status.SUCCEEDED, final_credits=10))
+    assert priced.ledger.read.spent() == (10, 10)
+    assert priced.attempts(2)[0]["task_id"] is None
+
+
+def test_a_retry_of_a_success_without_a_price_settles_it_at_its_hold(priced: Shelf) -> None:
+    first = priced.buy(1)
+    priced.ledger.submitted(first, make_task(1, Status.SUCCEEDED, final_credits=0))
+    assert priced.ledger.read.unpriced("spring") == [first.job_id]
+    for found in decisions.decide(priced.ledger, decisions.Retry(frozenset(Status), alone=True), [first.job_id]):
+        assert isinstance(found, decisions.Decided)
+    assert priced.ledger.read.spent() == (0, 10)
+    assert last_detail(priced, "final_unknown") == {"credits": 10}
+    assert priced.ledger.read.unpriced("spring") == []

@@ -24,7 +24,7 @@ from batcher.jobs import (
     UrlReference,
     Waiting,
 )
-from batcher.ledger import Stale, browse, sends
+from batcher.ledger import Stale, browse, seen_price, sends
 
 
 def last_event(shelf: Shelf) -> tuple[str, dict[str, Any]]:
@@ -101,7 +101,8 @@ def test_from_the_answer_to_the_file(shelf: Shelf) -> None:
     spent = shelf.ledger.read.spent()
     assert (spent.held, spent.settled) == (0, 11)
     phase = shelf.ledger.read.load(job_name(1)).phase
-    assert phase == Succeeded(intent.attempt_id, "task_1", (ResultFile(0, "https://m/1"), ResultFile(1, "https://m/2")))
+    assert isinstance(phase, Succeeded)
+    assert phase.files == (ResultFile(0, "https://m/1"), ResultFile(1, "https://m/2"))
     assert shelf.ledger.read.unsaved("spring") == [job_name(1)]
     assert shelf.job(1)["result_url"] == "https://m/1"
     for number in (0, 1):
@@ -115,15 +116,17 @@ def test_from_the_answer_to_the_file(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("end", [Status.SUCCEEDED, Status.FAILED])
-def test_settled_once(shelf: Shelf, end: Status) -> None:
+def test_another_final_that_comes_later_takes_the_place_of_the_first(shelf: Shelf, end: Status) -> None:
     shelf.enrol([make_spec(1)])
     intent = shelf.buy(1)
     shelf.ledger.submitted(intent, make_task())
     shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, end, final_credits=7))
     before = shelf.attempts(1)
-    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, end, reserved_credits=99, final_credits=99))
-    assert shelf.attempts(1) == before
-    assert (shelf.ledger.read.spent().held, shelf.ledger.read.spent().settled) == (0, 7)
+    for _ in range(2):
+        shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, end, reserved_credits=99, final_credits=12))
+        assert shelf.attempts(1) == [before[0] | {"final_credits": 12}]
+        assert (shelf.ledger.read.spent().held, shelf.ledger.read.spent().settled) == (0, 12)
+    assert shelf.events().count("final_changed") == 1
 
 
 def test_without_a_final_price_the_hold_counts_as_spent(shelf: Shelf) -> None:
@@ -134,11 +137,15 @@ def test_without_a_final_price_the_hold_counts_as_spent(shelf: Shelf) -> None:
     assert shelf.ledger.read.spent().settled == 10
     assert (shelf.job(1)["error_code"], shelf.job(1)["error_message"]) == ("x", "y")
     assert last_event(shelf)[1] | {"code": "x", "message": "y"} == last_event(shelf)[1]
-    # An API that names no price at all: what a success settled for is the price.
-    assert shelf.ledger.read.seen_price(ACCOUNT.text, "small") is None
+    # An API that names no price at all: what a success was settled with in the end is the price.
+    assert seen_price(shelf.ledger.read, ACCOUNT.text, "small") is None
     other = shelf.buy(2)
     shelf.ledger.submitted(other, make_task(2, Status.SUCCEEDED))
-    seen = shelf.ledger.read.seen_price(ACCOUNT.text, "small")
+    assert seen_price(shelf.ledger.read, ACCOUNT.text, "small") is None
+    assert shelf.ledger.read.spent() == (10, 10)
+    shelf.ledger.final_unknown(other.job_id, other.attempt_id)
+    assert shelf.ledger.read.spent() == (0, 20)
+    seen = seen_price(shelf.ledger.read, ACCOUNT.text, "small")
     assert seen is not None
     assert seen.credits == 10
 
@@ -151,9 +158,9 @@ def test_a_result_without_a_url_keeps_a_place_for_the_file(shelf: Shelf) -> None
     assert isinstance(phase, Succeeded)
     assert phase.files == (ResultFile(0, ""),)
     shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.SUCCEEDED, urls=("https://m/1",)))
-    assert shelf.ledger.read.load(job_name(1)).phase == Succeeded(
-        intent.attempt_id, "task_1", (ResultFile(0, "https://m/1"),)
-    )
+    again = shelf.ledger.read.load(job_name(1)).phase
+    assert isinstance(again, Succeeded)
+    assert again.files == (ResultFile(0, "https://m/1"),)
     # A later answer without URLs does not take away what is known.
     shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.SUCCEEDED))
     assert shelf.job(1)["result_url"] == "https://m/1"

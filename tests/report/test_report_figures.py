@@ -19,7 +19,7 @@ from support import Bench
 
 from batcher.clock import from_iso, iso, local_day
 from batcher.jobs import ParamValue, Status
-from batcher.ledger import LedgerReader, decisions
+from batcher.ledger import LedgerReader, decisions, seen_price
 from batcher.report.document import csv_headers, csv_rows, report_json, rows_json
 from batcher.report.figures import Figures, make_report
 from batcher.report.question import ask
@@ -105,7 +105,7 @@ def by_hand(read: LedgerReader, axes: list[str]) -> dict[tuple[Any, ...], dict[s
 
     for attempt in attempts:
         into = group(wanted[attempt["job_id"]], attempt["day"])
-        hold = attempt["quoted_credits"] if attempt["reserved_credits"] is None else attempt["reserved_credits"]
+        hold = attempt["hold_credits"]
         final = attempt["final_credits"]
         into["n"] += 1
         into["credits"]["quoted"] += attempt["quoted_credits"]
@@ -432,7 +432,7 @@ def test_prices_seen_against_the_catalogue(told: Bench) -> None:
     assert [p.price_class for p in report_of(told, campaigns=["autumn"]).prices] == [found[3].price_class]
     with told.reader() as read:
         for price in found:
-            seen = read.seen_price(price.account, price.price_class)
+            seen = seen_price(read, price.account, price.price_class)
             assert seen is not None
             assert (price.seen, price.seen_at) == (seen.credits, seen.at)
 

@@ -106,7 +106,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 def _credits(row: dict[str, Any]) -> str:
     if row["final_credits"] is not None:
         return str(row["final_credits"])
-    held = row["quoted_credits"] if row["reserved_credits"] is None else row["reserved_credits"]
+    held = row["hold_credits"]
     return "" if held is None else f"({held})"
 
 

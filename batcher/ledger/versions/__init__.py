@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from . import version_1, version_1_shape, version_3_place, version_4_clock, version_6_files
+from . import version_1, version_1_shape, version_2_hold, version_3_place, version_4_clock, version_6_files
 
 Step = str | Callable[[sqlite3.Connection], None]
 
@@ -17,6 +17,7 @@ Step = str | Callable[[sqlite3.Connection], None]
 MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_1", version_1.SQL),
     ("version_1_shape", version_1_shape.mend),
+    ("version_2_hold", version_2_hold.SQL),
     ("version_3_place", version_3_place.change),
     ("version_4_clock", version_4_clock.SQL),
     ("version_6_files", version_6_files.SQL),

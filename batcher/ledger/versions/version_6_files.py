@@ -15,9 +15,10 @@ CREATE INDEX files_unsaved ON files (attempt_id) WHERE saved_at IS NULL AND forg
 DROP VIEW jobs;
 CREATE VIEW jobs AS
 SELECT
-    w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.take, w.status,
+    w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params,
+    w.reference, w.take, w.status,
     coalesce(a.number, 0) AS attempt, a.client_request_id, a.idempotency_key, a.task_id,
-    a.quoted_credits, a.reserved_credits, a.final_credits,
+    a.quoted_credits, a.reserved_credits, a.hold_credits, a.final_credits,
     a.result_urls ->> '$[0]' AS result_url,
     CASE WHEN f.saved_at IS NOT NULL AND f.forgotten_at IS NULL
         AND f.target GLOB 'results/?*' AND instr('/' || f.target || '/', '/../') = 0 THEN f.target END AS result_path,

@@ -1,0 +1,71 @@
+"""What a success cost, where its first answers do not say: asked again, and settled at its hold in the end.
+
+A success's 0 or none is no price (product.md, promise 3). Its hold stays while it is asked for at growing intervals:
+for ten minutes after its end, or until the run has had nothing else to do for a minute.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from batcher.clock import Clock
+from batcher.jobs import Job, Status, Succeeded, TaskState
+from batcher.ledger import Ledger
+from batcher.providers import Halt, Provider
+
+from .steps import Again, Finished, Gate, Halted, Lane, Step, Turn
+from .together import Commits
+
+#: So long after its end a success is asked for its price, and so long a run stays for nothing else, in seconds.
+ASKED_SECONDS = 600.0
+IDLE_SECONDS = 60.0
+_FIRST_SECONDS = 5.0
+_GROWTH = 4.0
+_HAIR = 1e-3  # what is due at the minute's end may come that much too early
+
+
+class Pricer:
+    """Asks for prices; may be called for many jobs at once."""
+
+    def __init__(self, ledger: Ledger, commits: Commits, provider: Provider, gate: Gate, clock: Clock) -> None:
+        self._ledger = ledger
+        self._commits = commits
+        self._provider = provider
+        self._gate = gate
+        self._clock = clock
+
+    async def step(self, job: Job, phase: Succeeded, turn: Turn) -> Step:
+        """Ask once, or wait for the next time, or settle. The job's files are saved, or this run gave them up."""
+        done = Finished(Status.SUCCEEDED, turn.left)
+        if phase.settled or phase.account != self._provider.account.text:
+            return done  # another key's task would be unknown: its hold stays for a run with that key
+        age = self._age(phase, turn)
+        if turn.price_asked is None:
+            turn.price_asked = 0
+            if age < ASKED_SECONDS:
+                return Again(Lane.PRICE, _FIRST_SECONDS)
+        async with self._gate.slot("poll") as slot:
+            await slot.stamp()
+            found = await self._provider.poll(phase.task_id)
+            slot.heard(found)
+        if isinstance(found, Halt):
+            return Halted(found, Status.SUCCEEDED)
+        if isinstance(found, TaskState):
+            await self._commits(partial(self._ledger.record, job.id, phase.attempt_id, found))
+            if found.final_credits:
+                return done
+        turn.price_asked += 1
+        left = ASKED_SECONDS - age
+        if turn.idle is not None:
+            left = min(left, IDLE_SECONDS - turn.idle)
+        if left <= _HAIR:
+            await self._commits(partial(self._ledger.final_unknown, job.id, phase.attempt_id))
+            return done
+        return Again(Lane.PRICE, min(_FIRST_SECONDS * _GROWTH**turn.price_asked, left))
+
+    def _age(self, phase: Succeeded, turn: Turn) -> float:
+        """Seconds since its end; on the monotonic clock, as far as this run goes back."""
+        now = self._clock.monotonic()
+        if turn.ended is None:
+            turn.ended = now - max(0.0, self._clock.wall() - phase.finished_at)
+        return now - turn.ended
