@@ -13,6 +13,7 @@ from pathlib import Path
 from batcher.errors import StorageError
 from batcher.statuses import SHORT_ID
 
+from .connection import storage_errors
 from .reader import LedgerReader
 
 _LOG = re.compile(r"(run-\d{1,18}-\d{8}T\d{6}Z?)\.(?:txt|json)")
@@ -90,16 +91,21 @@ def _not_accepted(read: LedgerReader, traces: Iterable[str]) -> list[str]:
 
 
 def _logs(state: Path) -> set[str]:
-    try:
-        names = [path.name for path in (state / "logs").iterdir()]
-    except FileNotFoundError:
-        return set()
+    folder = state / "logs"
+    with storage_errors(folder):
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return {match[1] for name in names if (match := _LOG.fullmatch(name))}
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Every file below a folder, as a path from there."""
-    for place, _, names in os.walk(folder):
-        inner = os.path.relpath(place, folder)
-        for name in names:
-            yield name if inner == "." else f"{inner}/{name}"
+    """Every file below a folder, as a path from there. Raises StorageError for what nobody may look into."""
+    with storage_errors(folder):
+        for place, _, names in os.walk(folder, onerror=_not_missing):
+            inner = os.path.relpath(place, folder)
+            for name in names:
+                yield name if inner == "." else f"{inner}/{name}"
+
+
+def _not_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
