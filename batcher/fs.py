@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,6 +146,8 @@ def whole_file(path: Path, *, replace: bool = False, private: bool = False) -> I
     `private`: for its owner only. Raises FileExistsError, at the end, where a file stands already, unless `replace`;
     StorageError when the disk cannot be used.
     """
+    import secrets  # slow to import, and only what writes needs it
+
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with disk_errors(path):
