@@ -130,3 +130,34 @@ def test_a_price_class_is_what_may_move_the_price() -> None:
 def test_a_misspelt_key_of_a_model_file_is_an_error() -> None:
     with pytest.raises(ValidationError):
         Model.model_validate({"id": "m", "result": "video", "base_credits": 1, "promt": {}})
+
+
+@pytest.mark.parametrize("name", model_ids())
+def test_a_default_that_moves_on_its_page_changes_no_identity_price_class_or_body(name: str) -> None:
+    """What is frozen for identity is what a job has; only another value that is written down is something else."""
+    model = get_model(name)
+    moved = {
+        each: param.model_copy(update={"default": param.options[-1] if isinstance(param, SelectParam) else 30})
+        for each, param in model.params.items()
+    }
+    later = model.model_copy(update={"params": moved})
+    for params in ({}, {each: model.default(each) for each in model.params}):
+        chosen = {each: value for each, value in params.items() if value is not None}
+        assert later.wire_params(chosen) == model.wire_params(chosen) == {}
+    assert later.whole({}) == model.whole({}) == model.identity_defaults
+    assert later.price_class({}, has_reference=False) == model.price_class({}, has_reference=False)
+
+
+def test_a_param_with_a_default_has_it_frozen() -> None:
+    with pytest.raises(ValidationError, match="identity_defaults"):
+        Model.model_validate(VIDEO.model_dump() | {"identity_defaults": {"mode": "normal"}})
+
+
+def test_what_is_sent_names_every_param() -> None:
+    assert list(VIDEO.whole({"duration": 10})) == list(VIDEO.params), "in the order of the page"
+    assert VIDEO.whole({"duration": 10}) == {
+        "mode": "normal",
+        "duration": 10,
+        "resolution": "480p",
+        "aspect_ratio": "2:3",
+    }

@@ -9,15 +9,16 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from batcher.errors import UsageError
-from batcher.jobs import ParamValue
+from batcher.jobs import Job, ParamValue
 
 
 class _Value(BaseModel):
@@ -127,7 +128,12 @@ class ReferenceRule(_Value):
 
 
 class Model(_Value):
-    """One model of the API. `base_credits` is the price of its default settings ("from")."""
+    """One model of the API. `base_credits` is the price of its default settings ("from").
+
+    `identity_defaults` are what a job has where it sets nothing, and what its identity leaves out: frozen when a param
+    comes into the file, whatever its page says later (the param's own `default`). So a default that moves buys nothing
+    again, and nothing else.
+    """
 
     id: str
     result: Literal["video", "image", "audio"]
@@ -136,12 +142,25 @@ class Model(_Value):
     price_reference: bool = False
     prompt: PromptRule = PromptRule()
     params: Mapping[str, Param] = {}
+    identity_defaults: Mapping[str, ParamValue] = {}
     references: ReferenceRule = ReferenceRule()
 
+    @model_validator(mode="after")
+    def _each_default_is_frozen(self) -> Self:
+        listed = {name for name, param in self.params.items() if param.default is not None}
+        if missing := sorted(listed ^ self.identity_defaults.keys()):
+            raise ValueError(f"identity_defaults and the params' defaults differ in {', '.join(missing)}")
+        return self
+
     def default(self, name: str) -> ParamValue | None:
-        """The catalogue's default of a param, in wire type."""
-        param = self.params[name]
-        return None if param.default is None else param.wire(param.default)
+        """What a job has where it does not set the param, in wire type."""
+        value = self.identity_defaults.get(name)
+        return None if value is None else self.params[name].wire(value)
+
+    def whole(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+        """The params of a job at their value, defaults included, in the order of the model's page."""
+        found = {name: params.get(name, self.default(name)) for name in self.params}
+        return {name: value for name, value in found.items() if value is not None}
 
     def wire_params(self, chosen: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
         """The params of a job: in wire type, without those equal to the default. Raises ValueError."""
@@ -163,6 +182,11 @@ class Model(_Value):
 def _files() -> Mapping[str, str]:
     folder = resources.files(__package__)
     return {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
+
+
+def whole(job: Job) -> Job:
+    """The job as it is sent: every param at its value, defaults included. Raises UsageError for an unknown model."""
+    return replace(job, params=get_model(job.model).whole(job.params))
 
 
 def model_ids() -> list[str]:

@@ -91,7 +91,8 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
     where, values = where_of(scope, AT)
     saved = f"f.attempt_id = a.id AND {KEPT}"
     sql = (
-        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.reference_kind,"
+        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.reference,"
+        " w.reference_kind,"
         " w.reference_sha256, w.take, w.status, coalesce(a.number, 0) AS attempts, a.task_id,"
         " (SELECT coalesce(sum(final_credits), 0) FROM attempts WHERE job_id = w.id) AS settled,"
         f" (SELECT coalesce(sum({OPEN_HOLD}), 0) FROM attempts WHERE job_id = w.id) AS held,"

@@ -224,7 +224,8 @@ def saved_of(read: LedgerReader, attempt_id: int, number: int) -> Iterator[Saved
 
 def _saved(read: LedgerReader, where: str, values: Sequence[object]) -> Iterator[Saved]:
     for row in read.stream(
-        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, w.params, w.reference, w.reference_sha256, w.take,"
+        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.reference,"
+        " w.reference_sha256, w.take,"
         " w.status, a.number AS attempt, a.task_id, a.client_request_id, a.quoted_credits, a.reserved_credits,"
         " a.final_credits, w.created_at, a.intended_at, a.submitted_at, a.finished_at, f.number, f.target, f.sha256,"
         " f.size, f.saved_at FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"

@@ -225,7 +225,8 @@ def _keys(axes: Sequence[Axis]) -> tuple[list[str], list[Any]]:
             continue
         cases = " WHEN ? THEN ?" * len(axis.defaults)
         default = f"CASE w.model{cases} END" if cases else "NULL"
-        keys.append(f"coalesce(json_extract(w.params, ?), {default})")
+        # What was bought had its params written down, whatever the catalogue says today.
+        keys.append(f"coalesce(json_extract(coalesce(a.params, w.params), ?), {default})")
         values += [f"$.{json.dumps(axis.name)}", *(part for pair in axis.defaults for part in pair)]
     return keys, values
 

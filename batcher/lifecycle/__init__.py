@@ -21,6 +21,7 @@ from functools import partial
 import anyio
 
 from batcher.artifacts import Artifacts
+from batcher.catalog import whole
 from batcher.clock import Clock
 from batcher.errors import StorageError
 from batcher.jobs import (
@@ -185,11 +186,10 @@ class Lifecycle:
             with anyio.move_on_after(self._seconds_left()) as waiting:
                 slot = await stack.enter_async_context(self._gate.slot("submit"))
             if waiting.cancelled_caught:  # no room before `--until`
-                refusal = self._refusal_of(job)
-                return Blocked(refusal) if refusal else Again(Lane.SUBMIT, 1.0)  # the clock was set back
+                return Blocked(no) if (no := self._refusal_of(job)) else Again(Lane.SUBMIT, 1.0)
             if self._gate.creates_down():  # since it began to wait for room
                 return Again(Lane.SUBMIT)
-            made = await self._commits(partial(self._intend, job, upload, slot))
+            made = await self._commits(partial(self._intend, whole(job), upload, slot))
             if isinstance(made, Refusal):
                 return Blocked(made)
             turn.bought, turn.upload = True, upload

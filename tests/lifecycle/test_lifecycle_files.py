@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
-from lifecycle.lifecycle_helpers import done, faults, held, manifest, pictured, seen, statuses
+from lifecycle.lifecycle_helpers import attempts, done, faults, held, manifest, pictured, seen, statuses
 from support import PIXEL, Bench
 
 from batcher.errors import Kind, StorageError
@@ -430,3 +431,11 @@ def test_a_result_that_is_too_long_is_not_taken(bench: Bench, monkeypatch: pytes
         assert bench.run(path).kind is Kind.UNFINISHED
     done(bench.run(path))
     bench.check()
+
+
+def test_a_body_names_every_param_and_the_ledger_keeps_them(bench: Bench) -> None:
+    done(bench.run(manifest(bench, "Boat", more="params: {duration: 10}\n")))
+    [attempt], [job] = attempts(bench), bench.jobs()
+    whole = {"mode": "normal", "duration": 10, "resolution": "480p", "aspect_ratio": "2:3"}
+    assert json.loads(attempt["body"])["params"] == whole
+    assert json.loads(attempt["params"]) == json.loads(job["params"]) == whole
