@@ -84,6 +84,23 @@ def test_a_lock_cannot_be_parted_from_its_ledger(tmp_path: Path, part: Any, code
             process.kill()
 
 
+def test_a_ledger_that_lost_its_log_buys_nothing_twice(tmp_path: Path) -> None:
+    hook, apis = slow_creates(0.3)
+    with desk(tmp_path, hook) as (api, place):
+        apis.append(api)
+        place.write(NAMES, in_flight=4)
+        with place.start("run", "m.yaml") as process:
+            wait_for(lambda: len(api.tasks) >= 9)
+            process.kill()
+        for name in ("ledger.db-wal", "ledger.db-shm"):
+            (place.state / name).unlink(missing_ok=True)
+        assert place.run() == 7, place.said
+        assert "--accept-old-ledger" in place.said
+        bought = len(api.tasks)
+        assert place.run("run", "m.yaml", "--accept-old-ledger") == 0, place.said
+        assert bought < len(api.tasks) == len(api.keys) == len(NAMES)
+
+
 def test_a_state_folder_that_came_with_a_clone_writes_nothing_outside(tmp_path: Path) -> None:
     with desk(tmp_path) as (_, place):
         place.write(NAMES[:1])
