@@ -54,7 +54,7 @@ class Pricer:
             await self._commits(partial(self._ledger.record, job.id, phase.attempt_id, found))
             if found.final_credits:
                 return done
-        turn.price_asked += 1
+            turn.price_asked += 1  # an answer that is lost says nothing of the price: asked again soon
         left = ASKED_SECONDS - age
         if turn.idle is not None:
             left = min(left, IDLE_SECONDS - turn.idle)

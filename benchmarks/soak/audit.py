@@ -163,7 +163,7 @@ def _money(v: Verdict) -> Iterator[Finding]:
     if not v.scenario.complete:
         planned = sum(job["status"] == "planned" for job in v.books.jobs)
         for campaign, cap in v.scenario.caps.items():
-            dearest = max(max(row["quoted_credits"], row["reserved_credits"] or 0) for row in v.books.attempts)
+            dearest = max(row["hold_credits"] for row in v.books.attempts)
             committed = sum(row["final_credits"] or 0 for row in v.books.attempts if row["campaign"] == campaign)
             if planned and committed + dearest <= cap:
                 yield Finding("breach", f"{campaign} left {planned} jobs with {cap - committed} credits to spend")

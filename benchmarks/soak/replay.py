@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .books import Books, Row
 
-_ANSWERS = ("queued", "processing", "succeeded", "failed", "refused", "late_answer")
+_ANSWERS = ("queued", "processing", "succeeded", "failed", "late_answer")
+#: What an attempt counts with from now on, by the event that says so and the field of its detail.
+_SETTLED = {"settled": "credits", "final_unknown": "credits", "final_changed": "now"}
+#: A job may not be held for at less than each of so many of its class that were settled last.
+_LAST = 5
 
 
 @dataclass(slots=True)
 class Replay:
     """`peaks` is the most that each campaign had held and settled after any commit; `faults` what was not as promised.
 
-    `risen` counts purchases for which the API took more than was quoted, `above` the credits of that by campaign.
+    `risen` counts how often the API took more than was held, `above` the credits of that by campaign.
     """
 
     peaks: dict[str, int] = field(default_factory=dict)
@@ -26,12 +31,10 @@ class Replay:
 
 @dataclass(slots=True)
 class _Attempt:
-    """An attempt so far; `named` is the price that the API has named for it, `dearest` the class's when it began."""
+    """An attempt so far; `counted` is what it holds or, once it is not open any more, was settled at."""
 
     row: Row
     counted: int
-    dearest: int
-    named: int | None = None
     open: bool = True
 
 
@@ -40,10 +43,11 @@ class _Player:
         self.result = Replay()
         self._caps = caps
         self._rows = {(row["job_id"], row["number"]): row for row in books.attempts}
+        self._at_end = _at_end(books)
         self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._committed = dict.fromkeys(caps, 0)
-        self._price: dict[str, int] = {}
-        self._unnamed: dict[str, int] = {}
+        self._seen: set[str] = set()
+        self._finals: dict[str, list[int]] = defaultdict(list)
         self._status: dict[str, str] = {}
 
     def play(self, event: Row) -> None:
@@ -53,14 +57,28 @@ class _Player:
         if "to" in detail:
             self._moved(event, detail)
         name = (event["job_id"], event["attempt"])
-        row = self._rows.get(name)
+        row, attempt = self._rows.get(name), self._attempts.get(name)
         if event["event"] == "intended":
-            if row is None or name in self._attempts:
+            if row is None or attempt is not None:
                 self._fault(event, "an intent without an attempt of its own")
             else:
-                self._intended(event, name, row)
-        elif event["event"] in _ANSWERS and (attempt := self._attempts.get(name)) is not None:
-            self._answered(event, attempt, detail)
+                self._intended(event, name, row, detail["hold"])
+        elif event["event"] == "holds_raised":
+            for other in self._of_class(detail["price_class"]):
+                self._count(event, other, max(other.counted, detail["credits"]))
+        elif attempt is None:
+            return
+        elif event["event"] in _ANSWERS:
+            self._answered(event, attempt, detail.get("reserved"))
+            if event["event"] in ("succeeded", "failed") and self._at_end.get(name) is not None:
+                self._settled(event, attempt, self._at_end[name])
+        elif event["event"] == "refused":
+            self._settled(event, attempt, 0)
+        elif event["event"] in _SETTLED:
+            self._settled(event, attempt, detail[_SETTLED[event["event"]]])
+
+    def _of_class(self, price_class: str) -> Iterator[_Attempt]:
+        return (each for each in self._attempts.values() if each.open and each.row["price_class"] == price_class)
 
     def _moved(self, event: Row, detail: Mapping[str, str]) -> None:
         job, before = event["job_id"], detail.get("from")  # nothing: new, or wanted again
@@ -68,42 +86,38 @@ class _Player:
             self._fault(event, f"moved from {before}, but it was {self._status.get(job)}")
         self._status[job] = detail["to"]
 
-    def _intended(self, event: Row, name: tuple[str, int], row: Row) -> None:
-        price_class, campaign = row["price_class"], row["campaign"]
-        if price_class not in self._price:
-            self._unnamed[price_class] = self._unnamed.get(price_class, 0) + 1
-            if self._unnamed[price_class] > 1:
-                self._fault(event, f"a second job of class {price_class} before its price was named")
-        if row["quoted_credits"] < self._price.get(price_class, 0) and self._price[price_class] > 0:
-            self._fault(event, f"quoted {row['quoted_credits']} where {self._price[price_class]} was the last price")
-        self._attempts[name] = _Attempt(row, row["quoted_credits"], self._price.get(price_class, 0))
-        self._commit(event, campaign, row["quoted_credits"], intent=True)
+    def _intended(self, event: Row, name: tuple[str, int], row: Row, hold: int) -> None:
+        price_class, last = row["price_class"], self._finals[row["price_class"]][-_LAST:]
+        if price_class not in self._seen and any(self._of_class(price_class)):
+            self._fault(event, f"a second job of class {price_class} before its price was named")
+        if hold < row["quoted_credits"] or (last and hold < min(last)):
+            self._fault(event, f"holds {hold}; its quote is {row['quoted_credits']}, the last prices were {last}")
+        self._attempts[name] = _Attempt(row, 0)
+        self._commit(event, row["campaign"], hold, intent=True)
+        self._attempts[name].counted = hold
 
-    def _answered(self, event: Row, attempt: _Attempt, detail: Mapping[str, object]) -> None:
-        row, price_class = attempt.row, attempt.row["price_class"]
-        if not attempt.open:
+    def _answered(self, event: Row, attempt: _Attempt, reserved: object) -> None:
+        if not attempt.open or not isinstance(reserved, int):
             return
-        reserved = detail.get("reserved")
-        if attempt.named is None and isinstance(reserved, int):
-            self._named(event, attempt, reserved)
-        if event["event"] in ("succeeded", "failed", "refused"):
-            attempt.open = False
-            if attempt.named is None and price_class not in self._price:
-                self._unnamed[price_class] -= 1
-            self._commit(event, row["campaign"], (row["final_credits"] or 0) - attempt.counted)
+        if reserved >= attempt.row["quoted_credits"]:
+            self._seen.add(attempt.row["price_class"])
+        self._count(event, attempt, max(attempt.counted, reserved))
 
-    def _named(self, event: Row, attempt: _Attempt, reserved: int) -> None:
-        row, price_class = attempt.row, attempt.row["price_class"]
-        if reserved > attempt.counted:
+    def _settled(self, event: Row, attempt: _Attempt, credits_: int) -> None:
+        attempt.open = False
+        if credits_:
+            self._seen.add(attempt.row["price_class"])
+        if credits_ and attempt.row["outcome"] == "succeeded":
+            self._finals[attempt.row["price_class"]].append(credits_)
+        self._count(event, attempt, credits_)
+
+    def _count(self, event: Row, attempt: _Attempt, credits_: int) -> None:
+        more, campaign = credits_ - attempt.counted, attempt.row["campaign"]
+        if more > 0:
             self.result.risen += 1
-            more = reserved - attempt.counted
-            self.result.above[row["campaign"]] = self.result.above.get(row["campaign"], 0) + more
-            if reserved <= attempt.dearest:
-                self._fault(event, f"{reserved} taken, {attempt.counted} held: the price was known when it was bought")
-        held = max(reserved, attempt.counted)  # a hold is not lowered before it is settled
-        self._commit(event, row["campaign"], held - attempt.counted)
-        attempt.named, attempt.counted = reserved, held
-        self._price[price_class] = max(reserved, self._price.get(price_class, 0))
+            self.result.above[campaign] = self.result.above.get(campaign, 0) + more
+        attempt.counted = credits_
+        self._commit(event, campaign, more)
 
     def _commit(self, event: Row, campaign: str, change: int, *, intent: bool = False) -> None:
         self._committed[campaign] += change
@@ -121,7 +135,7 @@ class _Player:
         """What the replay comes to must be what the ledger says now."""
         for campaign, committed in self._committed.items():
             mine = (row for row in books.attempts if row["campaign"] == campaign)
-            now = sum(_counted(row) for row in mine)
+            now = sum(row["hold_credits"] if row["final_credits"] is None else row["final_credits"] for row in mine)
             if now != committed:
                 yield f"the events of {campaign} come to {committed} credits, its attempts to {now}"
         for job in books.jobs:
@@ -129,13 +143,20 @@ class _Player:
                 yield f"job {job['id']} is {job['status']}, its last event says {self._status[job['id']]}"
 
 
-def _counted(row: Row) -> int:
-    """What an attempt holds or has settled."""
-    return int(row["hold_credits"] if row["final_credits"] is None else row["final_credits"])
+def _at_end(books: Books) -> dict[tuple[str, int], int]:
+    """What the attempts were settled at whose end was told together with their price: no other event says so."""
+    found = {(row["job_id"], row["number"]): row["final_credits"] for row in books.attempts}
+    for event in reversed(books.events):
+        name = (event["job_id"], event["attempt"])
+        if event["event"] == "final_changed":
+            found[name] = json.loads(event["detail"])["was"]
+        elif event["event"] in ("settled", "final_unknown"):
+            found.pop(name, None)
+    return found
 
 
 def replay(books: Books, caps: Mapping[str, int]) -> Replay:
-    """Play all events. Prices only rise in these scenarios, so the last price of a class is its dearest."""
+    """Play all events (product.md, promise 3). Holds only rise until they are settled; what is settled may change."""
     player = _Player(books, caps)
     for event in books.events:
         player.play(event)

@@ -13,12 +13,18 @@ from pathlib import Path
 from struct import pack
 
 #: What every request meets, as shares: 5 % lost answers, 5 % errors (half of them after the work was done), 3 %
-#: garbage. Downloads are cut in one of ten cases as well; some creates and polls hear "too many" for no reason.
+#: garbage, 2 % empty 202s. Downloads are cut in one of ten cases as well, and some drip, come encoded or announce no
+#: length; some creates and polls hear "too many" for no reason; some creates are taken and answered by a redirect.
+_DOWNLOADS = (
+    *("result:cut:rate=0.1", "result:drip:seconds=0.0002,rate=0.005", "result:cut:unsized,rate=0.02"),
+    *("result:unsized:rate=0.02", "result:encode:rate=0.02", "result:encode:lie,rate=0.01"),
+)
 _FAULTS = tuple(
     fault
     for kind in ("create", "status", "upload", "credits", "result")
     for fault in (
-        *(("result:cut:rate=0.1",) if kind == "result" else ()),
+        *(_DOWNLOADS if kind == "result" else (f"{kind}:say:after,rate=0.02",)),
+        *(("create:say:status=303,location=/api/v1/credits,after,rate=0.01",) if kind == "create" else ()),
         *((f"{kind}:429:rate=0.003",) if kind in ("create", "status") else ()),
         f"{kind}:lost:rate=0.04",
         f"{kind}:lost:reset,rate=0.01",
@@ -99,8 +105,8 @@ def hostile(folder: Path, sizes: Sizes) -> Scenario:
     )
     wallet = sizes.jobs * 100
     switches = (
-        *("--price-factor", "1.2", "--price-rise", f"{sizes.jobs // 2}:1.5", "--set", "final_factor=0.9"),
-        *("--fail-rate", "0.02", "--result-lifetime", "60"),
+        *("--price-factor", "1.2", "--price-rise", f"{sizes.jobs // 2}:1.5", "--set", "final_factor=1.1"),
+        *("--fail-rate", "0.02", "--set", "failed_factor=0.5", "--result-lifetime", "60"),
     )
     return _scenario("hostile", folder, sizes, manifests, caps, True, wallet, switches, (0.3, 0.65))
 
@@ -142,6 +148,8 @@ def _scenario(
 ) -> Scenario:
     common = ["--queue-seconds", "0.1-0.4", "--run-seconds", "0.2-0.8", "--result-bytes", "30000"]
     common += ["--credits", str(wallet), "--seed", str(sizes.seed)]
+    # Half of what was taken is named at first, and the price of a success some seconds after its end.
+    common += ["--set", "reserved_says=0.5", "--set", "settle_seconds=0-3"]
     # Below what the manifest allows in a second, so that the API has to say "too many".
     common += ["--limits", f"create={sizes.api_creates}/1"]
     for fault in _FAULTS:

@@ -46,19 +46,21 @@ prompts:
   - name: pictured
     prompt: A boat like this
     references: ["refs/*.png"]
-budget: {campaign: 30}
+budget: {campaign: 45}
 limits: {submit: 100/second, requests: 1000/second}
 polling: {first: 1s, every: 1s, max: 2s}
 """
 
 
-#: The API answers one paid request with a redirect, one poll with nothing, one download in drops.
+#: The API reserves nothing that it names, names its prices late and half as dear again as the catalogue's, and answers
+#: one paid request with a redirect, one poll with nothing, one download in drops.
+SWITCHES: dict[str, object] = {"price_factor": 1.5, "reserved_says": 0, "settle_seconds": [2, 2]}
 FAULTS: tuple[dict[str, object], ...] = (
     {"on": "create", "do": "say", "status": 303, "location": "/api/v1/credits", "after": True, "nth": 2},
     {"on": "status", "do": "say", "nth": 2},
     {"on": "result", "do": "drip", "seconds": 0.001, "nth": 1},
 )
-PRICE, CAP = 10, 30
+PRICE, CAP = 15, 45
 
 
 class Killed(BaseException):
@@ -190,6 +192,7 @@ def make_rig(folder: Path, world: type[World] = World, *, double: bool = True) -
     # So quick that hardly a poll finds nothing new: killed there once is as good as killed there twenty times.
     rig = Rig(folder, world_type=world, switches=Switches(queue_seconds=(0.2, 0.4), run_seconds=(0.5, 1.5)))
     if double:
+        rig.switches.set(SWITCHES)
         rig.app.media = plain(60)
         rig.app.faults.replace(parse_all(FAULTS))
     refs = folder / "refs"

@@ -146,10 +146,13 @@ SPOILS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "breach",
         "is doubtful",
     ),
-    "a cheap quote": (
-        sql("UPDATE attempts SET quoted_credits = 1 WHERE id = (SELECT max(id) FROM attempts)"),
+    "a cheap hold": (
+        sql(
+            "UPDATE events SET detail = json_set(detail, '$.hold', 1)"
+            " WHERE id = (SELECT max(id) FROM events WHERE event = 'intended')"
+        ),
         "breach",
-        "was the last price",
+        "the last prices were",
     ),
     "an illegal move": (
         sql("DELETE FROM events WHERE id = (SELECT min(id) FROM events WHERE event = 'intended')"),
