@@ -3,14 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Thousands of small ledgers are made and thrown away: in memory that takes a third of the time.
 SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
+QUICK := tests/provider tests/test_catalog.py tests/test_identity.py tests/test_plan.py tests/manifest/test_manifest_load.py \
+	tests/manifest/test_manifest_sources.py tests/lifecycle/test_lifecycle_failures.py tests/cli/test_cli_offline.py \
+	tests/cli/test_cli_look.py tests/report/test_report_figures.py
 
-.PHONY: demo test lint types check coverage format bench bench-full clean
+.PHONY: demo test lint types check lowest coverage format bench bench-full clean
 
 demo: .venv/demo.stamp
 	$(BIN)/batcher run manifests/quickstart.yaml --simulate
 	$(BIN)/batcher report --state state/simulated --html state/simulated/report.html
 
-test: lint types check
+test: lint types check lowest
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -21,6 +24,10 @@ types: .venv/dev.stamp
 
 check: .venv/dev.stamp
 	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+
+# The oldest versions that pyproject.toml allows, with the tests that are quick.
+lowest: .venv-lowest/stamp
+	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) .venv-lowest/bin/python -m pytest -p no:cacheprovider $(QUICK)
 
 # Takes twice as long as the tests alone, even without the sweeps, which do the same again and again.
 coverage: .venv/dev.stamp
@@ -48,13 +55,22 @@ bench-full: .venv/bench.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[simulator,report]'
 	touch $@
 
+# A venv's own pip may be too old to know groups of dependencies.
 .venv/dev.stamp: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[report,simulator]' --group dev
 	touch $@ .venv/demo.stamp
 
+.venv-lowest/stamp: .venv/dev.stamp pyproject.toml
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[report,simulator]' --group dev
+	touch $@
+
 .venv/bench.stamp: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,simulator,report]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[report,simulator]' --group bench
 	touch $@ .venv/demo.stamp
 
 clean:
-	rm -rf .venv build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": {"errors", "statuses", "clock"},
     "settings": {"errors", "spelling"},
     "spelling": set(),
+    "install": set(),
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "containers", "filetypes"},
     "providers": BASE | {"redact"},
@@ -33,11 +34,11 @@ ALLOWED: dict[str, set[str]] = {
     "plan": BASE | {"catalog", "ledger"},
     "lifecycle": BASE | {"fs", "catalog", "ledger", "providers", "artifacts"},
     "engine": BASE | {"ledger", "lifecycle", "providers"},
-    "report": BASE | {"fs", "catalog", "ledger", "plan"},
+    "report": BASE | {"install", "fs", "catalog", "ledger", "plan"},
     "simulator": {"catalog", "errors"},
     "cli": BASE
     | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "report", "simulator"}
-    | {"redact", "fs"},
+    | {"install", "redact", "fs"},
     "__main__": {"cli", "errors"},
 }
 ONLY_IN = {

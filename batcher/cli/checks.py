@@ -18,6 +18,7 @@ from pathlib import Path
 from batcher import __version__
 from batcher.clock import iso
 from batcher.errors import StorageError, UsageError
+from batcher.install import install_hint
 from batcher.jobs import Status
 from batcher.ledger import LedgerReader, browse, health, traces
 from batcher.ledger.decisions import select
@@ -70,7 +71,7 @@ def check_versions() -> Iterator[Check]:
         "extras",
         Level.NOTE if missing else Level.OK,
         f"simulator: not installed ({', '.join(missing)})" if missing else "simulator: installed",
-        "pip install 'batcher[simulator]'" if missing else "",
+        install_hint("simulator") if missing else "",
     )
 
 

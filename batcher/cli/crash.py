@@ -31,15 +31,16 @@ def report(error: Exception, argv: Sequence[str]) -> tuple[Kind, str, str]:
     storage = isinstance(error, OSError) or any(c.__module__ == "sqlite3" for c in type(error).__mro__)
     kind = Kind.STORAGE if storage else Kind.UNFINISHED
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    for folder in filter(None, (_logs(_state(argv)), Path(tempfile.gettempdir()))):
+    for folder in filter(None, (_logs(_state(argv)), _temporary())):
         path = folder / f"crash-{stamp}.txt"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(safe(f"batcher {__version__}, {stamp}\n\n{body}", lines=True))
+            path = path.absolute()
         except (OSError, ValueError):  # ValueError: a name that no folder can have
             continue
-        return kind, what, f"Nothing bought is lost. What happened in full: {path.absolute()}"
+        return kind, what, f"Nothing bought is lost. What happened in full: {path}"
     return kind, what, "Nothing bought is lost. What happened in full could not be written anywhere."
 
 
@@ -51,7 +52,18 @@ def _logs(state: Path) -> Path | None:
         return None
 
 
-def _words(error: Exception) -> str:
+def _temporary() -> Path | None:
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:  # none that can be written
+        return None
+
+
+def _words(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if "can't start new thread" in str(error):
+        return "the system lets this process start no more threads (its limit is what `ulimit -u` says)"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return f"{type(error).__name__}: {error}"

@@ -53,6 +53,11 @@ def read_access(warn: Callable[[str], None], *, environ: Mapping[str, str] | Non
     found = {name: value for name in (KEY, BASE_URL) if (value := real.get(name, "").strip())}
     path = DOTENV
     written = _read_file(path)
+    if written and KEY not in found and _is_foreign(path):
+        raise UsageError(
+            f"{path} belongs to another user than this folder and you, and is not used",
+            hint=f"Make it yours (chown), or set {KEY} and remove it.",
+        )
     key = found.get(KEY) or written.get(KEY)
     base_url = found.get(BASE_URL)
     if base_url is None and BASE_URL in written:
@@ -81,14 +86,28 @@ def secrets() -> list[str]:
     return [key for key in (os.environ.get(KEY, "").strip(), written) if key]
 
 
+def _is_foreign(path: Path) -> bool:
+    """Whether somebody put it into a folder of ours or of the system's, such as /tmp."""
+    try:
+        return path.stat().st_uid not in (os.geteuid(), 0, path.absolute().parent.stat().st_uid)
+    except OSError:
+        return True
+
+
 def _read_file(path: Path) -> dict[str, str]:
     """Our two names from an `.env` file; the lines of other programs are none of our business."""
     try:
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             return {}
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint=f"Mend it, or set {KEY} and remove it.") from None
+        data = path.read_bytes()
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"{path} cannot be read: {why}", hint=f"Mend it, or set {KEY} and remove it.") from None
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        hint = f"Save it as UTF-8, or set {KEY} and remove it."
+        raise UsageError(f"{path} cannot be read: it is UTF-16", hint=hint)
+    # the lines of other programs may be in any encoding
+    lines = data.decode("utf-8-sig", "replace").splitlines()
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if match := _LINE.fullmatch(line):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import batcher
 from batcher.errors import StorageError, UsageError
+from batcher.install import install_hint
 
 from .environment import BASE_URL, KEY, Access
 
@@ -35,7 +36,7 @@ def need_extra() -> None:
     if missing := missing_extra():
         raise UsageError(
             f"the simulator needs packages that are not installed ({', '.join(missing)})",
-            hint="pip install 'batcher[simulator]'",
+            hint=install_hint("simulator"),
         )
 
 

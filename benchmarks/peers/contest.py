@@ -88,7 +88,7 @@ def _python(module: str, *options: str) -> Callable[[str, Path], list[str]]:
 def _needs(*packages: str) -> Callable[[], str]:
     def lacks() -> str:
         absent = [name for name in packages if find_spec(name) is None]
-        return f"no {', '.join(absent)} here (pip install '.[bench]', or make bench)" if absent else ""
+        return f"no {', '.join(absent)} here (make bench installs them)" if absent else ""
 
     return lacks
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from batcher.cli.simulated import missing_extra
 from batcher.cli.terminal import Terminal
 from batcher.cli.text import safe
 from batcher.errors import StorageError, UsageError
+from batcher.install import install_hint
 
 NAME = "campaign.yaml"
 
@@ -33,9 +35,12 @@ def command(terminal: Terminal, *, folder: Path) -> int:
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}", hint="Name a folder that can be written.") from error
     name = safe(shlex.quote(str(path)))
+    missing = missing_extra()
+    needs = [f"  {install_hint('simulator')}   what the simulator needs"] if missing else []
     terminal.show(
         f"Wrote {safe(path)}. Look at it, then:",
         f"  batcher plan {name}             what it would do and cost",
+        *needs,
         f"  batcher run {name} --simulate   try it: no key, no cost",
         f"  batcher run {name}              do it, with RIVYA_API_KEY set",
     )

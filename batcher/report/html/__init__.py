@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from batcher.errors import UsageError
+from batcher.install import install_hint
 
 #: By these words a file is known for a page of ours, which a newer one may replace.
 MARK = '<meta name="generator" content="batcher report">'
@@ -17,6 +18,4 @@ _NEEDED = ("altair", "vl_convert")
 def need_extra() -> None:
     """Raises UsageError when the extra is not installed."""
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise UsageError(
-            f"--html needs what is not installed ({', '.join(missing)})", hint="pip install 'batcher[report]'"
-        )
+        raise UsageError(f"--html needs what is not installed ({', '.join(missing)})", hint=install_hint("report"))
