@@ -81,6 +81,7 @@ class Engine:
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
         self._caps_met: set[str] = set()
+        self._reading, self._readings = anyio.Lock(), 0
         self._proven = False  # whether this key may read tasks
         self._first: JobId | None = None  # the job that is to show it
         self._outages = Outages(ledger, lifecycle, gate, clock, settings.retries.outage, self.halted)
@@ -143,6 +144,8 @@ class Engine:
                 step = await self._advance(ticket, lane)
             except Stale:
                 step = Again(lane)  # a person decided meanwhile: look again
+            if isinstance(step, Blocked) and step.refusal.cap == "reading" and await self._read_again():
+                step = Again(lane)
             self._place(ticket, lane, step)
 
     async def _advance(self, ticket: Ticket, lane: Lane) -> Step:
@@ -306,16 +309,29 @@ class Engine:
             ticket.turn.answered()
 
     async def _first_reading(self) -> None:
-        """Know the wallet before the first purchase, if some of it is to be kept; else there is none."""
+        """Know the wallet before the next purchase, if some of it is to be kept; else there is none."""
+        trouble = None
         for _ in range(self._settings.retries.times + 1):
             trouble = await self._lifecycle.read_wallet()
             if trouble is None:
+                self._readings += 1
                 return
             if isinstance(trouble, Halt):
-                self.halted(_HALTS[trouble.reason], f"{trouble.code}: {trouble.message}")
-                return
+                break
             await anyio.sleep(_READING_AGAIN_SECONDS)
-        self.halted(Kind.CAPPED, "the wallet could not be read, which budget.keep needs")
+        why = f"{trouble.code}: {trouble.message}" if trouble else ""
+        if isinstance(trouble, Halt) and not self._readings:
+            self.halted(_HALTS[trouble.reason], why)
+        else:  # what is bought goes on, whatever keeps the wallet from being read
+            self.halted(Kind.CAPPED, f"the wallet could not be read, which budget.keep needs ({why})")
+
+    async def _read_again(self) -> bool:
+        """Have the wallet read by one of those that wait for it; False when it cannot be."""
+        known = self._readings
+        async with self._reading:
+            if known == self._readings and not self._halts:
+                await self._first_reading()
+            return known != self._readings and not self._halts
 
     async def _watch_wallet(self) -> None:
         """Read the wallet now and then: others spend from it too."""

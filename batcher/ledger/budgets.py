@@ -171,6 +171,32 @@ def first_reading(read: LedgerReader, account: str, since: str | None = None) ->
     return _reading(read, account, since or "", "ASC")
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The reading that counted when the newest one was taken, its mark (row id of an attempt), and the highest ever."""
+
+    credits: int
+    mark: int
+    most: int
+
+
+def counted(read: LedgerReader, account: str, since: str) -> Counted | None:
+    """What counted at the newest reading, if the account has bought since its mark with an answer after `since`."""
+    row = read.row(
+        "SELECT json_extract(detail, '$.counted'), json_extract(detail, '$.mark'), json_extract(detail, '$.most')"
+        " FROM events WHERE event = ? AND json_valid(detail) AND json_extract(detail, '$.account') = ?"
+        " AND json_type(detail, '$.counted') = 'integer' ORDER BY id DESC LIMIT 1",
+        (WALLET_READ, account),
+    )
+    if row is None:
+        return None
+    bought = read.row(
+        "SELECT 1 FROM attempts WHERE id > ? AND account = ? AND coalesce(submitted_at, finished_at) > ? LIMIT 1",
+        (row[1], account, since),
+    )
+    return Counted(*row) if bought else None
+
+
 def last_reading(read: LedgerReader, account: str) -> Reading | None:
     """The newest wallet reading of an account."""
     return _reading(read, account, "", "DESC")

@@ -11,12 +11,17 @@ from batcher.clock import local_day, local_time
 from .prices import class_waits, last_final, seen_price
 from .reader import LedgerReader
 
+#: A wallet reading that is older, in seconds, lets nothing through (product.md, promise 3).
+READING_SECONDS = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class Caps:
     """What this run may commit, in credits, and until when (seconds since the epoch); None means no cap.
 
-    `wallet` is the last reading and `wallet_mark` the newest attempt (row id) before it was asked for.
+    `wallet` is the reading that counts and `wallet_mark` the newest attempt (row id) that it has felt for certain;
+    `wallet_at` (seconds since the epoch) when the newest reading was taken, None before the first; `wallet_most` the
+    highest one. It lets `room` credits through beyond the attempt `room_mark` (None: no bound), one job at least.
     """
 
     run: int | None = None
@@ -26,11 +31,16 @@ class Caps:
     until: float | None = None
     wallet: int = 0
     wallet_mark: int = 0
+    wallet_at: float | None = None
+    wallet_most: int = 0
+    wallet_told: tuple[str, ...] = ()
+    room: int | None = None
+    room_mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a job was not admitted: `cap` is `until`, `price`, `run`, `campaign`, `day` or `keep`.
+    """Why a job was not admitted: `cap` is `until`, `price`, `run`, `campaign`, `day`, `keep` or `reading`.
 
     `quote` is what would have been held for the job.
     """
@@ -79,4 +89,9 @@ def offer(
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
         if left - wanted < caps.keep:
             return Refusal("keep", f"{left} in the wallet, {caps.keep} to keep, {wanted} wanted", wanted)
+        if caps.wallet_at is not None and abs(now - caps.wallet_at) > READING_SECONDS:
+            return Refusal("reading", "the last reading of the wallet is older than five minutes", wanted)
+        taken = read.taken_since(account, caps.room_mark) if caps.room is not None else 0
+        if caps.room is not None and taken and taken + wanted > caps.room:
+            return Refusal("reading", "waits for the next reading of the wallet", wanted)
     return Offer(quote, wanted)

@@ -280,6 +280,11 @@ class LedgerReader:
         )
         return int(row[0]) if row else 0
 
+    def newest_attempt(self) -> int:
+        """The newest attempt (row id); 0 without any."""
+        row = self.row("SELECT max(id) FROM attempts")
+        return int(row[0] or 0) if row else 0
+
     def wallet_mark(self) -> int:
         """The newest attempt (row id) that a wallet reading, asked for now, has felt for certain; 0 without any.
 

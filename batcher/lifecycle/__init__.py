@@ -39,17 +39,17 @@ from batcher.jobs import (
     Waiting,
 )
 from batcher.ledger import Caps, Ledger, Refusal
-from batcher.ledger.budgets import WALLET_READ
 from batcher.providers import Accepted, Conflict, Going, Halt, Later, Provider, Refused, Unknown
 from batcher.settings import Settings
 
-from .aging import Ages, ask
+from .aging import Ages, trouble
 from .fetch import Fetcher
 from .pricing import Pricer
 from .references import Changed, Held, References
 from .schedule import PollSchedule
-from .steps import LONGEST_WAIT, PAGES, Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
+from .steps import PAGES, Again, Blocked, Finished, Gate, Halted, Lane, Slot, Step, Turn, backoff
 from .together import Commits, Disk, Offload, inline
+from .wallet import read_wallet
 
 __all__ = ["Again", "Blocked", "Commits", "Finished", "Gate", "Halted", "Lane", "Lifecycle", "Slot", "Step", "Turn"]
 
@@ -120,11 +120,7 @@ class Lifecycle:
             scope.deadline = self._hurry_at
 
     def withdraw(self, job_id: JobId, why: str = "the run ended before the API could be reached") -> Status | None:
-        """Close an intent of this run at no cost if it was certainly not received; nothing of it is on its way.
-
-        Else the next run would have to take it for received, and doubt it once its key is too old. Returns its new
-        status, None if it was left alone.
-        """
+        """Close an intent of this run at no cost if it was certainly not received; its new status, None if it was."""
         match self._ledger.read.load(job_id).phase:
             case Submitting(intent) if not intent.maybe_received:
                 return self._ledger.unsent(intent, "not_sent", why)
@@ -132,28 +128,25 @@ class Lifecycle:
 
     def refusal(self, campaign: str, price_class: str, catalog_credits: int) -> Refusal | None:
         """Why the caps would not let a planned job of this class be bought now, if they would not."""
-        return self._ledger.refusal(
+        found = self._ledger.refusal(
             self.caps,
             account=self._provider.account,
             campaign=campaign,
             price_class=price_class,
             catalog_credits=catalog_credits,
         )
+        # Whoever wants to buy has the wallet read, so that keeps nobody from trying.
+        return None if found and found.cap == "reading" else found
 
     async def ask_api(self) -> Later | None:
         """Ask the API with a request that costs nothing; returns why nobody should ask for more, if so."""
-        found = await ask(self._provider, self._gate, probing=True)
-        if isinstance(found, Later) and (found.outage or (found.retry_after or 0.0) > LONGEST_WAIT):
-            return found
-        return None
+        return await trouble(self._provider, self._gate)
 
     async def read_wallet(self) -> Halt | Later | Refused | None:
         """Take a wallet reading for `budget.keep`; returns what kept it from being taken, if anything."""
-        marks: list[int] = []
-        found = await ask(self._provider, self._gate, before=lambda: marks.append(self._ledger.read.wallet_mark()))
-        if isinstance(found, int):
-            self.caps = replace(self.caps, wallet=found, wallet_mark=marks[0])
-            self._ledger.note(WALLET_READ, account=self._provider.account.text, credits=found)
+        found = await read_wallet(self._ledger, self._provider, self._gate, self._clock, self.caps)
+        if isinstance(found, Caps):
+            self.caps = found
             return None
         return found
 
@@ -226,6 +219,8 @@ class Lifecycle:
         return math.inf if self.caps.until is None else self.caps.until - self._clock.wall()
 
     async def _repeat_intent(self, intent: Intent, turn: Turn) -> Step:
+        if intent.maybe_received and self._ages.is_over(intent, self._settings.retries.replay_window):
+            return await self._grew_too_old(intent)  # whatever the account: nobody may send it any more
         if intent.account != self._provider.account.text:
             return Finished(Status.SUBMITTING, left=f"it was bought with another key or base URL ({intent.account})")
         if turn.blocked:
@@ -241,11 +236,14 @@ class Lifecycle:
             # Asked after the wait for room: that may have been long (Retry-After, a slow limit). What was certainly
             # not received has nothing to replay, however old its key is.
             if intent.maybe_received and self._ages.is_over(intent, self._settings.retries.replay_window):
-                message = "its key is too old to be trusted to replay (retries.replay_window)"
-                closed = await self._commits(lambda: self._ledger.unsent(intent, "replay_window", message))
-                return self._after_closing(closed, message)
+                return await self._grew_too_old(intent)
             await self._commits(slot.write)
             return await self._send(intent, slot, turn)
+
+    async def _grew_too_old(self, intent: Intent) -> Step:
+        message = "its key is too old to be trusted to replay (retries.replay_window)"
+        closed = await self._commits(lambda: self._ledger.unsent(intent, "replay_window", message))
+        return self._after_closing(closed, message)
 
     async def _send(self, intent: Intent, slot: Slot, turn: Turn) -> Step:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:

@@ -10,7 +10,7 @@ from batcher.clock import Clock, Moment, age, moment
 from batcher.jobs import Intent, Waiting
 from batcher.providers import Halt, Later, Provider, Refused
 
-from .steps import Gate
+from .steps import LONGEST_WAIT, Gate
 
 
 async def ask(
@@ -23,6 +23,14 @@ async def ask(
         found = await provider.credits()
         slot.heard(found)
     return found
+
+
+async def trouble(provider: Provider, gate: Gate) -> Later | None:
+    """Ask the API, past all who are held; returns why nobody should ask for more, if so."""
+    found = await ask(provider, gate, probing=True)
+    if isinstance(found, Later) and (found.outage or (found.retry_after or 0.0) > LONGEST_WAIT):
+        return found
+    return None
 
 
 class Ages:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import httpx2 as httpx
-from lifecycle.lifecycle_helpers import done, faults, manifest, seen, statuses
+import pytest
+from lifecycle.lifecycle_helpers import done, events, faults, manifest, seen, statuses
 from support import Bench
 
 from batcher.errors import Kind
@@ -67,6 +68,75 @@ def test_without_a_reading_nothing_is_bought(bench: Bench) -> None:
     faults(bench)
     assert bench.run(path).kind is Kind.KEY
     assert seen(bench, "create") == []
+
+
+def credits_(reading: object, **more: object) -> dict[str, object]:
+    return {"on": "credits", "do": "patch", "body": {"current_credits": reading}, **more}
+
+
+LATER = list(range(2, 200))
+
+
+def refused(status: int, code: str) -> dict[str, object]:
+    return {"on": "credits", "do": "status", "status": status, "code": code, "nth": LATER}
+
+
+@pytest.mark.parametrize(
+    ("reading", "told"),
+    [
+        (credits_(1000), "keep"),  # lags: as at the start for ever
+        (credits_(990), "keep"),
+        (credits_("1,000 or so", nth=LATER), "could not be read"),
+        (credits_(None, nth=LATER), "could not be read"),
+        (credits_(-50, nth=LATER), "keep"),
+        (
+            {"on": "credits", "do": "status", "status": 403, "code": "api_scope_denied", "nth": LATER},
+            "could not be read",
+        ),
+        ({"on": "credits", "do": "status", "status": 400, "code": "odd", "nth": LATER}, "could not be read"),
+    ],
+)
+def test_a_reading_that_cannot_be_trusted_stops_buying_in_time(
+    bench: Bench, reading: dict[str, object], told: str
+) -> None:
+    """In three runs, one after the other: what is bought already is fetched, and the wallet keeps what it has to."""
+    bench.world.set_wallet(1000)
+    path = manifest(bench, *(f"Boat {n}" for n in range(90)), more="budget: {keep: 500}\nretries: {times: 2}\n")
+    for _ in range(3):
+        faults(bench, reading)
+        ending = bench.run(path)
+        assert ending.kind is Kind.CAPPED
+        assert told in ending.reason
+        assert bench.world.oracle().wallet >= 500
+    assert set(statuses(bench)) == {"planned", "succeeded"}
+
+
+def test_a_top_up_counts_and_a_reading_that_rises_back_does_not(bench: Bench) -> None:
+    bench.world.set_wallet(1000)
+    path = manifest(bench, *(f"Boat {n}" for n in range(90)), more="budget: {keep: 900}\n")
+    assert bench.run(path).kind is Kind.CAPPED
+    assert bench.world.oracle().wallet == 900
+    faults(bench, credits_(950))
+    assert bench.run(path).kind is Kind.CAPPED
+    assert bench.world.oracle().wallet == 900
+    faults(bench)
+    bench.world.set_wallet(2000)
+    assert bench.run(path).kind is Kind.DONE
+
+
+def test_somebody_else_on_the_wallet_is_told_and_cannot_drain_it_unseen(bench: Bench) -> None:
+    """Another ledger buys as fast as this one: each reading lets a part of what is left through."""
+    bench.world.set_wallet(1000)
+    path = manifest(bench, *(f"Boat {n}" for n in range(90)), more="budget: {keep: 500}\n")
+
+    def spend(request: httpx.Request) -> None:
+        if request.method == "POST":
+            bench.world.set_wallet(bench.world.oracle().wallet - 10)
+
+    bench.api.before = spend
+    assert bench.run(path).kind is Kind.CAPPED
+    assert bench.world.oracle().wallet >= 480
+    assert events(bench).count("wallet_odd") == 1
 
 
 def test_where_nothing_is_to_be_bought_nobody_asks_for_the_wallet(bench: Bench) -> None:

@@ -173,6 +173,22 @@ def test_a_key_that_grows_too_old_while_it_waits_for_room_is_not_sent_again(benc
     assert "doubtful" in statuses(bench)
 
 
+@pytest.mark.parametrize("account", ["same", "other"])
+def test_a_key_past_the_window_is_doubtful_whatever_became_of_the_account(bench: Bench, account: str) -> None:
+    """A revoked key may leave a lost create behind: it is not stuck in `submitting`."""
+    faults(bench, {"on": "create", "do": "lost"})
+    path = manifest(bench, "Boat", more="retries: {times: 2, replay_window: 10m}\n")
+    bench.run(path)
+    if account == "other":
+        with Ledger.open(bench.ledger_path, bench.clock)._connection as connection:
+            connection.execute("UPDATE attempts SET account = 'https://other#1'")
+        connection.close()
+    bench.switches.key_state = "revoked"
+    bench.clock.start += 601
+    bench.run(path)
+    assert (statuses(bench), held(bench)) == (["doubtful"], 10)
+
+
 def test_a_clock_set_back_does_not_make_a_key_young(bench: Bench) -> None:
     faults(bench, {"on": "create", "do": "lost"})
     path = manifest(bench, "Boat", more="retries: {times: 2, replay_window: 10m}\n")
