@@ -43,6 +43,8 @@ _HALTS = {"key": Kind.KEY, "credits": Kind.CAPPED, "wait": Kind.UNREACHABLE}
 #: Seconds between the first polls of tasks that an earlier run bought: thousands at once would come at once again after
 #: each interval, and wait for each other.
 _APART_SECONDS = 0.002
+#: So many jobs whose downloads end for the same local cause stop buying.
+_BARRED = 3
 #: Requests at once of a lane, where as many jobs may be under way.
 _WORKERS = 16
 _WORKERS_MAX = 256
@@ -82,6 +84,8 @@ class Engine:
         self._left: Counter[str] = Counter()
         self._caps_met: set[str] = set()
         self._reading, self._readings = anyio.Lock(), 0
+        self._barred: set[JobId] = set()  # jobs whose downloads ended for this cause, and none without it since
+        self._barred_by = ""
         self._proven = False  # whether this key may read tasks
         self._first: JobId | None = None  # the job that is to show it
         self._outages = Outages(ledger, lifecycle, gate, clock, settings.retries.outage, self.halted)
@@ -221,6 +225,8 @@ class Engine:
             self._queues[Lane.SUBMIT].wake_all()
         if lane is Lane.SUBMIT and self._stalled.takes(ticket, step):
             return
+        if lane is Lane.FETCH:
+            self._fetched(ticket)
         match step:
             case Again(to, seconds):
                 self._queues[to].put(ticket, seconds)
@@ -284,6 +290,17 @@ class Engine:
             self.stop(kind, reason)
         else:
             self._halts.append((kind, reason))
+
+    def _fetched(self, ticket: Ticket) -> None:
+        """Stop buying what cannot be fetched: downloads of different jobs, and no others, end for one local cause."""
+        cause = ticket.turn.barred
+        if not cause or cause != self._barred_by:
+            self._barred.clear()
+        self._barred_by = cause
+        if cause:
+            self._barred.add(ticket.job_id)
+        if len(self._barred) == _BARRED:
+            self.halted(Kind.CAPPED, f"downloads_blocked: {cause}")
 
     def _tell_of_cap(self, refusal: Refusal) -> None:
         """Write down, once a run, that a cap has kept a job from being bought."""

@@ -63,6 +63,7 @@ class Fetcher:
         if not file.url:
             return await self._ask_again(job, phase, turn, "the API named no URL for the result")
         trouble = await self._download(job, phase, file, part)
+        turn.barred = trouble.local if isinstance(trouble, Gone) else ""
         if trouble is None:
             turn.answered()
             turn.unlike = 0
