@@ -14,11 +14,16 @@ from .reading import state_words
 _ADVICE = {
     "key": "Put a key that the API takes, with its scopes, into RIVYA_API_KEY (`batcher doctor{state}`). {again}.",
     "credits": "Top up the wallet (`batcher credits{state}` shows it). {again}.",
-    "cap": "Raise it in the manifest's budget or with --budget, or wait for its next day. {again}.",
+    "cap": (
+        "Raise it in the manifest's budget, or wait for its next day. {again}. A run's own cap (--budget, else the"
+        " plan's total) counts from nothing in each run: the same command may spend as much once more."
+    ),
     "stop": "Look first at what failed: the same command goes on, and would buy into the same trouble.",
     "unreachable": "Check the network and RIVYA_BASE_URL (`batcher doctor{state}`). {again}.",
     "storage": "Free or mend the disk (`batcher doctor{state}`). {again}: nothing bought is lost.",
-    "killed": "{again}: nothing is paid twice.",
+    "killed": (
+        "{again}: nothing is paid twice. But a --budget counts from nothing in each run: take off what this one bought."
+    ),
     "failed": (
         "The API took it and failed it. Change prompt or reference if they may be the reason; else"
         " `batcher retry{state} {job}` buys it once more."
@@ -30,7 +35,10 @@ _ADVICE = {
     "reference": "Mend the file or the manifest, then `batcher retry{state} {job}`; nothing was paid.",
     "unsent": "Nothing was paid; the next run buys it.",
     "unanswered": "Nothing to decide yet: the next run asks again with the same key, and pays nothing twice.",
-    "doubtful": "Find out at the API whether it has the task, then: {decide}",
+    "doubtful": (
+        "Find out whether the API has it: the history on the vendor's site shows model, prompt, status, cost and refund"
+        " of each generation; its support can look up the last request id (`batcher show{state} {job}`). Then: {decide}"
+    ),
     "late_answer": "It had been closed before: `batcher show{state} {job}` tells both; compare with the wallet.",
     "without_file": "{again}, without --no-download: it fetches them.",
 }
