@@ -16,7 +16,7 @@ duckdb = pytest.importorskip("duckdb")
 PAGE = (Path(__file__).parents[2] / "docs/ledger.md").read_text()
 OTHERS = PAGE.partition("\n## The other tables\n")[2].partition("\n## ")[0]
 TABLES = ["jobs", "attempts", *re.findall(r"^\| `(\w+)` \|", OTHERS, re.MULTILINE)]
-NUMBERS = {"take", "attempt", "quoted_credits", "reserved_credits", "final_credits", "position"}
+NUMBERS = {"take", "attempt", "quoted_credits", "reserved_credits", "hold_credits", "final_credits", "position"}
 
 
 @pytest.fixture
