@@ -22,7 +22,7 @@ import anyio.to_thread
 from batcher import __version__
 from batcher.artifacts import Artifacts
 from batcher.clock import SystemClock, iso, local_day, local_time
-from batcher.engine import Ending, Engine, RateGate
+from batcher.engine import GRACE_SECONDS, Ending, Engine, RateGate
 from batcher.errors import BatcherError, Kind, exit_code
 from batcher.jobs import Status
 from batcher.ledger import Caps, Ledger, browse, decisions, hold_lock, traces
@@ -168,6 +168,7 @@ def _run(
     prepared = order.prepared
     settings = replace(prepared.settings, download=prepared.settings.download and order.download)
     caps = caps_for(plan, prepared.wanted(Problems()), settings, prepared.budget, order.until)
+    ledger.wait_for_locks(settings.retries.outage, terminal.warn)
     run_id = ledger.start_run(
         version=__version__,
         pid=os.getpid(),
@@ -266,10 +267,15 @@ class _Work:
             display.say(f"{reason}: no new job is started; open requests get up to 10 s. Once more leaves at once.")
             engine.stop(kind, reason)
 
+        def first(kind: Kind, reason: str) -> None:
+            self.ledger.hurry(GRACE_SECONDS)  # the loop may stand in a wait for another program's lock
+            loop.call_soon_threadsafe(stop, kind, reason)
+
         with display:
             async with anyio.create_task_group() as group:
                 group.start_soon(_watch, display, self.terminal)
-                self.signals.on_first = lambda kind, reason: loop.call_soon_threadsafe(stop, kind, reason)
+                self.signals.on_first = first
+                self.ledger.wait_for_locks(self.settings.retries.outage, lambda message: display.say(safe(message)))
                 try:
                     outcome: Ending | Exception = await engine.run()
                 except Exception as error:

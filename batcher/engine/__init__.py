@@ -30,7 +30,7 @@ from .outage import Outages
 from .queue import Queue
 from .stalled import Stalled, Ticket
 
-__all__ = ["Ending", "Engine", "RateGate"]
+__all__ = ["GRACE_SECONDS", "Ending", "Engine", "RateGate"]
 
 #: Seconds that open paid requests get after a first signal (product.md, exit 130 / 143).
 GRACE_SECONDS = 10.0

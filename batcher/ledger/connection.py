@@ -13,7 +13,8 @@ from batcher.errors import BatcherError, StorageError
 
 from . import schema
 
-#: How long to wait for another process's write, in seconds (`retry` and friends write while a run goes on).
+#: How long to wait for another process's write, in seconds (`retry` and friends write while a run goes on); a run waits
+#: as long as `retries.outage`.
 BUSY_SECONDS = 30.0
 _CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
@@ -149,6 +150,10 @@ def _reader(path: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
+class Locked(StorageError):
+    """Another program holds the ledger for writing."""
+
+
 class storage_errors:  # noqa: N801  (a context manager, used like a function)
     """SQLite's and the system's errors as StorageError with what to do. A class, for every statement passes here."""
 
@@ -162,10 +167,17 @@ class storage_errors:  # noqa: N801  (a context manager, used like a function)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.DatabaseError):
-            raise StorageError(f"{self._path}: {error}", hint=_hint(str(error))) from error
+            found = Locked if is_busy(error) else StorageError
+            raise found(f"{self._path}: {error}", hint=_hint(str(error))) from error
         if isinstance(error, OSError) and not isinstance(error, BatcherError):
             hint = "Check the disk and the permissions."
             raise StorageError(f"{self._path}: {error.strerror or error}", hint=hint) from error
+
+
+def is_busy(error: sqlite3.DatabaseError) -> bool:
+    """Whether another program's lock was in the way."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _hint(message: str) -> str:

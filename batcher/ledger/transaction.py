@@ -13,10 +13,15 @@ from batcher.clock import Clock, Moment, iso, moment
 from batcher.errors import BatcherError
 from batcher.jobs import MOVES, JobId, Status
 
+from . import connection as opening
 from .conditions import marks
-from .connection import storage_errors
+from .connection import is_busy, storage_errors
 
 T = TypeVar("T")
+#: So long SQLite waits for another program's lock in one piece, in which nothing else moves and no signal is heard.
+WAIT_SECONDS = 0.05
+#: A wait that is longer than this is told.
+_TOLD_SECONDS = 2.0
 
 
 class Stale(BatcherError):
@@ -158,6 +163,10 @@ class Writing:
         self._clock = clock
         self._observe = observe
         self._errors = storage_errors(path)
+        self._path = path
+        self.patience = opening.BUSY_SECONDS
+        self.tell: Callable[[str], object] = lambda _: None
+        connection.execute(f"PRAGMA busy_timeout = {round(WAIT_SECONDS * 1000)}")
         self._shared: _Shared | None = None
         self._open: Transaction | None = None
         self.run_id: int | None = None
@@ -165,9 +174,39 @@ class Writing:
     def __enter__(self) -> Transaction:
         with self._errors:
             # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
-            self._connection.execute("BEGIN IMMEDIATE" if self._shared is None else "SAVEPOINT part")
+            if self._shared is None:
+                self._begin(self.patience)
+            else:
+                self._connection.execute("SAVEPOINT part")
         self._open = Transaction(self._connection, self._shared.begun if self._shared else self._now(), self.run_id)
         return self._open
+
+    def _begin(self, patience: float) -> None:
+        """Begin, after so many seconds at most, in short waits: signals are heard between them.
+
+        Who has waited in vain does not wait again: what is left to do is to come to an end.
+        """
+        waited = 0.0
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                waited += WAIT_SECONDS
+                if waited >= min(patience, self.patience):
+                    self.patience = self.patience if patience < self.patience else 0.0
+                    raise
+                if waited - WAIT_SECONDS < _TOLD_SECONDS <= waited:
+                    self.say_that_it_is_locked()
+
+    def say_that_it_is_locked(self) -> None:
+        """Tell whoever listens that a lock is waited for, and what to do."""
+        self.tell(
+            f"{self._path} is held for writing by another program (`lsof {self._path}` names it): close that one."
+            f" This run waits for it, up to {self.patience:.0f} s; nothing is lost meanwhile."
+        )
 
     def _now(self) -> Stamp:
         now = moment(self._clock)
@@ -190,11 +229,14 @@ class Writing:
         else:
             self._shared.changes.extend(transaction.changes)
 
-    def together(self, operations: Sequence[Callable[[], T]]) -> list[T | Exception]:
-        """Do operations, each some transactions, in one; what each returned or raised. Raises StorageError."""
+    def together(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
+        """Do operations, each some transactions, in one; what each returned or raised. Raises StorageError.
+
+        Unless `patient` it waits for another program's lock for a moment only (Locked).
+        """
         try:
             with self._errors:
-                self._connection.execute("BEGIN IMMEDIATE")
+                self._begin(self.patience if patient else 0.0)
                 self._shared = shared = _Shared(self._now(), [])
                 try:
                     found = [self._try(operation) for operation in operations]

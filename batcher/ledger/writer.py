@@ -75,13 +75,30 @@ class Ledger:
         """
         return enrolment.enrol(self._write, self.read, campaign, manifest, specs, origin)
 
-    def together(self, operations: Sequence[Callable[[], T]]) -> list[T | Exception]:
+    @property
+    def patience(self) -> float:
+        """For how many seconds a write waits for another program's lock."""
+        return self._write.patience
+
+    def wait_for_locks(self, seconds: float, tell: Callable[[str], object]) -> None:
+        """Let each write wait so long for another program's lock; a long wait is told."""
+        self._write.patience, self._write.tell = seconds, tell
+
+    def hurry(self, seconds: float) -> None:
+        """Wait for locks no longer than that from now on; also called by handlers of signals."""
+        self._write.patience = min(self._write.patience, seconds)
+
+    def tell_of_lock(self) -> None:
+        """Tell that a lock is waited for."""
+        self._write.say_that_it_is_locked()
+
+    def together(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
         """Do operations, each some calls of this ledger's methods, in one transaction; returns after its commit.
 
         Each call stands whole or not at all. The answer holds what each operation returned or raised. Raises
         StorageError when nothing of any of them stands.
         """
-        return self._write.together(operations)
+        return self._write.together(operations, patient=patient)
 
     # Runs
 

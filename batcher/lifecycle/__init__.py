@@ -88,6 +88,7 @@ class Lifecycle:
         self._rng = rng
         self._ages = Ages(provider, gate, clock)
         self._references = References(ledger, commits, provider, gate, clock)
+        self.calmed = self._references.calmed  # an outage is over
         self._fetcher = Fetcher(ledger, commits, Disk(artifacts, offload), provider, gate, artifacts, rng, settings)
         self._schedule = PollSchedule(ledger, provider.account.text, self._ages, clock, settings.polling)
         self._pricer = Pricer(ledger, commits, provider, gate, clock)
@@ -116,6 +117,7 @@ class Lifecycle:
     def hurry(self, seconds: float) -> None:
         """Give open paid requests so many seconds more, and later ones no longer."""
         self._hurry_at = min(self._hurry_at, anyio.current_time() + seconds)
+        self._ledger.hurry(seconds)
         for scope in self._open_posts:
             scope.deadline = self._hurry_at
 
@@ -206,10 +208,6 @@ class Lifecycle:
         step = self._not_now(self._references.trouble(sha256), later, Lane.SUBMIT, Status.PLANNED)
         self._references.put_off(sha256, later, step.seconds if isinstance(step, Again) else None)
         return step
-
-    def calmed(self) -> None:
-        """An outage is over: what it kept from an answer does not count."""
-        self._references.calmed()
 
     def _refusal_of(self, job: Job) -> Refusal | None:
         return self.refusal(job.campaign, job.price_class, job.catalog_credits)

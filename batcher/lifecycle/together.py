@@ -16,11 +16,17 @@ from anyio.lowlevel import checkpoint
 
 from batcher.artifacts import Artifacts
 from batcher.ledger import Ledger
+from batcher.ledger.connection import Locked
 
 T = TypeVar("T")
 Operation = TypeVar("Operation")
 #: Runs a function that waits for the disk: here and now, or on a thread.
 Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+#: Between two tries for a ledger that another program holds; a wait that is longer than the second is told.
+_AGAIN_SECONDS = 0.2
+_TOLD_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -89,7 +95,19 @@ class Commits:
         return cast(T, await self._groups.join(operation))
 
     async def _perform(self, operations: Sequence[Callable[[], Any]]) -> Sequence[Any]:
-        return self._ledger.together(operations)
+        began, told = anyio.current_time(), False
+        while True:
+            try:
+                return self._ledger.together(operations, patient=False)
+            except Locked:
+                # Another program writes. Others move meanwhile, and what the API said of a purchase waits here.
+                if anyio.current_time() - began >= self._ledger.patience:
+                    self._ledger.hurry(0.0)  # nobody waits again
+                    raise
+            if not told and anyio.current_time() - began >= _TOLD_SECONDS:
+                self._ledger.tell_of_lock()
+                told = True
+            await anyio.sleep(_AGAIN_SECONDS)
 
 
 async def inline(work: Callable[[], Any]) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli.cli_helpers import Site, site
 from storage.conftest import Give
-from storage.storage_helpers import Desk, charged_once
+from storage.storage_helpers import MANIFEST, Desk, charged_once
 
 from batcher.ledger import connection
 
@@ -52,6 +52,7 @@ def test_a_ledger_that_is_locked_from_the_start(desk: Desk) -> None:
     with site() as place:
         assert desk.run(place, "--limit", "0").code == 0
         with writing(desk.ledger):
+            desk.write(MANIFEST + "retries: {outage: 1s}\n")
             for words in (("run", "m.yaml"), ("cancel", "tiny")):
                 ran = desk.give(*words, place=place)
                 assert ran.code == 7, ran
@@ -66,7 +67,7 @@ def test_a_ledger_that_is_locked_from_the_start(desk: Desk) -> None:
 
 def test_a_ledger_that_is_locked_when_a_paid_answer_comes(desk: Desk) -> None:
     """Its id is told, and the same key asks for it again."""
-    desk.program = IMPATIENT
+    desk.write(MANIFEST + "retries: {outage: 1s}\n")
     with site() as place:
         held: list[object] = []
 
