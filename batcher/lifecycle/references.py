@@ -125,7 +125,8 @@ class References:
             return False
         file = self._file(upload.sha256)
         known = self._ledger.read.upload(self._provider.account, upload.sha256)
-        if known and _named(known) == _named(upload):  # else another job has had it renewed already
+        # Else another job has had it renewed already, or is about to.
+        if known and _named(known) == _named(upload) and file.suspect != upload.url:
             if self._clock.monotonic() - file.renewed < file.innocent:
                 return False
             file.suspect = upload.url
