@@ -218,6 +218,14 @@ class Artifacts:
         with disk_errors(path):
             return path.is_file() and not path.is_symlink() and self.digest(path) == sha256
 
+    def stands(self, target: str) -> bool:
+        """Whether anything has that name."""
+        return os.path.lexists(below(self._state, target))
+
+    def path(self, target: str) -> Path:
+        """Where a target is. Raises Outside."""
+        return below(self._state, target)
+
     def digest(self, path: Path) -> str:
         """SHA-256 of a file's bytes, in hexadecimal."""
         with disk_errors(path), os.fdopen(fs.open_regular(path), "rb") as file:

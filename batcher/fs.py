@@ -79,6 +79,15 @@ def is_own(path: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
+def look(root: Path, relative: str, size: int) -> str:
+    """What has become of a saved file, by presence and size only: "" as it was, else `missing` or `changed`."""
+    try:
+        found = os.lstat(f"{root}/{relative}")
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    return "" if stat.S_ISREG(found.st_mode) and found.st_size == size else "changed"
+
+
 def fsync(descriptor: int) -> None:
     """Wait until a file, or the names in a folder, are on the disk. Raises OSError."""
     if _FULL_SYNC is not None:

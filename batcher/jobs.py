@@ -232,7 +232,8 @@ class ResultFile:
 
     `target` (relative to the state folder) and `sha256` are set before the file gets its name, `saved` after.
     `validator` is the strong ETag under which a cut download may go on, `announced` the length in bytes that was stated
-    with it.
+    with it. `unverified` (relative to the state folder, with its hash) is what came and cannot be shown to be whole;
+    `forgotten`: a person does not want the file.
     """
 
     number: int
@@ -242,6 +243,9 @@ class ResultFile:
     sha256: str | None = None
     saved: bool = False
     announced: int | None = None
+    unverified: str | None = None
+    unverified_sha256: str | None = None
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ Durations are in seconds, sums in credits.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from .errors import UsageError
@@ -82,6 +82,17 @@ class Settings:
     budget: Budget = Budget()
     download: bool = True
     sidecars: bool = False
+    #: Campaigns of a run whose results stay where they are, and such as want no sidecars.
+    left_there: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
+
+    def downloads(self, campaign: str) -> bool:
+        """Whether this campaign's results are fetched (`results.download` holds for its own campaign)."""
+        return self.download and campaign not in self.left_there
+
+    def writes_sidecars(self, campaign: str) -> bool:
+        """Whether a sidecar is written beside each of this campaign's files."""
+        return self.sidecars and campaign not in self.bare
 
 
 def _lowest(values: Sequence[int | None]) -> int | None:
@@ -101,6 +112,15 @@ def _both(one: Rate, other: Rate) -> Rate:
     if fits < 1:
         return Rate(1, math.ceil(1000 * long.seconds / long.count) / 1000)
     return Rate(min(short.count, fits), short.seconds)
+
+
+def merged(by_campaign: Mapping[str, Settings]) -> Settings:
+    """What a run over these campaigns obeys: the strictest numbers, and each campaign's own word on its files."""
+    return replace(
+        strictest(list(by_campaign.values())),
+        left_there=tuple(name for name, each in by_campaign.items() if not each.download),
+        bare=tuple(name for name, each in by_campaign.items() if not each.sidecars),
+    )
 
 
 def strictest(all_settings: Sequence[Settings]) -> Settings:
@@ -147,6 +167,13 @@ class Selection:
 
     only: tuple[str, ...] = ()
     limit: int | None = None
+    #: Only these jobs; all where none is named. Without `buys` nothing is sent that could be a purchase.
+    jobs: frozenset[str] = frozenset()
+    buys: bool = True
+
+    def takes_job(self, job_id: str) -> bool:
+        """Whether a job is selected by its id."""
+        return not self.jobs or job_id in self.jobs
 
     def takes(self, name: str) -> bool:
         """Whether a prompt's name is selected."""

@@ -25,7 +25,7 @@ from batcher.manifest import Problems, load
 from batcher.plan import Plan, Wanted, caps_for, make_plan
 from batcher.providers import Provider
 from batcher.providers.rivya import Rivya
-from batcher.settings import Selection, Settings, strictest
+from batcher.settings import Selection, Settings, merged, strictest
 from batcher.simulator.app import ConnectionCut, Simulator, build_app
 from batcher.simulator.switches import Switches
 from batcher.simulator.world import World
@@ -188,7 +188,7 @@ class Bench:
         look: Callable[[Engine], Any],
     ) -> Ending:
         pairs = [self.wanted(path) for path in paths]
-        settings = strictest([settings for _, settings in pairs])
+        settings = merged({each.campaign: settings for each, settings in pairs})
         wanted = [each for each, _ in pairs]
         provider = self.provider()
         ledger.start_run(

@@ -230,6 +230,7 @@ def _jobs(read: LedgerReader, state: Path) -> Iterator[Check]:
         yield Check("run lock", Level.NOTE, "free; the last run was cut off", "The same `batcher run` goes on with it.")
     else:
         yield Check("run lock", Level.OK, "free")
+    yield _files(read, state)
     yield _parts(read, state)
 
 
@@ -241,6 +242,20 @@ def _whole(read: LedgerReader, state: Path) -> Check:
     except StorageError as error:
         return Check("copy", Level.ATTENTION, error.message, error.hint)
     return Check("copy", Level.OK, "it knows of every log and result beside it")
+
+
+def _files(read: LedgerReader, state: Path) -> Check:
+    """Saved files, by presence and size."""
+    found = [
+        (file.target, how)
+        for campaign in browse.campaigns(read)
+        for file, how in browse.damaged_files(read, campaign.campaign, state)
+    ]
+    if not found:
+        return Check("files", Level.OK, "all that were saved are there")
+    what = ", ".join(f"{target} ({how})" for target, how in found[:10])
+    message = f"{count(len(found), 'saved file')} missing or changed: {what}"
+    return Check("files", Level.ATTENTION, message, "`batcher fetch` brings them back, and writes over none.")
 
 
 def _parts(read: LedgerReader, state: Path) -> Check:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
 from batcher.clock import local_day
-from batcher.errors import ManifestError, Problem, UsageError
-from batcher.jobs import JobSpec
+from batcher.errors import ManifestError, Problem, StorageError, UsageError
+from batcher.jobs import JobId, JobSpec
 from batcher.ledger import Ledger, LedgerReader, enrolment, origins
 from batcher.ledger.origins import Origin, Standing
 from batcher.manifest import Manifest, Problems, Witness, load
 from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
-from batcher.settings import Selection, Settings, strictest
+from batcher.settings import Limits, Rate, Selection, Settings, merged, strictest
 
 from .places import Sought
-from .reading import open_reader
+from .reading import open_reader, state_words
+from .words import count
 
 # How far the good manifests are searched for faults when another one is faulty already.
 _SEARCH = 100_000
@@ -35,10 +37,12 @@ class Prepared:
     selection: Selection
     max_jobs: int
     budget: int | None
+    #: campaigns that are gone on with without a manifest
+    remembered: tuple[str, ...] = ()
 
     @property
     def campaigns(self) -> list[str]:
-        return [manifest.campaign for manifest in self.manifests]
+        return [*(manifest.campaign for manifest in self.manifests), *self.remembered]
 
     def sought(self, *, simulate: bool = False) -> Sought:
         """What to find the state folder by."""
@@ -149,7 +153,7 @@ def prepare(
                 f"{other.path} and {manifest.path} both describe the campaign {manifest.campaign!r}",
                 hint="A campaign's name is its identity in the ledger: give one of them another name.",
             )
-    settings = strictest([manifest.settings for manifest in manifests])
+    settings = merged({manifest.campaign: manifest.settings for manifest in manifests})
     return Prepared(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS, budget)
 
 
@@ -172,3 +176,44 @@ def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestErro
             pass
     listed = [problem for error in errors for problem in error.problems] + problems.values
     return ManifestError(listed, more=sum(error.more for error in errors) + problems.more)
+
+
+@contextmanager
+def naming_fetch(state: Path) -> Iterator[None]:
+    """What is paid does not wait for a manifest: where something is under way its errors name `batcher fetch`."""
+    try:
+        yield
+    except ManifestError as error:
+        with suppress(StorageError):
+            if (read := open_reader(state)) is not None:
+                with closing(read):
+                    jobs = sum(read.under_way(name, unsaved=True).total() for name in read.counts())
+                if jobs:
+                    error.hint += (
+                        f" {count(jobs, 'job')} bought before: `batcher fetch{state_words(state)}` goes on with them."
+                    )
+        raise
+
+
+def remembered(read: LedgerReader, campaigns: Sequence[str], jobs: Collection[JobId]) -> Prepared:
+    """What `fetch` goes on with: campaigns of the ledger, under the limits of their last runs. Buys nothing."""
+    settings = strictest([Settings(), *filter(None, (_last_settings(read, name) for name in campaigns))])
+    chosen = Selection(limit=0, jobs=frozenset(jobs), buys=False)
+    return Prepared((), settings, chosen, MAX_JOBS, None, tuple(campaigns))
+
+
+def _last_settings(read: LedgerReader, campaign: str) -> Settings | None:
+    """The limits that were stated when the campaign ran last; None where nobody can tell."""
+    row = read.row(
+        "SELECT settings FROM runs WHERE EXISTS (SELECT 1 FROM json_each(iif(json_valid(campaigns), campaigns, '[]'))"
+        " WHERE value = ?) ORDER BY id DESC LIMIT 1",
+        (campaign,),
+    )
+    try:
+        found = json.loads(row["settings"])["limits"] if row else {}
+        rates = {
+            name: Rate(int(found[name]["count"]), float(found[name]["seconds"])) for name in ("submit", "requests")
+        }
+        return Settings(limits=Limits(**rates, in_flight=int(found["in_flight"]), downloads=int(found["downloads"])))
+    except (KeyError, TypeError, ValueError):
+        return None

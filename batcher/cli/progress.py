@@ -71,6 +71,8 @@ class Tally:
                 self._ends.append(self._monotonic())
             case "maybe_received":
                 self._trouble(change, "no answer", str(change.detail.get("why")))
+            case "restored":
+                self.saved += 1
             case "odd_file" | "unverified":
                 self._trouble(change, "file", str(change.detail.get("why")))
             case "price_rose":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ from rich.text import Text
 
 from batcher import __version__
 from batcher.artifacts import keep_log
-from batcher.errors import StorageError
+from batcher.errors import StorageError, exit_code
 from batcher.ledger.traces import log_name
 
 from .crash import redact
 from .summary import summary_json, summary_view
-from .terminal import Terminal, dumps
+from .terminal import ReaderGone, Terminal, dumps
 from .text import safe
 
 if TYPE_CHECKING:
@@ -53,6 +54,18 @@ def begin_summary(state: Path, run_id: int, started: str, terminal: Terminal) ->
 
 def _head(run_id: int, started: str, terminal: Terminal) -> str:
     return f"batcher {__version__}, run {run_id}, begun {started}: {terminal.typed}"
+
+
+def keep_and_tell(result: Result, order: Order, terminal: Terminal, as_json: bool) -> int:
+    """Keep the summary and show it; the exit code."""
+    keep_summary(result, order, terminal)
+    with suppress(ReaderGone):  # what became of the run matters more than who reads it
+        if as_json:
+            terminal.document(summary_json(result, order))
+        else:
+            terminal.show(*summary_view(result, order, terminal.typed))
+            terminal.flush()
+    return exit_code(result.ending.kind)
 
 
 def plain(parts: Iterable[RenderableType]) -> str:

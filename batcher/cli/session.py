@@ -23,6 +23,7 @@ from batcher import __version__
 from batcher.artifacts import Artifacts
 from batcher.clock import SystemClock, iso, local_day, local_time
 from batcher.engine import GRACE_SECONDS, Ending, Engine, RateGate
+from batcher.engine.leftover import Damage
 from batcher.errors import BatcherError, Kind, exit_code
 from batcher.jobs import Status
 from batcher.ledger import Caps, Ledger, browse, decisions, hold_lock, traces
@@ -38,6 +39,7 @@ from batcher.settings import Settings
 
 from . import simulated
 from .crash import redact
+from .damage import find_damage
 from .display import Display, Feed, display_for
 from .environment import Access
 from .places import announce, remember
@@ -68,6 +70,7 @@ class Order:
     quiet: bool
     until: float | None = None
     allow_net: tuple[str, ...] = ()
+    buys: bool = True
     accept_old: bool = False
     outer: Path | None = None
 
@@ -121,7 +124,7 @@ def perform(order: Order, terminal: Terminal) -> Result:
         _accept(order, ledger, traces.of_runs(ledger.read, order.state))
         unchanged = order.prepared.unchanged(ledger.read)
         plan = plan or order.prepared.plan(ledger.read, order.access.account, unchanged)
-        if not order.quiet:
+        if not order.quiet and order.buys:
             tell_notes(plan, terminal)
             terminal.say(*plan_view(plan, order.prepared), "")
         if order.until is not None:
@@ -187,12 +190,16 @@ def _run(
                 remember(ledger.path, prepared.campaigns, terminal)
             if plan.new:
                 _accept(order, ledger, traces.of_files(ledger.read, order.state, prepared.campaigns))
-            tally.begin(_work(ledger, plan, prepared, settings), download=settings.download)
+            damage = find_damage(ledger.read, order.state, prepared, settings, terminal, thorough=not order.buys)
+            tally.begin(
+                _work(ledger, plan, prepared, settings) + Counter({Status.SUCCEEDED: len(damage)}),
+                download=settings.download,
+            )
             access = order.access
             if order.simulate:
                 access = replace(access, base_url=stack.enter_context(simulated.running(order.state)))
             sums = Meter(ledger.read, run_id, caps, local_day(time.time(), ledger.read.zone))
-            work = _Work(order, access, settings, caps, ledger, tally, sums, signals, terminal)
+            work = _Work(order, access, settings, caps, damage, ledger, tally, sums, signals, terminal)
             ending = anyio.run(work.do)
     except Stopped as stopped:
         ending = Ending(stopped.kind, stopped.reason, {}, ())
@@ -213,6 +220,7 @@ class _Work:
     access: Access
     settings: Settings
     caps: Caps
+    damage: Damage
     ledger: Ledger
     tally: Tally
     meter: Meter
@@ -249,6 +257,7 @@ class _Work:
             selection=prepared.selection,
             clock=clock,
             gate=gate,
+            damage=self.damage,
         )
         try:
             return await self._beside_a_display(engine)
@@ -301,7 +310,7 @@ def _work(ledger: Ledger, plan: Plan, prepared: Prepared, settings: Settings) ->
     """What this run has to do: new jobs, and what earlier runs left under way."""
     work = Counter({Status.PLANNED: plan.new})
     for campaign in prepared.campaigns:
-        work.update(ledger.read.under_way(campaign, unsaved=settings.download))
+        work.update(ledger.read.under_way(campaign, unsaved=settings.downloads(campaign)))
     return work
 
 
@@ -315,6 +324,6 @@ def _settings_json(settings: Settings, prepared: Prepared, caps: Caps) -> str:
             "keep": caps.keep,
             "until": None if caps.until is None else iso(caps.until),
         },
-        "selection": asdict(prepared.selection),
+        "selection": {"only": list(prepared.selection.only), "limit": prepared.selection.limit},
     }
     return json.dumps(chosen)

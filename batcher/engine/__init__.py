@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
+from types import MappingProxyType
 
 import anyio
 import anyio.lowlevel
@@ -18,13 +19,14 @@ from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import Ledger, Refusal, Stale
-from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step
+from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step, Turn
 from batcher.providers import Halt
 from batcher.settings import Selection, Settings
 
-from .ending import Ending, ending_of, one_error, unfinished
+from .ending import Ending, ending_of, one_error
 from .feeder import Feeder
 from .gate import RateGate
+from .leftover import Damage, leftovers, unfinished
 from .lull import Lull
 from .outage import Outages
 from .queue import Queue
@@ -63,12 +65,14 @@ class Engine:
         selection: Selection,
         clock: Clock,
         gate: RateGate,
+        damage: Damage = MappingProxyType({}),
     ) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
         self._gate = gate
         self._settings = settings
         self._campaigns = campaigns
+        self._damage = damage
         self._selection = selection
         self._clock = clock
         self._feeder = Feeder(ledger.read, campaigns, selection)
@@ -102,17 +106,14 @@ class Engine:
     async def run(self) -> Ending:
         """Work until everything selected is at its end, or a halt. Raises StorageError."""
         apart = count()
+        read = self._ledger.read
+        for each in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
+            ticket = Ticket(each.job_id, turn=Turn(restore=dict(each.restore)), in_flight=each.lane is not Lane.FETCH)
+            self.add(ticket, each.lane, next(apart) * _APART_SECONDS if each.lane is Lane.POLL else 0.0)
         for campaign in self._campaigns:
-            for job_id, status in self._ledger.read.unsettled(campaign):
-                if status is Status.SUBMITTING:
-                    self.add(Ticket(job_id), Lane.SUBMIT)
-                else:
-                    self.add(Ticket(job_id), Lane.POLL, next(apart) * _APART_SECONDS)
-            if self._settings.download:
-                for job_id in self._ledger.read.unsaved(campaign):
-                    self.add(Ticket(job_id, in_flight=False), Lane.FETCH)
             for job_id in self._ledger.read.unpriced(campaign, but=self.open):
-                self.add(Ticket(job_id, in_flight=False), Lane.PRICE)
+                if self._selection.takes_job(job_id):
+                    self.add(Ticket(job_id, in_flight=False), Lane.PRICE)
         requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
         workers = dict.fromkeys(Lane, self._settings.limits.downloads) | {Lane.SUBMIT: requests, Lane.POLL: requests}
         with self._scope:
@@ -364,8 +365,5 @@ class Engine:
         limit = self._selection.limit
         # What `--limit` leaves planned was not selected, whatever cap it would have met.
         refusals = [] if limit is not None and self._started >= limit else self._feeder.closed
-        given_up = len(self._given_up)
-        undone = unfinished(
-            self._ledger.read, self._campaigns, self._selection, download=self._settings.download, given_up=given_up
-        )
+        undone = unfinished(self._ledger.read, self._campaigns, self._settings, self._selection, len(self._given_up))
         return ending_of(self._halts, refusals, undone, dict(self._left.most_common(20)))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batcher.errors import Kind, StorageError, first_of
-from batcher.jobs import Status
-from batcher.ledger import LedgerReader, Refusal
-from batcher.settings import Selection
+from batcher.ledger import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +37,6 @@ def ending_of(
     kind = first_of([k for k, _ in kinds])
     reason = next((words for k, words in kinds if k is kind), "everything selected is done")
     return Ending(kind, reason, left, tuple(dict.fromkeys(refusal.message for refusal in refusals)))
-
-
-def unfinished(
-    read: LedgerReader, campaigns: Sequence[str], selection: Selection, *, download: bool, given_up: int
-) -> dict[str, int]:
-    """Selected jobs that are not done, by what is the matter with them; `given_up` were planned again by this run."""
-    found: Counter[str] = Counter()
-    for campaign in campaigns:
-        for part in read.outcome(campaign, named=bool(selection.only)):
-            if selection.only and not selection.takes(part.name):
-                continue
-            match part.status:
-                case Status.SUCCEEDED:
-                    if download:
-                        found["without file"] += part.jobs
-                case Status.PLANNED if selection.limit is not None:
-                    continue
-                case status:
-                    found[str(status)] += part.jobs
-    if selection.limit is not None and given_up:
-        found[str(Status.PLANNED)] = given_up
-    return dict(found)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from batcher.fs import look
 from batcher.spelling import named_like
 from batcher.statuses import JobId
 
@@ -144,6 +145,33 @@ def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
         "attempts": attempts,
         "events": [_plain(event, decode=("detail",)) for event in events],
     }
+
+
+class KeptFile(NamedTuple):
+    """A saved file of a job's latest attempt; `target` is relative to the state folder, `size` in bytes."""
+
+    job_id: JobId
+    number: int
+    target: str
+    size: int
+    sha256: str
+
+
+def kept_files(read: LedgerReader, campaign: str) -> Iterator[KeptFile]:
+    """The campaign's saved files that are wanted, as a stream."""
+    for row in read.stream(
+        "SELECT w.id, f.number, f.target, f.size, f.sha256 FROM wanted AS w CROSS JOIN files AS f"
+        f" ON f.attempt_id = w.attempt_id WHERE w.campaign = ? AND w.status = 'succeeded' AND {KEPT}",
+        (campaign,),
+    ):
+        yield KeptFile(*row)
+
+
+def damaged_files(read: LedgerReader, campaign: str, state: Path) -> Iterator[tuple[KeptFile, str]]:
+    """Of these such as are `missing` or, by their size, `changed`; nothing is read of them."""
+    for file in kept_files(read, campaign):
+        if how := look(state, file.target, file.size):
+            yield file, how
 
 
 def job_name(read: LedgerReader, job_id: JobId) -> str:

@@ -309,6 +309,23 @@ class Ledger:
         with self._write as t:
             t.event("odd_file", job_id=job_id, detail={"number": number, "why": why})
 
+    def file_event(self, job_id: JobId, event: str, **detail: Any) -> None:
+        """Something happened to a file that was whole once."""
+        with self._write as t:
+            t.event(event, job_id=job_id, detail=detail)
+
+    def forget(self, job_id: JobId, *, forgotten: bool = True) -> int:
+        """A person does not want the files of a job's latest attempt, or wants them again; how many changed."""
+        with self._write as t:
+            changed = t.run(
+                "UPDATE files SET forgotten_at = ? WHERE attempt_id = (SELECT attempt_id FROM wanted WHERE id = ?)"
+                " AND (forgotten_at IS NULL) = ?",
+                (t.at if forgotten else None, job_id, int(forgotten)),
+            ).rowcount
+            if changed:
+                t.event("forgotten" if forgotten else "wanted_again", job_id=job_id, detail={"files": changed})
+            return changed
+
     def file_saved(self, job_id: JobId, attempt_id: int, number: int) -> None:
         """The file stands whole under its target."""
         with self._write as t:

@@ -106,7 +106,7 @@ class Lifecycle:
             case Waiting() as waiting:
                 return await self._poll(job, waiting, turn)
             case Succeeded() as succeeded:
-                if self._settings.download and turn.price_asked is None:
+                if self._settings.downloads(job.campaign) and turn.price_asked is None:
                     if not isinstance(step := await self._fetcher.step(job, succeeded, turn), Finished):
                         return step
                     turn.left = step.left

@@ -7,8 +7,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from functools import partial
-from itertools import count
-from pathlib import Path
+from itertools import count, islice
+from pathlib import Path, PurePosixPath
 
 from batcher import fs
 from batcher.artifacts import Artifacts, TooSlow, Unusable, Whole
@@ -49,14 +49,15 @@ class Fetcher:
         self._artifacts = artifacts
         self._rng = rng
         self._times = settings.retries.times
-        self._sidecars = settings.sidecars
+        self._settings = settings
 
     async def step(self, job: Job, phase: Succeeded, turn: Turn) -> Step:
         """Fetch the first file that is not saved yet."""
-        unsaved = [file for file in phase.files if not file.saved]
+        unsaved = [file for file in phase.files if not file.saved and not file.forgotten]
         if not unsaved:
-            return Finished(Status.SUCCEEDED)
-        file, fetched = unsaved[0], Again(Lane.FETCH) if len(unsaved) > 1 else Finished(Status.SUCCEEDED)
+            return await self._bring_back(job, phase, turn)
+        more = len(unsaved) > 1 or turn.restore
+        file, fetched = unsaved[0], Again(Lane.FETCH) if more else Finished(Status.SUCCEEDED)
         part = self._artifacts.part(phase.attempt_id, file.number)
         if await self._adopt(job, phase, file, part):
             return fetched
@@ -73,6 +74,56 @@ class Fetcher:
         if isinstance(trouble, Gone):
             return await self._ask_again(job, phase, turn, trouble.message)
         return self._repeat(turn, trouble)
+
+    async def _bring_back(self, job: Job, phase: Succeeded, turn: Turn) -> Step:
+        """Fetch again a file that was whole once and is missing or changed; the file itself is never written over."""
+        number = next(iter(turn.restore), None)
+        if number is None:
+            return Finished(Status.SUCCEEDED)
+        fetched = Again(Lane.FETCH) if len(turn.restore) > 1 else Finished(Status.SUCCEEDED)
+        file = next((f for f in phase.files if f.number == number and f.saved and f.target and f.sha256), None)
+        if file is None or self._is_back(file):
+            del turn.restore[number]
+            return fetched
+        part = self._artifacts.part(phase.attempt_id, number)
+        trouble = (
+            await self._download(job, phase, file, part) if file.url else Gone("the API named no URL for the result")
+        )
+        if trouble is None:
+            turn.answered()
+            del turn.restore[number]
+            return fetched
+        if isinstance(trouble, Gone):
+            return await self._ask_again(job, phase, turn, trouble.message)
+        return self._repeat(turn, trouble)
+
+    def _is_back(self, file: ResultFile) -> bool:
+        """Whether a file is as it was, or its original lies beside it already."""
+        assert file.target
+        assert file.sha256
+        return self._artifacts.holds(file.target, file.sha256) or self._artifacts.holds(
+            next(_originals(file.target)), file.sha256
+        )
+
+    async def _put_back(self, job: Job, phase: Succeeded, file: ResultFile, part: Path, whole: Whole) -> None:
+        """Name what was fetched again: as before where nothing stands there, else beside it."""
+        assert file.target
+        assert file.sha256
+        changed = self._artifacts.stands(file.target)
+        if whole.sha256 != file.sha256:
+            why = "the API gives other bytes than at first: the original cannot be had any more"
+            if not changed:  # better than none: it is what was paid for
+                claim = partial(self._ledger.claim_file, phase.attempt_id, file.number, target=file.target)
+                await self._commits(partial(claim, sha256=whole.sha256, size=whole.size))
+            await self._commits(partial(self._ledger.file_event, job.id, "odd_file", number=file.number, why=why))
+            if changed:
+                self._artifacts.drop(part, all_of_it=True)
+                return
+        for target in _originals(file.target) if changed else (file.target, *islice(_originals(file.target), 9)):
+            if await self._named(part, target, whole.sha256):
+                told = partial(self._ledger.file_event, job.id, "restored", number=file.number, path=target)
+                await self._commits(told)
+                return
 
     async def _adopt(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> bool:
         """Finish what a crash interrupted between committing hash and target and recording the file."""
@@ -156,10 +207,17 @@ class Fetcher:
         try:
             kind = _result_kind(job.model)
             whole = await self._disk(lambda _: self._artifacts.finish(part, content, total=total, kind=kind))
-            if whole.doubt and not await self._disk(lambda _: self._artifacts.settle(part, whole)):
+            if (
+                whole.doubt
+                and whole.sha256 != file.sha256
+                and not await self._disk(lambda _: self._artifacts.settle(part, whole))
+            ):
                 return Later("doubtful_file", whole.doubt) if whole.again else Gone(whole.doubt)
         except Unusable as fault:
             return Gone(str(fault))
+        if file.saved:
+            await self._put_back(job, phase, file, part, whole)
+            return None
         await self._save(job, phase, file, part, whole)
         if whole.note:
             await self._commits(partial(self._ledger.odd_file, job.id, file.number, whole.note))
@@ -207,7 +265,7 @@ class Fetcher:
 
     async def _saved(self, job: Job, phase: Succeeded, file: ResultFile) -> None:
         await self._commits(partial(self._ledger.file_saved, job.id, phase.attempt_id, file.number))
-        if self._sidecars:
+        if self._settings.writes_sidecars(job.campaign):
             # A crash before this line leaves no sidecar; `results --sidecars` makes it from the ledger at any time.
             for saved in streams.saved_of(self._ledger.read, phase.attempt_id, file.number):
                 self._artifacts.beside(saved.target, saved.sidecar)
@@ -241,6 +299,40 @@ def _result_kind(model: str) -> str:
         return get_model(model).result
     except UsageError:
         return ""  # a model that left the catalogue: its results are still ours to save
+
+
+def accept(ledger: Ledger, artifacts: Artifacts, job: Job) -> list[str]:
+    """Take what is kept aside of a job as its result, for a person says so; the paths. The caller holds the run lock.
+
+    Raises UsageError when it is not what was kept.
+    """
+    taken = list[str]()
+    if not isinstance(job.phase, Succeeded):
+        return taken
+    for file in job.phase.files:
+        if file.saved or not (file.unverified and file.unverified_sha256 and fs.is_below(file.unverified)):
+            continue
+        kept, sha256 = artifacts.path(file.unverified), file.unverified_sha256
+        if not artifacts.holds(file.unverified, sha256):
+            raise UsageError(f"{kept} is not what was kept there", hint="`batcher fetch` asks for it again.")
+        for target in _targets(job, job.phase.attempt_id, file.number, kept.suffix):
+            claimed = ledger.claim_file(
+                job.phase.attempt_id, file.number, target=target, sha256=sha256, size=artifacts.size(kept)
+            )
+            if claimed and artifacts.place(kept, target, sha256):
+                ledger.file_saved(job.id, job.phase.attempt_id, file.number)
+                ledger.file_event(job.id, "accepted", number=file.number, path=target)
+                taken.append(target)
+                break
+    return taken
+
+
+def _originals(target: str) -> Iterator[str]:
+    """Names beside a file for what it was: `NAME.original.EXT` first."""
+    path = PurePosixPath(target)
+    yield str(path.with_name(f"{path.stem}.original{path.suffix}"))
+    for more in count(2):
+        yield str(path.with_name(f"{path.stem}.original-{more}{path.suffix}"))
 
 
 def _aside_names(job: Job, phase: Succeeded, file: ResultFile, extension: str) -> Iterator[str]:

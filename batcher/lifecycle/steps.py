@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -38,7 +38,8 @@ class Turn:
     `price_class` is the job's; `submitted` (monotonic seconds) when the API had the task; `unfinished_for` so many
     seconds after that it was last seen unfinished, None before it was seen so in this run. `upload` is what this run's
     intent of it names, and `anew` whether it is bought once more because that may have been why it was refused.
-    `unlike` counts answers that did not show a doubtful file to be whole.
+    `restore` names files that were whole once, by number, and what is the matter with them; `unlike` counts answers
+    that did not show a doubtful file to be whole.
     `pages` counts creates that something in between answered, `page` is what it said; `blocked` when that is this job's
     trouble alone; `asking` while this job's intent asks whether creates work again; `look` when it is to be polled at
     once, and `polled` once a poll of it had an answer; `barred` is the local cause for which its result is not fetched.
@@ -55,6 +56,7 @@ class Turn:
     bought: bool = False
     price_class: str = ""
     unlike: int = 0
+    restore: dict[int, str] = field(default_factory=dict)
     submitted: float | None = None
     unfinished_for: float | None = None
     upload: Upload | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -11,12 +10,12 @@ from batcher.cli import options, simulated
 from batcher.cli.environment import read_access
 from batcher.cli.places import find_state
 from batcher.cli.planview import plan_json, plan_view, tell_notes
-from batcher.cli.prepare import offline_plan, prepare
-from batcher.cli.runlog import keep_summary
+from batcher.cli.prepare import naming_fetch, offline_plan, prepare
+from batcher.cli.reading import DEFAULT_STATE
+from batcher.cli.runlog import keep_and_tell
 from batcher.cli.session import Order, perform
 from batcher.cli.signals import Stopped
-from batcher.cli.summary import summary_json, summary_view
-from batcher.cli.terminal import ReaderGone, Terminal
+from batcher.cli.terminal import Terminal
 from batcher.errors import UsageError, exit_code
 
 
@@ -63,7 +62,8 @@ def command(
 
     The same command again goes on where the last one ended, whatever ended it. Nothing is paid twice.
     """
-    prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
+    with naming_fetch(state or paths[0].parent / DEFAULT_STATE):
+        prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     access = simulated.access() if simulate else read_access(terminal.warn)
     folder = find_state(terminal, state, prepared.sought(simulate=simulate))
     if dry_run:
@@ -94,15 +94,9 @@ def command(
         outer=folder.parent if simulate and folder != state else None,
     )
     try:
-        result = perform(order, terminal)
+        with naming_fetch(folder):
+            result = perform(order, terminal)
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
         return exit_code(stopped.kind)
-    keep_summary(result, order, terminal)
-    with suppress(ReaderGone):  # what became of the run matters more than who reads it
-        if as_json:
-            terminal.document(summary_json(result, order))
-        else:
-            terminal.show(*summary_view(result, order, terminal.typed))
-            terminal.flush()
-    return exit_code(result.ending.kind)
+    return keep_and_tell(result, order, terminal, as_json)

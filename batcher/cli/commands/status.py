@@ -29,6 +29,11 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
         holder = browse.holder(state, read)
         last = browse.run(read)
         campaigns = browse.campaigns(read)
+        missing = [
+            (file.target, how)
+            for campaign in campaigns
+            for file, how in browse.damaged_files(read, campaign.campaign, state)
+        ]
         doubtful = list(cases.select(read, statuses=[Status.DOUBTFUL]))
     if as_json:
         terminal.document(
@@ -43,15 +48,25 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
                     "doubtful": sum(c.doubtful for c in campaigns),
                 },
                 "doubtful_jobs": doubtful_json(doubtful),
+                "missing_files": [target for target, how in missing if how == "missing"],
+                "changed_files": [target for target, how in missing if how == "changed"],
             }
         )
         return 0
     terminal.show(f"Ledger {safe(path.absolute())}", _run_line(holder, last))
     if campaigns:
         terminal.show("", _table(campaigns))
+    if missing:
+        terminal.show("", damage_line([how for _, how in missing]))
     if doubtful:
         terminal.show("", *doubtful_view(doubtful, state))
     return 0
+
+
+def damage_line(found: list[str]) -> str:
+    """How many saved files are missing or changed, and what brings them back."""
+    what = [f"{number(found.count(how))} {how}" for how in ("missing", "changed") if how in found]
+    return f"Saved files: {', '.join(what)}; `batcher fetch` brings them back, and writes over none."
 
 
 def _run_line(holder: browse.Holder | None, last: dict[str, Any] | None) -> str:

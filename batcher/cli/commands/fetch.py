@@ -1,0 +1,124 @@
+"""`batcher fetch`: what is paid does not wait for a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from batcher.artifacts import Artifacts
+from batcher.cli import options, simulated
+from batcher.cli.deciding import Targets, decisive_ledger, find_targets
+from batcher.cli.environment import read_access
+from batcher.cli.prepare import remembered
+from batcher.cli.reading import SIMULATED, need_reader
+from batcher.cli.runlog import keep_and_tell
+from batcher.cli.session import Order, perform
+from batcher.cli.signals import Stopped
+from batcher.cli.terminal import Terminal
+from batcher.cli.text import safe
+from batcher.cli.words import count, now
+from batcher.errors import UsageError, exit_code
+from batcher.jobs import JobId, Status
+from batcher.ledger import LedgerReader, hold_lock
+from batcher.ledger.cases import select
+from batcher.lifecycle.fetch import accept
+
+
+@click.command(short_help="Poll and download what is bought, bring back missing files; without a manifest.")
+@click.argument("words", metavar="[CAMPAIGN|JOB...]", nargs=-1)
+@click.option("--forget", is_flag=True, help="These files are not wanted any more, until `fetch JOB`.")
+@click.option("--accept", "accepting", is_flag=True, help="Take what is kept under unverified/ as the result.")
+@click.option("--simulate", is_flag=True, help="For what `run --simulate` has bought.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress; only the summary and what goes wrong.")
+@options.state
+@options.as_json
+@click.pass_obj
+def command(
+    terminal: Terminal,
+    *,
+    words: tuple[str, ...],
+    forget: bool,
+    accepting: bool,
+    simulate: bool,
+    quiet: bool,
+    state: Path,
+    as_json: bool,
+) -> int:
+    """Ask for what the API has, download it, and hold every saved file against its hash: a missing one is brought back;
+    of a changed one the original is put beside it. Buys nothing, and needs no manifest. Without a name: everything."""
+    if forget and accepting:
+        raise UsageError("--forget and --accept do not go together")
+    if (forget or accepting) and not words:
+        raise UsageError("whose files?", hint="Name jobs or campaigns.")
+    folder = state / SIMULATED if simulate and state.name != SIMULATED else state
+    with closing(need_reader(folder)) as read:
+        targets = find_targets(read, words, terminal)
+        campaigns = _campaigns(read, targets, everything=not words)
+        prepared = remembered(read, campaigns, _jobs(read, targets))
+    if forget:
+        return _forget(terminal, folder, targets, as_json)
+    if accepting:
+        return _accept(terminal, folder, targets, as_json)
+    if targets.jobs:  # named one by one: wanted, whatever was said before
+        with decisive_ledger(folder) as ledger:
+            for case in targets.jobs:
+                ledger.forget(case.id, forgotten=False)
+    access = simulated.access() if simulate else read_access(terminal.warn)
+    if simulate:
+        simulated.need_extra()
+    if access.key is None:
+        raise UsageError("RIVYA_API_KEY is not set", hint="Set it in the environment or in .env.")
+    order = Order(prepared, folder, access, simulate=simulate, download=True, quiet=quiet, buys=False)
+    try:
+        result = perform(order, terminal)
+    except Stopped as stopped:
+        terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
+        return exit_code(stopped.kind)
+    return keep_and_tell(result, order, terminal, as_json)
+
+
+def _campaigns(read: LedgerReader, targets: Targets, *, everything: bool) -> list[str]:
+    if everything:
+        return list(read.counts())
+    return list(dict.fromkeys([*targets.campaigns, *(case.campaign for case in targets.jobs)]))
+
+
+def _jobs(read: LedgerReader, targets: Targets) -> list[JobId]:
+    """The jobs that are meant, one by one; none where whole campaigns are meant only."""
+    if not targets.jobs:
+        return []
+    whole = [case.id for name in targets.campaigns for case in select(read, campaign=name)]
+    return whole + [case.id for case in targets.jobs]
+
+
+def _meant(read: LedgerReader, targets: Targets) -> Sequence[JobId]:
+    found = [case.id for name in targets.campaigns for case in select(read, campaign=name, statuses=[Status.SUCCEEDED])]
+    return list(dict.fromkeys([*found, *(case.id for case in targets.jobs)]))
+
+
+def _forget(terminal: Terminal, folder: Path, targets: Targets, as_json: bool) -> int:
+    with decisive_ledger(folder) as ledger:
+        files = sum(ledger.forget(job_id) for job_id in _meant(ledger.read, targets))
+    if as_json:
+        terminal.document({"forgotten": files})
+    else:
+        terminal.show(f"{count(files, 'file')} not wanted any more; what lies on the disk stays there.")
+    return 0
+
+
+def _accept(terminal: Terminal, folder: Path, targets: Targets, as_json: bool) -> int:
+    artifacts = Artifacts(folder)
+    taken: list[str] = []
+    with hold_lock(folder, started=now()), decisive_ledger(folder) as ledger:
+        for job_id in _meant(ledger.read, targets):
+            taken += accept(ledger, artifacts, ledger.read.load(job_id))
+    if not taken:
+        raise UsageError("nothing is kept for these that could be accepted", hint="`batcher show JOB` tells of it.")
+    if as_json:
+        terminal.document({"accepted": taken})
+    else:
+        terminal.show(*(f"Taken as the result: {safe(folder / path)}" for path in taken))
+    return 0

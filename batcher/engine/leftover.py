@@ -1,0 +1,81 @@
+"""What earlier runs have left for this one, and what this one leaves: both read from the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from batcher.jobs import JobId, ResultFile, Status, Succeeded
+from batcher.ledger import LedgerReader
+from batcher.lifecycle import Lane
+from batcher.settings import Selection, Settings
+
+#: Of each job the files that were whole once and are not as they were: their numbers, and `missing` or `changed`.
+Damage = Mapping[JobId, Mapping[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A job to go on with: in which lane, and which of its files are to be brought back."""
+
+    job_id: JobId
+    lane: Lane
+    restore: Mapping[int, str] = field(default_factory=dict)
+
+
+def leftovers(
+    read: LedgerReader, campaigns: Sequence[str], settings: Settings, selection: Selection, damage: Damage
+) -> Iterator[Leftover]:
+    """What is bought and not at its end, and what lacks a file. Intents without an answer are left where nothing may be
+    bought: their key could be the first to arrive."""
+    for campaign in campaigns:
+        for job_id, status in read.unsettled(campaign):
+            if selection.takes_job(job_id) and (selection.buys or status is not Status.SUBMITTING):
+                yield Leftover(job_id, Lane.SUBMIT if status is Status.SUBMITTING else Lane.POLL)
+        if settings.downloads(campaign):
+            unsaved = dict.fromkeys(job_id for job_id in read.unsaved(campaign) if selection.takes_job(job_id))
+            for job_id in unsaved:
+                yield Leftover(job_id, Lane.FETCH, damage.get(job_id, {}))
+    # Files are looked at in the campaigns whose results are kept here only.
+    for job_id, files in damage.items():
+        if any(not file.saved and not file.forgotten for file in _files(read, job_id)):
+            continue  # it was among those above
+        yield Leftover(job_id, Lane.FETCH, files)
+
+
+def unfinished(
+    read: LedgerReader, campaigns: Sequence[str], settings: Settings, selection: Selection, given_up: int
+) -> dict[str, int]:
+    """Selected jobs that are not done, by what is the matter with them. A file that was whole once is not asked for."""
+    found: Counter[str] = Counter()
+    if selection.jobs:
+        for job_id in map(JobId, selection.jobs):
+            job = read.load(job_id)
+            match job.phase:
+                case Succeeded(files=files):
+                    if settings.downloads(job.campaign) and any(not f.saved and not f.forgotten for f in files):
+                        found["without file"] += 1
+                case _ if (status := read.known([job_id])[job_id].status) not in (Status.PLANNED, Status.CANCELLED):
+                    found[str(status)] += 1
+        return dict(found)
+    for campaign in campaigns:
+        for part in read.outcome(campaign, named=bool(selection.only)):
+            if selection.only and not selection.takes(part.name):
+                continue
+            match part.status:
+                case Status.SUCCEEDED:
+                    if settings.downloads(campaign):
+                        found["without file"] += part.jobs
+                case Status.PLANNED if selection.limit is not None:
+                    continue
+                case status:
+                    found[str(status)] += part.jobs
+    if selection.limit is not None and given_up:
+        found[str(Status.PLANNED)] = given_up
+    return dict(found)
+
+
+def _files(read: LedgerReader, job_id: JobId) -> Sequence[ResultFile]:
+    phase = read.load(job_id).phase
+    return phase.files if isinstance(phase, Succeeded) else ()
