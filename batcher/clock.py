@@ -59,14 +59,10 @@ def age(then: Moment, now: Moment) -> float | None:
     """
     if then.uptime and now.uptime and then.uptime.boot == now.uptime.boot:
         found = now.uptime.seconds - then.uptime.seconds
-        same_boot = True
     else:
         found = now.wall - then.wall
-        same_boot = False
-    if now.api is not None and then.api is not None:
-        found = max(found, now.api - then.api)
-    elif now.api is not None and not same_boot:
-        found = max(found, now.api - then.wall)
+    if now.api is not None:
+        found = max(found, now.api - (then.wall if then.api is None else then.api))
     return max(0.0, found) if found >= -_ROUNDING_SECONDS else None
 
 

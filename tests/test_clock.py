@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.clock import (
+    Moment,
     SystemClock,
+    Uptime,
+    age,
     day_begins,
     find_zone,
     from_iso,
@@ -128,3 +131,21 @@ def test_the_next_time_of_the_day(
     assert found == from_iso(expected)
     assert local_time(found) == f"{hour:02}:{minute:02}"
     assert local_time(found + 5) == f"{hour:02}:{minute:02}:05"
+
+
+UP = Uptime("boot", 100.0)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "expected"),
+    [
+        (Moment(1000, UP), Moment(9000, Uptime("boot", 110)), 10),
+        (Moment(1000, UP), Moment(1010, Uptime("boot", 110), 9000), 8000),  # the API had not told its time then
+        (Moment(1000, UP, 2000), Moment(1010, Uptime("boot", 110), 9000), 7000),
+        (Moment(1000, UP, 2000), Moment(1060, Uptime("next", 5), 9000), 7000),
+        (Moment(1000, UP), Moment(900, Uptime("next", 5)), None),
+        (Moment(1000), Moment(900, None, 1030), 30),
+    ],
+)
+def test_how_old_a_moment_is(then: Moment, now: Moment, expected: float | None) -> None:
+    assert age(then, now) == expected
