@@ -217,8 +217,11 @@ class Lifecycle:
         return math.inf if self.caps.until is None else self.caps.until - self._clock.wall()
 
     async def _repeat_intent(self, intent: Intent, turn: Turn) -> Step:
-        if intent.maybe_received and self._ages.is_over(intent, self._settings.retries.replay_window):
-            return await self._grew_too_old(intent)  # whatever the account: nobody may send it any more
+        if intent.maybe_received:
+            if later := await self._ages.ask_the_time():
+                return self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
+            if self._ages.is_over(intent, self._settings.retries.replay_window):
+                return await self._grew_too_old(intent)  # whatever the account: nobody may send it any more
         if intent.account != self._provider.account.text:
             return Finished(Status.SUBMITTING, left=f"it was bought with another key or base URL ({intent.account})")
         if turn.blocked:
@@ -226,8 +229,6 @@ class Lifecycle:
             return Finished(Status.DOUBTFUL)
         if self._gate.creates_down() and not turn.asking:
             return Again(Lane.SUBMIT)
-        if intent.maybe_received and (later := await self._ages.ask_the_time()):
-            return self._not_now(turn, later, Lane.SUBMIT, Status.SUBMITTING)
         async with self._gate.slot("submit") as slot:
             if self._gate.creates_down() and not turn.asking:
                 return Again(Lane.SUBMIT)
