@@ -228,7 +228,7 @@ _READERS: dict[str, Callable[[_File], Said]] = {
 # What a picture of these types has, where it is one.
 _PICTURE = {
     "image/png": re.compile(rb"IHDR.*?IDAT", re.DOTALL),
-    "image/jpeg": re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]..\x08", re.DOTALL),
+    "image/jpeg": re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]"),
     "image/webp": re.compile(rb"WEBPVP8[ LX]"),
     "image/gif": re.compile(rb"GIF8.*?,", re.DOTALL),
 }

@@ -13,12 +13,12 @@ from typing import BinaryIO, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from batcher.catalog import Model
+from batcher.containers import picture_fault
 from batcher.filetypes import HEAD_BYTES, sniff
 from batcher.jobs import FileReference, Reference, UrlReference
 from batcher.spelling import nfc
 
 from .globs import MAGIC, MAX_MATCHES, matches, prefix
-from .pictures import missing_of
 from .problems import Fault, listed
 from .regular import open_regular
 from .values import shown, unsafe_character
@@ -151,8 +151,8 @@ class Files:
                     raise Fault(f"has {status.st_size:,} bytes; {self.model.id} takes at most {allowed.max_bytes:,}")
                 data = head + file.read(max(0, status.st_size + 1 - len(head)))
                 size = len(data)
-                if found and size == status.st_size and (lacks := missing_of(data, found.mime)) is not None:
-                    raise Fault(f"is no whole picture: it lacks {lacks}", "save or copy it again")
+                if found and size == status.st_size and (lacks := picture_fault(file, size, found)):
+                    raise Fault(lacks, "save or copy it again")
                 digest = hashlib.sha256(data)
         except OSError as error:
             raise Fault(f"{shown(text)} cannot be read: {error.strerror or error}") from None

@@ -252,27 +252,28 @@ def test_a_glob_of_too_many_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         globs.matches("*/" + "a/" * 2000 + "b", tmp_path)
 
 
-# type, bytes, what they lack
+CUT, EMPTY = "is cut off: its end is missing", "holds no picture"
+# type, bytes, what is wrong with them
 PICTURES: dict[str, tuple[str, bytes, str | None]] = {
     "a PNG": ("png", PNG, None),
     "a PNG and something after it": ("png", PNG + b"xyz", None),
-    "the beginning of a PNG": ("png", PNG[:8], "its header"),
-    "a PNG without its end": ("png", PNG[:-12], "its end"),
-    "a PNG cut in its pixels": ("png", PNG[:50], "its end"),
-    "a PNG without its checksum": ("png", PNG[:-1], "its end"),
-    "a PNG without pixels": ("png", PNG[:33] + PNG[-12:], "its pixels"),
-    "zeros after a PNG's beginning": ("png", PNG[:8] + b"\0" * 60, "its header"),
+    "the beginning of a PNG": ("png", PNG[:8], CUT),
+    "a PNG without its end": ("png", PNG[:-12], CUT),
+    "a PNG cut in its pixels": ("png", PNG[:50], CUT),
+    "a PNG without its checksum": ("png", PNG[:-1], CUT),
+    "a PNG without pixels": ("png", PNG[:33] + PNG[-12:], EMPTY),
+    "zeros after a PNG's beginning": ("png", PNG[:8] + b"\0" * 60, EMPTY),
     "a JPEG": ("jpg", JPEG, None),
     "a JPEG and something after it": ("jpg", JPEG + b"xyz", None),
-    "the beginning of a JPEG": ("jpg", JPEG[:4], "its header"),
-    "a JPEG without its end": ("jpg", JPEG[:-2], "its end"),
-    "a JPEG without pixels": ("jpg", JPEG[:14], "its pixels"),
+    "the beginning of a JPEG": ("jpg", JPEG[:4], CUT),
+    "a JPEG without its end": ("jpg", JPEG[:-2], CUT),
+    "a JPEG without pixels": ("jpg", JPEG[:14], CUT),
     "a JPEG whose preview has an end": (
-        "jpg", b"\xff\xd8\xff\xe1\0\6\xff\xd9xx" + JPEG[2:-2], "its end"
+        "jpg", b"\xff\xd8\xff\xe1\0\6\xff\xd9xx" + JPEG[2:-2], CUT
     ),
     "a WebP": ("webp", WEBP, None),
-    "a WebP without its end": ("webp", WEBP[:-1], "its end"),
-    "the beginning of a WebP": ("webp", WEBP[:16], "its header"),
+    "a WebP without its end": ("webp", WEBP[:-1], CUT),
+    "the beginning of a WebP": ("webp", WEBP[:16], CUT),
 }  # fmt: skip
 
 
@@ -282,5 +283,5 @@ def test_a_picture_is_whole(case: str, tmp_path: Path) -> None:
     name = f"a.{suffix}"
     found = places(write(tmp_path, f"references: [{name}]\nprompts: [x]", {name: data}))
     assert [text.partition(" (")[0] for text in found] == (
-        [f"m.yaml:3:14: '{name}' is no whole picture: it lacks {lacks}"] if lacks else []
+        [f"m.yaml:3:14: '{name}' {lacks}"] if lacks else []
     )
