@@ -282,6 +282,4 @@ def test_a_picture_is_whole(case: str, tmp_path: Path) -> None:
     suffix, data, lacks = PICTURES[case]
     name = f"a.{suffix}"
     found = places(write(tmp_path, f"references: [{name}]\nprompts: [x]", {name: data}))
-    assert [text.partition(" (")[0] for text in found] == (
-        [f"m.yaml:3:14: '{name}' {lacks}"] if lacks else []
-    )
+    assert [text.partition(" (")[0] for text in found] == ([f"m.yaml:3:14: '{name}' {lacks}"] if lacks else [])
