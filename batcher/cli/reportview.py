@@ -97,17 +97,19 @@ def _course_columns() -> list[_Column]:
 
 def _credit_columns(total: Figures) -> list[_Column]:
     some: list[tuple[_Column, int]] = [
+        (("refused", lambda f: number(f.attempts.turned_away)), total.attempts.turned_away),
         (("doubtful", lambda f: number(f.credits.doubtful)), total.credits.doubtful),
         (("over", lambda f: number(f.credits.over)), total.credits.over),
     ]
     return [
-        ("bought", lambda f: number(f.attempts.total)),
+        ("bought", lambda f: number(f.attempts.bought)),
+        *(column for column, value in some[:1] if value),
         ("quoted", lambda f: number(f.credits.quoted)),
         ("held", lambda f: number(f.credits.held)),
-        *(column for column, value in some[:1] if value),
+        *(column for column, value in some[1:2] if value),
         ("settled", lambda f: number(f.credits.settled)),
         ("returned", lambda f: number(f.credits.returned)),
-        *(column for column, value in some[1:] if value),
+        *(column for column, value in some[2:] if value),
         ("credits a file", lambda f: _ratio(f.cost_of_result)),
     ]
 

@@ -60,11 +60,12 @@ def _rows(result: Result, order: Order) -> Iterator[tuple[str, str]]:
     sums = [sum(getattr(state, name) for state in result.campaigns) for name in ("settled", "held", "doubtful")]
     yield "credits", _credits(*sums)
     bill = result.bill
+    refused = f", {number(bill.refused)} refused at no cost" if bill.refused else ""
     if bill.attempts:
         bought = f"{count(bill.attempts, 'job')} bought, {number(bill.quoted)} quoted"
-        yield "this run", f"{bought}, {_credits(bill.settled, bill.held, bill.doubtful)}{_budget(order)}"
+        yield "this run", f"{bought}, {_credits(bill.settled, bill.held, bill.doubtful)}{refused}{_budget(order)}"
     else:
-        yield "this run", f"nothing bought{_budget(order)}"
+        yield "this run", f"nothing bought{refused}{_budget(order)}"
     for state in result.campaigns:
         if state.files:
             folder = order.state / "results" / state.campaign

@@ -155,6 +155,8 @@ def _end(moment: Moment, run: Run | None) -> str:
     parts = [f"{number(run.bought)} bought for {amount(run.quoted)}"] if run.bought else ["nothing bought"]
     if run.bought:
         parts.append(f"{number(run.settled)} settled, {number(run.held)} held")
+    if run.refused:
+        parts.append(f"{number(run.refused)} refused at no cost")
     if run.saved:
         parts.append(f"{count(run.saved, 'file')} saved")
     if run.went_on:

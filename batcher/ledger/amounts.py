@@ -7,6 +7,8 @@ they need no alias where no other table has these.
 
 from __future__ import annotations
 
+#: Which attempts were bought: accepted, maybe received, or not answered yet. A refused one was closed at no cost.
+BOUGHT = "outcome IS NOT 'refused'"
 #: What an attempt holds or, once it is settled, held at the most.
 HOLD = "hold_credits"
 #: What counts against the caps.

@@ -13,7 +13,7 @@ from batcher.fs import look
 from batcher.spelling import named_like
 from batcher.statuses import JobId
 
-from .amounts import HOLD, OPEN_HOLD
+from .amounts import BOUGHT, HOLD, OPEN_HOLD
 from .conditions import KEPT, of_jobs
 from .lock import holder_words, is_held
 from .reader import LedgerReader
@@ -32,9 +32,13 @@ class CampaignState(NamedTuple):
 
 
 class Bill(NamedTuple):
-    """What one run bought, in credits; `doubtful` is the part of `held` that nobody knows of."""
+    """What one run bought, in credits; `doubtful` is the part of `held` that nobody knows of.
+
+    `attempts` are those that were accepted or may have been received; `refused` ones were closed at no cost.
+    """
 
     attempts: int
+    refused: int
     quoted: int
     settled: int
     held: int
@@ -89,7 +93,8 @@ def run(read: LedgerReader, run_id: int | None = None) -> dict[str, Any] | None:
 def bill(read: LedgerReader, run_id: int) -> Bill:
     """What a run bought."""
     row = read.row(
-        "SELECT count(*) AS attempts, coalesce(sum(quoted_credits), 0) AS quoted,"
+        f"SELECT coalesce(sum({BOUGHT}), 0) AS attempts, coalesce(sum(NOT {BOUGHT}), 0) AS refused,"
+        f" coalesce(sum(CASE WHEN {BOUGHT} THEN quoted_credits END), 0) AS quoted,"
         " coalesce(sum(final_credits), 0) AS settled,"
         f" coalesce(sum({OPEN_HOLD}), 0) AS held,"
         f" coalesce(sum(CASE WHEN outcome = 'doubtful' THEN {OPEN_HOLD} ELSE 0 END), 0) AS doubtful"

@@ -15,6 +15,7 @@ from .tallies import ALL, JOINED, Scope, where_of
 
 #: The event of a wallet reading; its detail is `{"account": text, "credits": int}`.
 WALLET_READ = "wallet_read"
+_OF_WALLET = f"event = '{WALLET_READ}'"  # word for word as the index `events_of_wallet` has it
 _HOUR = 3600.0
 
 
@@ -184,9 +185,9 @@ def counted(read: LedgerReader, account: str, since: str) -> Counted | None:
     """What counted at the newest reading, if the account has bought since its mark with an answer after `since`."""
     row = read.row(
         "SELECT json_extract(detail, '$.counted'), json_extract(detail, '$.mark'), json_extract(detail, '$.most')"
-        " FROM events WHERE event = ? AND json_valid(detail) AND json_extract(detail, '$.account') = ?"
+        f" FROM events WHERE {_OF_WALLET} AND json_valid(detail) AND json_extract(detail, '$.account') = ?"
         " AND json_type(detail, '$.counted') = 'integer' ORDER BY id DESC LIMIT 1",
-        (WALLET_READ, account),
+        (account,),
     )
     if row is None:
         return None
@@ -204,10 +205,10 @@ def last_reading(read: LedgerReader, account: str) -> Reading | None:
 
 def _reading(read: LedgerReader, account: str, since: str, order: str) -> Reading | None:
     row = read.row(
-        "SELECT at, json_extract(detail, '$.credits') AS credits FROM events WHERE event = ? AND at >= ?"
-        " AND json_valid(detail) AND json_extract(detail, '$.account') = ?"
+        "SELECT at, json_extract(detail, '$.credits') AS credits FROM events"
+        f" WHERE {_OF_WALLET} AND at >= ? AND json_valid(detail) AND json_extract(detail, '$.account') = ?"
         f" AND json_type(detail, '$.credits') = 'integer' ORDER BY id {order} LIMIT 1",
-        (WALLET_READ, since, account),
+        (since, account),
     )
     return Reading(row["at"], row["credits"]) if row else None
 

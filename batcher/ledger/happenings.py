@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .amounts import OPEN_HOLD
+from .amounts import BOUGHT, OPEN_HOLD
 from .conditions import UNSAVED, marks
 from .reader import LedgerReader
 from .runsettings import of_kind, read_settings, texts
@@ -83,9 +83,10 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class Purchases:
-    """What a run bought, in credits."""
+    """What a run bought, in credits; `refused` attempts were closed at no cost, and not bought."""
 
     attempts: int
+    refused: int
     quoted: int
     settled: int
     held: int
@@ -206,7 +207,8 @@ def purchases(read: LedgerReader, scope: Scope) -> dict[int, Purchases]:
     """What each run bought for these campaigns, whenever; by run."""
     where, values = where_of(Scope(None, None, scope.campaigns), "")
     found = read.rows(
-        f"SELECT a.run_id, count(*), sum(quoted_credits), sum(coalesce(final_credits, 0)), sum({OPEN_HOLD})"
+        f"SELECT a.run_id, sum({BOUGHT}), sum(NOT {BOUGHT}), sum(CASE WHEN {BOUGHT} THEN quoted_credits ELSE 0 END),"
+        f" sum(coalesce(final_credits, 0)), sum({OPEN_HOLD})"
         f" {JOINED if scope.campaigns else ALL} WHERE {where} GROUP BY 1",
         values,
     )

@@ -69,7 +69,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What to group by: `campaign`, `day` (local date), `model`, `prompt` (its name), or else a param.
+    """What to group by: `campaign`, `day` (local date), `model`, `prompt` (name), `reference` (path, URL), or a param.
 
     `defaults` has the value that a job of a model has where none was chosen.
     """
@@ -217,6 +217,7 @@ def _keys(axes: Sequence[Axis]) -> tuple[list[str], list[Any]]:
         "day": "coalesce(a.day, ledger_day(w.updated_at))",
         "model": "w.model",
         "prompt": "w.name",
+        "reference": "w.reference",
     }
     keys, values = list[str](), list[Any]()
     for axis in axes:

@@ -12,7 +12,7 @@ from .budget import Cap, Forecast
 from .figures import Attempts, Credits, Figures, Report
 from .wallet import Reconciliation
 
-_ATTEMPTS = tuple(Attempts.__dataclass_fields__)
+_ATTEMPTS = (*Attempts.__dataclass_fields__, "bought")
 _CREDITS = (*Credits.__dataclass_fields__, "over")
 
 

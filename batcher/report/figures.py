@@ -20,7 +20,7 @@ from .question import Question
 class Attempts:
     """Purchases by how they ended; `open` ones have not. Their sum is `total`.
 
-    `unsent` ones were closed at no cost and their jobs planned again, `refused` ones failed their jobs.
+    `unsent` ones were closed at no cost and their jobs planned again; `refused` ones, at no cost too, failed them.
     """
 
     total: int = 0
@@ -31,6 +31,16 @@ class Attempts:
     resolved: int = 0
     doubtful: int = 0
     open: int = 0
+
+    @property
+    def turned_away(self) -> int:
+        """What was refused at no cost, whatever became of the job."""
+        return self.refused + self.unsent
+
+    @property
+    def bought(self) -> int:
+        """What was accepted, may have been received, or has no answer yet."""
+        return self.total - self.turned_away
 
 
 @dataclass(frozen=True, slots=True)

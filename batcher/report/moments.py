@@ -23,7 +23,8 @@ QUIET_SECONDS = 600.0
 class Run:
     """A run, `ended`, `going` or `killed`: its end was never written, and `until` is its last sign of life.
 
-    Credits are those of its own purchases; `went_on` counts jobs that an earlier run had bought and this one took on.
+    Credits are those of its own purchases; `refused` attempts were closed at no cost. `went_on` counts jobs that an
+    earlier run had bought and this one took on.
     `left` counts why jobs did not come to their end, where that was written down.
     """
 
@@ -35,6 +36,7 @@ class Run:
     reason: str | None
     campaigns: tuple[str, ...]
     bought: int
+    refused: int
     quoted: int
     settled: int
     held: int
@@ -45,7 +47,7 @@ class Run:
     @property
     def idle(self) -> bool:
         """Whether it came to its end and changed nothing."""
-        return self.state == "ended" and not (self.bought or self.saved or self.went_on)
+        return self.state == "ended" and not (self.bought or self.refused or self.saved or self.went_on)
 
 
 @dataclass(frozen=True, slots=True)

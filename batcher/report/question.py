@@ -16,7 +16,7 @@ from batcher.ledger.tallies import Axis, Scope
 from batcher.settings import UNITS
 
 #: What every ledger can be grouped by; any other name is that of a param.
-AXES = ("campaign", "day", "model", "prompt")
+AXES = ("campaign", "day", "model", "prompt", "reference")
 _AGO = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)")
 
 

@@ -88,7 +88,7 @@ def _runs(
 ) -> list[Run]:
     bought, went_on = happenings.purchases(read, scope), happenings.went_on(read, scope)
     ends = {note.run_id: note.detail for note in notes if note.event == "run_ended"}
-    nothing = Purchases(0, 0, 0, 0)
+    nothing = Purchases(0, 0, 0, 0, 0)
     found = []
     for row in rows:
         bill, end = bought.get(row.id, nothing), ends.get(row.id, {})
@@ -103,6 +103,7 @@ def _runs(
                 reason=row.reason,
                 campaigns=row.campaigns,
                 bought=bill.attempts,
+                refused=bill.refused,
                 quoted=bill.quoted,
                 settled=bill.settled,
                 held=bill.held,

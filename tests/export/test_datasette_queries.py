@@ -48,10 +48,10 @@ def test_spend_by_day(bench: Bench) -> None:
             assert found is not None
             assert (row["held"], row["settled"]) == tuple(found)
         every = read.spent()
-    assert (sum(r["held"] for r in rows), sum(r["settled"] for r in rows)) == (every.held, every.settled) == (10, 60)
+    assert (sum(r["held"] for r in rows), sum(r["settled"] for r in rows)) == (every.held, every.settled) == (15, 60)
 
 
-@pytest.mark.parametrize(("reserved", "held"), [(None, 10), (14, 14), (0, 0)])
+@pytest.mark.parametrize(("reserved", "held"), [(None, 10), (14, 14), (0, 10)])
 def test_what_is_held_is_what_the_api_took(tmp_path: Path, reserved: int | None, held: int) -> None:
     shelf = Shelf(tmp_path / "ledger.db")
     shelf.enrol([make_spec(1, params={"duration": 10})])
@@ -64,7 +64,7 @@ def test_what_is_held_is_what_the_api_took(tmp_path: Path, reserved: int | None,
 def test_doubtful_jobs(bench: Bench) -> None:
     ((row,),) = asked(bench.ledger_path, "doubtful_jobs")
     (job,) = (job for job in bench.jobs() if job["status"] == "doubtful")
-    assert (row["id"], row["name"], row["held"]) == (job["id"], "doubt", 10)
+    assert (row["id"], row["name"], row["held"]) == (job["id"], "doubt", 15)
     assert (row["error_code"], row["client_request_id"]) == ("validation_error", job["client_request_id"])
 
 
@@ -76,9 +76,9 @@ def test_cost_by_parameter(bench: Bench) -> None:
     }
     assert found == {
         ("spring", "duration", 10): (1, 1, 10, 0, 10.0),
-        ("spring", "duration", "(default)"): (5, 6, 35, 10, 7.0),
+        ("spring", "duration", "(default)"): (5, 6, 35, 15, 7.0),
         ("spring", "mode", "fun"): (3, 3, 20, 0, 6.67),
-        ("spring", "mode", "(default)"): (3, 4, 25, 10, 8.33),
+        ("spring", "mode", "(default)"): (3, 4, 25, 15, 8.33),
     }
 
 

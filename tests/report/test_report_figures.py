@@ -10,6 +10,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +19,23 @@ from report.report_helpers import report_of, shown
 from support import Bench
 
 from batcher.clock import from_iso, iso, local_day
-from batcher.jobs import ParamValue, Status
-from batcher.ledger import LedgerReader, decisions, seen_price
+from batcher.jobs import FileReference, ParamValue, Reference, Status, UrlReference
+from batcher.ledger import LedgerReader, browse, decisions, seen_price
 from batcher.report.document import csv_headers, csv_rows, report_json, rows_json
 from batcher.report.figures import Figures, make_report
 from batcher.report.question import ask
 from batcher.report.table import csv_lines
 
-AXES = [["campaign"], ["day"], ["model"], ["prompt"], ["mode"], ["duration"], ["day", "campaign", "mode", "prompt"]]
+AXES = [
+    ["campaign"],
+    ["day"],
+    ["model"],
+    ["prompt"],
+    ["reference"],
+    ["mode"],
+    ["duration"],
+    ["day", "campaign", "mode", "prompt"],
+]
 
 
 def rows(bench: Bench, sql: str) -> list[dict[str, Any]]:
@@ -99,6 +109,7 @@ def by_hand(read: LedgerReader, axes: list[str]) -> dict[tuple[Any, ...], dict[s
 
     def group(job: dict[str, Any], day: str) -> dict[str, Any]:
         values = {"campaign": job["campaign"], "day": day, "model": job["model"], "prompt": job["name"]}
+        values["reference"] = job["reference"]
         values |= defaults | json.loads(job["params"])
         key = tuple(values[axis] for axis in axes)
         return found.setdefault(key, {"jobs": Counter(), "n": 0, "credits": Counter(), "files": 0, "waits": []})
@@ -246,7 +257,9 @@ def test_json_csv_and_text_show_the_same_sums(told: Bench) -> None:
         sums = totals_of_text(shown(report))
         assert sums["jobs"] == document["total"]["jobs"]["total"]
         assert sums["files"] == document["total"]["files"]
-        assert sums["bought"] == document["total"]["attempts"]["total"]
+        attempts = document["total"]["attempts"]
+        assert sums["bought"] == attempts["bought"] == attempts["total"] - attempts["refused"] - attempts["unsent"] > 0
+        assert sums["refused"] == attempts["refused"] + attempts["unsent"] > 0
         for name in ("quoted", "held", "settled", "returned"):
             assert sums[name] == document["total"]["credits"][name]
 
@@ -308,6 +321,43 @@ def test_since_counts_its_own_moment_and_until_does_not(shelf: Shelf) -> None:
     just_after = iso(shelf.clock.now + 0.000001)
     assert figures(shelf, since=just_after).attempts.total == 0
     assert figures(shelf, until=just_after).attempts.total == 1
+
+
+def test_by_reference(shelf: Shelf) -> None:
+    """Paths and URLs as they stand in the ledger; jobs without any are a group of their own."""
+    picture = FileReference(Path("refs/boat.png"), "ab" * 32, 9, "image/png")
+    given: list[Reference | None] = [picture, picture, UrlReference("https://files.test/a.png"), None]
+    shelf.enrol([make_spec(number, reference=each) for number, each in enumerate(given, 1)])
+    for number, cost in ((1, 10), (2, 12), (3, 14)):
+        task = make_task(number, Status.SUCCEEDED, reserved_credits=cost, final_credits=cost)
+        shelf.ledger.submitted(shelf.buy(number), task)
+    read = shelf.ledger.read
+    report = make_report(read, ask(read, now=shelf.clock.now, by=["reference"]), now=shelf.clock.now, running=False)
+    expected = {None: (1, 0), "https://files.test/a.png": (1, 14), "refs/boat.png": (2, 22)}
+    assert {r.by[0][1]: (sum(r.figures.jobs.values()), r.figures.credits.settled) for r in report.rows} == expected
+    assert {r["by"]["reference"]: (r["jobs"]["total"], r["credits"]["settled"]) for r in rows_json(report)} == expected
+    lines = csv.DictReader(io.StringIO("\n".join(csv_lines(csv_headers(["reference"]), csv_rows(report))), newline=""))
+    assert {r["reference"] or None: (int(r["jobs"]), int(r["credits_settled"])) for r in lines} == expected
+    assert all(str(path or "–") in shown(report) for path in expected)
+
+
+@pytest.mark.parametrize("end", ["refused", "unsent", "doubtful", "open"])
+def test_bought_is_what_was_accepted_or_may_have_been(shelf: Shelf, end: str) -> None:
+    """A create that was refused at no cost was not bought: in the report, and in the bill of the run."""
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    if end == "refused":
+        shelf.ledger.refused(intent, "x", "no")
+    elif end == "unsent":
+        shelf.ledger.unsent(intent, "x", "no")
+    elif end == "doubtful":
+        shelf.ledger.maybe_received(intent, "cut")
+        shelf.ledger.doubt(intent.job_id, intent.attempt_id, "x", "no")
+    bought, refused = (0, 1) if end in ("refused", "unsent") else (1, 0)
+    attempts = figures(shelf).attempts
+    assert (attempts.bought, attempts.turned_away, attempts.total) == (bought, refused, 1)
+    bill = browse.bill(shelf.ledger.read, 1)
+    assert (bill.attempts, bill.refused, bill.quoted) == (bought, refused, 10 * bought)
 
 
 # Odd cases, on the ledger itself

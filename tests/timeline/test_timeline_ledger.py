@@ -17,9 +17,8 @@ EVER = Scope(None, None, ())
 def fail(shelf: Shelf, number: int, code: str = "bad") -> None:
     shelf.clock.now += 10
     intent = shelf.buy(number)
-    done = make_task(
-        number, Status.FAILED, reserved_credits=10, final_credits=0, error_code=code, error_message=f"no {number}"
-    )
+    said = {"error_code": code, "error_message": f"no {number}", "task_id": f"task_{intent.attempt_id}"}
+    done = make_task(number, Status.FAILED, reserved_credits=10, final_credits=0, **said)
     shelf.ledger.submitted(intent, done)
 
 

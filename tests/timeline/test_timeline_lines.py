@@ -48,7 +48,7 @@ def run(number: int, since: float, until: float, **changes: Any) -> Run:
         "exit_code": 0,
         "reason": "done",
         "campaigns": ("spring",),
-        **dict.fromkeys(("bought", "quoted", "settled", "held", "saved", "went_on"), 0),
+        **dict.fromkeys(("bought", "refused", "quoted", "settled", "held", "saved", "went_on"), 0),
     }
     return Run(id=number, since=at(since), until=at(until), **fields | changes)
 

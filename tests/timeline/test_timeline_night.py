@@ -124,7 +124,7 @@ def test_a_part_of_the_night(dark: Bench) -> None:
     assert [moment.kind for moment in before.moments][-1] == "run_killed"
     after = timeline_of(dark, since="2027-01-16", campaigns=["dawn"])
     assert [run.campaigns for run in after.runs] == [("dawn",)] * 4
-    assert [run.bought for run in after.runs] == [1, 2, 0, 0]
+    assert [(run.bought, run.refused) for run in after.runs] == [(0, 1), (2, 0), (0, 0), (0, 0)]
     assert {cause.kind for cause in after.causes} == {"key", "unsent"}
     assert all(wait.campaign == "dawn" for wait in after.slowest)
     middle = timeline_of(dark, since="2027-01-15T23:00", until="2027-01-15T23:01")

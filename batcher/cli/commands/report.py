@@ -41,7 +41,7 @@ FORMATS = ("text", "json", "csv")
     "--by",
     metavar="NAME",
     multiple=True,
-    help="Group by campaign, day, model, prompt or any param; repeatable, or with commas.",
+    help="Group by campaign, day, model, prompt, reference or any param; repeatable, or with commas.",
 )
 @click.option(
     "--timeline", "as_timeline", is_flag=True, help="The post-mortem instead: what happened when, what went wrong, why."

@@ -9,7 +9,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from . import version_1, version_1_shape, version_2_hold, version_3_place, version_4_clock, version_6_files
+from . import (
+    version_1,
+    version_1_shape,
+    version_2_hold,
+    version_3_place,
+    version_4_clock,
+    version_6_files,
+    version_7_readings,
+)
 
 Step = str | Callable[[sqlite3.Connection], None]
 
@@ -21,4 +29,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_3_place", version_3_place.change),
     ("version_4_clock", version_4_clock.SQL),
     ("version_6_files", version_6_files.SQL),
+    ("version_7_readings", version_7_readings.SQL),
 )

@@ -59,7 +59,7 @@ def tiles(total: Figures) -> Iterator[Tile]:
     yield Tile("credits settled", number(money.settled), f"{number(money.returned)} returned")
     yield Tile("credits held", number(money.held), f"{number(money.doubtful)} doubtful")
     yield Tile("credits a file", number(total.cost_of_result) or "–", "settled / files")
-    yield Tile("came to nothing", percent(total.failure_rate) or "–", f"of {count(total.attempts.total, 'purchase')}")
+    yield Tile("came to nothing", percent(total.failure_rate) or "–", f"of {count(total.attempts.total, 'attempt')}")
     wait = total.wait
     within = f"90 % within {duration(wait.p90)}" if wait else "no result yet"
     yield Tile("median wait", duration(wait.median) if wait else "–", within)
@@ -92,19 +92,21 @@ def bought(report: Report) -> Table:
     """Purchases and credits of each group."""
     money = report.total.credits
     some: list[tuple[_Column, int]] = [
+        (("refused", lambda f: number(f.attempts.turned_away)), report.total.attempts.turned_away),
         (("doubtful", lambda f: number(f.credits.doubtful)), money.doubtful),
         (("over", lambda f: number(f.credits.over)), money.over),
     ]
     return _groups(
         report,
         [
-            ("bought", lambda f: number(f.attempts.total)),
+            ("bought", lambda f: number(f.attempts.bought)),
+            *(column for column, value in some[:1] if value),
             ("quoted", lambda f: number(f.credits.quoted)),
             ("held", lambda f: number(f.credits.held)),
-            *(column for column, value in some[:1] if value),
+            *(column for column, value in some[1:2] if value),
             ("settled", lambda f: number(f.credits.settled)),
             ("returned", lambda f: number(f.credits.returned)),
-            *(column for column, value in some[1:] if value),
+            *(column for column, value in some[2:] if value),
             ("credits a file", lambda f: number(f.cost_of_result)),
         ],
     )
