@@ -11,6 +11,7 @@ from itertools import islice
 from batcher.errors import Problem, UsageError
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, JobSpec, Status, job_id
 from batcher.ledger import NOT_IN_MANIFEST, Caps, Known, LedgerReader, Price, seen_price
+from batcher.ledger.leftbehind import LeftBehind
 from batcher.ledger.origins import Standing, first_planned
 from batcher.settings import Budget, Selection, Settings
 from batcher.spelling import spellings
@@ -85,6 +86,8 @@ class Plan:
     seconds: float
     #: what is right by the rules and may not be what was meant
     notes: tuple[Problem, ...] = ()
+    #: other campaigns of the ledger with something paid under way
+    left_behind: tuple[LeftBehind, ...] = ()
 
     @property
     def new(self) -> int:

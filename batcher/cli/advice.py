@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from batcher.jobs import SHORT_ID
+from batcher.report.moments import Run
 from batcher.report.timeline import Cause
 
 from .doubtful import resolve_command
 from .reading import state_words
+from .words import number
 
 #: By the kind of a cause; {state} is what a command needs to find the state folder, {job} the newest such job's id.
 _ADVICE = {
@@ -16,13 +19,14 @@ _ADVICE = {
     "credits": "Top up the wallet (`batcher credits{state}` shows it). {again}.",
     "cap": (
         "Raise it in the manifest's budget, or wait for its next day. {again}. A run's own cap (--budget, else the"
-        " plan's total) counts from nothing in each run: the same command may spend as much once more."
+        " plan's total) counts from nothing in each run: take off what earlier runs have used{used}."
     ),
     "stop": "Look first at what failed: the same command goes on, and would buy into the same trouble.",
     "unreachable": "Check the network and RIVYA_BASE_URL (`batcher doctor{state}`). {again}.",
     "storage": "Free or mend the disk (`batcher doctor{state}`). {again}: nothing bought is lost.",
     "killed": (
-        "{again}: nothing is paid twice. But a --budget counts from nothing in each run: take off what this one bought."
+        "{again}: nothing is paid twice. But a --budget counts from nothing in each run: take off what earlier runs"
+        " have used{used}."
     ),
     "failed": (
         "The API took it and failed it. Change prompt or reference if they may be the reason; else"
@@ -46,10 +50,11 @@ _AGAIN = "Run the same command again; it goes on where the last one ended"
 _NOTHING_LEFT = "Nothing: it is over."
 
 
-def advice(cause: Cause, state: Path) -> str:
-    """What to do about a cause that was found in the ledger of this state folder."""
+def advice(cause: Cause, state: Path, runs: Sequence[Run] = ()) -> str:
+    """What to do about a cause that was found in the ledger of this state folder; `runs` are those it was found in."""
     if not cause.open and cause.kind != "late_answer":
         return _NOTHING_LEFT
     job = cause.job_id[:SHORT_ID] if cause.job_id else "JOB"
     found = _ADVICE.get(cause.kind, "")
-    return found.format(state=state_words(state), job=job, decide=resolve_command(job, state), again=_AGAIN)
+    used = f" (the last one {number(runs[-1].settled + runs[-1].held)})" if runs else ""
+    return found.format(state=state_words(state), job=job, decide=resolve_command(job, state), again=_AGAIN, used=used)

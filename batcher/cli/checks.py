@@ -25,6 +25,7 @@ from batcher.ledger.decisions import select
 
 from .doubtful import resolve_command
 from .environment import BASE_URL, DOTENV, KEY, Access, read_access
+from .leftbehind import strays
 from .probe import mount_of, try_out
 from .reading import LEDGER
 from .simulated import missing_extra
@@ -222,6 +223,8 @@ def _jobs(read: LedgerReader, state: Path) -> Iterator[Check]:
         yield Check("doubtful", Level.ATTENTION, message, f"Decide: {resolve_command(job, state)}")
     else:
         yield Check("doubtful", Level.OK, "no job")
+    for _, text in strays(read, state):
+        yield Check("campaigns", Level.ATTENTION, text)
     holder, last = browse.holder(state, read), browse.run(read)
     if holder is not None:
         who = "just starting" if holder.pid is None else f"pid {holder.pid}, started {moment(holder.started)}"

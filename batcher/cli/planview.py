@@ -11,6 +11,7 @@ from rich.text import Text
 
 from batcher.plan import CampaignPlan, Plan, Quote
 
+from .leftbehind import left_behind_json
 from .prepare import Prepared
 from .terminal import Terminal, table
 from .text import safe
@@ -136,4 +137,5 @@ def plan_json(plan: Plan, prepared: Prepared, account: str | None) -> dict[str, 
         "credits": plan.credits,
         "seconds": plan.seconds,
         "notes": notes_json(plan),
+        "left_behind": left_behind_json(plan.left_behind),
     }

@@ -15,6 +15,7 @@ from batcher.clock import local_day
 from batcher.errors import ManifestError, Problem, StorageError, UsageError
 from batcher.jobs import JobId, JobSpec
 from batcher.ledger import Ledger, LedgerReader, enrolment, origins
+from batcher.ledger.leftbehind import left_behind
 from batcher.ledger.origins import Origin, Standing
 from batcher.manifest import Manifest, Problems, Witness, load
 from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
@@ -90,7 +91,8 @@ class Prepared:
         found = [note for manifest in self.manifests for note in manifest.notes] + problems.notes.values
         if problems.notes.more:
             found.append(Problem(found[-1].file, f"{problems.notes.more:,} more notes of this kind"))
-        return replace(plan, notes=(*found, *plan.notes))
+        left = left_behind(ledger, self.campaigns) if ledger else ()
+        return replace(plan, notes=(*found, *plan.notes), left_behind=tuple(left))
 
     def wanted(self, problems: Problems, known: Mapping[str, Standing] = MappingProxyType({})) -> list[Wanted]:
         """The manifests as a plan takes them, each with a fresh expansion and, if it is known, how it stands."""

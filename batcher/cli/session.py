@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from batcher.engine.leftover import Damage
 from batcher.errors import BatcherError, Kind, exit_code
 from batcher.jobs import Status
 from batcher.ledger import Caps, Ledger, browse, decisions, hold_lock, traces
+from batcher.ledger.budgets import used_before
 from batcher.ledger.lookup import Place
 from batcher.ledger.origins import Standing
 from batcher.lifecycle import Commits, Lifecycle
@@ -42,6 +43,7 @@ from .crash import redact
 from .damage import find_damage
 from .display import Display, Feed, display_for
 from .environment import Access
+from .leftbehind import left_behind_view
 from .places import announce, remember
 from .planview import plan_view, tell_notes
 from .prepare import Prepared, enrol
@@ -52,7 +54,7 @@ from .signals import Signals, Stopped
 from .statefolder import prepare_folder
 from .terminal import Terminal
 from .text import safe
-from .words import duration, now
+from .words import duration, now, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run came to; `seconds` is how long it took, `started` its row's time."""
+    """What a run came to; `seconds` is how long it took, `started` its row's time.
+
+    `used_before` is what earlier runs took under the same `--budget`, 0 without one.
+    """
 
     run_id: int
     started: str
     ending: Ending
     plan: Plan
     bill: browse.Bill
+    used_before: int
     campaigns: list[browse.CampaignState]
     doubtful: list[decisions.Case]
     done: int
@@ -126,7 +132,8 @@ def perform(order: Order, terminal: Terminal) -> Result:
         plan = plan or order.prepared.plan(ledger.read, order.access.account, unchanged)
         if not order.quiet and order.buys:
             tell_notes(plan, terminal)
-            terminal.say(*plan_view(plan, order.prepared), "")
+            terminal.say(*plan_view(plan, order.prepared), *left_behind_view(plan.left_behind, order.state))
+            terminal.say(*_budget_note(order, ledger), "")
         if order.until is not None:
             left = duration(max(0.0, order.until - time.time()))
             terminal.say(
@@ -142,12 +149,25 @@ def perform(order: Order, terminal: Terminal) -> Result:
             ending=ending,
             plan=plan,
             bill=browse.bill(ledger.read, run_id),
+            used_before=_used_before(order, ledger, run_id),
             campaigns=browse.campaigns(ledger.read, order.prepared.campaigns),
             doubtful=[c for c in decisions.select(ledger.read, statuses=[Status.DOUBTFUL]) if c.campaign in chosen],
             done=tally.done,
             fetched=tally.saved,
             seconds=time.monotonic() - begun,
         )
+
+
+def _budget_note(order: Order, ledger: Ledger) -> Iterator[str]:
+    """A `--budget` counts from nothing in each run: who goes on under the same one is told what it has spent."""
+    if used := _used_before(order, ledger):
+        budget = number(order.prepared.budget or 0)
+        yield f"Earlier runs under a --budget of {budget} used {number(used)}; this one may use {budget} more."
+
+
+def _used_before(order: Order, ledger: Ledger, run_id: int | None = None) -> int:
+    budget = order.prepared.budget
+    return 0 if budget is None else used_before(ledger.read, order.prepared.campaigns, budget, run_id)
 
 
 def _accept(order: Order, ledger: Ledger, found: list[str]) -> None:

@@ -16,6 +16,7 @@ from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
 
 from .doubtful import doubtful_json, doubtful_view
+from .leftbehind import left_behind_json, left_behind_view
 from .reading import LEDGER, state_words
 from .terminal import Styled
 from .text import safe
@@ -49,6 +50,7 @@ def summary_view(result: Result, order: Order, command: str) -> Iterator[Rendera
     for refusal in ending.blocked:
         yield f"  {safe(refusal)}"
     yield from map(Styled.__rich__, doubtful_view(result.doubtful, order.state))
+    yield from map(Styled.__rich__, left_behind_view(result.plan.left_behind, order.state) if order.buys else ())
     for advice, typed in _next(result, order, command):
         yield Text.assemble(f"  {advice}: ", (typed, "bold cyan"))
 
@@ -88,7 +90,7 @@ def _next(result: Result, order: Order, command: str) -> Iterator[tuple[str, str
             Kind.CAPPED: "when there is room again, go on with",
             Kind.KEY: "with a key that the API takes, go on with",
         }.get(ending.kind, "go on with")
-        yield first, command
+        yield f"{first}{_used(result, order)}", _with_the_rest(command, result, order)
     state = state_words(order.state)
     if found[Status.FAILED]:
         yield "what failed", f"batcher jobs{state} --status failed"
@@ -96,6 +98,24 @@ def _next(result: Result, order: Order, command: str) -> Iterator[tuple[str, str
         yield "what is doubtful, and why", f"batcher jobs{state} --status doubtful; batcher show{state} JOB"
     if ending.kind is Kind.DONE:
         yield "see every job", f"batcher jobs{state}"
+
+
+def _used(result: Result, order: Order) -> str:
+    """What was spent under `--budget` so far: it counts from nothing in each run."""
+    budget = order.prepared.budget
+    if budget is None or not (result.used_before + _spent(result)):
+        return ""
+    return f" (--budget counts anew in each run: {number(result.used_before + _spent(result))} are used)"
+
+
+def _with_the_rest(command: str, result: Result, order: Order) -> str:
+    """The same command with what is left of its `--budget`; what it has spent already is not to be spent again."""
+    left = (order.prepared.budget or 0) - result.used_before - _spent(result)
+    return re.sub(r"(--budget[ =])\S+", rf"\g<1>{left if left > 0 else 'N'}", command)
+
+
+def _spent(result: Result) -> int:
+    return result.bill.settled + result.bill.held
 
 
 def _left(result: Result) -> Counter[str]:
@@ -130,8 +150,10 @@ def summary_json(result: Result, order: Order) -> dict[str, Any]:
         "campaigns": [state._asdict() for state in result.campaigns],
         "credits": result.bill._asdict(),
         "budget": order.prepared.budget,
+        "used_before": result.used_before,
         "doubtful_jobs": doubtful_json(result.doubtful),
         "files": result.fetched,
         "left": _left(result),
         "blocked": list(ending.blocked),
+        "left_behind": left_behind_json(result.plan.left_behind) if order.buys else [],
     }

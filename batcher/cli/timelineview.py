@@ -68,7 +68,11 @@ def timeline_view(timeline: Timeline, ledger: Path) -> Iterator[RenderableType]:
     if timeline.slowest:
         yield from ("", Text("Slowest tasks", "bold"), _slowest(timeline))
     if timeline.causes:
-        yield from ("", Text("What went wrong, and what to do", "bold"), *_causes(timeline.causes, ledger.parent))
+        yield from (
+            "",
+            Text("What went wrong, and what to do", "bold"),
+            *_causes(timeline.causes, ledger.parent, timeline.runs),
+        )
     if timeline.limits:
         yield from ("", Text("Limits, in requests a minute", "bold"), _limits(timeline.limits))
 
@@ -202,7 +206,7 @@ def _slowest(timeline: Timeline) -> RenderableType:
     return table(("waited", "prompt", "campaign", "job"), rows, right=("waited",))
 
 
-def _causes(causes: Sequence[Cause], state: Path) -> Iterator[RenderableType]:
+def _causes(causes: Sequence[Cause], state: Path, runs: Sequence[Run]) -> Iterator[RenderableType]:
     for cause in causes:
         noun, became = _CAUSES.get(cause.kind, ("job", safe(cause.kind)))
         code = f", {short(cause.code, 60)}" if cause.code else ""
@@ -212,7 +216,7 @@ def _causes(causes: Sequence[Cause], state: Path) -> Iterator[RenderableType]:
         said = ": ".join([*one, *([short(cause.message, 160)] if cause.message else [])])
         if said:
             yield _indented(Text(f"{'e.g. ' if cause.count > 1 else ''}{said}"))
-        yield _indented(Text(advice(cause, state), "cyan" if cause.open else ""))
+        yield _indented(Text(advice(cause, state, runs), "cyan" if cause.open else ""))
 
 
 def _indented(text: Text) -> RenderableType:

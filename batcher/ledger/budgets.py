@@ -141,6 +141,23 @@ def run_caps(read: LedgerReader, campaigns: Collection[str]) -> list[RunCaps]:
     return found
 
 
+def used_before(read: LedgerReader, campaigns: Collection[str], cap: int, run_id: int | None = None) -> int:
+    """What the newest runs in a row over just these campaigns took under a run cap of `cap`, of those before `run_id`.
+
+    A run cap counts from nothing in each run. A run that came to a good end, or had another cap, ends the row.
+    """
+    found = 0
+    before = "" if run_id is None else f" WHERE id < {run_id:d}"
+    for row in read.stream(f"SELECT id, exit_code, campaigns, settings FROM runs{before} ORDER BY id DESC"):
+        named = set(texts(row["campaigns"]))
+        if not named & set(campaigns):
+            continue
+        if named != set(campaigns) or row["exit_code"] == 0 or read_settings(row["settings"]).run != cap:
+            break
+        found += read.spent(run_id=row["id"]).committed
+    return found
+
+
 def last_hour(read: LedgerReader) -> list[Burst]:
     """What was committed in the hour up to the newest intent, by campaign and run."""
     row = read.row("SELECT max(intended_at) AS at FROM attempts")

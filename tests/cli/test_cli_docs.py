@@ -15,6 +15,7 @@ from cli.cli_helpers import DOUBT, MANIFEST, ROOT, Cli, environment, site
 from batcher.cli import app
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
+from batcher.ledger.leftbehind import LeftBehind
 from batcher.simulator.__main__ import _parser
 
 CLI_PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
@@ -122,6 +123,7 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check(cli("plan", "m.yaml", "--state", "new", "--json").document, "plan", seen)
     (tmp_path / "noted.yaml").write_text("campaign: noted\nmodel: grok-imagine-video\nprompts:\n  - A boat # at dawn\n")
     check(cli("validate", "noted.yaml", "--json").document, "validate", seen)
+    check({"left_behind": [LeftBehind("tiny", "m.yaml", 1, 0, 10)._asdict()]}, "plan", seen)
     check({"running": {"pid": 1, "started": None}}, "status", seen)
     check(cli("report", "--json").document, "report", seen)
     check(REPORT, "report", seen)

@@ -109,6 +109,7 @@ def test_plan_as_json(cli: Cli, tmp_path: Path) -> None:
         "credits": 20,
         "seconds": found["seconds"],
         "notes": [],
+        "left_behind": [],
     }
 
 

@@ -77,12 +77,14 @@ def test_the_summary_as_json(cli: Cli, place: Site, tmp_path: Path) -> None:
         "ledger": str(tmp_path / "state/ledger.db"),
         "results": str(tmp_path / "state/results"),
         "campaigns": [tiny],
-        "credits": {"attempts": 3, "quoted": 30, "settled": 30, "held": 0, "doubtful": 0},
+        "credits": {"attempts": 3, "refused": 0, "quoted": 30, "settled": 30, "held": 0, "doubtful": 0},
         "budget": None,
+        "used_before": 0,
         "doubtful_jobs": [],
         "files": 3,
         "left": {},
         "blocked": [],
+        "left_behind": [],
     }
 
 

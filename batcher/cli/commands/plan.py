@@ -8,6 +8,7 @@ import click
 
 from batcher.cli import options
 from batcher.cli.environment import read_access
+from batcher.cli.leftbehind import left_behind_view
 from batcher.cli.places import find_state
 from batcher.cli.planview import plan_json, plan_view, tell_notes
 from batcher.cli.prepare import offline_plan, prepare
@@ -35,10 +36,11 @@ def command(
     """Show what a run would do and cost. Offline; changes nothing."""
     prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     account = read_access(terminal.warn).account
-    plan = offline_plan(prepared, find_state(terminal, state, prepared.sought()), account)
+    folder = find_state(terminal, state, prepared.sought())
+    plan = offline_plan(prepared, folder, account)
     tell_notes(plan, terminal)
     if as_json:
         terminal.document(plan_json(plan, prepared, account))
     else:
-        terminal.show(*plan_view(plan, prepared))
+        terminal.show(*plan_view(plan, prepared), *left_behind_view(plan.left_behind, folder))
     return 0

@@ -118,7 +118,7 @@ def command(
 def _tell(terminal: Terminal, timeline: Timeline, state: Path, *, as_json: bool) -> None:
     if as_json:
         ledger = str((state / LEDGER).absolute())
-        found = timeline_json(timeline, lambda cause: advice(cause, state))
+        found = timeline_json(timeline, lambda cause: advice(cause, state, timeline.runs))
         terminal.document({"ledger": ledger, **found})
     else:
         terminal.show(*timeline_view(timeline, state / LEDGER))

@@ -8,6 +8,7 @@ import click
 
 from batcher.cli import options, simulated
 from batcher.cli.environment import read_access
+from batcher.cli.leftbehind import left_behind_view
 from batcher.cli.places import find_state
 from batcher.cli.planview import plan_json, plan_view, tell_notes
 from batcher.cli.prepare import naming_fetch, offline_plan, prepare
@@ -72,7 +73,7 @@ def command(
         if as_json:
             terminal.document(plan_json(plan, prepared, access.account))
         else:
-            terminal.show(*plan_view(plan, prepared))
+            terminal.show(*plan_view(plan, prepared), *left_behind_view(plan.left_behind, folder))
         return 0
     if simulate:
         simulated.need_extra()

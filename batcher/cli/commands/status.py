@@ -10,8 +10,9 @@ import click
 
 from batcher.cli import options
 from batcher.cli.doubtful import doubtful_json, doubtful_view
+from batcher.cli.leftbehind import left_behind_json, strays
 from batcher.cli.reading import LEDGER, need_reader
-from batcher.cli.terminal import Grid, Terminal, table
+from batcher.cli.terminal import Grid, Styled, Terminal, table
 from batcher.cli.text import safe
 from batcher.cli.words import moment, number
 from batcher.ledger import browse, cases
@@ -34,6 +35,7 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
             for campaign in campaigns
             for file, how in browse.damaged_files(read, campaign.campaign, state)
         ]
+        left = strays(read, state)
         doubtful = list(cases.select(read, statuses=[Status.DOUBTFUL]))
     if as_json:
         terminal.document(
@@ -48,6 +50,7 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
                     "doubtful": sum(c.doubtful for c in campaigns),
                 },
                 "doubtful_jobs": doubtful_json(doubtful),
+                "left_behind": left_behind_json([each for each, _ in left]),
                 "missing_files": [target for target, how in missing if how == "missing"],
                 "changed_files": [target for target, how in missing if how == "changed"],
             }
@@ -58,6 +61,8 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
         terminal.show("", _table(campaigns))
     if missing:
         terminal.show("", damage_line([how for _, how in missing]))
+    if left:
+        terminal.show("", *(Styled((text, "yellow")) for _, text in left))
     if doubtful:
         terminal.show("", *doubtful_view(doubtful, state))
     return 0
