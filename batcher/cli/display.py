@@ -66,6 +66,12 @@ class Feed:
             found.append(self._line(self.tally.troubles.popleft()))
         return found
 
+    def told(self) -> list[str]:
+        """What the run was told of the wallet and the models since the last call."""
+        found = list(self.tally.told)
+        self.tally.told.clear()
+        return found
+
     def _line(self, trouble: Trouble) -> str:
         name = short(self._name_of(trouble.job_id), 40)
         return f"{trouble.what} {trouble.job_id[:SHORT_ID]} {name}: {trouble.text}"
@@ -122,7 +128,7 @@ class Plain(Quiet):
                 self.say(f"{_clock()} {progress_line(self._feed)}")
 
     def _tell_news(self) -> None:
-        for line in self._feed.news():
+        for line in self._feed.told() + self._feed.news():
             self.say(f"{_clock()} {line}")
 
     def __exit__(self, *_: object) -> None:
@@ -156,6 +162,8 @@ class Moving(Quiet):
             await anyio.sleep(_REFRESH_SECONDS)
 
     def _draw(self) -> None:
+        for line in self._feed.told():
+            self._terminal.say(line)  # above what moves; there it stays
         self._errors.extend(self._feed.news())
         message = self._message or self._feed.tally.notice
         self._live.update(frame(self._feed, list(self._errors), message, self._terminal.err.width), refresh=True)
@@ -167,7 +175,7 @@ class Moving(Quiet):
     def __exit__(self, *_: object) -> None:
         self._errors.extend(self._feed.news())
         self._live.stop()
-        for line in self._errors:
+        for line in [*self._feed.told(), *self._errors]:
             self._terminal.say(line)
 
 

@@ -42,6 +42,7 @@ class Tally:
         self._outages: dict[str, str] = {}  # what is dead, and why
         self._paces: dict[str, str] = {}
         self.troubles: deque[Trouble] = deque(maxlen=1000)
+        self.told: deque[str] = deque(maxlen=100)
         self._ends: deque[float] = deque(maxlen=10_000)
 
     def begin(self, counts: Counter[Status], *, download: bool, saved: int = 0) -> None:
@@ -77,6 +78,8 @@ class Tally:
                 self._trouble(change, "file", str(change.detail.get("why")))
             case "price_rose":
                 self._trouble(change, "price", "{expected} credits expected, {taken} taken".format_map(change.detail))
+            case "looked" | "wallet_odd":
+                self.told.append(safe(change.detail.get("message")))
             case "halted":
                 self.halted = safe(change.detail.get("reason"))
             case "outage_began":

@@ -147,6 +147,8 @@ def _words(moment: Moment, run: Run | None) -> str:
             return f"halted: {safe(moment.message)}"
         case "cap_reached":
             return f"cap reached: {safe(moment.message or moment.code)}"
+        case "looked" | "wallet_odd":
+            return short(moment.message or moment.code or "", 400)
         case _:
             return _jobs(moment)
 

@@ -27,6 +27,7 @@ from .ending import Ending, ending_of, one_error
 from .feeder import Feeder
 from .gate import RateGate
 from .leftover import Damage, leftovers, unfinished
+from .looks import Looks
 from .lull import Lull
 from .outage import Outages
 from .queue import Queue
@@ -77,6 +78,7 @@ class Engine:
         self._clock = clock
         self._feeder = Feeder(ledger.read, campaigns, selection)
         self._queues: dict[Lane, Queue[Ticket]] = {lane: Queue(clock) for lane in Lane}
+        self._looks = Looks(ledger, lifecycle, campaigns, selection)
         self._lull = Lull(clock, self._queues[Lane.PRICE])
         self.open: dict[JobId, Ticket] = {}
         self._given_up: set[JobId] = set()
@@ -137,9 +139,10 @@ class Engine:
     # Workers
 
     async def _staff(self, group: TaskGroup, lane: Lane, number: int) -> None:
-        """Let so many workers begin in a lane; nothing is bought before the wallet is known, if some is to be kept."""
-        if lane is Lane.SUBMIT and self._lifecycle.caps.keep is not None and self._feeder.has_jobs:
-            await self._first_reading()
+        """Let so many workers begin in a lane; a run looks at the wallet before it buys."""
+        if lane is Lane.SUBMIT and self._feeder.has_jobs:
+            await self._look()
+            self._looks.done()
         for _ in range(number):
             group.start_soon(self._work, lane)
 
@@ -316,6 +319,7 @@ class Engine:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._outages.watch, self._answers_again)
                 group.start_soon(self._stalled.watch)
+                group.start_soon(self._looks.at_models)
                 if self._lifecycle.caps.keep is not None and self._feeder.has_jobs:
                     group.start_soon(self._watch_wallet)
 
@@ -325,6 +329,16 @@ class Engine:
         self._lifecycle.calmed()
         for ticket in self.open.values():
             ticket.turn.answered()
+
+    async def _look(self) -> None:
+        """Tell how far the wallet goes; what is to be kept of it has to be known, else buying may go on without."""
+        if (keep := self._lifecycle.caps.keep) is None:
+            if short := await self._looks.at_wallet():
+                self.halted(*short)
+            return
+        await self._first_reading()
+        if self._readings:
+            self._looks.tell_kept(keep)
 
     async def _first_reading(self) -> None:
         """Know the wallet before the next purchase, if some of it is to be kept; else there is none."""

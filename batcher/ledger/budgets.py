@@ -9,6 +9,7 @@ from batcher.clock import from_iso, iso
 
 from .amounts import COMMITTED, OPEN_HOLD, TAKEN
 from .conditions import marks
+from .prices import seen_price
 from .reader import LedgerReader, Sum
 from .runsettings import read_settings, texts
 from .tallies import ALL, JOINED, Scope, where_of
@@ -36,6 +37,15 @@ class Rest:
     price_class: str
     catalog_credits: int
     jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToBuy:
+    """Planned jobs of one model and price; `quote` in credits each."""
+
+    model: str
+    jobs: int
+    quote: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,19 @@ def rest(read: LedgerReader, campaigns: Collection[str]) -> list[Rest]:
         " GROUP BY 1, 2, 3 ORDER BY c.rowid, 2, 3"
     )
     return [Rest(*row) for row in found if row["campaign"] in campaigns]
+
+
+def to_buy(read: LedgerReader, campaign: str, price_class: str, account: str) -> ToBuy:
+    """The planned jobs of a class that the campaign's newest expansion still contains, at what each should cost."""
+    row = read.row(
+        "SELECT count(*), coalesce(max(catalog_credits), 0), coalesce(max(model), '') FROM wanted"
+        " WHERE campaign = ?1 AND status = 'planned' AND price_class = ?2"
+        " AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)",
+        (campaign, price_class),
+    )
+    assert row is not None
+    seen = seen_price(read, account, price_class)
+    return ToBuy(row[2], row[0], seen.quote(row[1]) if seen else row[1])
 
 
 def run_caps(read: LedgerReader, campaigns: Collection[str]) -> list[RunCaps]:

@@ -16,8 +16,12 @@ from .reader import LedgerReader
 from .runsettings import of_kind, read_settings, texts
 from .tallies import ALL, JOINED, Scope, where_of
 
-#: What happens to a run as a whole (`cap_reached`: {cap, message}).
-NOTES = (*("halted", "outage_began", "outage_ended", "limit_cut", "limit_restored", "cap_reached", "run_ended"),)
+#: What happens to a run as a whole (`cap_reached`: {cap, message}; `looked`: {of, message};
+#: `wallet_odd`: {what, message}).
+NOTES = (
+    *("halted", "outage_began", "outage_ended", "limit_cut", "limit_restored", "cap_reached", "run_ended"),
+    *("looked", "wallet_odd"),
+)
 _JOB_EVENTS = (
     *("failed", "refused", "doubtful", "maybe_received", "late_answer", "price_rose"),
     *("retried", "resolved", "cancelled"),

@@ -44,6 +44,7 @@ from batcher.settings import Settings
 
 from .aging import Ages, trouble
 from .fetch import Fetcher
+from .looking import Looks
 from .pricing import Pricer
 from .references import Changed, Held, References
 from .schedule import PollSchedule
@@ -91,6 +92,7 @@ class Lifecycle:
         self.calmed = self._references.calmed  # an outage is over
         self._fetcher = Fetcher(ledger, commits, Disk(artifacts, offload), provider, gate, artifacts, rng, settings)
         self._schedule = PollSchedule(ledger, provider.account.text, self._ages, clock, settings.polling)
+        self.looks = Looks(provider, gate)
         self._pricer = Pricer(ledger, commits, provider, gate, clock)
         self._open_posts: set[anyio.CancelScope] = set()
         self._hurry_at = math.inf

@@ -14,14 +14,23 @@ from .steps import LONGEST_WAIT, Gate
 
 
 async def ask(
-    provider: Provider, gate: Gate, *, probing: bool = False, before: Callable[[], object] = lambda: None
+    provider: Provider,
+    gate: Gate,
+    *,
+    probing: bool = False,
+    before: Callable[[], object] = lambda: None,
+    heeds: Callable[[object], bool] = lambda _: True,
 ) -> int | Halt | Later | Refused:
-    """One `GET /credits`, which costs nothing, within the limits; `before` is done right before it is sent."""
+    """One `GET /credits`, which costs nothing, within the limits; `before` is done right before it is sent.
+
+    `heeds` says whether what came of it counts for all other requests.
+    """
     async with gate.slot("credits", probing=probing) as slot:
         before()
         await slot.stamp()
         found = await provider.credits()
-        slot.heard(found)
+        if heeds(found):
+            slot.heard(found)
     return found
 
 

@@ -71,6 +71,13 @@ class Moment:
     per_minute: float | None = None
 
 
+#: Members of a note's detail: what says more of its kind, and what is for people.
+_SAID = {
+    "halted": ("kind", "reason"),
+    "cap_reached": ("cap", "message"),
+    "looked": ("of", "message"),
+    "wallet_odd": ("what", "message"),
+}
 #: Where a moment stands: the id of its first event, then its place among those of the same event.
 Place = tuple[int, int]
 Placed = tuple[Place, Moment]
@@ -185,8 +192,8 @@ def of_notes(notes: Sequence[Note], apart: float) -> Iterator[Placed]:
             case "limit_restored" if (note.run_id, name) in cuts:
                 at, moment = cuts[note.run_id, name]
                 cuts[note.run_id, name] = (at, replace(moment, until=note.at))
-            case "halted" | "cap_reached":
-                code, message = ("kind", "reason") if note.event == "halted" else ("cap", "message")
+            case "halted" | "cap_reached" | "looked" | "wallet_odd":
+                code, message = _SAID[note.event]
                 yield (
                     place,
                     Moment(

@@ -124,7 +124,7 @@ def test_a_picture_that_changed_on_disk_fails_its_jobs_without_a_purchase(
     ending = bench.run(path)
     assert (ending.kind, statuses(bench)) == (Kind.UNFINISHED, ["failed"] * 2)
     assert {job["error_code"] for job in bench.jobs()} == {"reference_changed"}
-    assert bench.world.oracle().requests == []
+    assert {request.kind for request in bench.world.oracle().requests} <= {"credits", "models"}
 
 
 # Results

@@ -69,7 +69,6 @@ def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
         return
     import anyio
 
-    from batcher.catalog import model_ids
     from batcher.clock import SystemClock
     from batcher.ledger.decisions import open_ledger
     from batcher.providers.rivya import Rivya
@@ -86,7 +85,7 @@ def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
             wallet, models = await provider.credits(), await provider.models()
         finally:
             await provider.aclose()
-        return iter((_wallet(wallet), _models(models, model_ids())))
+        return iter((_wallet(wallet), *_models(models)))
 
     yield from anyio.run(ask, access.base_url, access.key)
 
@@ -97,15 +96,25 @@ def _wallet(answer: object) -> Check:
     return _no_answer("wallet", answer)
 
 
-def _models(answer: object, ours: list[str]) -> Check:
+def _models(answer: object) -> Iterator[Check]:
+    """Whether the API serves each model of the catalogue, and as the catalogue says."""
+    from batcher.catalog import get_model, model_ids
+    from batcher.catalog.drift import differences
+
     if not isinstance(answer, list):
-        return _no_answer("models", answer)
-    offered = {model.get("id") for model in answer if isinstance(model, dict)}
-    missing = [name for name in ours if name not in offered]
+        yield _no_answer("models", answer)
+        return
+    offered = {model.get("id"): model for model in answer if isinstance(model, dict)}
+    missing = [name for name in model_ids() if name not in offered]
     if missing:
         message = f"the API does not offer {', '.join(missing)}, which this batcher's catalogue has"
-        return Check("models", Level.ATTENTION, message, "A newer batcher may know more.")
-    return Check("models", Level.OK, f"{count(len(offered), 'model')}, with all of the catalogue")
+        yield Check("models", Level.ATTENTION, message, "A newer batcher may know more.")
+    else:
+        yield Check("models", Level.OK, f"{count(len(offered), 'model')}, with all of the catalogue")
+    for name in (name for name in model_ids() if name in offered):
+        for words in differences(get_model(name), offered[name]):
+            hint = "Every param is sent at its value, so nothing else is bought; its price and limits may have moved."
+            yield Check("models", Level.NOTE, f"{name}: {words}", hint)
 
 
 def _no_answer(name: str, answer: object) -> Check:
