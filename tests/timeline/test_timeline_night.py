@@ -159,7 +159,8 @@ def test_what_has_no_end(dark: Bench, state: str, outage: str, cut: str) -> None
 
 def test_many_lines_are_for_a_program(dark: Bench) -> None:
     timeline = timeline_of(dark)
-    moments = tuple(replace(timeline.moments[1], count=n) for n in range(1, 703))
+    unanswered = next(moment for moment in timeline.moments if moment.kind == "unanswered")
+    moments = tuple(replace(unanswered, count=n) for n in range(1, 703))
     text = shown(replace(timeline, moments=moments), 4000)
     assert "  … 202 earlier lines; `--since` chooses, `--json` has all.\n" in text
     assert "702 requests had no answer" in text

@@ -19,6 +19,7 @@ from batcher.ledger import Change, Ledger, decisions
 from batcher.report.question import ask
 from batcher.report.timeline import Timeline, make_timeline
 from batcher.settings import Settings
+from batcher.simulator.faults import parse_all
 
 NIGHT = """\
 campaign: night
@@ -88,11 +89,13 @@ def night(folder: Path) -> Bench:
         decisions.resolve_failed(ledger, doubtful.id, charged=10)
         for job in decisions.select(ledger.read, statuses=[Status.PLANNED]):
             decisions.cancel(ledger, job.id)
-    bench.switches.set({"key_state": "revoked"})
+    # Between the look at the wallet and the first purchase: so there is an attempt that is closed at no cost.
+    revoked = {"on": "create", "do": "status", "status": 401, "code": "api_key_revoked"}
+    bench.app.faults.replace(parse_all([revoked]))
     dawn = bench.write(DAWN, "dawn.yaml")
     ran(bench, dawn)
     bench.clock.start += 30
-    bench.switches.set({"key_state": "valid"})
+    bench.app.faults.replace([])
     ran(bench, dawn)
     for _ in range(2):
         bench.clock.start += 3600
