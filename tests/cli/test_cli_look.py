@@ -148,7 +148,7 @@ def test_show(cli: Cli, bought: list[str], tmp_path: Path) -> None:
         "  name      reveal, take 1\n"
         "  model     grok-imagine-video\n"
         "  prompt    A reveal of a watch\n"
-        "  params    the model's defaults\n"
+        "  params    aspect_ratio=2:3, duration=6, mode=normal, resolution=480p\n"
         "  file      state/results/tiny/reveal-2f750cf74004.mp4\n"
         "  updated   <time>\n"
         "\n"
@@ -164,11 +164,16 @@ def test_show(cli: Cli, bought: list[str], tmp_path: Path) -> None:
         "  submitted          <time>\n"
         "  finished           <time>\n"
         "  result URL         http://<host>/results/<token>/<task>.mp4\n"
-        "  file               state/results/tiny/reveal-2f750cf74004.mp4, 2,024 bytes, sha256 <sha256>\n"
+        "  file               state/results/tiny/reveal-2f750cf74004.mp4, 2,032 bytes, sha256 <sha256>\n"
         "  body               {\n"
         '                       "model": "grok-imagine-video",\n'
         '                       "prompt": "A reveal of a watch",\n'
-        '                       "params": {},\n'
+        '                       "params": {\n'
+        '                         "mode": "normal",\n'
+        '                         "duration": 6,\n'
+        '                         "resolution": "480p",\n'
+        '                         "aspect_ratio": "2:3"\n'
+        "                       },\n"
         '                       "client_request_id": "tiny-2f750cf7400441371a0dd51d859b1676-take1-1"\n'
         "                     }\n"
         "\n"
@@ -188,7 +193,7 @@ def test_show_a_failure_and_what_others_have_written(cli: Cli, bought: list[str]
     edit("UPDATE files SET saved_at = NULL")
     shown = cli("show", bought[2]).out
     assert "  error     generation_failed: The generation failed.\n" in shown
-    assert "  params    mode=fun\n" in shown
+    assert "  params    aspect_ratio=2:3, duration=6, mode=fun, resolution=480p\n" in shown
     assert "  credits            10 quoted, 10 held\n" in shown
     assert '  body               "\\ufffd\\u0000"\n' in shown
     assert "intended   no json\n" in shown

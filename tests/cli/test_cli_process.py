@@ -41,10 +41,16 @@ def started(folder: Path, place: Site, *argv: str) -> Iterator[subprocess.Popen[
 
 
 @contextmanager
-def until(place: Site, event: str) -> Iterator[None]:
-    """At the end of the block, wait until that has happened at the API."""
-    came = threading.Event()
-    place.app.on_event = lambda _, name: came.set() if name == event else None
+def until(place: Site, event: str, times: int = 1) -> Iterator[None]:
+    """At the end of the block, wait until that has happened so many times at the API."""
+    came, left = threading.Event(), [times]
+
+    def heard(_: int, name: str) -> None:
+        left[0] -= name == event
+        if left[0] <= 0:
+            came.set()
+
+    place.app.on_event = heard
     yield
     assert came.wait(30)
 
@@ -62,7 +68,7 @@ def test_a_signal_ends_the_run_and_the_next_one_goes_on(
 ) -> None:
     (tmp_path / "m.yaml").write_text(MANIFEST)
     with site(run_seconds=600) as place, ExitStack() as stack:
-        with until(place, "status:answered"):
+        with until(place, "create:answered", times=4):
             process = stack.enter_context(started(tmp_path, place))
         process.send_signal(number)
         out, err = process.communicate(timeout=30)

@@ -322,10 +322,10 @@ def test_the_tightest_cap_is_told(bench: Bench, cli: Cli) -> None:
     settings = {"caps": {"run": None, "campaigns": {"spring": 60, "autumn": 400}, "day": None, "keep": None}}
     with closing(sqlite3.connect(bench.ledger_path)) as db, db:
         db.execute("UPDATE runs SET settings = ?", (json.dumps(settings),))
-    # spring: 45 settled and 10 held of 60
-    assert "credits: this run 30 settled, 0 held; 5 left (campaign spring)" in cli("watch", "--once").out
+    # spring: 45 settled and 15 held of 60
+    assert "credits: this run 30 settled, 0 held; 0 left (campaign spring)" in cli("watch", "--once").out
     found = cli("watch", "--json").document["credits"]
-    assert found == {"held": 0, "settled": 30, "left": 5, "cap": "campaign spring"}
+    assert found == {"held": 0, "settled": 30, "left": 0, "cap": "campaign spring"}
 
 
 def test_the_last_word_is_about_now(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
