@@ -9,7 +9,7 @@ from batcher.jobs import SHORT_ID
 from batcher.report.moments import Run
 from batcher.report.timeline import Cause
 
-from .doubtful import resolve_command
+from .doubtful import doubtful_advice
 from .reading import state_words
 from .words import number
 
@@ -39,10 +39,7 @@ _ADVICE = {
     "reference": "Mend the file or the manifest, then `batcher retry{state} {job}`; nothing was paid.",
     "unsent": "Nothing was paid; the next run buys it.",
     "unanswered": "Nothing to decide yet: the next run asks again with the same key, and pays nothing twice.",
-    "doubtful": (
-        "Find out whether the API has it: the history on the vendor's site shows model, prompt, status, cost and refund"
-        " of each generation; its support can look up the last request id (`batcher show{state} {job}`). Then: {decide}"
-    ),
+    "doubtful": "{doubtful}",
     "late_answer": "It had been closed before: `batcher show{state} {job}` tells both; compare with the wallet.",
     "without_file": "{again}, without --no-download: it fetches them.",
 }
@@ -57,4 +54,6 @@ def advice(cause: Cause, state: Path, runs: Sequence[Run] = ()) -> str:
     job = cause.job_id[:SHORT_ID] if cause.job_id else "JOB"
     found = _ADVICE.get(cause.kind, "")
     used = f" (the last one {number(runs[-1].settled + runs[-1].held)})" if runs else ""
-    return found.format(state=state_words(state), job=job, decide=resolve_command(job, state), again=_AGAIN, used=used)
+    return found.format(
+        state=state_words(state), job=job, doubtful=doubtful_advice(job, state), again=_AGAIN, used=used
+    )

@@ -40,6 +40,15 @@ def resolve_command(job: str, state: Path) -> str:
     return f"batcher resolve{state_words(state)} {job} --as submitted --task ID | --as failed | --as again"
 
 
+def doubtful_advice(job: str, state: Path) -> str:
+    """What can be done about a doubtful job, up to the decision."""
+    return (
+        "Find out whether the API has it: the history on the vendor's site shows model, prompt, status, cost and refund"
+        " of each generation; its support can look up the last request id"
+        f" (`batcher show{state_words(state)} {job}`). Then: {resolve_command(job, state)}"
+    )
+
+
 def doubtful_json(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """The same as docs/json.md has it."""
     return [

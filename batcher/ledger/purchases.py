@@ -27,6 +27,7 @@ _JUMP_SECONDS = 2.0
 #: `error_code` of a job whose purchase was answered with the task of another one.
 SAME_TASK = "same_task"
 _OVER = (Status.SUCCEEDED, Status.FAILED)
+_STATES = ("queued", "processing", "succeeded", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def record(
         t.update("attempts", attempt_id, **changes)
     after = dict(before) | changes
     _tell_of_price(t, before, after, task)
+    _tell_of_words(t, before, task)
     detail = {"task_id": task.task_id, "word": task.word, "reserved": task.reserved_credits}
     if task.status is Status.FAILED:
         detail |= {"code": task.error_code, "message": task.error_message}
@@ -255,6 +257,25 @@ def _tell_of_price(t: Transaction, before: sqlite3.Row, after: Mapping[str, Any]
         if raised:
             detail = {"price_class": before["price_class"], "credits": final, "attempts": raised}
             t.event("holds_raised", **whose, detail=detail)
+
+
+def _tell_of_words(t: Transaction, before: sqlite3.Row, task: TaskState) -> None:
+    """Tell, once an attempt, of another model than was asked for, and of each state that we do not know."""
+    if task.word.strip().casefold() not in _STATES:
+        _once(t, before, "unknown_state", {"word": task.word})
+    if task.model is not None:
+        asked = t.value("SELECT model FROM wanted WHERE id = ?", (before["job_id"],))
+        if task.model.strip().casefold() != asked.casefold():
+            _once(t, before, "model_differs", {"asked": asked, "said": task.model})
+
+
+def _once(t: Transaction, before: sqlite3.Row, event: str, detail: dict[str, Any]) -> None:
+    told = t.run(
+        "SELECT 1 FROM events WHERE job_id = ? AND attempt = ? AND event = ? AND detail = ?",
+        (before["job_id"], before["number"], event, json.dumps(detail)),
+    ).fetchone()
+    if not told:
+        t.event(event, job_id=before["job_id"], attempt=before["number"], detail=detail)
 
 
 def settle_at_hold(t: Transaction, job_id: JobId, attempt_id: int) -> None:

@@ -458,3 +458,27 @@ def test_finding_jobs_by_prefix(shelf: Shelf) -> None:
             shelf.ledger.read.resolve(prefix)
     with pytest.raises(UsageError, match="no job"):
         shelf.ledger.read.load(job_name(77))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((("queued", "grok-imagine-video"), ("Processing ", None)), []),
+        ((("queued", "Grok-Imagine-Video"),), []),
+        ((("warming", None), ("warming", None), ("drawing", None)), ["unknown_state warming", "unknown_state drawing"]),
+        ((("queued", "other"), ("processing", "other")), ["model_differs other"]),
+        ((("queued", "other"), ("processing", "third")), ["model_differs other", "model_differs third"]),
+    ],
+)
+def test_other_words_of_the_api_are_told_once(
+    shelf: Shelf, words: tuple[tuple[str, str | None], ...], told: list[str]
+) -> None:
+    shelf.enrol([make_spec(1)])
+    intent = shelf.buy(1)
+    for word, model in words:
+        shelf.ledger.record(intent.job_id, intent.attempt_id, make_task(1, Status.PROCESSING, word=word, model=model))
+    found = [
+        (event["event"], json.loads(event["detail"]))
+        for event in shelf.rows("SELECT * FROM events WHERE event IN ('unknown_state', 'model_differs') ORDER BY id")
+    ]
+    assert [f"{event} {detail.get('word') or detail['said']}" for event, detail in found] == told

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batcher.cli import options
-from batcher.cli.doubtful import resolve_command
+from batcher.cli.doubtful import doubtful_advice
 from batcher.cli.reading import need_reader
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.cli.text import safe
@@ -56,10 +56,10 @@ def _view(found: dict[str, Any], state: Path) -> Iterator[RenderableType]:
     if job["status"] == Status.DOUBTFUL:
         yield Text(
             f"Doubtful: nobody can know whether the API charged this: {safe(_error(job) or 'no reason is known')}."
-            " Its credits stay held. Look for the task in the API's own list, by the client_request_id below.",
+            " Its credits stay held.",
             "yellow",
         )
-        yield Text.assemble("Then decide: ", (resolve_command(job["id"][:SHORT_ID], state), "bold cyan"))
+        yield Text(doubtful_advice(job["id"][:SHORT_ID], state), "bold cyan")
     for attempt in found["attempts"]:
         yield ""
         yield from _attempt(attempt, state)
