@@ -249,7 +249,9 @@ def test_credits_beside_the_ledger(cli: Cli, bought: list[str]) -> None:
         "settled in this ledger    30\n"
     )
     with closing(sqlite3.connect("state/ledger.db")) as ledger:
-        assert ledger.execute("SELECT count(*) FROM sends WHERE kind = 'credits'").fetchone() == (1,)
+        assert ledger.execute("SELECT count(*) FROM sends WHERE kind = 'credits'").fetchone() == (2,), (
+            "the run looks before it buys"
+        )
 
 
 def test_credits_without_a_ledger(cli: Cli, place: Site, tmp_path: Path) -> None:
