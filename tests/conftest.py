@@ -31,6 +31,7 @@ def same_each_time(
     ids = SimpleNamespace(token_hex=lambda size=32: chance.randbytes(size).hex())
     monkeypatch.setattr("batcher.ledger.writer.secrets", ids)
     # The list of ledgers is the user's: no test, and no process that one starts, reads or writes a real one.
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "no-list"))
+    home = tmp_path_factory.getbasetemp() / "lists" / f"{random.Random(request.node.nodeid).getrandbits(64):x}"
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
     monkeypatch.setattr("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True)
     monkeypatch.setattr("trio._core._run._r", random.Random(chance.random()))

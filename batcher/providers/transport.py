@@ -107,6 +107,22 @@ class _Body:
         yield self.content
 
 
+class _Made:
+    """The connection that was made for one request: a SOCKS proxy that refuses would leave it open (httpcore2 2.16)."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith("connect_tcp.complete"):
+            self._stream = info["return_value"]
+
+    async def aclose(self) -> None:
+        if self._stream is not None:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+
+
 class Transport:
     """HTTP to one API and, without the key, to wherever its results are."""
 
@@ -256,8 +272,15 @@ async def _send(
         extensions["trace"] = watch
     if body:
         headers = headers | {"Content-Length": str(len(body.content))}
+    made = _Made()
+    if route.proxy.startswith("socks"):
+        extensions["trace"] = made
     request = httpx.Request(method, url, headers=headers, content=body, extensions=extensions)
-    return await route.transport.handle_async_request(request)
+    try:
+        return await route.transport.handle_async_request(request)
+    except BaseException:
+        await made.aclose()
+        raise
 
 
 async def _multipart(

@@ -152,7 +152,7 @@ def says(answer: bytes, *, read: int = 65536) -> Callable[[socket.socket], None]
         connection.recv(read)
         connection.sendall(answer)
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65536):
+        while connection.recv(65536):  # until the client closes too
             pass
 
     return script

@@ -304,7 +304,7 @@ def test_a_disk_that_cannot_be_used(cli: Cli, folder: Path, monkeypatch: pytest.
             (folder / "state" / {"ledger": "ledger.db"}.get(place, place)).write_text("no database, no folder" * 100)
         ran = cli("run", "m.yaml")
         again = cli("status", "--json")
-    assert ran.code == {"state": 2, "logs": 0}.get(place, 7)
+    assert ran.code == {"logs": 0}.get(place, 7)
     assert leaks(folder, ran.out, ran.err, again.out, again.err) == []
 
 
@@ -329,7 +329,7 @@ def test_an_error_that_nobody_foresaw(
         monkeypatch.setattr(session, "RateGate", _explode(kind))
         ran = cli("run", "m.yaml", "--json")
     assert ran.code in (1, 7)
-    (crash,) = (folder / "state/logs").iterdir()
+    (crash,) = (folder / "state/logs").glob("crash-*")
     assert "in explode" in crash.read_text()
     assert leaks(folder / "state/logs", ran.out, ran.err, crash.read_text()) == []
     assert "another-one" not in ran.out + ran.err + crash.read_text()

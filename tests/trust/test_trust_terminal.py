@@ -95,7 +95,7 @@ def test_result_urls_and_redirects(cli: Cli, tmp_path: Path, monkeypatch: pytest
     with hostile(speak, monkeypatch):
         ran = check(cli("run", "m.yaml"))
         assert ran.code == 1
-        assert "not https or http" in ran.out
+        assert "the result's URL is not fetched" in ran.out
         look(cli, cli("jobs", "--json").document["jobs"][0]["id"])
 
 
