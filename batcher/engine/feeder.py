@@ -41,8 +41,8 @@ class Feeder:
 
     @property
     def has_jobs(self) -> bool:
-        """Whether any job was planned at the start."""
-        return any(self._cursors)
+        """Whether any job was planned at the start that may be started."""
+        return any(self._cursors) and self._selection.limit != 0
 
     def next(self, skip: Callable[[Pending], bool]) -> Pending | None:
         """The next job that may be started; None when there is none at present. `skip` names those not to take."""

@@ -145,7 +145,7 @@ def test_a_doubtful_job_says_how_to_find_out(cli: Cli, monkeypatch: pytest.Monke
         assert cli("jobs").err == f"1 job is doubtful; decide: {decide}\n"
         assert cli("jobs", "--status", "failed").err == ""
         shown = cli("show", job).out
-        assert f"Then decide: {decide}\n" in shown
+        assert f"Then: {decide}\n" in shown
         assert "Doubtful: nobody can know whether the API charged this: validation_error" in shown
         assert "yes: a sending of it ended without an answer" in shown
 

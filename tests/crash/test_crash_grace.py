@@ -40,7 +40,9 @@ def test_an_open_post_that_is_given_up_may_have_been_received(
     answer = bench.api.handle_async_request
 
     async def silent(request: httpx.Request) -> httpx.Response:
-        await answer(request)
+        answered = await answer(request)
+        if request.method != "POST":
+            return answered
         engines[0].stop(Kind.INTERRUPTED, "test")
         await anyio.sleep_forever()
         raise AssertionError("it never answers")
