@@ -166,7 +166,8 @@ class Writing:
         self._path = path
         self.patience = opening.BUSY_SECONDS
         self.tell: Callable[[str], object] = lambda _: None
-        connection.execute(f"PRAGMA busy_timeout = {round(WAIT_SECONDS * 1000)}")
+        with self._errors:
+            connection.execute(f"PRAGMA busy_timeout = {round(WAIT_SECONDS * 1000)}")
         self._shared: _Shared | None = None
         self._open: Transaction | None = None
         self.run_id: int | None = None
