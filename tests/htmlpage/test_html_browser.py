@@ -216,11 +216,16 @@ def test_the_copied_manifest_plans_and_asks_for_the_same(copied: str, bought: Be
         job = [job for job in marked if job["name"] == name][at]
         wanted[(name, job["prompt"], job["params"], job["reference"])] += 2
     found = Counter(
-        (spec.name, spec.prompt, json.dumps(spec.params), spec.reference.text if spec.reference else None)
+        (
+            spec.name,
+            spec.prompt,
+            json.dumps(whole(spec), sort_keys=True),
+            spec.reference.text if spec.reference else None,
+        )
         for spec in specs
     )
     assert found == {
-        (name, prompt, json.dumps(json.loads(params)), reference): n
+        (name, prompt, json.dumps(json.loads(params), sort_keys=True), reference): n
         for (name, prompt, params, reference), n in wanted.items()
     }
     assert any(spec.prompt == HOSTILE for spec in specs)
