@@ -19,6 +19,7 @@ from playwright.sync_api import Locator, Page, expect
 from report.report_helpers import edit
 from support import Bench
 
+from batcher.catalog import get_model
 from batcher.manifest import Problems, load
 
 Watch = Callable[..., Watched]
@@ -219,7 +220,7 @@ def test_the_copied_manifest_plans_and_asks_for_the_same(copied: str, bought: Be
         (
             spec.name,
             spec.prompt,
-            json.dumps(whole(spec), sort_keys=True),
+            json.dumps(get_model(spec.model).whole(spec.params), sort_keys=True),
             spec.reference.text if spec.reference else None,
         )
         for spec in specs
