@@ -58,9 +58,20 @@ async def press(gate: RateGate, server: Server, kind: Any, until: float, taken: 
             if found == "taken":
                 taken.append(server.clock.monotonic())
 
-    async with anyio.create_task_group() as group:
-        for _ in range(workers):
-            group.start_soon(work)
+    async def ask_again() -> None:
+        """As the engine does: a long wait holds all, until somebody who asked after it was let in."""
+        while True:
+            await gate.trouble_came.wait()
+            async with gate.slot("credits", probing=True) as slot:
+                await slot.stamp()
+            gate.release()
+
+    async with anyio.create_task_group() as asking:
+        asking.start_soon(ask_again)
+        async with anyio.create_task_group() as group:
+            for _ in range(workers):
+                group.start_soon(work)
+        asking.cancel_scope.cancel()
 
 
 def events(ledger: Ledger, name: str) -> list[dict[str, Any]]:

@@ -106,7 +106,8 @@ def hostile(speak: Speaker, monkeypatch: pytest.MonkeyPatch, key: str = KEY) -> 
 
 def task(identity: str, status: str, **more: object) -> dict[str, object]:
     """A task as the API shows it."""
-    empty = {"reserved_credits": 10, "final_credits": 0, "result": None, "error": None}
+    price = 10 if status == "succeeded" else 0  # a success that names none is waited for
+    empty = {"reserved_credits": 10, "final_credits": price, "result": None, "error": None}
     return {"id": identity, "status": status, "model": "grok-imagine-video", **empty, **more}
 
 
