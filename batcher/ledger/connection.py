@@ -49,8 +49,8 @@ def _make(path: Path, ledger_id: str, at: str) -> None:
     _remove(new)
     try:
         with closing(_connect(str(new))) as connection:
+            schema.fill(connection)
             _make_durable(connection)
-            schema.migrate(connection, new, stamp="")
             connection.execute("INSERT INTO meta (id, ledger_id, created_at) VALUES (1, ?, ?)", (ledger_id, at))
             busy, in_wal, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         # The last connection takes the WAL away with it when all of it is in the file.

@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from functools import cache
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -121,6 +123,21 @@ def _refuse(connection: sqlite3.Connection, path: Path) -> NoReturn:
         f"{path} is empty: it has lost what it held",
         hint="Put back a copy: without one everything is bought again. Delete it only if nothing was ever bought.",
     )
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Make an empty file a ledger that has no id yet."""
+    with closing(sqlite3.connect(":memory:")) as made:
+        made.deserialize(_empty())
+        made.backup(connection)
+
+
+@cache
+def _empty() -> bytes:
+    """A new ledger, made in memory and once only: on the disk each of its migrations would be a commit of its own."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, Path(":memory:"), stamp="")
+        return connection.serialize()
 
 
 def migrate(connection: sqlite3.Connection, path: Path, *, stamp: str) -> None:

@@ -58,9 +58,8 @@ def test_a_disk_that_is_full_at_any_step_leaves_nothing_malformed(tmp_path: Path
     with pytest.MonkeyPatch.context() as patch:
         effects = Effects(patch)
         Ledger.open(tmp_path / "ledger.db", ManualClock()).close()
-    assert effects.seen > 50
-    last = effects.seen - 10  # from then on each is another step; before, one statement of the tables is as another
-    for fatal in (*range(1, last, 7), *range(last, effects.seen + 1)):
+    assert effects.seen > 10
+    for fatal in range(1, effects.seen + 1):
         folder = tmp_path / str(fatal)
         folder.mkdir()
         path = folder / "ledger.db"
