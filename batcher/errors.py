@@ -14,7 +14,7 @@ The library raises; only `batcher.cli` prints and exits. Nobody else knows exit 
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 
 class Kind(Enum):
@@ -74,7 +74,7 @@ class BatcherError(Exception):
     `message` says what happened and where; `hint` says what to do now.
     """
 
-    kind: ClassVar[Kind] = Kind.USAGE
+    kind: Kind = Kind.USAGE
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

@@ -222,9 +222,10 @@ def _run(
             work = _Work(order, access, settings, caps, damage, ledger, tally, sums, signals, terminal)
             ending = anyio.run(work.do)
     except Stopped as stopped:
+        ledger.hurry(GRACE_SECONDS)
         ending = Ending(stopped.kind, stopped.reason, {}, ())
     except BaseException as error:
-        kind = error.kind if isinstance(error, BatcherError) else Kind.UNFINISHED
+        kind = signals.kind_of(error) if isinstance(error, BatcherError) else Kind.UNFINISHED
         with suppress(BatcherError):
             ledger.end_run(exit_code=exit_code(kind), reason=redact(f"{type(error).__name__}: {error}")[:500])
         raise
@@ -310,8 +311,8 @@ class _Work:
                 except Exception as error:
                     outcome = error  # raised below, where no task group wraps it
                 finally:
-                    # What is left to do takes a moment: a first signal that comes now changes nothing.
-                    self.signals.on_first = lambda *_: None
+                    # What is left to do takes a moment, unless another program holds the ledger.
+                    self.signals.on_first = lambda *_: self.ledger.hurry(GRACE_SECONDS)
                     group.cancel_scope.cancel()
         if isinstance(outcome, Exception):
             raise outcome

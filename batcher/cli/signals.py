@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
-from batcher.errors import Kind, exit_code
+from batcher.errors import BatcherError, Kind, StorageError, exit_code
 
 _KINDS = {
     signal.SIGINT: (Kind.INTERRUPTED, "interrupted"),
@@ -41,12 +41,14 @@ class Signals:
     """Handles the signals for its block.
 
     `on_first`, while it is set, is told of the first signal; else that raises Stopped where the program stands.
+    An error that leaves the block has the kind that `kind_of` says.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.on_first: Callable[[Kind, str], object] | None = None
         self._monotonic = monotonic
         self._came: float | None = None  # when the first did
+        self._kind: Kind | None = None  # what it asks for
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -57,9 +59,15 @@ class Signals:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BatcherError):
+            error.kind = self.kind_of(error)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def kind_of(self, error: BatcherError) -> Kind:
+        """Why a run ended that broke off with this error: a signal comes before storage in the order of exit codes."""
+        return self._kind if self._kind and isinstance(error, StorageError) else error.kind
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         kind, reason = _KINDS[signal.Signals(number)]
@@ -67,7 +75,7 @@ class Signals:
             if self._counts_again(signal.Signals(number), self._monotonic() - self._came):
                 leave(exit_code(kind))
             return
-        self._came = self._monotonic()
+        self._came, self._kind = self._monotonic(), kind
         if self.on_first is None:
             raise Stopped(kind, reason)
         self.on_first(kind, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -42,7 +43,7 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     with closing(Ledger.open(state / LEDGER, SystemClock())) as ledger:
         ledger.stamp("credits")
         found = _credits(anyio.run(_ask, access.base_url, access.key))
-        ledger.note(WALLET_READ, account=account, credits=found)
+        ledger.together([partial(ledger.note, WALLET_READ, account=account, credits=found)])
     return Wallet(account, found)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +17,7 @@ from batcher.jobs import MOVES, JobId, Status
 
 from . import connection as opening
 from .conditions import marks
-from .connection import is_busy, storage_errors
+from .connection import Locked, is_busy, storage_errors
 
 T = TypeVar("T")
 #: So long SQLite waits for another program's lock in one piece, in which nothing else moves and no signal is heard.
@@ -124,14 +126,15 @@ class Transaction:
         old: Status | None = None,
         new: Status | None = None,
         detail: dict[str, Any] | None = None,
+        at: str | None = None,
     ) -> None:
-        """Write an event row and keep the fact for the observers."""
+        """Write an event row, as of now or an earlier time, and keep the fact for the observers."""
         moved = {} if new is None else {"from": old and str(old), "to": str(new)}
         newest = "?" if attempt is not None or job_id is None else "(SELECT max(number) FROM attempts WHERE job_id = ?)"
         self.run(
             f"INSERT INTO events (at, run_id, job_id, attempt, event, detail) VALUES (?, ?, ?, {newest}, ?, ?)",
             (
-                self.at,
+                at or self.at,
                 self.run_id,
                 job_id,
                 job_id if attempt is None else attempt,
@@ -166,6 +169,10 @@ class Writing:
         self._path = path
         self.patience = opening.BUSY_SECONDS
         self.tell: Callable[[str], object] = lambda _: None
+        self._locked_since: float | None = None  # another program's lock was met, and none since was taken
+        self._told = False
+        self._hurry_at = math.inf
+        self._owed: list[Callable[[], None]] = []
         with self._errors:
             connection.execute(f"PRAGMA busy_timeout = {round(WAIT_SECONDS * 1000)}")
         self._shared: _Shared | None = None
@@ -176,38 +183,64 @@ class Writing:
         with self._errors:
             # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
             if self._shared is None:
-                self._begin(self.patience)
+                self._begin()
             else:
                 self._connection.execute("SAVEPOINT part")
         self._open = Transaction(self._connection, self._shared.begun if self._shared else self._now(), self.run_id)
         return self._open
 
-    def _begin(self, patience: float) -> None:
-        """Begin, after so many seconds at most, in short waits: signals are heard between them.
-
-        Who has waited in vain does not wait again: what is left to do is to come to an end.
-        """
-        waited = 0.0
+    def _begin(self, *, patient: bool = True) -> None:
+        """Begin, in short waits for another program's lock: signals are heard between them."""
+        began, waited = self._clock.monotonic(), 0.0
         while True:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                return
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
                     raise
                 waited += WAIT_SECONDS
-                if waited >= min(patience, self.patience):
-                    self.patience = self.patience if patience < self.patience else 0.0
+                if not self.still_waits(began + waited) or not patient:
                     raise
-                if waited - WAIT_SECONDS < _TOLD_SECONDS <= waited:
-                    self.say_that_it_is_locked()
+            else:
+                self._locked_since, self._told = None, False
+                return
 
-    def say_that_it_is_locked(self) -> None:
-        """Tell whoever listens that a lock is waited for, and what to do."""
-        self.tell(
-            f"{self._path} is held for writing by another program (`lsof {self._path}` names it): close that one."
-            f" This run waits for it, up to {self.patience:.0f} s; nothing is lost meanwhile."
-        )
+    def still_waits(self, at: float = 0.0) -> bool:
+        """Whether a lock that is in the way is to be waited for on; a long wait is told.
+
+        Who has waited in vain does not wait again: what is left to do is to come to an end. `at` is the monotonic time
+        if it is later than the clock says.
+        """
+        now = max(self._clock.monotonic(), at)
+        if self._locked_since is None:
+            self._locked_since = now
+        until = min(self._locked_since + self.patience, self._hurry_at)
+        if not self._told and now >= self._locked_since + _TOLD_SECONDS:
+            self._told = True
+            self.tell(
+                f"{self._path} is held for writing by another program (`lsof {self._path}` names it): close that one."
+                f" This run waits for it, {max(0.0, until - now):.0f} s more; nothing is lost meanwhile."
+            )
+        return now < until
+
+    def hurry(self, seconds: float) -> None:
+        """Wait for locks no longer than so many seconds from now on."""
+        self._hurry_at = min(self._hurry_at, self._clock.monotonic() + seconds)
+
+    def note(self, event: str, detail: dict[str, Any]) -> None:
+        """Write down an event of the run as a whole; what another program's lock keeps out goes with the next group."""
+        at = self._now().at
+
+        def write() -> None:
+            with self as t:
+                t.event(event, detail=detail, at=at)
+
+        if self._shared is not None:
+            write()
+        else:
+            self._owed.append(write)
+            with suppress(Locked):
+                self.together((), patient=False)
 
     def _now(self) -> Stamp:
         now = moment(self._clock)
@@ -237,9 +270,11 @@ class Writing:
         """
         try:
             with self._errors:
-                self._begin(self.patience if patient else 0.0)
+                self._begin(patient=patient)
                 self._shared = shared = _Shared(self._now(), [])
                 try:
+                    for owed in self._owed:
+                        owed()
                     found = [self._try(operation) for operation in operations]
                     self._connection.execute("COMMIT")
                 except BaseException:
@@ -247,6 +282,7 @@ class Writing:
                     raise
         finally:
             self._shared = None
+        self._owed.clear()
         self._tell(shared.changes)
         return found
 

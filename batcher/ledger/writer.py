@@ -75,22 +75,17 @@ class Ledger:
         """
         return enrolment.enrol(self._write, self.read, campaign, manifest, specs, origin)
 
-    @property
-    def patience(self) -> float:
-        """For how many seconds a write waits for another program's lock."""
-        return self._write.patience
-
     def wait_for_locks(self, seconds: float, tell: Callable[[str], object]) -> None:
-        """Let each write wait so long for another program's lock; a long wait is told."""
+        """Wait so long for another program's lock; a long wait is told."""
         self._write.patience, self._write.tell = seconds, tell
 
-    def hurry(self, seconds: float) -> None:
-        """Wait for locks no longer than that from now on; also called by handlers of signals."""
-        self._write.patience = min(self._write.patience, seconds)
+    def still_waits(self) -> bool:
+        """Whether the lock that was in the way just now is to be waited for on."""
+        return self._write.still_waits()
 
-    def tell_of_lock(self) -> None:
-        """Tell that a lock is waited for."""
-        self._write.say_that_it_is_locked()
+    def hurry(self, seconds: float) -> None:
+        """Wait for locks no longer than so many seconds from now on; also called by handlers of signals."""
+        self._write.hurry(seconds)
 
     def together(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
         """Do operations, each some calls of this ledger's methods, in one transaction; returns after its commit.
@@ -126,17 +121,25 @@ class Ledger:
 
     def end_run(self, *, exit_code: int, reason: str, left: Mapping[str, int] | None = None) -> None:
         """Close the run with exit code and reason in words; `left` counts why jobs did not come to their end."""
-        with self._write as t:
-            t.run(
-                "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
-                (t.at, exit_code, reason, self._write.run_id),
-            )
-            t.event("run_ended", detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
+
+        def end() -> None:
+            with self._write as t:
+                t.run(
+                    "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
+                    (t.at, exit_code, reason, self._write.run_id),
+                )
+                t.event("run_ended", detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
+
+        [failed] = self._write.together([end])  # with the notes that a lock has kept out
+        if failed is not None:
+            raise failed
 
     def note(self, event: str, **detail: Any) -> None:
-        """Write down something that happened to the run as a whole."""
-        with self._write as t:
-            t.event(event, detail=detail)
+        """Write down something that happened to the run as a whole.
+
+        Nobody waits for another program's lock for this: then it is written with the next group (`together`).
+        """
+        self._write.note(event, detail)
 
     def belong(self, place: Place) -> None:
         """Write down where the API is that this ledger is for, for good. Raises UsageError when it is for another."""

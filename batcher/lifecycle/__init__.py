@@ -168,10 +168,11 @@ class Lifecycle:
                 case Upload() as upload:
                     turn.answered()
                 case Changed(message):
-                    self._ledger.cannot_send(job.id, "reference_changed", message)
+                    await self._commits(lambda: self._ledger.cannot_send(job.id, "reference_changed", message))
                     return Finished(Status.FAILED)
                 case Refused(code, message):
-                    self._ledger.cannot_send(job.id, code, f"the reference was refused: {message}")
+                    why = f"the reference was refused: {message}"
+                    await self._commits(lambda: self._ledger.cannot_send(job.id, code, why))
                     return Finished(Status.FAILED)
                 case Halt() as halt:
                     return Halted(halt, Status.PLANNED)

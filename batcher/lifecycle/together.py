@@ -24,9 +24,8 @@ Operation = TypeVar("Operation")
 Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
-#: Between two tries for a ledger that another program holds; a wait that is longer than the second is told.
+#: Between two tries for a ledger that another program holds.
 _AGAIN_SECONDS = 0.2
-_TOLD_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -95,18 +94,13 @@ class Commits:
         return cast(T, await self._groups.join(operation))
 
     async def _perform(self, operations: Sequence[Callable[[], Any]]) -> Sequence[Any]:
-        began, told = anyio.current_time(), False
         while True:
             try:
                 return self._ledger.together(operations, patient=False)
             except Locked:
                 # Another program writes. Others move meanwhile, and what the API said of a purchase waits here.
-                if anyio.current_time() - began >= self._ledger.patience:
-                    self._ledger.hurry(0.0)  # nobody waits again
+                if not self._ledger.still_waits():
                     raise
-            if not told and anyio.current_time() - began >= _TOLD_SECONDS:
-                self._ledger.tell_of_lock()
-                told = True
             await anyio.sleep(_AGAIN_SECONDS)
 
 

@@ -6,8 +6,9 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 
 import anyio
 import pytest
@@ -37,13 +38,22 @@ def ledger(bench: Bench) -> Iterator[Ledger]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "hurry", "written"),
-    [(1, None, True), (50, None, True), (90, None, False), (8, 10.0, True), (50, 10.0, False)],
+    ("signal_at", "freed_at", "written"),
+    [
+        (None, 1, True),
+        (None, 50, True),
+        (None, 90, False),
+        (0.5, 8, True),
+        (0.5, 50, False),
+        (40, 48, True),  # the seconds after a signal count from the signal
+        (40, 58, False),
+        (55, 64, False),  # and it makes no wait longer
+    ],
 )
 def test_what_is_to_be_written_waits_for_another_program(
-    bench: Bench, ledger: Ledger, seconds: float, hurry: float | None, written: bool
+    bench: Bench, ledger: Ledger, signal_at: float | None, freed_at: float, written: bool
 ) -> None:
-    """As long as `retries.outage`, some seconds after a signal; then everybody gives up at once."""
+    """As long as `retries.outage`, ten seconds after a signal; then everybody gives up at once."""
     told: list[str] = []
     ledger.wait_for_locks(60.0, told.append)
     ledger._connection.execute("PRAGMA busy_timeout = 0")  # virtual time does not wait for SQLite
@@ -71,10 +81,11 @@ def test_what_is_to_be_written_waits_for_another_program(
                         await anyio.sleep(0.5)
                         group.start_soon(write)
                         group.cancel_scope.cancel()  # it is done even then
-                        if hurry:
-                            ledger.hurry(hurry)
                         with anyio.CancelScope(shield=True):
-                            await anyio.sleep(seconds)
+                            if signal_at:
+                                await anyio.sleep(signal_at)
+                                ledger.hurry(10.0)
+                            await anyio.sleep(freed_at - (signal_at or 0.0))
                             other.execute("ROLLBACK")
                 finally:
                     beside.cancel_scope.cancel()
@@ -87,8 +98,8 @@ def test_what_is_to_be_written_waits_for_another_program(
         assert caught.value.subgroup(lambda error: isinstance(error, Locked)) is not None
     assert len(sends.after(ledger.read, 0)) == (2 if written else 0)
     assert beats > 5, "the loop runs meanwhile"
-    assert len(told) <= 2
-    if seconds > 2:
+    assert len(told) <= 1
+    if freed_at > 2:
         assert "is held for writing by another program (`lsof" in told[0]
         assert "close that one" in told[0]
 
@@ -113,7 +124,58 @@ def test_a_signal_is_heard_between_two_waits(bench: Bench, ledger: Ledger) -> No
             for _ in range(2):
                 with pytest.raises(Locked, match="database is locked"):
                     ledger.stamp("poll")
-            assert ledger.patience == 0.0, "nobody waits again"
     finally:
         signal.signal(signal.SIGALRM, before)
     assert ledger.stamp("poll") == 1
+
+
+def test_who_has_waited_in_vain_does_not_wait_again(
+    bench: Bench, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a lock was taken again."""
+    tries = 0
+
+    def busy(sql: str) -> None:
+        nonlocal tries
+        tries += 1
+        bench.clock.start += 0.05
+        assert error is not None
+        raise error
+
+    ledger.wait_for_locks(0.0, str)
+    with held(bench.ledger_path), pytest.raises(Locked) as caught:
+        ledger.stamp("poll")
+    error = caught.value.__cause__
+    assert ledger.stamp("poll") == 1
+    ledger.wait_for_locks(1.0, str)
+    found = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger._write, "_connection", SimpleNamespace(execute=busy, in_transaction=False))
+        for _ in range(3):
+            with pytest.raises(Locked):
+                ledger.stamp("poll")
+            found.append(tries)
+    assert found == [21, 22, 23]
+    assert ledger.stamp("poll") == 2
+
+
+def test_a_note_does_not_wait(bench: Bench, ledger: Ledger) -> None:
+    """It is written with what is written next, in order, with its own time."""
+    seen: list[str] = []
+    ledger._write._observe = lambda change: seen.append(change.event)
+    ledger._connection.execute("PRAGMA busy_timeout = 0")
+    with held(bench.ledger_path):
+        for name in ("first", "second"):
+            ledger.note(name)
+            bench.clock.start += 5
+        assert seen == []
+    ledger.note("third")
+    assert seen == ["first", "second", "third"]
+    rows = ledger.read.rows("SELECT event, at FROM events ORDER BY id")
+    assert [row["event"] for row in rows] == seen
+    first, second, third = (datetime.fromisoformat(row["at"]) for row in rows)
+    assert (second - first).total_seconds() == 5 == (third - second).total_seconds()
+    with held(bench.ledger_path):
+        ledger.note("fourth")
+    ledger.end_run(exit_code=0, reason="")
+    assert seen[3:] == ["fourth", "run_ended"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import sqlite3
 import sys
 import threading
@@ -11,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cli.cli_helpers import Site, site
+from cli.cli_helpers import BATCHER, Site, site
 from storage.conftest import Give
 from storage.storage_helpers import MANIFEST, Desk, charged_once
 
@@ -87,6 +89,32 @@ def test_a_ledger_that_is_locked_when_a_paid_answer_comes(desk: Desk) -> None:
         charged_once(place, 2)
         first, second, _ = (seen for seen in place.world.oracle().requests if seen.kind == "create")
         assert (first.key, first.body) == (second.key, second.body)
+
+
+def test_a_signal_while_another_program_holds_the_ledger(desk: Desk) -> None:
+    """It comes before the storage error in the order of exit codes; what could not be written down is told."""
+    patient = "import batcher.engine; batcher.engine.GRACE_SECONDS = 0.3; from batcher.cli.app import main"
+    desk.program = (sys.executable, "-c", f"import sys; {patient}; sys.exit(main(sys.argv[1:]))")
+    with site() as place:
+        held: list[object] = []
+
+        def hold() -> None:
+            holding = writing(desk.ledger)
+            held.append((holding, holding.__enter__()))
+            assert desk.running
+            desk.running.send_signal(signal.SIGTERM)
+
+        at(place, "create:processed", hold)
+        ran = desk.run(place, "--json")
+        assert ran.code == 143, ran
+        assert json.loads(ran.out)["error"]["kind"] == "terminated"
+        assert "Another program holds the ledger for writing" in ran.err
+        [task] = place.world.oracle().tasks
+        assert task in ran.err
+        held[0][0].__exit__(None, None, None)  # type: ignore[index]
+        desk.program = tuple(BATCHER)
+        assert desk.run(place).code == 0
+        charged_once(place, 2)
 
 
 def test_a_short_lock_is_waited_out(give: Give, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
