@@ -95,6 +95,14 @@ def _beside(sought: Sought) -> dict[str, Path]:
     return found
 
 
+def knowing(campaigns: dict[str, Path | None]) -> list[Path]:
+    """The state folders whose ledgers know one of these campaigns; without their names ("") the usual ones."""
+    sought = Sought(campaigns)
+    if any(campaigns):
+        return [ledger.parent for ledger in _knowing(sought, DEFAULT_STATE)]
+    return [folder for folder in {*_beside(sought).values(), DEFAULT_STATE} if stands(folder / LEDGER)]
+
+
 def _knowing(sought: Sought, usual: Path) -> dict[Path, set[str]]:
     """The ledgers that know something of what is sought, each once, with what they know."""
     found: dict[Path, set[str]] = {}

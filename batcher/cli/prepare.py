@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,12 +16,13 @@ from batcher.jobs import JobId, JobSpec
 from batcher.ledger import Ledger, LedgerReader, enrolment, origins
 from batcher.ledger.leftbehind import left_behind
 from batcher.ledger.origins import Origin, Standing
+from batcher.ledger.runsettings import last_settings
 from batcher.manifest import Manifest, Problems, Witness, load
 from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
-from batcher.settings import Limits, Rate, Selection, Settings, merged, strictest
+from batcher.settings import Selection, Settings, merged
 
 from .places import Sought
-from .reading import open_reader, state_words
+from .reading import need_reader, open_reader, state_words
 from .words import count
 
 # How far the good manifests are searched for faults when another one is faulty already.
@@ -181,14 +181,15 @@ def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestErro
 
 
 @contextmanager
-def naming_fetch(state: Path) -> Iterator[None]:
-    """What is paid does not wait for a manifest: where something is under way its errors name `batcher fetch`."""
+def naming_fetch(folders: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """What is paid does not wait for a manifest: where something is under way in one of these state folders, errors
+    of manifests name `batcher fetch`."""
     try:
         yield
     except ManifestError as error:
         with suppress(StorageError):
-            if (read := open_reader(state)) is not None:
-                with closing(read):
+            for state in folders():
+                with closing(need_reader(state)) as read:
                     jobs = sum(read.under_way(name, unsaved=True).total() for name in read.counts())
                 if jobs:
                     error.hint += (
@@ -198,24 +199,9 @@ def naming_fetch(state: Path) -> Iterator[None]:
 
 
 def remembered(read: LedgerReader, campaigns: Sequence[str], jobs: Collection[JobId]) -> Prepared:
-    """What `fetch` goes on with: campaigns of the ledger, under the limits of their last runs. Buys nothing."""
-    settings = strictest([Settings(), *filter(None, (_last_settings(read, name) for name in campaigns))])
-    chosen = Selection(limit=0, jobs=frozenset(jobs), buys=False)
-    return Prepared((), settings, chosen, MAX_JOBS, None, tuple(campaigns))
-
-
-def _last_settings(read: LedgerReader, campaign: str) -> Settings | None:
-    """The limits that were stated when the campaign ran last; None where nobody can tell."""
-    row = read.row(
-        "SELECT settings FROM runs WHERE EXISTS (SELECT 1 FROM json_each(iif(json_valid(campaigns), campaigns, '[]'))"
-        " WHERE value = ?) ORDER BY id DESC LIMIT 1",
-        (campaign,),
+    """What `fetch` goes on with: campaigns of the ledger, under the settings of their last runs. Buys nothing."""
+    last = {name: last_settings(read, name) for name in campaigns}
+    settings = merged(last) if last else Settings()
+    return Prepared(
+        (), settings, Selection(limit=0, jobs=frozenset(jobs), buys=False), MAX_JOBS, None, tuple(campaigns)
     )
-    try:
-        found = json.loads(row["settings"])["limits"] if row else {}
-        rates = {
-            name: Rate(int(found[name]["count"]), float(found[name]["seconds"])) for name in ("submit", "requests")
-        }
-        return Settings(limits=Limits(**rates, in_flight=int(found["in_flight"]), downloads=int(found["downloads"])))
-    except (KeyError, TypeError, ValueError):
-        return None

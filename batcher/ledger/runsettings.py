@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import asdict
 from typing import Any, NamedTuple
+
+from batcher.settings import Limits, Polling, Rate, Retries, Settings
+
+from .reader import LedgerReader
 
 
 class RunSettings(NamedTuple):
@@ -35,6 +41,39 @@ def read_settings(value: Any) -> RunSettings:
     )
 
 
+def last_settings(read: LedgerReader, campaign: str) -> Settings:
+    """How the campaign was run last: limits, polling, retries and sidecars; a default where nobody can tell."""
+    row = read.row(
+        "SELECT settings FROM runs WHERE EXISTS (SELECT 1 FROM json_each(iif(json_valid(campaigns), campaigns, '[]'))"
+        " WHERE value = ?) ORDER BY id DESC LIMIT 1",
+        (campaign,),
+    )
+    found = of_kind(row and row["settings"], dict)
+    limits = of_kind(found.get("limits"), dict)
+    rates = {name: Rate(*rate) for name, rate in read_settings(found).limits.items()}
+    defaults = Limits()
+    return Settings(
+        limits=Limits(
+            submit=rates.get("submit", defaults.submit),
+            requests=rates.get("requests", defaults.requests),
+            **_numbers({"in_flight": defaults.in_flight, "downloads": defaults.downloads}, limits, least=1),
+        ),
+        polling=Polling(**_numbers(asdict(Polling()), of_kind(found.get("polling"), dict), least=0.01)),
+        retries=Retries(**_numbers(asdict(Retries()), of_kind(found.get("retries"), dict), least=0)),
+        sidecars=found.get("sidecars") is True and campaign not in texts(found.get("bare")),
+    )
+
+
+def _numbers(defaults: dict[str, Any], found: dict[str, Any], *, least: float) -> dict[str, Any]:
+    """The numbers of these names; one that is missing, of another type or less is the default."""
+    taken = {}
+    for name, default in defaults.items():
+        value = found.get(name)
+        fits = isinstance(value, int | type(default)) and not isinstance(value, bool) and least <= value < math.inf
+        taken[name] = value if fits else default
+    return taken
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """The texts of a JSON list, such as a run's campaigns."""
     return tuple(each for each in of_kind(value, list) if isinstance(each, str))
@@ -51,7 +90,9 @@ def of_kind(value: Any, kind: type) -> Any:
 
 def _rate(rate: dict[str, Any]) -> tuple[int, float] | None:
     count, seconds = _whole(rate.get("count")), rate.get("seconds")
-    if count is None or isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+    if not count or count < 0 or isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    if not 0 < seconds < math.inf:
         return None
     return count, float(seconds)
 

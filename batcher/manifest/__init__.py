@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from .schema import json_schema
 from .starter import STARTER
 from .yamlmarks import parse, read
 
-__all__ = ["STARTER", "Manifest", "Problems", "Witness", "json_schema", "load"]
+__all__ = ["STARTER", "Manifest", "Problems", "Witness", "campaign_of", "json_schema", "load"]
 
 # How far rows and files are searched for more faults once the document itself has some.
 _SEARCH = 100_000
@@ -77,6 +78,12 @@ def load(path: Path, *, allow_paths: Sequence[Path] = ()) -> Manifest:
     """Reads and checks a manifest. Raises ManifestError with every problem of it, and of what it names."""
     with _nothing_collected():
         return _load(path, allow_paths)
+
+
+def campaign_of(path: Path) -> str | None:
+    """The campaign that a manifest names, which may be faulty; None where no line of it does."""
+    found = re.search(rb"^campaign:[ \t]*[\"']?([a-z0-9][a-z0-9._-]*)", read(path, Problems()) or b"", re.MULTILINE)
+    return found[1].decode() if found else None
 
 
 @contextmanager

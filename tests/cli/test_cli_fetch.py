@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any
 
 import pytest
 from cli.cli_helpers import Cli, Site
+from core_helpers import ManualClock
 
+from batcher.ledger import Ledger
+from batcher.ledger.runsettings import last_settings
+from batcher.settings import Settings
 from batcher.simulator.faults import parse_all
 
 STATE = Path("state")
@@ -110,11 +115,58 @@ def test_what_is_kept_aside_is_accepted_by_a_person(cli: Cli, place: Site) -> No
     assert cli("fetch", row["id"], "--accept").code == 2
 
 
-def test_an_error_of_the_manifest_names_fetch_where_something_is_paid(cli: Cli, place: Site) -> None:
+def test_an_error_of_the_manifest_names_fetch_where_something_is_paid(
+    cli: Cli, place: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the ledger is that knows its campaign."""
     assert cli("run", "m.yaml", "--quiet", "--no-download", "--limit", "1").code == 0
-    Path("m.yaml").write_text("campaign: tiny\nmodle: x\n")
-    ran = cli("run", "m.yaml")
-    assert (ran.code, "batcher fetch" in ran.err) == (2, True)
+    (tmp_path / "deep/er").mkdir(parents=True)
+    folders = {".": "`batcher fetch` goes on", "deep/er": f"`batcher fetch --state {tmp_path / 'state'}` goes on"}
+    for folder, words in folders.items():
+        monkeypatch.chdir(tmp_path / folder)
+        for text, named in {"campaign: tiny\nmodle: x\n": True, "campaign: other\nmodle: x\n": False}.items():
+            Path("f.yaml").write_text(text)
+            ran = cli("run", "f.yaml")
+            assert (ran.code, words in ran.err) == (2, named), ran
+    monkeypatch.chdir(tmp_path)
+    for unnamed in ("modle: x\n", None):
+        Path("f.yaml").write_text(unnamed) if unnamed else Path("f.yaml").unlink()
+        assert "`batcher fetch` goes on" in cli("run", "f.yaml").err
+
+
+def test_it_goes_by_what_the_campaigns_were_run_with_last(cli: Cli, place: Site) -> None:
+    """As far as the ledger knows it; never by less than a number."""
+    polling = "polling: {first: 20ms, every: 30ms, max: 40ms, give_up: 2h}"
+    changed = {
+        "limits": "limits: {submit: 500/second, requests: 700/minute, in_flight: 7, downloads: 2}",
+        "polling": polling,
+        "retries": "retries: {times: 3, replay_window: 30m, outage: 10m}",
+        "results": "results: {sidecar: true}",
+    }
+    text = "\n".join(line for line in Path("m.yaml").read_text().splitlines() if line.split(":")[0] not in changed)
+    Path("m.yaml").write_text("\n".join([text, *changed.values(), ""]))
+    assert cli("run", "m.yaml", "--quiet", "--limit", "0").code in (0, 1)
+    assert cli("fetch", "--quiet").code in (0, 1)
+    ran, fetched = ({**json.loads(row["settings"])} for row in rows("SELECT settings FROM runs ORDER BY id"))
+    names = ("limits", "polling", "retries", "sidecars")
+    assert [fetched[name] for name in names] == [ran[name] for name in names]
+    assert (fetched["limits"]["in_flight"], fetched["polling"]["give_up"], fetched["retries"]["times"]) == (7, 7200, 3)
+
+
+UNUSABLE = (
+    *("", "{", "[]", "{}", '{"limits": 3, "polling": [], "retries": null, "sidecars": 1}'),
+    '{"limits": {"submit": {"count": 0, "seconds": 1}, "requests": {"count": -1, "seconds": 60}, "in_flight": 0}}',
+    '{"limits": {"submit": {"count": 1, "seconds": 0}, "requests": {"count": 1, "seconds": Infinity}}}',
+    '{"polling": {"first": 0, "every": -1, "max": NaN, "give_up": "1h"}, "retries": {"times": 1.5}}',
+    '{"retries": {"times": -1, "replay_window": true, "outage": null}}',
+)
+
+
+def test_a_run_that_says_nothing_usable_of_its_settings(tmp_path: Path) -> None:
+    with closing(Ledger.open(tmp_path / "ledger.db", ManualClock())) as ledger:
+        for settings in UNUSABLE:
+            ledger.start_run(version="test", pid=1, account="", campaigns=["tiny"], settings=settings)
+            assert last_settings(ledger.read, "tiny") == Settings() == last_settings(ledger.read, "other"), settings
 
 
 def test_each_campaign_says_for_itself_whether_it_downloads(cli: Cli, place: Site) -> None:

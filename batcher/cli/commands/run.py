@@ -9,15 +9,15 @@ import click
 from batcher.cli import options, simulated
 from batcher.cli.environment import read_access
 from batcher.cli.leftbehind import left_behind_view
-from batcher.cli.places import find_state
+from batcher.cli.places import find_state, knowing
 from batcher.cli.planview import plan_json, plan_view, tell_notes
 from batcher.cli.prepare import naming_fetch, offline_plan, prepare
-from batcher.cli.reading import DEFAULT_STATE
 from batcher.cli.runlog import keep_and_tell
 from batcher.cli.session import Order, perform
 from batcher.cli.signals import Stopped
 from batcher.cli.terminal import Terminal
 from batcher.errors import UsageError, exit_code
+from batcher.manifest import campaign_of
 
 
 @click.command()
@@ -63,7 +63,7 @@ def command(
 
     The same command again goes on where the last one ended, whatever ended it. Nothing is paid twice.
     """
-    with naming_fetch(state or paths[0].parent / DEFAULT_STATE):
+    with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
         prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     access = simulated.access() if simulate else read_access(terminal.warn)
     folder = find_state(terminal, state, prepared.sought(simulate=simulate))
@@ -95,7 +95,7 @@ def command(
         outer=folder.parent if simulate and folder != state else None,
     )
     try:
-        with naming_fetch(folder):
+        with naming_fetch(lambda: [folder]):
             result = perform(order, terminal)
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
