@@ -11,9 +11,11 @@ import pytest
 from support import VirtualClock
 from test_architecture import ALLOWED
 
+from batcher.cli.timelineview import MET
 from batcher.errors import Kind, exit_code
 from batcher.jobs import MOVES, Status
 from batcher.ledger import Ledger
+from batcher.ledger.happenings import NOTES
 from batcher.manifest import Problems, json_schema, load
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +101,15 @@ def test_every_key_of_a_manifest_is_on_the_page() -> None:
     page = (DOCS / "manifest.md").read_text("utf-8")
     missing = {key for key in keys(json_schema()) if not re.search(rf"\b{re.escape(key)}\b", page)}
     assert missing == set()
+
+
+def test_every_kind_of_line_in_a_timeline_is_on_the_page() -> None:
+    table = (DOCS / "report.md").read_text("utf-8").partition("| kind | is |")[2].partition("\n\n")[0]
+    told = {word for line in table.splitlines() for word in re.findall(r"`(\w+)`", line.partition(" | ")[0])}
+    of_runs = {"run_began", "run_killed", "runs_idle", "no_run", "quiet", "outage"} | (
+        {*NOTES} - {"outage_began", "outage_ended", "limit_restored"}
+    )
+    assert told == of_runs | MET.keys()
 
 
 def test_every_room_is_on_the_page() -> None:

@@ -26,7 +26,7 @@ from .words import amount, count, duration, number
 SHOWN = 500
 _BAD = ("run_killed", "halted", "cap_reached", "doubtful", "late_answer")
 #: What jobs met, as it follows their number.
-_MET = {
+MET = {
     "failed": "failed",
     "refused": "were refused",
     "reference": "had no usable reference",
@@ -35,6 +35,12 @@ _MET = {
     "doubtful": "became doubtful",
     "late_answer": "were answered after they had been closed",
     "price_rose": "cost more than expected",
+    "holds_raised": "cost more than others of the class held, which hold as much now",
+    "final_unknown": "settled at the hold, for the API named no price",
+    "final_changed": "settled anew, for the API named another price",
+    "final_ignored": "priced by the API otherwise than by a person, whose figure counts",
+    "unknown_state": "in a state that is not known, taken for still going",
+    "model_differs": "answered for by another model than was asked for",
     "retried": "planned again by a person",
     "resolved": "decided about by a person",
     "cancelled": "cancelled",
@@ -181,7 +187,7 @@ def _cut(moment: Moment, run: Run | None) -> str:
 
 
 def _jobs(moment: Moment) -> str:
-    met = _MET.get(moment.kind, safe(moment.kind))
+    met = MET.get(moment.kind, safe(moment.kind))
     if moment.count == 1:
         met = met.replace("were ", "was ").replace(" are ", " is ").replace("they had", "it had")
     code = f": {short(moment.code, 60)}" if moment.code and moment.code != moment.kind else ""

@@ -23,7 +23,9 @@ NOTES = (
     *("looked", "wallet_odd"),
 )
 _JOB_EVENTS = (
-    *("failed", "refused", "doubtful", "maybe_received", "late_answer", "price_rose"),
+    *("failed", "refused", "doubtful", "maybe_received", "late_answer"),
+    *("price_rose", "holds_raised", "final_unknown", "final_changed", "final_ignored"),
+    *("unknown_state", "model_differs"),
     *("retried", "resolved", "cancelled"),
 )
 _TROUBLES = ("failed", "refused", "doubtful", "maybe_received", "late_answer")
@@ -50,10 +52,21 @@ _CODE = (
     f"CASE e.event WHEN 'maybe_received' THEN nullif(substr({_WHY}, 1, instr({_WHY}, ': ') - 1), '')"
     f" WHEN 'resolved' THEN {_text('as')} ELSE {_text('code')} END"
 )
+# Events that set one figure or word in another's place: the members of their detail.
+_INSTEAD = {
+    "price_rose": ("taken", "expected"),
+    "final_changed": ("now", "was"),
+    "final_ignored": ("said", "charged"),
+    "model_differs": ("said", "asked"),
+}
 _MESSAGE = (
     f"CASE e.event WHEN 'maybe_received' THEN substr({_WHY}, iif(instr({_WHY}, ': '), instr({_WHY}, ': ') + 2, 1))"
-    " WHEN 'price_rose' THEN"
-    f" {_text('taken')} || ' instead of ' || {_text('expected')} ELSE {_text('message')} END"
+    + "".join(
+        f" WHEN '{event}' THEN {_text(new)} || ' instead of ' || {_text(old)}" for event, (new, old) in _INSTEAD.items()
+    )
+    + f" WHEN 'holds_raised' THEN {_text('attempts')} || ' open, ' || {_text('credits')} || ' each now'"
+    f" WHEN 'final_unknown' THEN {_text('credits')} WHEN 'unknown_state' THEN {_text('word')}"
+    f" ELSE {_text('message')} END"
 )
 # Whether a job is still as an event of that kind and code has left it.
 _OPEN = (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,51 @@ def test_a_task_whose_price_is_not_named_keeps_its_class_waiting(shelf: Shelf) -
     shelf.ledger.record(job_name(1), first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=14))
     shelf.buy(2)
     assert shelf.attempts(2)[0]["quoted_credits"] == 14
+
+
+Q, S, F = Status.QUEUED, Status.SUCCEEDED, Status.FAILED
+STORIES: dict[str, tuple[list[tuple[int, Status, int | None, int | None]], tuple[int, int]]] = {
+    "nothing yet": ([], (10, 10)),
+    "it reserves nothing": ([(1, Q, 0, 0)], (10, 10)),
+    "it reserves more": ([(1, Q, 25, 0)], (25, 25)),
+    "a newer one reserves less, beside one that holds more": ([(1, Q, 25, 0), (2, Q, 10, 0)], (25, 25)),
+    "both of them have ended": ([(1, Q, 25, 0), (2, Q, 10, 0), (1, S, None, 10), (2, S, None, 10)], (10, 10)),
+    "a success costs more": ([(1, S, 10, 25)], (25, 25)),
+    "a success that names no price": ([(1, S, 10, 0)], (10, 10)),
+    "a failure that is charged for": ([(1, F, 10, 30)], (10, 30)),
+    "a failure that costs nothing": ([(1, F, 10, 0)], (10, 10)),
+    "a success after a failure that is charged for": ([(1, F, 10, 30), (2, S, 10, 12)], (12, 12)),
+    "an older one ends last": ([(1, Q, 10, 0), (2, S, 10, 25), (1, S, None, 12)], (25, 25)),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_what_a_job_costs_and_holds_after_what_the_api_has_said(priced: Shelf, story: str) -> None:
+    answers, expected = STORIES[story]
+    intents: dict[int, Intent] = {}
+    for number, status, reserved, final in answers:
+        priced.clock.now += 1
+        task = make_task(number, status, reserved_credits=reserved, final_credits=final)
+        if number in intents:
+            priced.ledger.record(intents[number].job_id, intents[number].attempt_id, task)
+        else:
+            intents[number] = priced.buy(number)
+            priced.clock.now += 1
+            priced.ledger.submitted(intents[number], task)
+    priced.clock.now += 1
+    priced.buy(9)
+    [bought] = priced.attempts(9)
+    assert (bought["quoted_credits"], bought["hold_credits"]) == expected
+
+
+def test_a_success_that_an_older_version_settled_at_nothing_is_no_price(shelf: Shelf) -> None:
+    shelf.name_price(credits_each=3)
+    shelf.enrol([make_spec(1), make_spec(2)])
+    shelf.ledger.submitted(shelf.buy(1), make_task(1, Status.SUCCEEDED, reserved_credits=3, final_credits=3))
+    with closing(sqlite3.connect(shelf.path, isolation_level=None)) as by_hand:
+        by_hand.execute("UPDATE attempts SET final_credits = 0")
+    shelf.buy(2)
+    assert shelf.attempts(2)[0]["quoted_credits"] == 10, "what was only reserved is not believed below the catalogue"
 
 
 def test_a_price_is_seen_by_account_and_class(shelf: Shelf) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from core_helpers import Shelf, job_name, make_spec, make_task
 
 from batcher.clock import iso
 from batcher.jobs import Status
-from batcher.ledger import decisions, happenings
+from batcher.ledger import Stale, decisions, happenings
 from batcher.ledger.tallies import Scope
 from batcher.report.question import ask
 from batcher.report.timeline import make_timeline
@@ -70,6 +71,36 @@ def test_troubles_by_kind(shelf: Shelf) -> None:
         ("unanswered", None): (1, 0, "given up before the API answered"),
         ("doubtful", "bad"): (1, 1, "again"),
     }
+
+
+def test_what_the_api_says_of_money_and_of_others_is_told(shelf: Shelf) -> None:
+    shelf.enrol(make_spec(n) for n in range(1, 6))
+    shelf.name_price()
+    priced, unpriced, decided, other, still = (shelf.buy(n) for n in range(1, 6))
+    ended = {"number": 1, "status": Status.SUCCEEDED}
+    shelf.ledger.submitted(priced, make_task(**ended, final_credits=10))
+    shelf.ledger.record(priced.job_id, priced.attempt_id, make_task(**ended, final_credits=25))
+    shelf.ledger.submitted(unpriced, make_task(2, Status.SUCCEEDED, final_credits=0))
+    shelf.ledger.final_unknown(unpriced.job_id, unpriced.attempt_id)
+    shelf.ledger.doubt(decided.job_id, decided.attempt_id, "conflict", "it lasts")
+    decisions.resolve_failed(shelf.ledger, decided.job_id, charged=7)
+    with pytest.raises(Stale):
+        shelf.ledger.record(decided.job_id, decided.attempt_id, make_task(3, Status.SUCCEEDED, final_credits=10))
+    shelf.ledger.submitted(other, make_task(4, model="another-model"))
+    shelf.ledger.submitted(still, make_task(5, Status.PROCESSING, word="warming"))
+    found = {batch.kind: (batch.count, batch.message) for batch in happenings.batches(shelf.ledger.read, EVER)}
+    assert (
+        found.items()
+        >= {
+            "price_rose": (1, "25 instead of 10"),
+            "final_changed": (1, "25 instead of 10"),
+            "holds_raised": (1, "4 open, 25 each now"),
+            "final_unknown": (1, "25"),
+            "final_ignored": (1, "10 instead of 7"),
+            "model_differs": (1, "another-model instead of grok-imagine-video"),
+            "unknown_state": (1, "warming"),
+        }.items()
+    )
 
 
 def test_files_that_are_not_there_yet(shelf: Shelf) -> None:
