@@ -243,6 +243,36 @@ def test_what_a_job_costs_and_holds_after_what_the_api_has_said(priced: Shelf, s
     assert (bought["quoted_credits"], bought["hold_credits"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("status", "reserved", "final", "settled", "hold"),
+    [
+        (Q, 12, 30, None, 12),  # of what has not ended nothing is final
+        (S, 10, 12, 12, 10),
+        (S, 12, 0, None, 12),
+        (S, 10, None, None, 10),
+        (F, 10, 0, 0, 10),
+        (F, 10, 4, 4, 10),
+        (F, 12, None, 12, 12),  # no page promises a refund
+    ],
+)
+def test_what_an_answer_settles(
+    priced: Shelf, status: Status, reserved: int, final: int | None, settled: int | None, hold: int
+) -> None:
+    priced.ledger.submitted(priced.buy(1), make_task(1, status, reserved_credits=reserved, final_credits=final))
+    [bought] = priced.attempts(1)
+    assert (bought["final_credits"], bought["hold_credits"]) == (settled, hold)
+
+
+def test_what_the_api_took_for_a_doubtful_job_is_held_and_not_settled(priced: Shelf) -> None:
+    made = priced.buy(1)
+    priced.ledger.submitted(made, make_task(1))
+    priced.ledger.doubt(made.job_id, made.attempt_id, "not_found", "the API does not know the task")
+    with pytest.raises(Stale):
+        priced.ledger.record(made.job_id, made.attempt_id, make_task(1, S, final_credits=25))
+    [bought] = priced.attempts(1)
+    assert (bought["final_credits"], bought["hold_credits"]) == (None, 25)
+
+
 def test_a_success_that_an_older_version_settled_at_nothing_is_no_price(shelf: Shelf) -> None:
     shelf.name_price(credits_each=3)
     shelf.enrol([make_spec(1), make_spec(2)])
@@ -407,10 +437,10 @@ def test_one_task_for_two_jobs_is_told_at_once_and_settled_once(priced: Shelf) -
 
 def test_a_retry_of_a_success_without_a_price_settles_it_at_its_hold(priced: Shelf) -> None:
     first = priced.buy(1)
-    priced.ledger.submitted(first, make_task(1, Status.SUCCEEDED, final_credits=0))
+    priced.ledger.submitted(first, make_task(1, Status.SUCCEEDED, reserved_credits=12, final_credits=0))
     assert priced.ledger.read.unpriced("spring") == [first.job_id]
     for found in decisions.decide(priced.ledger, decisions.Retry(frozenset(Status), alone=True), [first.job_id]):
         assert isinstance(found, decisions.Decided)
-    assert priced.ledger.read.spent() == (0, 10)
-    assert last_detail(priced, "final_unknown") == {"credits": 10}
+    assert priced.ledger.read.spent() == (0, 12)
+    assert last_detail(priced, "final_unknown") == {"credits": 12}
     assert priced.ledger.read.unpriced("spring") == []
