@@ -77,9 +77,8 @@ def test_what_the_api_says_of_money_and_of_others_is_told(shelf: Shelf) -> None:
     shelf.enrol(make_spec(n) for n in range(1, 6))
     shelf.name_price()
     priced, unpriced, decided, other, still = (shelf.buy(n) for n in range(1, 6))
-    ended = {"number": 1, "status": Status.SUCCEEDED}
-    shelf.ledger.submitted(priced, make_task(**ended, final_credits=10))
-    shelf.ledger.record(priced.job_id, priced.attempt_id, make_task(**ended, final_credits=25))
+    shelf.ledger.submitted(priced, make_task(1, Status.SUCCEEDED, final_credits=10))
+    shelf.ledger.record(priced.job_id, priced.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=25))
     shelf.ledger.submitted(unpriced, make_task(2, Status.SUCCEEDED, final_credits=0))
     shelf.ledger.final_unknown(unpriced.job_id, unpriced.attempt_id)
     shelf.ledger.doubt(decided.job_id, decided.attempt_id, "conflict", "it lasts")
