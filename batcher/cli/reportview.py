@@ -27,7 +27,7 @@ _Column = tuple[str, Callable[[Figures], str]]
 _CAUSES = {
     "doubtful": "doubtful jobs, of which nobody knows whether they were charged",
     "unanswered": "requests without an answer yet",
-    "under_way": "tasks that may have ended, and given back, since they were asked for last",
+    "under_way": "tasks that may have ended since they were asked for last, or whose price is not named yet",
     "answered_later": "tasks that may have been charged before the first reading",
     "ended_later": "tasks that may have given back before the first reading",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batcher.clock import from_iso, iso
 
-from .amounts import COMMITTED, OPEN_HOLD, TAKEN
+from .amounts import COMMITTED, HOLD, OPEN_HOLD, TAKEN
 from .conditions import marks
 from .prices import seen_price
 from .reader import LedgerReader, Sum
@@ -87,8 +87,9 @@ class Moved:
 
     `spent` is net of what came back. The rest are credits of which the ledger cannot know on which side of a reading
     they moved. At the second one: of `doubtful` attempts (`doubtful_before`: of those that the first one may have felt,
-    so that they may have come back since), of `unanswered` ones, of those `under_way` (the API may have
-    ended them). At the first one: taken for attempts that were answered, given back for those that ended after it.
+    so that they may have come back since), of `unanswered` ones, of those `under_way` or without a price (the API may
+    have ended them; `above`: what they hold above its reserve, which it may have taken). At the first one: taken for
+    attempts that were answered, given back for those that ended after it.
     """
 
     spent: int
@@ -96,6 +97,7 @@ class Moved:
     doubtful_before: int
     unanswered: int
     under_way: int
+    above: int
     answered_later: int
     ended_later: int
 
@@ -272,8 +274,8 @@ def moved(read: LedgerReader, account: str, since: str, until: str) -> Moved:
         "doubtful": f"iif(outcome IS 'doubtful' AND intended_at <= {last}, {OPEN_HOLD}, 0)",
         "doubtful_before": f"iif(outcome IS 'doubtful' AND intended_at <= {first}, {OPEN_HOLD}, 0)",
         "unanswered": f"iif({_asked(last)}, {COMMITTED}, 0)",
-        "under_way": f"iif(outcome IS NOT 'doubtful' AND {_ANSWERED} <= {last} AND ifnull(finished_at > {last}, 1),"
-        f" {TAKEN}, 0)",
+        "under_way": f"iif({_open(last)}, {TAKEN}, 0)",
+        "above": f"iif({_open(last)}, max(0, {HOLD} - {TAKEN}), 0)",
         "answered_later": f"iif({_asked(first)} AND {_ANSWERED} <= {last}, {COMMITTED}, 0)",
         "ended_later": f"iif(submitted_at <= {first} AND finished_at > {first} AND finished_at <= {last},"
         f" max(0, {TAKEN} - final_credits), 0)",
@@ -290,9 +292,15 @@ _ANSWERED = "coalesce(submitted_at, finished_at)"
 def _known(at: str) -> str:
     """What the ledger knew at that time to have left the wallet: without an answer, or in doubt, nothing."""
     return (
-        f"CASE WHEN ifnull({_ANSWERED} > {at}, 1) THEN 0 WHEN finished_at <= {at} THEN final_credits"
+        f"CASE WHEN ifnull({_ANSWERED} > {at}, 1) THEN 0 WHEN finished_at <= {at} THEN coalesce(final_credits, {TAKEN})"
         f" WHEN outcome IS 'doubtful' THEN 0 ELSE {TAKEN} END"
     )
+
+
+def _open(at: str) -> str:
+    """Whether a purchase had been answered by then, and the API's last word of its price was not."""
+    ended_later = f"ifnull(finished_at > {at}, 1)"
+    return f"outcome IS NOT 'doubtful' AND {_ANSWERED} <= {at} AND ({ended_later} OR final_credits IS NULL)"
 
 
 def _asked(at: str) -> str:

@@ -81,8 +81,8 @@ def _causes(moved: Moved) -> Iterator[Cause]:
         yield Cause("doubtful", moved.doubtful, moved.doubtful_before)
     if moved.unanswered:
         yield Cause("unanswered", moved.unanswered, 0)
-    if moved.under_way:
-        yield Cause("under_way", 0, moved.under_way)
+    if moved.under_way or moved.above:
+        yield Cause("under_way", moved.above, moved.under_way)
     if moved.answered_later:
         yield Cause("answered_later", 0, moved.answered_later)
     if moved.ended_later:

@@ -14,7 +14,7 @@ import pytest
 from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
 
 from batcher.jobs import Intent, Status
-from batcher.ledger import Caps, Refusal, Stale, decisions, seen_price
+from batcher.ledger import Caps, Refusal, Stale, budgets, decisions, seen_price
 from batcher.ledger.reader import Sum
 
 
@@ -261,6 +261,8 @@ def test_what_an_answer_settles(
     priced.ledger.submitted(priced.buy(1), make_task(1, status, reserved_credits=reserved, final_credits=final))
     [bought] = priced.attempts(1)
     assert (bought["final_credits"], bought["hold_credits"]) == (settled, hold)
+    [burst] = [each for each in budgets.last_hour(priced.ledger.read) if each.campaign == "spring"]
+    assert burst.credits == (hold if settled is None else settled)
 
 
 def test_what_the_api_took_for_a_doubtful_job_is_held_and_not_settled(priced: Shelf) -> None:
@@ -433,6 +435,14 @@ def test_one_task_for_two_jobs_is_told_at_once_and_settled_once(priced: Shelf) -
     priced.ledger.record(first.job_id, first.attempt_id, make_task(7, Status.SUCCEEDED, final_credits=10))
     assert priced.ledger.read.spent() == (10, 10)
     assert priced.attempts(2)[0]["task_id"] is None
+
+
+def test_a_price_that_is_known_is_not_given_up_for_the_hold(priced: Shelf) -> None:
+    first = priced.buy(1)
+    priced.ledger.submitted(first, make_task(1, S, reserved_credits=12, final_credits=11))
+    priced.ledger.final_unknown(first.job_id, first.attempt_id)
+    assert priced.ledger.read.spent() == (0, 11)
+    assert "final_unknown" not in priced.events()
 
 
 def test_a_retry_of_a_success_without_a_price_settles_it_at_its_hold(priced: Shelf) -> None:

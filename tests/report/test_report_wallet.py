@@ -130,6 +130,18 @@ def test_a_task_under_way_may_have_given_back_already(started: Shelf, wallet: in
     assert found.unexplained == unexplained
 
 
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SUCCEEDED])
+@pytest.mark.parametrize(("wallet", "unexplained"), [(990, 0), (997, 0), (1000, 0), (989, -1), (1001, 1)])
+def test_what_is_held_above_the_reserve_may_have_been_taken(
+    started: Shelf, status: Status, wallet: int, unexplained: int
+) -> None:
+    """Of a task under way, and of a success whose price is not named yet."""
+    started.ledger.submitted(started.buy(1), make_task(1, status, reserved_credits=3, final_credits=0))
+    found = compare(started, wallet)
+    assert (found.expected, causes(found)) == (997, {"under_way": (7, 3)})
+    assert found.unexplained == unexplained
+
+
 def test_what_was_taken_before_the_first_reading_is_not_spent_since(shelf: Shelf) -> None:
     shelf.enrol([make_spec(number, price_class=f"c{number}") for number in range(3)])
     for number in (1, 2):
