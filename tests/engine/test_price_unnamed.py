@@ -217,14 +217,25 @@ def test_a_success_is_asked_for_its_price_at_growing_intervals(
     waits = [after - before for before, after in pairwise(asked)]
     assert longest / 3 < asked[-1] - asked[0] <= longest + 1
     assert 2 <= len(waits) <= 6
+    assert 4 < waits[0] < 7
     assert all(after > before for before, after in pairwise(waits[:-1]))
     assert events(bench).count("final_unknown") == 2
     assert bench.clock.monotonic() - began < other_seconds + 120
 
 
-def test_the_next_run_asks_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that ends by a signal leaves an open price to the next one; the hold stays."""
-    api = bent(bench, Figures(final=late(1)), monkeypatch)
+@pytest.mark.parametrize(
+    ("final", "hours", "seconds"),
+    [(late(1), 0, 30), (lambda number, asked: None, 0, 120), (lambda number, asked: None, 1, 5)],
+)
+def test_the_next_run_asks_on(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    final: Callable[[int, int], int | None],
+    hours: int,
+    seconds: float,
+) -> None:
+    """A run that ends by a signal leaves an open price to the next one; what ended long ago is asked for once."""
+    api = bent(bench, Figures(final=final), monkeypatch)
     path = campaign(bench, jobs=1)
 
     engines: list[Engine] = []
@@ -237,5 +248,9 @@ def test_the_next_run_asks_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert bench.run(path, engine=engines.append).kind is Kind.TERMINATED
     assert (held(bench), settled(bench)) == (PRICE, 0)
     bench.observe = lambda change: None
+    bench.clock.start += 3600 * hours
+    began, asked = bench.clock.monotonic(), api.ended.total()
     assert bench.run(path).kind is Kind.DONE
     assert (held(bench), settled(bench), api.charged) == (0, PRICE, PRICE)
+    assert bench.clock.monotonic() - began < seconds
+    assert api.ended.total() - asked >= 1
