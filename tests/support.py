@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import anyio
@@ -18,6 +19,7 @@ from trio.testing import MockClock
 from batcher.artifacts import Artifacts
 from batcher.clock import Uptime
 from batcher.engine import Ending, Engine, RateGate
+from batcher.engine.leftover import Damage
 from batcher.jobs import JobSpec
 from batcher.ledger import Ledger, LedgerReader, Observer
 from batcher.lifecycle import Commits, Lifecycle
@@ -169,13 +171,17 @@ class Bench:
                 reader.close()
 
     def run(
-        self, *paths: Path, selection: Selection = EVERYTHING, engine: Callable[[Engine], Any] = lambda engine: None
+        self,
+        *paths: Path,
+        selection: Selection = EVERYTHING,
+        engine: Callable[[Engine], Any] = lambda engine: None,
+        damage: Damage = MappingProxyType({}),
     ) -> Ending:
         """One run, as the command composes it."""
         plan = self.plan(*paths, selection=selection)
         ledger = Ledger.open(self.ledger_path, self.clock, self.observe)
         try:
-            return self.clock.run(lambda: self._run(ledger, plan, paths, selection, engine))
+            return self.clock.run(lambda: self._run(ledger, plan, paths, selection, engine, damage))
         finally:
             ledger.close()
 
@@ -186,6 +192,7 @@ class Bench:
         paths: Sequence[Path],
         selection: Selection,
         look: Callable[[Engine], Any],
+        damage: Damage = MappingProxyType({}),
     ) -> Ending:
         pairs = [self.wanted(path) for path in paths]
         settings = merged({each.campaign: settings for each, settings in pairs})
@@ -221,6 +228,7 @@ class Bench:
             selection=selection,
             clock=self.clock,
             gate=gate,
+            damage=damage,
         )
         look(engine)
         try:

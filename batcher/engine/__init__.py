@@ -110,7 +110,8 @@ class Engine:
         apart = count()
         read = self._ledger.read
         for each in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
-            ticket = Ticket(each.job_id, turn=Turn(restore=dict(each.restore)), in_flight=each.lane is not Lane.FETCH)
+            turn, in_flight = Turn(restore=dict(each.restore)), each.lane is not Lane.FETCH
+            ticket = Ticket(each.job_id, turn=turn, in_flight=in_flight, done=each.done)
             self.add(ticket, each.lane, next(apart) * _APART_SECONDS if each.lane is Lane.POLL else 0.0)
         for campaign in self._campaigns:
             for job_id in self._ledger.read.unpriced(campaign, but=self.open):
@@ -291,7 +292,9 @@ class Engine:
             return
         self._ledger.note("halted", kind=kind.value, reason=reason)
         if kind in (Kind.KEY, Kind.UNREACHABLE):
-            self.stop(kind, reason)
+            # Once a file was whole, its later absence changes no exit code.
+            done = not self._feeder.has_jobs and all(ticket.done for ticket in self.open.values())
+            self.stop(Kind.DONE if done else kind, reason)
         else:
             self._halts.append((kind, reason))
 

@@ -17,11 +17,12 @@ Damage = Mapping[JobId, Mapping[int, str]]
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A job to go on with: in which lane, and which of its files are to be brought back."""
+    """A job to go on with: in which lane, and which of its files are to be brought back; `done` but for these."""
 
     job_id: JobId
     lane: Lane
     restore: Mapping[int, str] = field(default_factory=dict)
+    done: bool = False
 
 
 def leftovers(
@@ -41,7 +42,7 @@ def leftovers(
     for job_id, files in damage.items():
         if any(not file.saved and not file.forgotten for file in _files(read, job_id)):
             continue  # it was among those above
-        yield Leftover(job_id, Lane.FETCH, files)
+        yield Leftover(job_id, Lane.FETCH, files, done=True)
 
 
 def unfinished(

@@ -21,12 +21,16 @@ from .outage import Outages
 
 @dataclass(slots=True)
 class Ticket:
-    """A job that this run is at work on; `pending` as the feeder gave it, None for what was bought before."""
+    """A job that this run is at work on; `pending` as the feeder gave it, None for what was bought before.
+
+    `done`: all its files were whole once, and some are brought back.
+    """
 
     job_id: JobId
     pending: Pending | None = None
     turn: Turn = field(default_factory=Turn)
     in_flight: bool = True
+    done: bool = False
 
 
 class Desk(Protocol):

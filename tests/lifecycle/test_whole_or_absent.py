@@ -145,6 +145,43 @@ def test_a_rest_of_another_file_is_not_taken(bench: Bench) -> None:
     assert saved(bench) == (".mp4", whole)
 
 
+# Whole once, and gone since
+
+
+@pytest.mark.parametrize("trouble", ["its host has it no more", "other bytes", "the key", "no API", "nobody can tell"])
+@pytest.mark.parametrize("thorough", [False, True], ids=["missing", "changed"])
+def test_the_later_absence_of_a_file_changes_no_exit_code(bench: Bench, trouble: str, thorough: bool) -> None:
+    """Whatever keeps it from being brought back."""
+    path = manifest(bench, "Boat", "Kite", more="retries: {times: 2, outage: 1m}\n")
+    done(bench.run(path))
+    job = bench.jobs()[0]
+    kept = bench.state / job["result_path"]
+    if thorough:
+        kept.write_bytes(b"edited")
+    else:
+        kept.unlink()
+
+    def dead(request: httpx.Request) -> None:
+        raise httpx.ConnectError("dead", request=request)
+
+    match trouble:
+        case "the key":
+            bench.world.switches.key_state = "revoked"
+            host(bench, GONE)
+        case "no API":
+            bench.api.before = dead
+        case "its host has it no more":
+            host(bench, GONE)
+        case "other bytes":
+            host(bench, Sent(FILM, announced=True))
+        case "nobody can tell":
+            host(bench, Sent(STREAM), GONE)
+    done(bench.run(path, damage={job["id"]: {0: "changed" if thorough else "missing"}}))
+    assert kept.exists() == (thorough or trouble == "other bytes")
+    if thorough:
+        assert kept.read_bytes() == b"edited"
+
+
 # Slow ones
 
 
