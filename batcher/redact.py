@@ -20,6 +20,8 @@ def without(text: str, key: str) -> str:
 
 @lru_cache(maxsize=4)  # every text of every answer passes here
 def _forms(key: str) -> re.Pattern[str]:
+    if len(key) < SHORTEST_KEY:  # refused as a key; the message that says so has to stay readable
+        return re.compile(rf"(?<!\w){re.escape(key)}(?!\w)", re.IGNORECASE)
     encoded = base64.b64encode(key.encode()).decode().rstrip("=")[:-1]
     forms = {key, quote(key), quote(key, safe=""), quote_plus(key), json.dumps(key)[1:-1], repr(key)[1:-1], encoded}
     longest_first = sorted(forms, key=len, reverse=True)

@@ -344,12 +344,12 @@ class Lifecycle:
         if turn.polling_since is None:
             turn.polling_since = now
         elif now - turn.polling_since > self._settings.polling.give_up:
-            return Finished(waiting.status, left="still with the API after polling.give_up; the next run asks on")
+            return Finished(waiting.status, left=turn.given_up)
         async with self._gate.slot("poll") as slot:
             await slot.stamp()
             found = await self._provider.poll(waiting.task_id)
             slot.heard(found)
-        turn.polled = turn.polled or not isinstance(found, Later | Halt)
+        turn.polled_with(found)
         match found:
             case TaskState():
                 age = self._schedule.age(waiting, turn)

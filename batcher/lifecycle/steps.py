@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
-from batcher.jobs import JobId, Status, Upload
+from batcher.jobs import JobId, Status, TaskState, Upload
 from batcher.ledger import Refusal
-from batcher.providers import Halt
+from batcher.providers import Going, Halt, Later, Unknown
 
 #: So many seconds a wait is obeyed that the API asks for; then one `GET /credits` asks whether it still holds
 #: (product.md, exit 6).
@@ -42,7 +42,8 @@ class Turn:
     that did not show a doubtful file to be whole.
     `pages` counts creates that something in between answered, `page` is what it said; `blocked` when that is this job's
     trouble alone; `asking` while this job's intent asks whether creates work again; `look` when it is to be polled at
-    once, and `polled` once a poll of it had an answer; `barred` is the local cause for which its result is not fetched.
+    once, and `polled` once a poll of it had an answer; `odd` is what its last poll said in place of a known state;
+    `barred` is the local cause for which its result is not fetched.
     `price_asked`: how often a success was asked for its price, None before it waits for nothing else; `ended`
     (monotonic seconds) is when it ended, `left` what was left of it before; `idle` for how many seconds the run has
     waited for nothing but prices, None where it does something else.
@@ -67,6 +68,7 @@ class Turn:
     asking: bool = False
     look: bool = False
     polled: bool = False
+    odd: str = ""
     barred: str = ""
     price_asked: int | None = None
     ended: float | None = None
@@ -82,6 +84,23 @@ class Turn:
     def answered(self) -> None:
         """A definite answer came: earlier repeats do not count any more."""
         self.repeats, self.trouble, self.pages = 0, "", 0
+
+    def polled_with(self, found: TaskState | Unknown | Going | Halt | Later) -> None:
+        """Take in what came of a poll."""
+        self.polled = self.polled or not isinstance(found, Later | Halt)
+        match found:
+            case TaskState(status=status, word=word):
+                self.odd = "" if word.strip().casefold() == status else f"it says {word!r}"
+            case Unknown(code, message) | Later(code, message):
+                self.odd = f"{code}: {message}"
+            case Going(message=message):
+                self.odd = message
+
+    @property
+    def given_up(self) -> str:
+        """Why the task is waited for no longer in this run."""
+        said = f"; it said last: {self.odd}" if self.odd else ""
+        return f"still with the API after polling.give_up; the next run asks on{said}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,13 +126,13 @@ def _tls(settings: bool) -> ssl.SSLContext:
     """The certificates to trust, and a key log if one is asked for. Raises UsageError naming the variable."""
     variable = ""
     try:
-        if settings:
-            if variable := next((v for v in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(v)), ""):
-                _must_be_there(variable)
-            variable = variable or "SSLKEYLOGFILE"
+        for variable in ("SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE") if settings else ():
+            if os.environ.get(variable):
+                _must_be_usable(variable)
+        if settings:  # what is wrong now is in the certificates
+            variable = next((v for v in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(v)), variable)
         context = httpx.create_ssl_context(trust_env=settings)
         if settings and (keylog := os.environ.get("SSLKEYLOGFILE")):
-            variable = "SSLKEYLOGFILE"
             context.keylog_filename = keylog
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         if not settings:
@@ -144,10 +144,10 @@ def _tls(settings: bool) -> ssl.SSLContext:
     return context
 
 
-def _must_be_there(variable: str) -> None:
+def _must_be_usable(variable: str) -> None:
     value = os.environ[variable]
-    if variable == "SSL_CERT_FILE":
-        with Path(value).open("rb"):
+    if variable != "SSL_CERT_DIR":
+        with Path(value).open("rb" if variable == "SSL_CERT_FILE" else "ab"):
             return
     if not any(Path(part).is_dir() for part in value.split(os.pathsep)):
         raise NotADirectoryError("no folder is there")

@@ -9,6 +9,7 @@ import pytest
 
 from batcher.cli.environment import DEFAULT_BASE_URL, Access, read_access, secrets
 from batcher.errors import UsageError
+from batcher.redact import without
 
 STRANGER = "RIVYA_BASE_URL=https://stranger.example\n"
 
@@ -140,3 +141,9 @@ def test_a_key_that_stands_in_any_text_is_refused() -> None:
     """Masking it would take letters out of ids."""
     with pytest.raises(UsageError, match="shorter than 8"):
         read_access(lambda _: None, environ={"RIVYA_API_KEY": "task_1"})
+
+
+@pytest.mark.parametrize("key", ["k", "a", "it"])
+def test_a_short_key_leaves_messages_readable(key: str) -> None:
+    """It is refused; only where it stands by itself may it be what somebody typed."""
+    assert without(f"RIVYA_API_KEY is shorter than all: {key}.", key) == "RIVYA_API_KEY is shorter than all: [key]."

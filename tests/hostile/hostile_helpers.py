@@ -17,11 +17,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import pack
 from typing import Any
+
+import pytest
+
+from batcher.cli.app import main
 
 KEY = "hostile-tests-only"
 PRICE = 10
@@ -217,28 +221,31 @@ class Desk:
         head = ["campaign: hostile", "model: grok-imagine-video", f"prompts: {json.dumps(prompts)}"]
         (self.folder / "m.yaml").write_text("\n".join([*head, *lines, more]) + "\n")
 
-    def start(self, *argv: str, **environment: str) -> subprocess.Popen[bytes]:
-        """The command, not waited for; its output goes to `out`."""
+    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """All variables that the command sees."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RIVYA_", "BATCHER_"))}
         kept |= {"RIVYA_API_KEY": KEY, "RIVYA_BASE_URL": self.url, "BATCHER_STATE": str(self.state), "NO_COLOR": "1"}
+        return kept | {"HOME": str(self.folder)} | self.environment | dict(environment)
+
+    def start(self, *argv: str, **environment: str) -> subprocess.Popen[bytes]:
+        """The command as a process, not waited for; its output goes to `out`."""
         with (self.folder / "out").open("wb") as out:
             return subprocess.Popen(
                 [*COMMAND, *argv],
                 cwd=self.folder,
-                env=kept | {"HOME": str(self.folder)} | self.environment | environment,
+                env=self.variables(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
 
-    def run(self, *argv: str, timeout: float = 60, **environment: str) -> int:
-        """The command's exit code; it has printed neither key nor traceback."""
-        with self.start(*(argv or ("run", "m.yaml")), **environment) as process:
-            try:
-                code = process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise AssertionError(f"still going after {timeout} s: {self.said}") from None
+    def run(self, *argv: str, **environment: str) -> int:
+        """The command in this process, to its end: its exit code. It has printed neither key nor traceback."""
+        with pytest.MonkeyPatch.context() as patch, (self.folder / "out").open("w", encoding="utf-8") as out:
+            patch.chdir(self.folder)
+            patch.setattr(os, "environ", self.variables(environment))
+            with redirect_stdout(out), redirect_stderr(out):
+                code = main(argv or ("run", "m.yaml"))
         assert "Traceback" not in self.said, self.said
         assert KEY not in self.said
         return code

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import time
+from collections.abc import Callable
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +34,47 @@ def test_a_create_that_was_taken_is_not_bought_again(tmp_path: Path) -> None:
         return UNSAID[asked.prompt]
 
     with desk(tmp_path, hook) as (api, place):
-        place.write(list(UNSAID), "retries: {times: 4, outage: 20s}", in_flight=2)
+        place.write(list(UNSAID), "retries: {times: 4, outage: 20s}", in_flight=20)
         code = place.run()
         if code:  # what the breaker for creates has kept back
             code = place.run()
         assert (code, len(api.tasks), len(api.keys)) == (0, len(UNSAID), len(UNSAID)), place.said
         assert {row["task_id"] for row in place.jobs().values()} == set(api.tasks)
+
+
+BLOCKED = answer(403, "<title>Attention Required!</title>", Content_Type="text/html", Server="cloudflare")
+DATA = "data:video/mp4;base64," + "A" * 3_000_000
+#: What the API keeps saying to a create or to each poll of a job (a task with these fields, or an answer); the job's
+#: status and code then, and what is told.
+KEPT: dict[str, tuple[str, Any, tuple[str, str | None], str]] = {
+    "a red boat": ("", b"", ("succeeded", None), ""),
+    "<script>alert(1)</script>": ("create", BLOCKED, ("doubtful", "blocked"), "HTTP 403 from cloudflare"),
+    "refused in a 200": ("create", refusal(200, "validation_failed"), ("failed", "validation_failed"), ""),
+    "an unknown word": ("status", {"status": "SUCCESS"}, ("processing", None), "said last: it says 'SUCCESS'"),
+    "an empty 202": ("status", answer(202, Content_Type=None), ("queued", None), "said last: HTTP 202 without a state"),
+    "a data: URL": ("status", {"result": {"primary_url": DATA}}, ("succeeded", None), "a data: URL (video/mp4;base64)"),
+}
+
+
+def test_what_the_api_keeps_saying_is_read_as_that_and_told(tmp_path: Path) -> None:
+    """One job's trouble is that job's, by its name; the others go on, and each message says what came."""
+
+    def hook(asked: Asked) -> Any:
+        kind, said, _, _ = KEPT.get(asked.prompt, ("", b"", None, None))
+        if asked.kind != kind:
+            return LEAVE
+        name = asked.path.rpartition("/")[2]
+        return answer(200, api.view(name, "succeeded", **said)) if isinstance(said, dict) else said
+
+    more = "retries: {times: 2, outage: 20s}\npolling: {first: 30ms, every: 30ms, max: 50ms, give_up: 1s}"
+    with desk(tmp_path, hook) as (api, place):
+        place.write(list(KEPT), more)
+        assert place.run() == 1, place.said
+        for prompt, job in place.jobs().items():
+            _, _, expected, told = KEPT[prompt]
+            assert ((job["status"], job["error_code"]), told in place.said) == (expected, True), (prompt, place.said)
+        assert len(place.said) < 10_000
+        assert len(api.tasks) == len(api.keys) == len(KEPT) - 2
 
 
 #: Answers to a poll before the task's end: still going, whatever they are.
@@ -46,27 +84,68 @@ GOING: dict[str, bytes] = {
     "no status": answer(200, {"id": "task_0001"}),
     "page": PAGE,
     "unknown state": answer(200, {"id": "task_0001", "status": "moderating"}),
-    "too many": refusal(429, "rate_limited", Retry_After="1"),
+}
+#: Results as gateways write them, from the URL that is meant and that of the API.
+FORMS: dict[str, Callable[[str, str], Any]] = {
+    "a line end": lambda url, api: {"primary_url": url + "\n", "urls": []},
+    "no origin": lambda url, api: {"primary_url": url.removeprefix(api), "urls": []},
+    "no scheme": lambda url, api: {"primary_url": url.removeprefix("http:"), "urls": []},
+    "in an object": lambda url, api: {"primary_url": None, "urls": [{"url": url}]},
+    "in capitals": lambda url, api: {"primary_url": url.replace("http:", "HTTP:"), "urls": []},
+    "in a list only": lambda url, api: {"urls": [url]},
+    "a text": lambda url, api: url,
+    "a list": lambda url, api: [url],
+    "a text for a list": lambda url, api: {"primary_url": "", "urls": url},
 }
 
 
-def test_polls_that_say_nothing_yet_are_not_the_end(tmp_path: Path) -> None:
+def test_a_gateway_that_says_all_in_its_own_way(tmp_path: Path) -> None:
+    """It says nothing yet, writes URLs and states as it likes, packs all JSON, and no header of it is ASCII."""
+
     def hook(asked: Asked) -> Any:
-        if asked.kind != "status":
-            return LEAVE
         name = asked.path.rpartition("/")[2]
-        if asked.prompt == "a failed task":
-            error = {"code": "generation_failed", "message": "it would not"}
-            return answer(200, api.view(name, "failed", error=error))
-        if asked.prompt == "loud" and asked.before:
-            return answer(200, api.view(name, "succeeded", status="SUCCEEDED"))
-        return GOING[asked.prompt] if asked.before < 3 and asked.prompt in GOING else LEAVE
+        said = api.say(asked)
+        if asked.kind == "status" and asked.prompt in GOING and asked.before < 2:
+            said = GOING[asked.prompt]
+        elif asked.kind == "status" and asked.prompt in FORMS:
+            url = f"{api.url}/result/{name}.mp4"
+            said = answer(200, api.view(name, "succeeded", result=FORMS[asked.prompt](url, api.url)))
+        elif asked.kind == "status" and asked.prompt == "loud":
+            said = answer(200, api.view(name, "succeeded", status="SUCCEEDED"))
+        return in_its_own_way(said) if asked.kind != "result" else said
 
     with desk(tmp_path, hook) as (api, place):
-        place.write([*GOING, "loud", "a failed task"], "retries: {times: 3, outage: 20s}")
-        assert place.run() == 1, place.said
-        found = {prompt: row["status"] for prompt, row in place.jobs().items()}
-        assert found == dict.fromkeys([*GOING, "loud"], "succeeded") | {"a failed task": "failed"}
+        place.write([*GOING, *FORMS, "loud"], "retries: {times: 3, outage: 20s}")
+        assert place.run() == 0, place.said
+        for row in place.jobs().values():
+            assert (place.state / row["result_path"]).read_bytes() == film(row["task_id"] + ".mp4")
+
+
+def in_its_own_way(said: bytes) -> bytes:
+    """The same answer, packed, with a header in Latin-1."""
+    head, _, body = said.partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    packed = gzip.compress(body)
+    lines += [b"Content-Encoding: gzip", b"Content-Length: %d" % len(packed), b"X-Named: vid\xe9o"]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + packed if body else said
+
+
+def test_a_wait_is_measured_by_the_clock_of_who_asks_for_it(tmp_path: Path) -> None:
+    """This machine's is two hours off, or the wait is a moment of the epoch: the night is not slept through."""
+    ahead = 7200
+
+    def hook(asked: Asked) -> Any:
+        if asked.kind != "create" or api.count["create"] not in (2, 3):
+            return LEAVE
+        now = int(time.time()) + ahead
+        date, moment = formatdate(now, usegmt=True), formatdate(now + 1, usegmt=True)
+        until = moment if api.count["create"] == 2 else str(now + 1)
+        return refusal(429, "rate_limited", Date=date, Retry_After=until)
+
+    with desk(tmp_path, hook) as (api, place):
+        place.write(["boat", "ship"])
+        assert place.run() == 0, place.said
+        assert "asks to wait 1 s" in place.said
 
 
 FILM = film("any", 40_000)

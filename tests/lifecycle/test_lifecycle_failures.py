@@ -321,8 +321,10 @@ def test_a_task_that_is_unknown_for_a_moment_has_time(bench: Bench) -> None:
     done(bench.run(manifest(bench, "Boat")))
 
 
-def test_a_task_that_stays_unknown_is_doubtful(bench: Bench) -> None:
-    faults(bench, not_found())
+@pytest.mark.parametrize("status", [404, 410, 200])
+def test_a_task_that_stays_unknown_is_doubtful(bench: Bench, status: int) -> None:
+    """Also where a gateway says so in a success (tensorzero 1198)."""
+    faults(bench, not_found(status=status))
     path = manifest(bench, "Boat")
     assert bench.run(path).kind is Kind.UNFINISHED
     assert (statuses(bench), held(bench)) == (["doubtful"], 10)
@@ -331,6 +333,28 @@ def test_a_task_that_stays_unknown_is_doubtful(bench: Bench) -> None:
     faults(bench)
     bench.run(path)
     assert len(bench.world.oracle().tasks) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"do": "none"}, ""),
+        ({"do": "say"}, "HTTP 202 without a state: ''"),
+        ({"do": "patch", "body": {"status": "SUCCESS"}}, "it says 'SUCCESS'"),
+        ({"do": "status", "status": 200, "code": "not_found"}, "not_found: The simulator was told to say so."),
+        ({"do": "html", "status": 403}, "http_403: HTTP 403 from"),
+    ],
+    ids=["as it should", "an empty 202", "an unknown state", "unknown", "a page"],
+)
+def test_a_task_that_is_given_up_says_what_came_last(bench: Bench, rule: dict[str, Any], told: str) -> None:
+    """Not only that it is still with the API: else nobody learns why."""
+    bench.switches.run_seconds = (5000, 5000)
+    faults(bench, *([{"on": "status"} | rule] if told else []))
+    more = "polling: {first: 1s, every: 1s, max: 2s, give_up: 10s}\n"
+    [why] = bench.run(manifest(bench, "Boat", more=more, fast="")).left
+    start, _, last = why.partition("; it said last: ")
+    assert start == "still with the API after polling.give_up; the next run asks on"
+    assert (told in last, bool(last)) == (True, bool(told))
 
 
 def test_a_task_of_another_key_is_left_alone(bench: Bench) -> None:

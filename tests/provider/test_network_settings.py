@@ -107,6 +107,15 @@ def test_a_file_or_network_that_is_none(
         Rivya(HERE, KEY, VirtualClock())
 
 
+def test_a_key_log_that_is_none_is_not_taken_for_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pem: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem.with_suffix(".crt")))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "nowhere/keys.log"))
+    with pytest.raises(UsageError, match="SSLKEYLOGFILE="):
+        Rivya(HERE, KEY, VirtualClock())
+
+
 def test_a_key_log_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pem: Path) -> None:
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
     monkeypatch.setenv("SSL_CERT_FILE", str(pem.with_suffix(".crt")))

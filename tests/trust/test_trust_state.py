@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from lifecycle.lifecycle_helpers import manifest
@@ -201,3 +202,21 @@ def test_a_mounted_folder_is_no_link_and_is_used(tmp_path: Path, monkeypatch: py
         "0.mp4": PROGRAM,
         "1.mp4": PROGRAM,
     }
+
+
+def test_a_name_on_another_disk(tmp_path: Path) -> None:
+    """As above with two disks, where this machine has them."""
+    disks = [path for path in map(Path, ("/dev/shm", "/tmp", "/var/tmp")) if os.access(path, os.W_OK)]
+    other = next((path for path in disks if path.stat().st_dev != tmp_path.stat().st_dev), None)
+    if other is None:
+        pytest.skip("no second file system that can be written")
+    part = tmp_path / "1-0.part"
+    part.write_bytes(PROGRAM)
+    with TemporaryDirectory(dir=other) as folder:
+        target = Path(folder) / "boat.mp4"
+        fs.link(part, target)
+        assert target.read_bytes() == PROGRAM
+        part.write_bytes(PRECIOUS)
+        with pytest.raises(FileExistsError):
+            fs.link(part, target)
+        assert {path.name: path.read_bytes() for path in Path(folder).iterdir()} == {"boat.mp4": PROGRAM}
