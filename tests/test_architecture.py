@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "settings": {"errors", "spelling"},
     "spelling": set(),
     "install": set(),
+    "text": set(),
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "containers", "filetypes"},
     "providers": BASE | {"redact"},
@@ -34,11 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "plan": BASE | {"catalog", "ledger"},
     "lifecycle": BASE | {"fs", "catalog", "ledger", "providers", "artifacts"},
     "engine": BASE | {"ledger", "lifecycle", "providers"},
-    "report": BASE | {"install", "fs", "catalog", "ledger", "plan"},
+    "report": BASE | {"text", "install", "fs", "catalog", "ledger", "plan"},
     "simulator": {"catalog", "errors"},
     "cli": BASE
     | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "report", "simulator"}
-    | {"install", "redact", "fs"},
+    | {"install", "redact", "fs", "text"},
     "__main__": {"cli", "errors"},
 }
 ONLY_IN = {

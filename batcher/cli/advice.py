@@ -8,10 +8,10 @@ from pathlib import Path
 from batcher.jobs import SHORT_ID
 from batcher.report.moments import Run
 from batcher.report.timeline import Cause
+from batcher.text import number
 
 from .doubtful import doubtful_advice
 from .reading import state_words
-from .words import number
 
 #: By the kind of a cause; {state} is what a command needs to find the state folder, {job} the newest such job's id.
 _ADVICE = {

@@ -12,9 +12,9 @@ import click
 
 from batcher import __version__
 from batcher.errors import BatcherError, Kind, ManifestError, UsageError, exit_code
+from batcher.text import safe
 
 from .terminal import OutputLost, ReaderGone, Terminal
-from .text import safe
 
 #: In the order of the help page, which says this of them; else it would have to import them all.
 COMMANDS = {

@@ -22,6 +22,7 @@ from batcher.install import install_hint
 from batcher.jobs import Status
 from batcher.ledger import LedgerReader, browse, health, traces
 from batcher.ledger.decisions import select
+from batcher.text import amount, count, moment, number
 
 from .doubtful import resolve_command
 from .environment import BASE_URL, DOTENV, KEY, Access, read_access
@@ -29,7 +30,6 @@ from .leftbehind import strays
 from .probe import mount_of, try_out
 from .reading import LEDGER
 from .simulated import missing_extra
-from .words import amount, count, moment, number
 
 PYTHON_NEEDED = (3, 11)
 #: Less free space than this is worth a word.

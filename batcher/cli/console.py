@@ -14,7 +14,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from .text import ReaderGone, safe
+from batcher.text import safe
+
+from .terminal import ReaderGone
 
 
 class _Console(Console):

@@ -14,11 +14,11 @@ from batcher import __version__
 from batcher.errors import BatcherError, Kind
 from batcher.fs import below
 from batcher.redact import without
+from batcher.text import safe
 
 from .environment import secrets
 from .options import STATE_VARIABLE
 from .reading import DEFAULT_STATE
-from .text import safe
 
 _KEY_LIKE = re.compile(r"rvya_sk_[\w.~+/=%-]+", re.IGNORECASE)
 

@@ -10,11 +10,10 @@ from batcher.fs import is_result, look
 from batcher.jobs import JobId
 from batcher.ledger import LedgerReader, browse
 from batcher.settings import Settings
+from batcher.text import count, safe
 
 from .prepare import Prepared
 from .terminal import Terminal
-from .text import safe
-from .words import count
 
 _TOLD = 20
 

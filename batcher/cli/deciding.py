@@ -25,11 +25,10 @@ from batcher.ledger.decisions import (
     select,
     weigh,
 )
+from batcher.text import count, number, safe, short
 
 from .reading import LEDGER, need_reader
 from .terminal import Terminal
-from .text import safe, short
-from .words import count, number
 
 #: So many jobs are told one by one.
 SHOWN = 20

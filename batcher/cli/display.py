@@ -20,11 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from batcher.jobs import SHORT_ID, JobId
+from batcher.text import duration, number, safe, short
 
 from .progress import Meter, Tally, Trouble
 from .terminal import Terminal
-from .text import safe, short
-from .words import duration, number
 
 _REFRESH_SECONDS = 0.25
 _LINE_SECONDS = 5.0

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from batcher.ledger.cases import Case
+from batcher.text import amount, count, number, safe, short
 
 from .reading import state_words
 from .terminal import Styled
-from .text import safe, short
-from .words import amount, count, number
 
 #: So many are named; `batcher jobs --status doubtful` lists the others.
 SHOWN = 10

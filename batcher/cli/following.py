@@ -13,11 +13,10 @@ from batcher.jobs import UNSETTLED
 from batcher.ledger import Caps, LedgerReader, browse, follow, tallies
 from batcher.ledger.runsettings import read_settings, texts
 from batcher.settings import Selection
+from batcher.text import moment, safe
 
 from .display import Feed
 from .progress import RATE_SECONDS, Meter, Tally
-from .text import safe
-from .words import moment
 
 #: Seconds between two looks, at least, and a look must not take more than this share of the time.
 _PAUSE = 0.25

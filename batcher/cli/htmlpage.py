@@ -10,11 +10,10 @@ from batcher.ledger import LedgerReader
 from batcher.report import html
 from batcher.report.question import Question
 from batcher.report.wallet import Reconciliation
+from batcher.text import count, safe
 
 from .reading import state_words
 from .terminal import Terminal
-from .text import safe
-from .words import count
 
 #: In so many bytes of a report of ours its mark stands.
 _HEAD = 400

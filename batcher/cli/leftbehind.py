@@ -8,11 +8,10 @@ from typing import Any
 
 from batcher.ledger import LedgerReader, browse
 from batcher.ledger.leftbehind import LeftBehind, left_behind, without_manifest
+from batcher.text import amount, count, safe
 
 from .reading import state_words
 from .terminal import Styled
-from .text import safe
-from .words import amount, count
 
 #: Where manifests were named, and hold it not.
 NOT_NAMED = "stands in none of these manifests"

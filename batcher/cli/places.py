@@ -13,12 +13,12 @@ from batcher.errors import UsageError
 from batcher.ledger import lookup, storage_errors
 from batcher.ledger.connection import stands
 from batcher.ledger.lookup import Place
+from batcher.text import safe
 
 from . import reading
 from .reading import LEDGER, SIMULATED
 from .statefolder import owner_of
 from .terminal import Terminal
-from .text import safe
 
 #: The state folder where nothing else says so, below the working folder or beside the manifest.
 DEFAULT_STATE = Path(reading.DEFAULT_STATE)

@@ -10,12 +10,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from batcher.plan import CampaignPlan, Plan, Quote
+from batcher.text import amount, count, duration, number, safe
 
 from .leftbehind import left_behind_json
 from .prepare import Prepared
 from .terminal import Terminal, table
-from .text import safe
-from .words import amount, count, duration, number
 
 #: The parts of a campaign's jobs, as the plan counts them and as its table says them.
 _STANDINGS = {

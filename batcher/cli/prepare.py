@@ -20,10 +20,10 @@ from batcher.ledger.runsettings import last_settings
 from batcher.manifest import Manifest, Problems, Witness, load
 from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
 from batcher.settings import Selection, Settings, merged
+from batcher.text import count
 
 from .places import Sought
 from .reading import need_reader, open_reader, state_words
-from .words import count
 
 # How far the good manifests are searched for faults when another one is faulty already.
 _SEARCH = 100_000

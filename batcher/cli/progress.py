@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from batcher.jobs import JobId, Status
 from batcher.ledger import Caps, Change, LedgerReader
-
-from .text import safe
+from batcher.text import safe
 
 #: The rate is that of so many seconds.
 RATE_SECONDS = 60.0

@@ -8,8 +8,7 @@ from pathlib import Path
 from batcher.errors import StorageError
 from batcher.ledger import LedgerReader, storage_errors
 from batcher.ledger.connection import stands
-
-from .text import safe
+from batcher.text import safe
 
 LEDGER = "ledger.db"
 #: Below the state folder: the state of `run --simulate`.

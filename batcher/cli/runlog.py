@@ -15,11 +15,11 @@ from batcher import __version__
 from batcher.artifacts import keep_log
 from batcher.errors import StorageError, exit_code
 from batcher.ledger.traces import log_name
+from batcher.text import safe
 
 from .crash import redact
 from .summary import summary_json, summary_view
 from .terminal import ReaderGone, Terminal, dumps
-from .text import safe
 
 if TYPE_CHECKING:
     from .session import Order, Result

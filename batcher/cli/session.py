@@ -37,6 +37,7 @@ from batcher.providers.addresses import is_loopback, parse_url
 from batcher.providers.rivya import Rivya
 from batcher.providers.transport import check_base_url
 from batcher.settings import Settings
+from batcher.text import duration, now, number, safe
 
 from . import simulated
 from .crash import redact
@@ -53,8 +54,6 @@ from .runlog import begin_summary
 from .signals import Signals, Stopped
 from .statefolder import prepare_folder
 from .terminal import Terminal
-from .text import safe
-from .words import duration, now, number
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,12 @@ from rich.text import Text
 
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
+from batcher.text import count, duration, number, safe
 
 from .doubtful import doubtful_json, doubtful_view
 from .leftbehind import left_behind_json, left_behind_view
 from .reading import LEDGER, state_words
 from .terminal import Styled
-from .text import safe
-from .words import count, duration, number
 
 if TYPE_CHECKING:
     from .session import Order, Result

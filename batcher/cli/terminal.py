@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from .text import OutputLost, ReaderGone, safe
+from batcher.text import safe
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Grid", "OutputLost", "ReaderGone", "Styled", "Terminal", "dumps", "table"]
+__all__ = ["Grid", "OutputLost", "ReaderGone", "Styled", "Terminal", "cut", "dumps", "table", "width_of"]
 
 #: So wide is a table that goes into a pipe or a file: nothing is cut or wrapped there.
 _PIPE_WIDTH = 4000
@@ -34,6 +34,14 @@ _BETWEEN = "   "
 
 #: What a pipe without a reader says, and a terminal that is gone.
 _NOBODY_READS = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.ECONNRESET)
+
+
+class ReaderGone(Exception):
+    """Nobody reads stdout any more (`batcher jobs | head`). No OSError, for which click has plans of its own."""
+
+
+class OutputLost(ReaderGone):
+    """Stdout cannot be written though somebody may read it: the disk behind it is full. The message says why."""
 
 
 class _Unbreakable(io.TextIOBase):
@@ -329,3 +337,21 @@ def _columns() -> int:
         except OSError:
             continue
     return 80
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal a text takes: some characters take two, some none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def cut(text: str, width: int) -> str:
+    """A text of exactly `width` columns: cut, or filled up with spaces."""
+    if text.isascii():
+        return text[:width].ljust(width)
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width)

@@ -15,12 +15,11 @@ from batcher.jobs import SHORT_ID
 from batcher.report.moments import Moment, Run
 from batcher.report.timeline import Cause, Timeline
 from batcher.report.usage import Usage
+from batcher.text import amount, count, duration, number, safe, short
 
 from .advice import advice
 from .reportview import scope_line
 from .terminal import table
-from .text import safe, short
-from .words import amount, count, duration, number
 
 #: So many lines are shown, the newest ones; all are there for a program.
 SHOWN = 500

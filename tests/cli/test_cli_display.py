@@ -21,11 +21,10 @@ from batcher.cli.display import Feed, Moving, Plain, Quiet, display_for, frame, 
 from batcher.cli.progress import Meter, Tally
 from batcher.cli.signals import Signals, Stopped
 from batcher.cli.terminal import Terminal, dumps, table
-from batcher.cli.text import safe, short
-from batcher.cli.words import count, duration, moment
 from batcher.errors import Kind
 from batcher.jobs import JobId, Status
 from batcher.ledger import Caps, Change, LedgerReader, Sum
+from batcher.text import count, duration, moment, safe, short
 
 # Texts
 

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from batcher.cli.app import COMMANDS
 from batcher.cli.console import make_console, print_on
-from batcher.cli.terminal import Grid, Terminal, table
-from batcher.cli.text import cut, width_of
+from batcher.cli.terminal import Grid, Terminal, cut, table, width_of
 
 #: Imports by hand what the command imports, and tells on stderr what that was.
 CODE = """

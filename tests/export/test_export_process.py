@@ -13,7 +13,7 @@ from pathlib import Path
 from cli.cli_helpers import BATCHER, MANIFEST, Cli, Site, site
 from cli.test_cli_process import clean, started, until
 
-from batcher.cli.words import moment
+from batcher.text import moment
 
 
 @contextmanager

@@ -9,9 +9,9 @@ import click
 from batcher.cli import options
 from batcher.cli.deciding import carry_out_on, decisive_ledger, find_targets, told
 from batcher.cli.terminal import Terminal
-from batcher.cli.words import count
 from batcher.jobs import UNSETTLED, Status
 from batcher.ledger.decisions import Cancel
+from batcher.text import count
 
 
 @click.command(short_help="Do not send planned jobs, until a retry.")

@@ -12,7 +12,7 @@ from batcher.cli.environment import read_access
 from batcher.cli.reading import open_reader
 from batcher.cli.terminal import Terminal, table
 from batcher.cli.wallet import read_wallet
-from batcher.cli.words import number
+from batcher.text import number
 
 
 @click.command("credits", short_help="Ask for the wallet; show it beside the ledger's sums.")

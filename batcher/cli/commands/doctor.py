@@ -17,9 +17,8 @@ from batcher.cli.checks import Check, Level, check_access, check_folder, check_l
 from batcher.cli.environment import Access
 from batcher.cli.reading import LEDGER
 from batcher.cli.terminal import Terminal
-from batcher.cli.text import safe
-from batcher.cli.words import amount, count
 from batcher.errors import Kind, exit_code
+from batcher.text import amount, count, safe
 
 _STYLES = {Level.OK: "green", Level.NOTE: "cyan", Level.ATTENTION: "bold yellow", Level.UNUSABLE: "bold red"}
 

@@ -12,14 +12,13 @@ import click
 from batcher.cli import options
 from batcher.cli.reading import LEDGER, need_reader
 from batcher.cli.terminal import Terminal
-from batcher.cli.text import safe
-from batcher.cli.words import count
 from batcher.errors import UsageError
 from batcher.fs import whole_file
 from batcher.ledger import LedgerReader, streams
 from batcher.ledger.lock import LOCK
 from batcher.report.question import ask
 from batcher.report.rows import csv_rows, jsonl_rows
+from batcher.text import count, safe
 
 _STDOUT = Path("-")
 _COPY = "sqlite"

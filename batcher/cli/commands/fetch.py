@@ -18,13 +18,12 @@ from batcher.cli.runlog import keep_and_tell
 from batcher.cli.session import Order, perform
 from batcher.cli.signals import Stopped
 from batcher.cli.terminal import Terminal
-from batcher.cli.text import safe
-from batcher.cli.words import count, now
 from batcher.errors import UsageError, exit_code
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader, hold_lock
 from batcher.ledger.cases import select
 from batcher.lifecycle.fetch import accept
+from batcher.text import count, now, safe
 
 
 @click.command(short_help="Poll and download what is bought, bring back missing files; without a manifest.")

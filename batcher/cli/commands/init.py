@@ -9,9 +9,9 @@ import click
 
 from batcher.cli.simulated import missing_extra
 from batcher.cli.terminal import Terminal
-from batcher.cli.text import safe
 from batcher.errors import StorageError, UsageError
 from batcher.install import install_hint
+from batcher.text import safe
 
 NAME = "campaign.yaml"
 

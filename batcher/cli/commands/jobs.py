@@ -13,11 +13,10 @@ import click
 from batcher.cli import options
 from batcher.cli.doubtful import resolve_command
 from batcher.cli.reading import need_reader
-from batcher.cli.terminal import Terminal, dumps
-from batcher.cli.text import cut, safe, width_of
-from batcher.cli.words import count
+from batcher.cli.terminal import Terminal, cut, dumps, width_of
 from batcher.ledger import browse
 from batcher.statuses import SHORT_ID, Status
+from batcher.text import count, safe
 
 _HEADERS = ("id", "campaign", "name", "status", "attempt", "credits", "file or error")
 _RIGHT = (4, 5)

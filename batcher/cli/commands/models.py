@@ -12,7 +12,7 @@ from rich.text import Text
 from batcher.catalog import Model, get_model, model_ids
 from batcher.cli import options
 from batcher.cli.terminal import Terminal, table
-from batcher.cli.words import count, number
+from batcher.text import count, number
 
 
 @click.command()

@@ -11,11 +11,11 @@ import click
 from batcher.cli import options
 from batcher.cli.deciding import SHOWN, carry_out, check_all, decisive_ledger, find_job, told
 from batcher.cli.terminal import Terminal, table
-from batcher.cli.words import amount, count, number
 from batcher.errors import UsageError
 from batcher.jobs import JobId, Status
 from batcher.ledger import Ledger
 from batcher.ledger.decisions import Case, Closed, Submitted, has_campaign, select
+from batcher.text import amount, count, number
 
 #: No purchase costs more than this; a slip of the finger may.
 _MOST_CREDITS = 1_000_000_000

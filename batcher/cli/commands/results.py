@@ -18,14 +18,13 @@ from batcher.catalog import get_model, model_ids
 from batcher.cli import options
 from batcher.cli.reading import need_reader
 from batcher.cli.terminal import Terminal, dumps
-from batcher.cli.text import safe
-from batcher.cli.words import count
 from batcher.errors import UsageError
 from batcher.fs import leads_inside
 from batcher.jobs import ParamValue, Status
 from batcher.ledger import streams
 from batcher.ledger.streams import Saved
 from batcher.report.question import ask
+from batcher.text import count, safe
 
 #: What `--where` knows of a job beside its params.
 _OWN = ("name", "model", "take")

@@ -10,11 +10,11 @@ import click
 from batcher.cli import options
 from batcher.cli.deciding import carry_out_on, check_all, decisive_ledger, find_targets, told
 from batcher.cli.terminal import Terminal
-from batcher.cli.words import count, now
 from batcher.errors import LedgerLocked, UsageError
 from batcher.jobs import Status
 from batcher.ledger import hold_lock
 from batcher.ledger.decisions import Retry
+from batcher.text import count, now
 
 _NEVER = {
     Status.PLANNED: "they are sent by the next run anyway",

@@ -16,10 +16,9 @@ from batcher.cli import options
 from batcher.cli.doubtful import doubtful_advice
 from batcher.cli.reading import need_reader
 from batcher.cli.terminal import Terminal, dumps, table
-from batcher.cli.text import safe
-from batcher.cli.words import moment, number
 from batcher.jobs import SHORT_ID, Status
 from batcher.ledger import browse
+from batcher.text import moment, number, safe
 
 
 @click.command(short_help="Show everything about one job.")

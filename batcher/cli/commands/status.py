@@ -13,10 +13,9 @@ from batcher.cli.doubtful import doubtful_json, doubtful_view
 from batcher.cli.leftbehind import left_behind_json, strays
 from batcher.cli.reading import LEDGER, need_reader
 from batcher.cli.terminal import Grid, Styled, Terminal, table
-from batcher.cli.text import safe
-from batcher.cli.words import moment, number
 from batcher.ledger import browse, cases
 from batcher.statuses import Status
+from batcher.text import moment, number, safe
 
 
 @click.command()

@@ -10,8 +10,7 @@ from batcher.cli import options
 from batcher.cli.planview import notes_json, tell_notes
 from batcher.cli.prepare import prepare
 from batcher.cli.terminal import Terminal
-from batcher.cli.text import safe
-from batcher.cli.words import count
+from batcher.text import count, safe
 
 
 @click.command()

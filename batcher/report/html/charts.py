@@ -19,10 +19,10 @@ import vl_convert
 from batcher.jobs import Status
 from batcher.ledger.gallery import Span, Spent
 from batcher.ledger.tallies import Waits
+from batcher.report.tables import Column, Table
+from batcher.text import count, number, wait
 
-from . import words
 from .series import Cost, Level, States
-from .tables import Column, Table
 
 _WIDTH, _HEIGHT = 420, 190
 #: A cap higher than so many times what was spent would press the rest flat.
@@ -81,14 +81,14 @@ def credits_over_time(campaign: str, steps: Sequence[Spent], cap: int | None, wi
     area = _over_time(rows, "credits", within, ["settled", "held"], ["var(--settled)", "var(--held)"])
     most = max((s + h for _, s, h in points), default=0)
     layers = [area, *_cap_rule(cap, most)]
-    says = f"{words.number(settled)} credits settled and {words.number(held)} held in the end"
+    says = f"{number(settled)} credits settled and {number(held)} held in the end"
     return Chart(
         title=f"Credits over time: {campaign}",
         says=f"{says}{_cap_words(cap, most)}.",
         svg=_svg(alt.layer(*layers)),
         table=Table(
             [Column("time"), Column("settled", right=True), Column("held", right=True)],
-            [[_told(at), words.number(s), words.number(h)] for at, s, h in _some(points)],
+            [[_told(at), number(s), number(h)] for at, s, h in _some(points)],
         ),
     )
 
@@ -98,7 +98,7 @@ def credits_by_day(days: Sequence[Cost], cap: int | None) -> Chart:
     rows = [row for day in days[-_MOST_VALUES * 3 :] for row in _stack(day, str(day.value))]
     x = alt.X("value:N", title=None, sort=None, axis=alt.Axis(labelAngle=0))
     most = max(day.settled + day.held for day in days)
-    says = f"{words.count(len(days), 'day')}, at most {words.number(most)} credits on one"
+    says = f"{count(len(days), 'day')}, at most {number(most)} credits on one"
     return Chart(
         title="Credits by day",
         says=f"{says}{_cap_words(cap, most)}.",
@@ -122,11 +122,11 @@ def states_over_time(states: States, within: Span) -> Chart:
     last = levels[-1].jobs
     return Chart(
         title="States over time",
-        says=", ".join(f"{words.number(last[s])} {s}" for s in shown if last.get(s)) + " in the end.",
+        says=", ".join(f"{number(last[s])} {s}" for s in shown if last.get(s)) + " in the end.",
         svg=_svg(_over_time(rows, "jobs", within, names, [f"var(--{name})" for name in names])),
         table=Table(
             [Column("time"), *(Column(name, right=True) for name in names)],
-            [[_told(lv.at), *(words.number(lv.jobs.get(s, 0)) for s in shown)] for lv in _some(levels)],
+            [[_told(lv.at), *(number(lv.jobs.get(s, 0)) for s in shown)] for lv in _some(levels)],
         ),
     )
 
@@ -165,12 +165,11 @@ def waiting(pieces: Sequence[tuple[float, int]], width: float, found: Waits) -> 
     ]
     return Chart(
         title="Waiting time",
-        says=f"{words.count(found.count, 'result')}; median {words.duration(found.median)},"
-        f" nine out of ten within {words.duration(found.p90)}.",
+        says=f"{count(found.count, 'result')}; median {wait(found.median)}, nine out of ten within {wait(found.p90)}.",
         svg=_svg(alt.layer(bars, *rules)),
         table=Table(
             [Column("seconds"), Column("purchases", right=True)],
-            [[f"{start:g} to {start + width:g}", words.number(n)] for start, n in pieces],
+            [[f"{start:g} to {start + width:g}", number(n)] for start, n in pieces],
         ),
     )
 
@@ -184,7 +183,7 @@ def cost_by_param(name: str, costs: Sequence[Cost]) -> Chart:
         {
             "value": _named(cost),
             "credits": cost.settled + cost.held,
-            "note": f"{words.number(cost.each)} a file" if cost.each is not None else "no file",
+            "note": f"{number(cost.each)} a file" if cost.each is not None else "no file",
         }
         for cost in shown
     ]
@@ -202,7 +201,7 @@ def cost_by_param(name: str, costs: Sequence[Cost]) -> Chart:
     chart = alt.layer(_bars(rows, y, x, horizontal=True), notes)
     return Chart(
         title=f"Cost by {name}",
-        says="; ".join(f"{end['value']}: {words.number(end['credits'])} credits, {end['note']}" for end in ends) + ".",
+        says="; ".join(f"{end['value']}: {number(end['credits'])} credits, {end['note']}" for end in ends) + ".",
         svg=_svg(chart, height=max(90, 30 * len(shown))),
         table=_cost_table(name, costs),
     )
@@ -256,7 +255,7 @@ def _color(names: list[str], colors: list[str]) -> Any:
 def _cap_rule(cap: int | None, most: int) -> Iterator[Any]:
     if cap is None or cap > most * _OFF_THE_CHART:
         return
-    data = alt.Chart(alt.InlineData(values=[{"cap": cap, "what": f"cap {words.number(cap)}"}]))
+    data = alt.Chart(alt.InlineData(values=[{"cap": cap, "what": f"cap {number(cap)}"}]))
     yield data.mark_rule(color="var(--cap)", strokeDash=[6, 4], strokeWidth=1.5).encode(y="cap:Q")
     yield data.mark_text(align="right", dy=-6, color="var(--cap)").encode(y="cap:Q", x=alt.value(_WIDTH), text="what:N")
 
@@ -265,7 +264,7 @@ def _cap_words(cap: int | None, most: int) -> str:
     if cap is None:
         return "; no cap"
     far = ", far above the chart" if cap > most * _OFF_THE_CHART else ""
-    return f"; the cap is {words.number(cap)}{far}"
+    return f"; the cap is {number(cap)}{far}"
 
 
 def _stack(cost: Cost, value: str) -> Iterator[dict[str, Any]]:
@@ -277,7 +276,7 @@ def _cost_table(name: str, costs: Sequence[Cost]) -> Table:
     columns = [Column(name), *(Column(what, right=True) for what in ("jobs", "files", "settled", "held", "a file"))]
     return Table(
         columns,
-        [[_named(c), *map(words.number, (c.jobs, c.files, c.settled, c.held, c.each))] for c in costs],
+        [[_named(c), *map(number, (c.jobs, c.files, c.settled, c.held, c.each))] for c in costs],
     )
 
 

@@ -23,11 +23,13 @@ from batcher.ledger import LedgerReader, tallies
 from batcher.ledger import gallery as ledger
 from batcher.ledger.decisions import Case, select
 from batcher.ledger.tallies import Scope
+from batcher.report import tables
 from batcher.report.figures import Report, make_report
 from batcher.report.question import Question, find_axes
 from batcher.report.wallet import Reconciliation
+from batcher.text import count, moment, number
 
-from . import MARK, charts, gallery, series, tables, words
+from . import MARK, charts, gallery, glance, series
 from .charts import Chart
 
 #: So many jobs have a card; a page with more would be slow to open.
@@ -82,13 +84,14 @@ def make_page(
         style=Markup(style),  # noqa: S704
         data=Markup(gallery.script_json(found.data)),  # noqa: S704  (has no markup)
         report=report,
-        scope=_scope(report),
-        tiles=list(tables.tiles(report.total)),
+        scope=tables.scope(report.question) + ("; a run is going" if report.running else ""),
+        tiles=list(glance.tiles(report.total)),
         charts=[(chart, Markup(chart.svg)) for chart in found.charts],  # noqa: S704  (made of escaped text)
-        groups=[("Jobs", tables.jobs(report)), ("Credits", tables.bought(report))],
-        troubles=tables.troubles(report),
+        groups=[("Jobs", tables.jobs(report)), ("Credits", tables.bought(report)), ("Course", tables.course(report))],
+        more=tables.left_out(report),
+        troubles=tables.troubles(report.troubles),
         prices=tables.prices(report.prices),
-        meters=list(tables.meters(report)),
+        meters=list(glance.meters(report)),
         forecast=tables.forecast(report.forecast),
         wallet=tables.wallet(reconciliation) if reconciliation else None,
         doubtful=found.doubtful,
@@ -155,14 +158,6 @@ def _charts(read: LedgerReader, report: Report, split: Report, params: Sequence[
             yield charts.cost_by_param(param, found)
 
 
-def _scope(report: Report) -> str:
-    scope = report.question.scope
-    who = ", ".join(scope.campaigns) or "All campaigns"
-    bounds = [f"{word} {words.moment(at)}" for word, at in (("since", scope.since), ("until", scope.until)) if at]
-    going = "; a run is going" if report.running else ""
-    return f"{who}, {' '.join(bounds) or 'from the beginning'}{going}"
-
-
 # The parts of the file
 
 
@@ -199,6 +194,6 @@ def _static(name: str) -> str:
 @cache
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=words.number, moment=words.moment, count=words.count)
+    environment.filters.update(number=number, moment=moment, count=count)
     source = (resources.files(__package__) / "templates" / "page.html.j2").read_text("utf-8")
     return environment.from_string(source)
