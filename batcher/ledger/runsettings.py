@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import Any, NamedTuple
-
-from batcher.settings import Limits, Polling, Rate, Retries, Settings
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .reader import LedgerReader
+
+if TYPE_CHECKING:
+    from batcher.settings import Settings
 
 
 class RunSettings(NamedTuple):
@@ -43,6 +44,8 @@ def read_settings(value: Any) -> RunSettings:
 
 def last_settings(read: LedgerReader, campaign: str) -> Settings:
     """How the campaign was run last: limits, polling, retries and sidecars; a default where nobody can tell."""
+    from batcher.settings import Limits, Polling, Rate, Retries, Settings  # slow to import, and needed here only
+
     row = read.row(
         "SELECT settings FROM runs WHERE EXISTS (SELECT 1 FROM json_each(iif(json_valid(campaigns), campaigns, '[]'))"
         " WHERE value = ?) ORDER BY id DESC LIMIT 1",
