@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from batcher import fs
+
 #: File systems that live on another machine: there SQLite's WAL and flock are not to be trusted.
 _REMOTE = re.compile(
     r"nfs\d?|cifs|smb.*|afpfs|webdav|9p|ncpfs|afs|ceph|glusterfs|lustre|gpfs|fuse\.(sshfs|rclone|s3fs|gcsfuse).*"
@@ -85,10 +87,10 @@ def try_out(folder: Path) -> Abilities:
             with (place / "file").open("wb") as file:
                 file.write(b"batcher doctor\n")
                 file.flush()
-                _note(failed, "fsync", lambda: os.fsync(file.fileno()))
+                _note(failed, "fsync", lambda: fs.fsync(file.fileno()))
                 _note(failed, "flock", lambda: _exclusive(place / "file"))
                 _note(failed, "hard links", lambda: os.link(place / "file", place / "link"))
-            _note(failed, "fsync of the folder", lambda: _sync_folder(place))
+            _note(failed, "fsync of the folder", lambda: fs.sync(place))
     except OSError as error:
         failed["writing"] = error.strerror or str(error)
     return Abilities(failed)
@@ -110,11 +112,3 @@ def _exclusive(path: Path) -> None:
         except BlockingIOError:
             return
     raise OSError("two locks were given for one file")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

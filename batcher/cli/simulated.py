@@ -14,6 +14,7 @@ from pathlib import Path
 
 import batcher
 from batcher.errors import StorageError, UsageError
+from batcher.fs import Outside, below, is_own
 from batcher.install import install_hint
 
 from .environment import BASE_URL, KEY, Access
@@ -52,9 +53,10 @@ def running(state: Path) -> Iterator[str]:
     Result URLs in the ledger name its port, so it takes the port of its last start again if that is free.
     Raises StorageError when it does not start.
     """
-    folder = state / "simulator"
+    folder = below(state, "simulator/port").parent
     port_file = folder / "port"
     with _errors(folder):
+        _check(folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         port = port_file.read_text("ascii").strip() if port_file.exists() else "0"
     for chosen in dict.fromkeys([port if port.isdecimal() else "0", "0"]):
@@ -72,6 +74,14 @@ def running(state: Path) -> Iterator[str]:
     log = folder / "log.txt"
     last = log.read_text("utf-8", errors="replace").strip().splitlines()[-1:]
     raise StorageError(f"the simulator did not start: {''.join(last) or 'no reason given'}", hint=f"See {log}.")
+
+
+def _check(folder: Path) -> None:
+    """Raises Outside for what would lead out of the folder, which may have come with a clone: the simulator follows."""
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink() or not (path.is_dir() or is_own(path)):
+                raise Outside(f"{path} is no file of this folder alone", hint="Remove it; the simulator makes its own.")
 
 
 def _start(folder: Path, port: str) -> subprocess.Popen[str]:

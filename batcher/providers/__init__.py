@@ -99,10 +99,9 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A result on its way. `total` is the length of the whole file in bytes, if it is known.
+    """A result on its way. `total` is the length of the whole file in bytes that the server stated, which what arrives
+    is held against; None where the body is chunked, encoded, or ends with its connection.
 
-    `announced` says whether the server stated a length that what arrives was held against: not so where the body is
-    chunked, encoded, or ends with its connection.
     `offset` is where `chunks` begins in the file; `validator` a strong ETag under which it may go on.
     Iterating raises TransferCut when the transfer breaks.
     """
@@ -111,7 +110,6 @@ class Incoming:
     offset: int
     total: int | None
     validator: str | None
-    announced: bool = True
 
 
 @dataclass(frozen=True, slots=True)

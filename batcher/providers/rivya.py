@@ -286,11 +286,10 @@ class Rivya:
             length = _length(headers)
             fits = last is not None and (total is None or last < total) and length in (None, last - offset + 1)
             if first == offset and fits and plain:
-                return Incoming(chunks, offset, total, validator, announced=total is not None)
+                return Incoming(chunks, offset, total, validator)
             return Gone(self._http.mask(f"the server sent another part than asked for ({said[:100]})"))
         if status == 200:
-            length = _length(headers) if plain else None
-            return Incoming(chunks, 0, length, validator, announced=length is not None)
+            return Incoming(chunks, 0, _length(headers) if plain else None, validator)
         if status in (401, 403, 404, 410, 416) or 300 <= status < 400:
             return Gone(f"HTTP {status} for the result")
         if status == 429 or status >= 500 or status == 408:

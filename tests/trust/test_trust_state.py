@@ -17,6 +17,7 @@ from support import Bench
 
 from batcher import fs
 from batcher.artifacts import Artifacts, keep_log
+from batcher.cli import simulated
 from batcher.cli.app import main
 from batcher.errors import StorageError
 from batcher.report.html.gallery import Links
@@ -179,6 +180,27 @@ def test_logs_and_sidecars_do_not_follow_links_out_of_the_folder(tmp_path: Path)
     with pytest.raises(StorageError, match="leads out of the folder"):
         Artifacts(state).beside("results/spring/x.mp4", {})
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *((name, os.symlink) for name in ("", "port", "log.txt", "uploads", "uploads/0a.part", "media/deep/x")),
+        *((name, os.link) for name in ("port", "log.txt", "journal.jsonl", "uploads/0a")),
+        *((name, lambda _, path: os.mkfifo(path)) for name in ("port", "log.txt")),
+    ],
+)
+def test_the_simulator_gets_no_folder_that_leads_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: Callable[[Path, Path], None]
+) -> None:
+    monkeypatch.setattr(simulated, "_start", lambda *_: pytest.fail("it was started"))
+    (tmp_path / "precious").write_bytes(PRECIOUS)
+    planted = tmp_path / "state/simulator" / name
+    planted.parent.mkdir(parents=True)
+    how(tmp_path / "precious" if name else tmp_path, planted)
+    with pytest.raises(fs.Outside, match="simulator"), simulated.running(tmp_path / "state"):
+        pass
+    assert (tmp_path / "precious").read_bytes() == PRECIOUS
 
 
 def test_a_mounted_folder_is_no_link_and_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
