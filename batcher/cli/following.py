@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from batcher.clock import from_iso, iso, local_day
+from batcher.clock import from_iso, iso
 from batcher.jobs import UNSETTLED
 from batcher.ledger import Caps, LedgerReader, browse, follow, tallies
 from batcher.ledger.runsettings import read_settings, texts
@@ -55,7 +55,7 @@ class Follower:
         self.feed = Feed(
             ", ".join(self._campaigns),
             self.tally,
-            Meter(read, run["id"], limits, local_day(wall(), read.zone)),
+            Meter(read, run["id"], limits, wall),
             lambda: sum(self.tally.counts[status] for status in UNSETTLED),
             lambda job: browse.job_name(read, job),
         )

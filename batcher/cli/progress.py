@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from batcher.clock import local_day
 from batcher.jobs import JobId, Status
 from batcher.ledger import Caps, Change, LedgerReader
 from batcher.text import safe
@@ -163,11 +164,11 @@ class Sums:
 class Meter:
     """The credits of a run, read from the ledger at most once a second."""
 
-    def __init__(self, read: LedgerReader, run_id: int, caps: Caps, day: str) -> None:
+    def __init__(self, read: LedgerReader, run_id: int, caps: Caps, wall: Callable[[], float] = time.time) -> None:
         self._read = read
         self._run_id = run_id
         self._caps = caps
-        self._day = day
+        self._wall = wall
         self._at = float("-inf")
         self._sums = Sums(0, 0, "", None)
 
@@ -186,7 +187,8 @@ class Meter:
         for campaign, limit in self._caps.campaigns.items():
             rooms.append((limit - self._read.spent(campaign=campaign).committed, f"campaign {campaign}"))
         if self._caps.day is not None:
-            rooms.append((self._caps.day - self._read.spent(day=self._day).committed, "day"))
+            today = local_day(self._wall(), self._read.zone)
+            rooms.append((self._caps.day - self._read.spent(day=today).committed, "day"))
         if not rooms:
             return Sums(run.held, run.settled, "", None)
         left, cap = min(rooms)

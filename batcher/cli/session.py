@@ -217,7 +217,7 @@ def _run(
             access = order.access
             if order.simulate:
                 access = replace(access, base_url=stack.enter_context(simulated.running(order.state)))
-            sums = Meter(ledger.read, run_id, caps, local_day(time.time(), ledger.read.zone))
+            sums = Meter(ledger.read, run_id, caps)
             work = _Work(order, access, settings, caps, damage, ledger, tally, sums, signals, terminal)
             ending = anyio.run(work.do)
     except Stopped as stopped:

@@ -11,6 +11,9 @@ from . import rows
 from .reader import LedgerReader
 from .transaction import Transaction
 
+#: No more rows than this are kept, however often the machine is booted.
+_KEPT = 100_000
+
 
 class Send(NamedTuple):
     """A request to the API's host, and when it was written down."""
@@ -47,14 +50,16 @@ def write(t: Transaction, kind: str) -> int:
 
 
 def forget(t: Transaction, seconds: float) -> None:
-    """Drop what is older than that; what is younger is not looked at.
+    """Drop what every clock says is older than that; what is younger is not looked at.
 
-    The uptime says which requests of this boot those are, wherever the wall clock has gone since.
+    The uptime says which requests of this boot those are, wherever the wall clock has gone since; those of an earlier
+    boot are at least as old as this one, and the wall clock, which may be wrong after it, is not believed alone.
     """
     boot, up = t.boot
+    believed = up is None or up >= seconds
     t.run(
         "DELETE FROM sends WHERE id < coalesce((SELECT id FROM sends"
-        " WHERE iif(boot_id = ?, boot_seconds >= ?, at >= ?) ORDER BY id LIMIT 1),"
-        " (SELECT max(id) + 1 FROM sends))",
-        (boot, (up or 0.0) - seconds, iso(t.moment.wall - seconds)),
+        " WHERE iif(boot_id = ?, boot_seconds >= ?, at >= ? OR (boot_id IS NOT NULL AND NOT ?))"
+        " AND id > (SELECT max(id) - ? FROM sends) ORDER BY id LIMIT 1), (SELECT max(id) + 1 FROM sends))",
+        (boot, (up or 0.0) - seconds, iso(t.moment.wall - seconds), believed, _KEPT),
     )

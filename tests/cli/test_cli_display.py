@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import cast
 
@@ -133,14 +134,17 @@ class Read:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.zone = UTC
+        self.days: list[str] = []
 
     def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> Sum:
         self.asked += 1
+        self.days += [day] if day else []
         return Sum(10, 20) if run_id else Sum(100, 0) if campaign else Sum(300, 50)
 
 
 def meter(caps: Caps) -> Meter:
-    return Meter(cast(LedgerReader, Read()), 1, caps, "2026-01-01")
+    return Meter(cast(LedgerReader, Read()), 1, caps)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +163,23 @@ def test_the_tightest_cap_is_told(caps: Caps, left: int | None, cap: str) -> Non
 
 def test_sums_are_read_at_most_once_a_second() -> None:
     read = Read()
-    gauge = Meter(cast(LedgerReader, read), 1, Caps(), "")
+    gauge = Meter(cast(LedgerReader, read), 1, Caps())
     for _ in range(5):
         gauge.sums()
     assert read.asked == 1
     gauge.sums(fresh=True)
     assert read.asked == 2
+
+
+def test_a_run_over_midnight_shows_the_room_of_the_day_that_it_is() -> None:
+    """In the ledger's zone."""
+    read, wall = Read(), datetime(2026, 1, 1, 22, 59, 59, tzinfo=UTC).timestamp()
+    read.zone = timezone(timedelta(hours=1))
+    gauge = Meter(cast(LedgerReader, read), 1, Caps(day=500), lambda: wall)
+    gauge.sums()
+    wall += 1
+    gauge.sums(fresh=True)
+    assert read.days == ["2026-01-01", "2026-01-02"]
 
 
 # Showing

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from support import VirtualClock
+from core_helpers import ManualClock
+from support import EPOCH, VirtualClock
 
 from batcher.engine.gate import RateGate
 from batcher.engine.window import Window
@@ -305,3 +306,43 @@ def test_a_window_with_reservations() -> None:
     # News of an older request, late: it may be in the window of the newest, so it counts like that.
     window.add(0.5)
     assert window.wait(10.6) == pytest.approx(0.401)
+
+
+@pytest.mark.parametrize(
+    ("hours", "jump", "boot", "kept"),
+    [
+        (1, 0, "boot-1", True),
+        (26, 0, "boot-1", False),
+        (1, 1000, "boot-1", True),  # of this boot the uptime says it
+        (26, -1000, "boot-1", False),
+        (1, 1000, "boot-2", True),  # the clock may have come back wrong: the machine has been up for an hour
+        (26, 1000, "boot-2", False),
+        (26, -1000, "boot-2", True),
+        (1, 0, "", True),
+        (26, 0, "", False),
+    ],
+)
+def test_only_what_every_clock_says_is_older_is_forgotten(
+    tmp_path: Path, hours: float, jump: float, boot: str, kept: bool
+) -> None:
+    """So many hours of uptime later, over a boot or none, and over a wall clock that was set by `jump` hours."""
+    clock = ManualClock()
+    clock.boot, clock.now = (boot and "boot-1"), 0.0
+    clock.shift = EPOCH
+    with closing(Ledger.open(tmp_path / "ledger.db", clock)) as ledger:
+        ledger.stamp("poll")
+        clock.now, clock.boot = hours * 3600, boot
+        clock.shift += jump * 3600
+        ledger.start_run(version="test", pid=1, account="", campaigns=[], settings="{}")
+        assert bool(sends.after(ledger.read, 0)) == kept
+
+
+def test_the_send_log_does_not_grow_with_each_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sends, "_KEPT", 5)
+    clock = ManualClock()
+    with closing(Ledger.open(tmp_path / "ledger.db", clock)) as ledger:
+        for boot in range(9):
+            clock.boot, clock.shift, clock.now = f"boot-{boot}", clock.shift + 90_000, 10.0
+            ledger.stamp("poll")
+            ledger.start_run(version="test", pid=1, account="", campaigns=[], settings="{}")
+        assert len(sends.after(ledger.read, 0)) == 5
