@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from lifecycle.lifecycle_helpers import FAST, attempts, done, faults, held, manifest, seen, statuses
 from support import Bench
 
+from batcher.catalog import get_model
 from batcher.engine import Engine
 from batcher.engine.feeder import Feeder
 from batcher.errors import Kind
@@ -48,6 +50,15 @@ def priced(tmp_path: Path) -> Bench:
             super().__init__(**options, price=dear)
 
     return Bench(tmp_path, world_type=Dear)
+
+
+def test_a_body_names_every_param_and_the_ledger_keeps_them(bench: Bench) -> None:
+    bench.run(mixed(bench))
+    for bought in attempts(bench):
+        sent = json.loads(bought["body"])["params"]
+        assert sent.keys() == get_model("grok-imagine-video").params.keys(), "defaults included"
+        assert json.loads(bought["params"]) == sent
+    assert {json.loads(bought["params"])["duration"] for bought in attempts(bench)} == {6, 30}
 
 
 # The end of a run

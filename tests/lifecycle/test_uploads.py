@@ -124,6 +124,8 @@ def test_an_upload_that_died(bench: Bench, how: dict[str, Any], uploads: int, wh
     assert set(statuses(bench)) == {"succeeded"}
     assert len(bench.world.oracle().tasks) == 6
     assert held(bench) == 0
+    if when != "within the run" and (how.get("renews") or not how.get("keeps")):
+        assert api.creates == 6, "it is looked at, or made anew, before a create names it"
     bench.check()
 
 
