@@ -22,19 +22,21 @@ class Files:
     """How the API keeps its files. `die` makes all that it has named so far useless.
 
     `ids` whether it names them by an id, `keeps` whether it still has a dead one when asked, `renews` whether it then
-    names a fresh URL and token.
+    names a fresh URL and token; not `signed`: the URL is the same for good, and the token alone dies.
     """
 
     ids: bool = True
     keeps: bool = False
     renews: bool = False
+    signed: bool = True
     number: int = 0
     dead_up_to: int = -1
     usable: bool = True
 
     def name(self, upload: dict[str, Any]) -> dict[str, Any]:
         self.number += 1
-        named = {"url": f"{upload['url']}?sig={self.number}", "duration_token": f"t{self.number}"}
+        sign = f"?sig={self.number}" if self.signed else ""
+        named = {"url": f"{upload['url']}{sign}", "duration_token": f"t{self.number}"}
         named |= {"id": upload["id"]} if self.ids else {}
         return named if self.usable else {"id": upload["id"]}
 
@@ -42,10 +44,8 @@ class Files:
         self.dead_up_to = self.number
 
     def lives(self, item: dict[str, Any]) -> bool:
-        return all(
-            int(text.rpartition(mark)[2]) > self.dead_up_to
-            for text, mark in ((item["url"], "="), (item["durationToken"], "t"))
-        )
+        marks = [item["durationToken"].rpartition("t")[2], *([item["url"].rpartition("=")[2]] if self.signed else [])]
+        return all(int(mark) > self.dead_up_to for mark in marks)
 
 
 class Keeping(SimulatedApi):
@@ -100,6 +100,7 @@ KINDS = [
     pytest.param({"ids": True}, 2, id="gone"),
     pytest.param({"ids": False}, 2, id="no id"),
     pytest.param({"keeps": True, "renews": True}, 1, id="signed: a fresh URL and token"),
+    pytest.param({"keeps": True, "renews": True, "signed": False}, 1, id="a fresh token only"),
     pytest.param({"keeps": True}, 2, id="the API says that it is there, as it was"),
 ]
 
