@@ -19,7 +19,7 @@ def outages(bench: Bench) -> list[str]:
         return [row["event"] for row in rows]
 
 
-@pytest.mark.parametrize("how", ["refused", "lost", "errors", "disabled"])
+@pytest.mark.parametrize("how", ["refused", "lost", "errors", "disabled", "page"])
 def test_an_outage_of_half_an_hour_is_sat_out(bench: Bench, how: str) -> None:
     bench.switches.run_seconds = (30, 60)
     path = manifest(bench, *(f"Boat {n}" for n in range(12)), more="retries: {times: 2}\n")
@@ -29,6 +29,8 @@ def test_an_outage_of_half_an_hour_is_sat_out(bench: Bench, how: str) -> None:
         dead = 20 < bench.clock.wall() - begun < 1800
         if how in ("errors", "disabled"):
             bench.switches.outage = how if dead else "none"
+        elif how == "page":  # of a proxy whose password ran out
+            faults(bench, *([{"on": "*", "do": "html", "status": 407}] if dead else []))
         elif dead:
             kind = httpx.ConnectError if how == "refused" else httpx.ReadError
             raise kind(how, request=request)

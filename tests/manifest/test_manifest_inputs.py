@@ -59,6 +59,7 @@ READ: dict[str, tuple[str, bytes | str, list[tuple[str, str]]]] = {
         "name\u200b,\u2060prompt\u200b,\ufeffduration\na,A red boat,6\n",
         [BOAT],
     ),
+    "a whole number with a point": ("a.csv", "name,prompt,duration\na,A red boat,6.0\n", [BOAT]),
     "two rows of one name": ("a.csv", "name,prompt\na,A red boat\na,B\n", [BOAT, ("a", "B")]),
     "other scripts": (
         "a.csv",
@@ -165,6 +166,36 @@ REFUSED: dict[str, tuple[str, bytes | str, str, str]] = {
         "a.csv:2 (row 1): aspect_ratio is '16:09:00'",
         "'16:9'?",
     ),
+    "a ratio that became a time": (
+        "a.csv",
+        "prompt,aspect_ratio\nA,09:16\n",
+        "a.csv:2 (row 1): aspect_ratio is '09:16'",
+        "'9:16'?",
+    ),
+    "a ratio that became a number": (
+        "a.csv",
+        "prompt,aspect_ratio\nA,0.672916667\n",
+        "a.csv:2 (row 1): aspect_ratio is '0.672916667'; must be one of 1:1, 16:9",
+        "",
+    ),
+    "a colon of another script": (
+        "a.csv",
+        "prompt,aspect_ratio\nA,16：9\n",
+        "a.csv:2 (row 1): aspect_ratio is '16：9'",
+        "'16:9'?",
+    ),
+    "a header with more words": (
+        "a.csv",
+        'name;"prompt, in English"\na;A\n',
+        "a.csv:1: there is no column `prompt`",
+        "add the column",
+    ),
+    "braces that are a text": (
+        "a.csv",
+        'name,prompt\na,"{{ mustache }} man"\n',
+        "a.csv:2 (row 1): undefined variable 'mustache'",
+        "known: ",
+    ),
     "a mark within a value": (
         "a.csv",
         "prompt,aspect_ratio\nA,16:9\u200b\n",
@@ -227,6 +258,30 @@ def test_what_is_refused(case: str, tmp_path: Path) -> None:
     assert hint in first
 
 
+# bytes of a manifest, texts of the jobs
+YAML_READ: dict[str, tuple[bytes, list[str]]] = {
+    "a BOM": ("\ufeffcampaign: c\nmodel: grok-imagine-video\nprompts: [A red boat]\n".encode(), ["A red boat"]),
+    "CRLF": (b"campaign: c\r\nmodel: grok-imagine-video\r\nprompts:\r\n  - A red boat\r\n", ["A red boat"]),
+    "CR alone": (b"campaign: c\rmodel: grok-imagine-video\rprompts:\r  - A red boat\r", ["A red boat"]),
+    "folded and literal texts": (
+        b"campaign: c\nmodel: grok-imagine-video\nprompts:\n- >\n  A red boat\n  on a lake\n- |\n  1\n  2\n",
+        ["A red boat on a lake", "1\n2"],
+    ),
+    "what looks like a date or a time": (
+        b"campaign: 2024-11\nmodel: grok-imagine-video\nprompts: [2024-01-01, 12:30, yes]\n",
+        ["2024-01-01", "12:30", "yes"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", YAML_READ)
+def test_what_is_read_of_a_manifest(case: str, tmp_path: Path) -> None:
+    content, prompts = YAML_READ[case]
+    path = tmp_path / "m.yaml"
+    path.write_bytes(content)
+    assert [job.prompt for job in jobs_of(path)] == prompts
+
+
 YAML_REFUSED = {
     "a text that begins with @": ("prompts:\n  - @user A boat", "4:5", "needs quotes"),
     "a text that begins with %": ("prompts:\n  - %50 red boat", "4:5", "needs quotes"),
@@ -236,6 +291,9 @@ YAML_REFUSED = {
     "a colon in a text": ("prompts:\n  - Close-up: a red boat", "4:5", "a text with ': ' in it needs quotes"),
     "typographic quotes": ("prompts:\n  - “A red boat: at dawn”", "4:5", "needs quotes, straight ones"),
     "a no-break space": ("prompts:\n\xa0 \xa0 - A red boat", "5:1", "plain spaces"),
+    "a tab for an indent": ("prompts:\n\t- A red boat", "4:1", "indent with spaces, not tabs"),
+    "a number for a text": ("prompts: [0123]", "3:11", "must be a text, not a number (put it in quotes)"),
+    "another number for a text": ("prompts: [1e3]", "3:11", "must be a text, not a number (put it in quotes)"),
     "backslashes in a path": ("prompts: [x]\nreferences: ['refs\\a.png']", "4:14", "divided by /"),
     "the home folder": ("prompts: [x]\nreferences: ['~/a.png']", "4:14", "write the path out"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -75,6 +76,10 @@ def test_globs(tmp_path: Path) -> None:
     ]
     assert names(write(tmp_path, "references: ['x[1].png', 'x[0-9].png']\nprompts: [x]")) == ["x[1].png", "x1.png"]
     assert names(write(tmp_path, f"references: ['{tmp_path}/x/*.png']\nprompts: [x]")) == ["1.png"]
+    # No hidden files (a Mac puts `._b.png` beside each b.png of a stick), and letters as they are typed.
+    write(tmp_path, "", {"up/b.png": PNG, "up/._b.png": PNG, "up/A.PNG": PNG})
+    assert names(write(tmp_path, "references: ['up/*']\nprompts: [x]")) == ["A.PNG", "b.png"]
+    assert names(write(tmp_path, "references: ['up/*.png']\nprompts: [x]")) == ["b.png"]
 
 
 def test_a_manifest_named_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +133,42 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
         "the reference is empty (for no reference write null)",
         f"no file matches '[.png' (looked in {tmp_path})",
     ]
+
+
+UNKNOWN = "is of an unknown type by its bytes"
+# name, bytes, what is wrong with them: their type is told by the bytes, never by the name
+NAMED: dict[str, tuple[str, bytes, str | None]] = {
+    "a PNG called .jpg": ("a.jpg", PNG, None),
+    "a JPEG called .PNG": ("A.PNG", JPEG, None),
+    "signs of URLs in a name": ("sp ace #1 100%/a b#c?d%20e.png", PNG, None),
+    "signs of globs in a name": ("[1] final (2).png", PNG, None),
+    "a name that begins with a dot": ("._b.png", PNG, None),
+    "a letter of a name in two parts": ("uni/U\u0308bergro\u0308\xdfe e\u0301.png", PNG, None),
+    "a photo of a phone": ("a.jpg", b"\0\0\0\x1cftypheic" + b"\0" * 20, "is image/heic by its bytes"),
+    "several of them": ("a.jpg", b"\0\0\0\x1cftypmsf1" + b"\0" * 20, "is image/heic by its bytes"),
+    "AVIF": ("a.jpg", b"\0\0\0\x1cftypavif" + b"\0" * 20, "is image/avif by its bytes"),
+    "JPEG XL": ("a.png", b"\xff\x0a\xfa" + b"\0" * 20, "is image/jxl by its bytes"),
+    "an animation": ("a.gif", b"GIF89a" + b"\0" * 20, "is image/gif by its bytes"),
+    "a scan": ("a.jpg", b"II*\0" + b"\0" * 20, "is image/tiff by its bytes"),
+    "a bitmap": ("a.png", b"BM" + b"\0" * 20, "is image/bmp by its bytes"),
+    "a drawing": ("a.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is image/svg+xml by its bytes"),
+    "a document": ("a.jpg", b"%PDF-1.7", "is application/pdf by its bytes"),
+    "a page": ("a.jpg", b"<!doctype html><title>404</title>", UNKNOWN),
+    "a pointer of Git LFS": ("a.png", b"version https://git-lfs.github.com/spec/v1\n", UNKNOWN),
+    "a JPEG behind a line end": ("a.jpg", b"\n" + JPEG, UNKNOWN),
+    "nothing": ("a.png", b"", "is empty by its bytes"),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_what_a_reference_is_by_its_bytes(case: str, tmp_path: Path) -> None:
+    name, data, lacks = NAMED[case]
+    path = write(tmp_path, f"references: [{json.dumps(name)}]\nprompts: [x]", {name: data})
+    if lacks is None:
+        assert names(path) == [name.rpartition("/")[2]]
+    else:
+        (told,) = places(path)
+        assert told.startswith(f"m.yaml:3:14: '{name}' {lacks}; grok-imagine-video takes JPEG, PNG, WEBP")
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
