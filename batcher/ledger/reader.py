@@ -270,12 +270,14 @@ class LedgerReader:
     def taken_since(self, account: str, attempt_id: int) -> int:
         """Credits that attempts newer than `attempt_id` hold or have settled, and what older ones may still take.
 
-        That is what they hold above the API's reserve: a wallet that was read has not felt it.
+        That is what they hold above the API's reserve: a wallet that was read has not felt it. Where the API named no
+        reserve, nobody knows whether it takes anything before the end.
         """
         row = self.row(
             f"SELECT (SELECT coalesce(sum({COMMITTED}), 0) FROM attempts WHERE id > ?1 AND account = ?2)"
-            f" + (SELECT coalesce(sum({HOLD} - reserved_credits), 0) FROM attempts WHERE id <= ?1 AND account = ?2"
-            f" AND final_credits IS NULL AND (outcome IS NULL OR outcome = 'succeeded') AND {HOLD} > reserved_credits)",
+            f" + (SELECT coalesce(sum(max(0, {HOLD} - coalesce(reserved_credits, 0))), 0) FROM attempts WHERE id <= ?1"
+            " AND account = ?2 AND final_credits IS NULL AND (outcome IS NULL OR outcome = 'succeeded')"
+            " AND submitted_at IS NOT NULL)",
             (attempt_id, account),
         )
         return int(row[0]) if row else 0

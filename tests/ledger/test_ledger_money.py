@@ -129,6 +129,18 @@ def test_keep_counts_from_the_last_reading_of_the_wallet(priced: Shelf) -> None:
     assert isinstance(priced.intend(3, **keep | {"wallet_mark": mark + 2}), Intent)
 
 
+@pytest.mark.parametrize(("reserved", "left"), [(None, 90), (0, 90), (4, 94), (10, 100)])
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SUCCEEDED])
+def test_what_the_api_has_not_taken_yet_is_not_in_the_wallet(
+    priced: Shelf, status: Status, reserved: int | None, left: int
+) -> None:
+    """A wallet of 100 is read while a job is open of which the API has taken its reserve so far."""
+    priced.ledger.submitted(priced.buy(1), make_task(1, status, reserved_credits=reserved, final_credits=0))
+    keep: dict[str, Any] = {"wallet": 100, "wallet_mark": priced.ledger.read.wallet_mark()}
+    assert refusal(priced.intend(2, **keep, keep=left - 9)) == "keep"
+    assert isinstance(priced.intend(2, **keep, keep=left - 10), Intent)
+
+
 def test_what_another_key_has_under_way_may_draw_from_the_same_wallet(priced: Shelf) -> None:
     """Nobody knows whose wallet a key draws from: an unanswered attempt holds the mark back, whatever its key."""
     mark = priced.ledger.read.wallet_mark()
@@ -443,6 +455,13 @@ def test_a_price_that_is_known_is_not_given_up_for_the_hold(priced: Shelf) -> No
     priced.ledger.final_unknown(first.job_id, first.attempt_id)
     assert priced.ledger.read.spent() == (0, 11)
     assert "final_unknown" not in priced.events()
+
+
+def test_a_task_of_the_same_name_in_another_account_is_another_task(priced: Shelf) -> None:
+    priced.ledger.submitted(priced.buy(1), make_task(7))
+    priced.account = OTHER
+    priced.ledger.submitted(priced.buy(2), make_task(7))
+    assert (priced.job(2)["status"], priced.job(2)["task_id"]) == ("queued", "task_7")
 
 
 def test_a_retry_of_a_success_without_a_price_settles_it_at_its_hold(priced: Shelf) -> None:

@@ -398,6 +398,7 @@ EMPTY: dict[str, tuple[str, str, str | None]] = {
     "an axis is farther": ("{{ a }} {{ axis }}", "a,axis\nx,\n", "x of the matrix"),
     "a param's default is farther": ("{{ a }} {{ duration }}", "a,duration\nx,\n", "x 6"),
     "null in JSON": ("{{ a }} {{ b }}", '{"a": "x", "b": null}\n', None),
+    "blanks in JSON are no value of a param": ("{{ a }} {{ duration }}", '{"a": "x", "duration": " "}\n', "x 6"),
     "an empty text in JSON is a text": ("{{ a }}{{ b }}", '{"a": "x", "b": ""}\n', "x"),
 }
 
