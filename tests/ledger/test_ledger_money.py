@@ -457,6 +457,14 @@ def test_a_price_that_is_known_is_not_given_up_for_the_hold(priced: Shelf) -> No
     assert "final_unknown" not in priced.events()
 
 
+def test_another_model_and_each_unknown_state_are_told_once(priced: Shelf) -> None:
+    first = priced.buy(1)
+    for word in ("warming", "warming", "cooling", "warming"):
+        task = make_task(1, Status.PROCESSING, word=word, model="another", reserved_credits=10)
+        priced.ledger.record(first.job_id, first.attempt_id, task)
+    assert (priced.events().count("unknown_state"), priced.events().count("model_differs")) == (2, 1)
+
+
 def test_a_task_of_the_same_name_in_another_account_is_another_task(priced: Shelf) -> None:
     priced.ledger.submitted(priced.buy(1), make_task(7))
     priced.account = OTHER
