@@ -230,6 +230,7 @@ class Writing:
     def note(self, event: str, detail: dict[str, Any]) -> None:
         """Write down an event of the run as a whole; what another program's lock keeps out goes with the next group."""
         at = self._now().at
+        json.dumps(detail)  # what no event can hold fails here, not in the midst of what has to be written
 
         def write() -> None:
             with self as t:

@@ -168,6 +168,8 @@ def test_a_note_does_not_wait(bench: Bench, ledger: Ledger) -> None:
         for name in ("first", "second"):
             ledger.note(name)
             bench.clock.start += 5
+        with pytest.raises(TypeError):
+            ledger.note("of what no event holds", detail=object())
         assert seen == []
     ledger.note("third")
     assert seen == ["first", "second", "third"]
