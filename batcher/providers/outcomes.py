@@ -23,6 +23,9 @@ _CODES = {
     "insufficient_credits": "credits",  # its status code is not documented
     "rate_limited": "throttled",
     "idempotency_conflict": "conflict",
+    **dict.fromkeys(("validation_failed", "not_found", "webhook_url_rejected", "chat_model_not_supported"), "refused"),
+    "chat_attachment_not_supported": "refused",
+    "generation_failed": "unknown",  # what a task failed with: there was one, whatever became of the rest of the answer
 }
 _STATUSES = {401: "key", 403: "key", 402: "credits", 409: "conflict", 425: "wait", 429: "throttled"}
 #: Statuses of those in between, which prove nothing even with an envelope: a proxy's login, a wrong or barred way, time
@@ -84,7 +87,9 @@ def sort(answer: Answer, now: float, mask: Callable[[str], str]) -> Refused | Co
         return Later(code, message, False, wait, outage=True, cause="server", request_id=request_id)
     if answer.status < 200 or answer.status >= 500 or answer.status in _OF_THE_WAY:
         return Later(code, message, True, wait, outage=True, cause="server", request_id=request_id)
-    match _CODES.get(known) or _STATUSES.get(answer.status, "refused"):
+    # A 2xx is no refusal by its class, so one with an unknown code may have been received.
+    by_class = "unknown" if answer.status < 300 else _STATUSES.get(answer.status, "refused")
+    match _CODES.get(known, by_class):
         case "key":
             return Halt("key", code, message, request_id)
         case "credits":
@@ -95,6 +100,8 @@ def sort(answer: Answer, now: float, mask: Callable[[str], str]) -> Refused | Co
             return Later(code, message, False, wait, throttled=True, request_id=request_id)
         case "wait":
             return Later(code, message, False, wait, request_id=request_id)
+        case "unknown":
+            return Later(code, message, True, wait, request_id=request_id)
         case _:
             return Refused(code, message, request_id)
 

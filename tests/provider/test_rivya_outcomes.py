@@ -54,6 +54,7 @@ WAIT = "later"
 PAGE = "later outage maybe page"
 REFUSED = "refused"
 CONFLICT = "conflict"
+UNKNOWN = "later maybe"
 
 # status, code of the API's envelope (None: a page of something in between), what a create makes of it
 ROWS: list[tuple[int, str | None, str]] = [
@@ -95,6 +96,8 @@ ROWS: list[tuple[int, str | None, str]] = [
     (400, "never_seen_before", REFUSED),
     (404, "not_found", REFUSED),
     (200, "not_found", REFUSED),
+    *[(status, code, UNKNOWN) for status in (200, 202) for code in ("never_seen_before", "internal_error")],
+    *[(status, "generation_failed", UNKNOWN) for status in (200, 400, 422)],
     (418, "never_seen_before", REFUSED),
     (409, "idempotency_conflict", CONFLICT),
     (200, "idempotency_conflict", CONFLICT),
