@@ -267,12 +267,14 @@ class Rivya:
             elif 300 <= stream.status < 400 and (location := stream.headers.get("location")):
                 yield self._moved(joined(url, location.strip()))
             else:
-                yield self._incoming(stream, offset if headers else 0, own=self.is_own_host(url))
+                begun = (offset, validator or "") if headers else (0, "")
+                yield self._incoming(stream, *begun, own=self.is_own_host(url))
 
     def _moved(self, url: str) -> Moved | Gone:
         return Gone("the result redirects to a URL that holds the key") if self._http.holds_key(url) else Moved(url)
 
-    def _incoming(self, stream: Stream, offset: int, *, own: bool) -> Incoming | Gone | Refused | Later:
+    def _incoming(self, stream: Stream, offset: int, begun: str, *, own: bool) -> Incoming | Gone | Refused | Later:
+        """What is sent, from `offset` on if it is a part of the version that was `begun` (a validator)."""
         status, headers = stream.status, stream.headers
         chunks = _uncut(stream.chunks, self._http.mask)
         etag = headers.get("etag", "")
@@ -285,7 +287,8 @@ class Rivya:
             first, last, total = as_content_range(said)
             length = _length(headers)
             fits = last is not None and (total is None or last < total) and length in (None, last - offset + 1)
-            if first == offset and fits and plain:
+            same = etag in ("", begun)  # a cache that heeds no If-Range sends a part of whatever it has now
+            if first == offset and fits and plain and same:
                 return Incoming(chunks, offset, total, validator)
             return Gone(self._http.mask(f"the server sent another part than asked for ({said[:100]})"))
         if status == 200:

@@ -145,6 +145,22 @@ def test_a_rest_of_another_file_is_not_taken(bench: Bench) -> None:
     assert saved(bench) == (".mp4", whole)
 
 
+@pytest.mark.parametrize(("etag", "downloads"), [('"e"', 2), ("", 2), ('"new"', 3), ('W/"e"', 3)])
+def test_a_rest_is_taken_only_of_the_version_that_was_begun(bench: Bench, etag: str, downloads: int) -> None:
+    """A cache that heeds no If-Range sends a part of the same length of what it has now; none at all is vouched for."""
+    whole = FTYP + MOOV + MDAT * 20
+    rest = whole[500:] if downloads == 2 else NOISE[:1] * len(whole[500:])
+    span = ("content-range", f"bytes 500-{len(whole) - 1}/{len(whole)}")
+    asked = host(
+        bench,
+        Sent(whole, announced=True, cut=500, headers=(("etag", '"e"'),)),
+        Sent(rest, status=206, headers=(span, *((("etag", etag),) if etag else ()))),
+        Sent(whole, announced=True, headers=(("etag", '"new"'),)),
+    )
+    done(bench.run(manifest(bench, "Boat")))
+    assert (saved(bench), len(asked)) == ((".mp4", whole), downloads)
+
+
 # Whole once, and gone since
 
 
