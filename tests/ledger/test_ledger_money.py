@@ -457,6 +457,16 @@ def test_a_price_that_is_known_is_not_given_up_for_the_hold(priced: Shelf) -> No
     assert "final_unknown" not in priced.events()
 
 
+def test_the_times_that_the_api_names_are_kept(priced: Shelf) -> None:
+    first = priced.buy(1)
+    priced.ledger.submitted(first, make_task(1, created_at="2027-01-15T08:00:00Z", updated_at="2027-01-15T08:00:01Z"))
+    later = make_task(1, S, final_credits=10, updated_at="2027-01-15T08:01:00Z")
+    priced.ledger.record(first.job_id, first.attempt_id, later)
+    [bought] = priced.attempts(1)
+    assert bought["api_created_at"] == "2027-01-15T08:00:00Z"
+    assert bought["api_updated_at"] == "2027-01-15T08:01:00Z"
+
+
 def test_another_model_and_each_unknown_state_are_told_once(priced: Shelf) -> None:
     first = priced.buy(1)
     for word in ("warming", "warming", "cooling", "warming"):

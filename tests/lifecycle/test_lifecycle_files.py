@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lifecycle.lifecycle_helpers import attempts, done, faults, held, manifest, 
 from support import PIXEL, Bench
 
 from batcher.errors import Kind, StorageError
-from batcher.ledger import Ledger
+from batcher.ledger import Change, Ledger
 
 # References
 
@@ -439,3 +440,14 @@ def test_a_body_names_every_param_and_the_ledger_keeps_them(bench: Bench) -> Non
     whole = {"mode": "normal", "duration": 10, "resolution": "480p", "aspect_ratio": "2:3"}
     assert json.loads(attempt["body"])["params"] == whole
     assert json.loads(attempt["params"]) == json.loads(job["params"]) == whole
+
+
+def test_what_a_person_forgets_meanwhile_is_not_fetched(bench: Bench) -> None:
+    def forget(change: Change) -> None:
+        if change.event == "succeeded" and change.job_id:
+            with closing(Ledger.open(bench.ledger_path, bench.clock)) as other:
+                assert other.forget(change.job_id) == 1
+
+    bench.observe = forget
+    done(bench.run(manifest(bench, "Boat")))
+    assert (seen(bench, "result"), statuses(bench)) == ([], ["succeeded"])

@@ -143,6 +143,20 @@ def test_a_truly_bad_prompt_fails(bench: Bench, how: dict[str, Any]) -> None:
     assert held(bench) == 0
 
 
+def test_a_bad_prompt_is_tried_twice_however_long_lies_between(bench: Bench) -> None:
+    """A fresh upload is trusted for a while only, and a slow limit lets more than that pass."""
+    api = keeping(bench)
+    path = pictured(bench, 1)
+    path.write_text(path.read_text().replace("prompt: Boat", "prompt: Bad").replace("1000/second", "1/hour", 1))
+
+    def count(number: int) -> None:
+        assert number <= 2
+
+    api.at_create = count
+    assert bench.run(path).kind is Kind.UNFINISHED
+    assert (statuses(bench), api.creates) == (["failed"], 2)
+
+
 def test_trouble_with_a_shared_file_counts_once(bench: Bench) -> None:
     """An answer without a usable URL cost an upload a job and repeat."""
     api = keeping(bench, usable=False)
