@@ -22,6 +22,8 @@ from .connection import Locked, is_busy, storage_errors
 T = TypeVar("T")
 #: So long SQLite waits for another program's lock in one piece, in which nothing else moves and no signal is heard.
 WAIT_SECONDS = 0.05
+#: So long a lock is waited for that is met only when all hurry is over, such as that of `batcher cancel`.
+_LEAST_SECONDS = 1.0
 #: A wait that is longer than this is told.
 _TOLD_SECONDS = 2.0
 
@@ -214,7 +216,7 @@ class Writing:
         now = max(self._clock.monotonic(), at)
         if self._locked_since is None:
             self._locked_since = now
-        until = min(self._locked_since + self.patience, self._hurry_at)
+        until = min(self._locked_since + self.patience, max(self._hurry_at, self._locked_since + _LEAST_SECONDS))
         if not self._told and now >= self._locked_since + _TOLD_SECONDS:
             self._told = True
             self.tell(

@@ -120,7 +120,7 @@ def test_a_signal_is_heard_between_two_waits(bench: Bench, ledger: Ledger) -> No
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             with pytest.raises(Heard):
                 ledger.stamp("poll")
-            ledger.hurry(0.1)
+            ledger.wait_for_locks(0.1, str)
             for _ in range(2):
                 with pytest.raises(Locked, match="database is locked"):
                     ledger.stamp("poll")
@@ -157,6 +157,17 @@ def test_who_has_waited_in_vain_does_not_wait_again(
             found.append(tries)
     assert found == [21, 22, 23]
     assert ledger.stamp("poll") == 2
+    # A lock that is met after the seconds of a signal is waited for a moment, once.
+    ledger.wait_for_locks(60.0, str)
+    ledger.hurry(10.0)
+    bench.clock.start += 15
+    tries = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger._write, "_connection", SimpleNamespace(execute=busy, in_transaction=False))
+        for expected in (21, 22):
+            with pytest.raises(Locked):
+                ledger.stamp("poll")
+            assert tries == expected
 
 
 def test_a_note_does_not_wait(bench: Bench, ledger: Ledger) -> None:
