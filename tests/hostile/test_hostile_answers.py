@@ -42,6 +42,24 @@ def test_a_create_that_was_taken_is_not_bought_again(tmp_path: Path) -> None:
         assert {row["task_id"] for row in place.jobs().values()} == set(api.tasks)
 
 
+def test_what_is_not_answered_for_a_whole_run_keeps_its_key(tmp_path: Path) -> None:
+    """The repeats are spent, and nothing says that the create was received; the next run asks with the same key."""
+    down = True
+
+    def hook(asked: Asked) -> Any:
+        if asked.kind != "create" or not down:
+            return LEAVE
+        api.say(asked)
+        return UNSAID[asked.prompt]
+
+    with desk(tmp_path, hook) as (api, place):
+        place.write(["redirect 303", "no task"], "retries: {times: 1, outage: 1s}", in_flight=2)
+        assert place.run() in (1, 6), place.said
+        down = False
+        assert place.run() == 0, place.said
+        assert (len(api.tasks), len(api.keys)) == (2, 2)
+
+
 BLOCKED = answer(403, "<title>Attention Required!</title>", Content_Type="text/html", Server="cloudflare")
 DATA = "data:video/mp4;base64," + "A" * 3_000_000
 #: What the API keeps saying to a create or to each poll of a job (a task with these fields, or an answer); the job's
