@@ -8,8 +8,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,31 +47,22 @@ def held_desk(folder: Path) -> Iterator[tuple[Held, Api, Desk]]:
             held.released.set()
 
 
-def all_taken(api: Api) -> bool:
-    return len(api.tasks) == 8
-
-
 def test_a_terminal_that_closes_sends_two_signals(tmp_path: Path) -> None:
-    """Neither a second hangup nor a second SIGTERM on its heels gives up the answers that are on their way."""
-    rows = [(signal.SIGHUP, 0.001), (signal.SIGHUP, 0.3), (signal.SIGTERM, 0.001)]
-    with ExitStack() as stack:
-        runs = []
-        for n in range(len(rows)):  # side by side
-            held, api, place = stack.enter_context(held_desk(tmp_path / str(n)))
-            place.write(NAMES[:8])
-            runs.append((held, api, place, stack.enter_context(place.start("run", "m.yaml"))))
-        for (number, gap), (_, api, _, process) in zip(rows, runs, strict=True):
-            wait_for(partial(all_taken, api))
-            process.send_signal(number)
-            signal.sigtimedwait([], gap)
-            process.send_signal(number)
-        signal.sigtimedwait([], 0.3)  # for one that would leave at once
-        for held, api, place, process in runs:
+    """Neither another hangup nor a SIGTERM on its heels gives up the answers that are on their way."""
+    with held_desk(tmp_path) as (held, api, place):
+        place.write(NAMES[:8])
+        with place.start("run", "m.yaml") as process:
+            wait_for(lambda: len(api.tasks) == 8)
+            for number, gap in ((signal.SIGHUP, 0.001), (signal.SIGHUP, 0.001), (signal.SIGTERM, 0.3)):
+                process.send_signal(number)
+                signal.sigtimedwait([], gap)
+            process.send_signal(signal.SIGHUP)
+            signal.sigtimedwait([], 0.1)  # for one that would leave at once
             held.released.set()
             assert process.wait(20) == 143, place.said
-            attempts = place.rows("SELECT task_id, maybe_received FROM attempts")
-            assert [row["maybe_received"] for row in attempts] == [0] * 8
-            assert {row["task_id"] for row in attempts} == set(api.tasks)
+        attempts = place.rows("SELECT task_id, maybe_received FROM attempts")
+        assert [row["maybe_received"] for row in attempts] == [0] * 8
+        assert {row["task_id"] for row in attempts} == set(api.tasks)
 
 
 def test_a_foreign_write_lock_is_waited_for_and_signals_are_heard(tmp_path: Path) -> None:
