@@ -149,3 +149,12 @@ class StorageError(BatcherError):
     """The ledger or the disk cannot be used."""
 
     kind = Kind.STORAGE
+
+
+class Stopped(BaseException):
+    """A run was asked to end while nothing was under way that had to be ended politely."""
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason

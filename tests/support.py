@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import anyio
 import httpx2 as httpx
@@ -18,19 +17,20 @@ from trio.testing import MockClock
 
 from batcher.artifacts import Artifacts
 from batcher.clock import Uptime
-from batcher.engine import Ending, Engine, RateGate
-from batcher.engine.leftover import Damage
-from batcher.jobs import JobSpec
-from batcher.ledger import Ledger, LedgerReader, Observer
-from batcher.lifecycle import Commits, Lifecycle
-from batcher.manifest import Problems, load
-from batcher.plan import Plan, Wanted, caps_for, make_plan
+from batcher.engine import Ending, Engine
+from batcher.ledger import LedgerReader, Observer
+from batcher.ledger.lookup import Place
+from batcher.lifecycle.together import inline
+from batcher.plan import Plan
 from batcher.providers import Provider
 from batcher.providers.rivya import Rivya
-from batcher.settings import Selection, Settings, merged, strictest
+from batcher.run import Loop, Run, RunRequest
+from batcher.settings import Selection
 from batcher.simulator.app import ConnectionCut, Simulator, build_app
 from batcher.simulator.switches import Switches
 from batcher.simulator.world import World
+from batcher.state import open_reader
+from batcher.workload import Workload, prepare
 
 KEY = "rvya_sk_simulated"
 BASE_URL = "http://127.0.0.1:8"
@@ -115,6 +115,21 @@ class SimulatedApi(httpx.AsyncBaseTransport):
         return response
 
 
+class Killed(BaseException):
+    """What `kill -9` is to a process."""
+
+
+class Looked(Run):
+    """A run whose engine a test gets to see."""
+
+    look: Callable[[Engine], Any]
+
+    def compose(self, provider: Provider) -> Engine:
+        engine = super().compose(provider)
+        self.look(engine)
+        return engine
+
+
 @dataclass
 class Bench:
     """A state folder, a simulated API and a clock; `run` is one run of batcher over a manifest."""
@@ -134,6 +149,7 @@ class Bench:
         self.api = SimulatedApi(self.app)
         self.observe: Observer = lambda change: None
         self.connections: list[sqlite3.Connection] = []
+        self.running: Run | None = None
 
     @property
     def ledger_path(self) -> Path:
@@ -147,97 +163,59 @@ class Bench:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def wanted(self, path: Path) -> tuple[Wanted, Settings]:
-        manifest = load(path)
-        problems = Problems()
-        specs: list[JobSpec] = list(manifest.expand(problems))
-        problems.raise_if_any()
-        return Wanted(manifest.campaign, str(path), specs, manifest.settings.budget), manifest.settings
+    def workload(self, *paths: Path, selection: Selection = EVERYTHING) -> Workload:
+        return replace(prepare(paths), selection=selection)
 
     def plan(self, *paths: Path, selection: Selection = EVERYTHING) -> Plan:
-        pairs = [self.wanted(path) for path in paths]
-        reader = LedgerReader.open(self.ledger_path) if self.ledger_path.exists() else None
+        reader = open_reader(self.state)
         try:
-            return make_plan(
-                [wanted for wanted, _ in pairs],
-                ledger=reader,
-                account=self.provider().account.text,
-                selection=selection,
-                settings=strictest([settings for _, settings in pairs]),
-                day="2027-01-15",
-            )
+            workload = self.workload(*paths, selection=selection)
+            return workload.plan(reader, self.provider().account.text, {}, now=self.clock.wall())
         finally:
             if reader:
                 reader.close()
+
+    @contextmanager
+    def connected(self) -> Iterator[Provider]:
+        yield self.provider()
+
+    def request(self, *paths: Path, selection: Selection = EVERYTHING, buys: bool = True) -> RunRequest:
+        return RunRequest(
+            self.workload(*paths, selection=selection),
+            self.state,
+            self.connected,
+            account=self.provider().account.text,
+            place=Place.LOOPBACK,
+            redact=lambda text: text.replace(KEY, "[key]"),
+            until=self.until,
+            buys=buys,
+        )
 
     def run(
         self,
         *paths: Path,
         selection: Selection = EVERYTHING,
         engine: Callable[[Engine], Any] = lambda engine: None,
-        damage: Damage = MappingProxyType({}),
+        loop: Loop | None = None,
+        buys: bool = True,
     ) -> Ending:
-        """One run, as the command composes it."""
-        plan = self.plan(*paths, selection=selection)
-        ledger = Ledger.open(self.ledger_path, self.clock, self.observe)
-        try:
-            return self.clock.run(lambda: self._run(ledger, plan, paths, selection, engine, damage))
-        finally:
-            ledger.close()
-
-    async def _run(
-        self,
-        ledger: Ledger,
-        plan: Plan,
-        paths: Sequence[Path],
-        selection: Selection,
-        look: Callable[[Engine], Any],
-        damage: Damage = MappingProxyType({}),
-    ) -> Ending:
-        pairs = [self.wanted(path) for path in paths]
-        settings = merged({each.campaign: settings for each, settings in pairs})
-        wanted = [each for each, _ in pairs]
-        provider = self.provider()
-        ledger.start_run(
-            version="test",
-            pid=1,
-            account=provider.account.text,
-            campaigns=[each.campaign for each in wanted],
-            settings="{}",
-        )
-        for each in wanted:
-            ledger.enrol(each.campaign, each.manifest, each.specs)
-        commits = Commits(ledger)
-        gate = RateGate(ledger, settings.limits, self.clock, commits)
-        lifecycle = Lifecycle(
-            ledger=ledger,
-            commits=commits,
-            provider=provider,
-            gate=gate,
-            artifacts=Artifacts(self.state),
+        """One run as the command does it, on virtual time; `engine` gets to see the engine before it begins."""
+        self.running = run = Looked(
+            self.request(*paths, selection=selection, buys=buys),
+            observers=[lambda change: self.observe(change)],
             clock=self.clock,
-            settings=settings,
-            caps=caps_for(plan, wanted, settings, None, self.until),
             rng=random.Random(1),
+            offload=inline,
         )
-        engine = Engine(
-            ledger=ledger,
-            lifecycle=lifecycle,
-            settings=settings,
-            campaigns=[each.campaign for each in wanted],
-            selection=selection,
-            clock=self.clock,
-            gate=gate,
-            damage=damage,
-        )
-        look(engine)
-        try:
-            ending = await engine.run()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await provider.aclose()
-        ledger.end_run(exit_code=0, reason=ending.reason, left=ending.left)
-        return ending
+        run.look = engine
+        with run:
+            return run.execute(loop=loop or self.clock.run).ending
+
+    def kill(self) -> NoReturn:
+        """Have the running process gone: nothing is written after that."""
+        assert self.running is not None
+        self.running.ledger.close()
+        raise Killed
 
     @contextmanager
     def reader(self) -> Iterator[LedgerReader]:

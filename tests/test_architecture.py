@@ -18,13 +18,13 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "filetypes": set(),
+    "text": set(),
     "redact": set(),
     "statuses": set(),
     "jobs": {"errors", "statuses", "clock"},
     "settings": {"errors", "spelling"},
     "spelling": set(),
     "install": set(),
-    "text": set(),
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "containers", "filetypes"},
     "providers": BASE | {"redact"},
@@ -37,9 +37,12 @@ ALLOWED: dict[str, set[str]] = {
     "engine": BASE | {"ledger", "lifecycle", "providers"},
     "report": BASE | {"text", "install", "fs", "catalog", "ledger", "plan"},
     "simulator": {"catalog", "errors"},
+    "state": {"errors", "ledger"},
+    "workload": BASE | {"ledger", "manifest", "plan", "state"},
+    "run": BASE | {"artifacts", "engine", "ledger", "lifecycle", "manifest", "plan", "providers", "state", "workload"},
     "cli": BASE
     | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "report", "simulator"}
-    | {"install", "redact", "fs", "text"},
+    | {"install", "redact", "fs", "text", "run", "state", "workload"},
     "__main__": {"cli", "errors"},
 }
 ONLY_IN = {

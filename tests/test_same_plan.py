@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support import PIXEL
 
-from batcher.cli.prepare import Prepared, enrol, prepare
 from batcher.errors import BatcherError, ManifestError
 from batcher.jobs import JobId, JobSpec, Status
 from batcher.ledger import Caps, Refusal, decisions
@@ -23,6 +22,7 @@ from batcher.ledger.decisions import Cancel, Closed, Decision, Retry, Submitted
 from batcher.ledger.origins import Standing
 from batcher.manifest import Manifest, Problems, inputs
 from batcher.settings import Selection
+from batcher.workload import Workload, enrol, prepare
 
 HEAD = "campaign: {campaign}\nmodel: grok-imagine-video\nmatrix: {{resolution: [480p, 720p]}}\nprompts:\n"
 PROMPTS = (
@@ -110,7 +110,7 @@ class Night(RuleBasedStateMachine):
 
     # Runs
 
-    def prepared(self) -> Prepared:
+    def prepared(self) -> Workload:
         return prepare([self.folder / f"{campaign}.yaml" for campaign in CAMPAIGNS])
 
     @rule()
@@ -179,7 +179,7 @@ class Night(RuleBasedStateMachine):
 
     # Both plans
 
-    def said(self, prepared: Prepared, unchanged: dict[str, Standing]) -> object:
+    def said(self, prepared: Workload, unchanged: dict[str, Standing]) -> object:
         try:
             return prepared.plan(self.shelf.ledger.read, ACCOUNT.text, unchanged)
         except ManifestError as error:

@@ -13,7 +13,6 @@ from core_helpers import ACCOUNT, Shelf
 from support import PIXEL
 
 import batcher.manifest
-from batcher.cli.prepare import Prepared, enrol, prepare
 from batcher.errors import ManifestError, UsageError
 from batcher.jobs import JobId, JobSpec, Status
 from batcher.ledger import decisions
@@ -23,6 +22,7 @@ from batcher.manifest import Problems, inputs
 from batcher.manifest.inputs import Witness
 from batcher.manifest.problems import Fault
 from batcher.manifest.references import Files
+from batcher.workload import Workload, enrol, prepare
 
 MANIFEST = """\
 campaign: spring
@@ -64,7 +64,7 @@ def age(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-def bring(shelf: Shelf, prepared: Prepared) -> None:
+def bring(shelf: Shelf, prepared: Workload) -> None:
     """What a run does before its engine starts."""
     unchanged = prepared.unchanged(shelf.ledger.read)
     for each in prepared.manifests:

@@ -22,13 +22,13 @@ from batcher.install import install_hint
 from batcher.jobs import Status
 from batcher.ledger import LedgerReader, browse, health, traces
 from batcher.ledger.decisions import select
+from batcher.state import LEDGER
 from batcher.text import amount, count, moment, number
 
 from .doubtful import resolve_command
 from .environment import BASE_URL, DOTENV, KEY, Access, read_access
 from .leftbehind import strays
 from .probe import mount_of, try_out
-from .reading import LEDGER
 from .simulated import missing_extra
 
 PYTHON_NEEDED = (3, 11)

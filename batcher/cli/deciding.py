@@ -25,9 +25,10 @@ from batcher.ledger.decisions import (
     select,
     weigh,
 )
+from batcher.state import LEDGER
 from batcher.text import count, number, safe, short
 
-from .reading import LEDGER, need_reader
+from .reading import need_reader
 from .terminal import Terminal
 
 #: So many jobs are told one by one.

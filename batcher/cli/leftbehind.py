@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from batcher.errors import ManifestError, StorageError
 from batcher.ledger import LedgerReader, browse
 from batcher.ledger.leftbehind import LeftBehind, left_behind, without_manifest
 from batcher.text import amount, count, safe
 
-from .reading import state_words
+from .reading import need_reader, state_words
 from .terminal import Styled
 
 #: Where manifests were named, and hold it not.
@@ -50,3 +52,21 @@ def strays(read: LedgerReader, state: Path) -> list[tuple[LeftBehind, str]]:
 def _why(manifest: str, name: str) -> str:
     where = safe(manifest)
     return f"its manifest {where} now names the campaign {safe(name)}" if name else f"its manifest {where} is gone"
+
+
+@contextmanager
+def naming_fetch(folders: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """What is paid does not wait for a manifest: where something is under way in one of these state folders, errors
+    of manifests name `batcher fetch`."""
+    try:
+        yield
+    except ManifestError as error:
+        with suppress(StorageError):
+            for state in folders():
+                with closing(need_reader(state)) as read:
+                    jobs = sum(read.under_way(name, unsaved=True).total() for name in read.counts())
+                if jobs:
+                    error.hint += (
+                        f" {count(jobs, 'job')} bought before: `batcher fetch{state_words(state)}` goes on with them."
+                    )
+        raise

@@ -8,17 +8,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from batcher.errors import UsageError
 from batcher.ledger import lookup, storage_errors
 from batcher.ledger.connection import stands
 from batcher.ledger.lookup import Place
+from batcher.state import LEDGER, SIMULATED, owner_of
 from batcher.text import safe
 
 from . import reading
-from .reading import LEDGER, SIMULATED
-from .statefolder import owner_of
 from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from batcher.manifest import Manifest
 
 #: The state folder where nothing else says so, below the working folder or beside the manifest.
 DEFAULT_STATE = Path(reading.DEFAULT_STATE)
@@ -31,6 +34,11 @@ class Sought:
     campaigns: dict[str, Path | None] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     simulate: bool = False
+
+    @classmethod
+    def by_manifests(cls, manifests: Iterable[Manifest], *, simulate: bool = False) -> Self:
+        """What to find the state folder of a run by."""
+        return cls({each.campaign: each.path.parent for each in manifests}, simulate=simulate)
 
     @property
     def names(self) -> list[str]:

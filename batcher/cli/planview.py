@@ -11,9 +11,9 @@ from rich.text import Text
 
 from batcher.plan import CampaignPlan, Plan, Quote
 from batcher.text import amount, count, duration, number, safe
+from batcher.workload import Workload
 
 from .leftbehind import left_behind_json
-from .prepare import Prepared
 from .terminal import Terminal, table
 
 #: The parts of a campaign's jobs, as the plan counts them and as its table says them.
@@ -30,7 +30,7 @@ _STANDINGS = {
 }
 
 
-def plan_view(plan: Plan, prepared: Prepared) -> Iterator[RenderableType]:
+def plan_view(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
     """The plan for people, part by part."""
     yield _campaigns(plan)
     quotes = [quote for campaign in plan.campaigns for quote in campaign.quotes]
@@ -38,7 +38,7 @@ def plan_view(plan: Plan, prepared: Prepared) -> Iterator[RenderableType]:
         yield ""
         yield _prices(quotes, plan)
     yield ""
-    yield from _notes(plan, prepared, quotes)
+    yield from _notes(plan, workload, quotes)
 
 
 def _campaigns(plan: Plan) -> RenderableType:
@@ -69,11 +69,11 @@ def _prices(quotes: list[Quote], plan: Plan) -> RenderableType:
     return table(headers, rows, right=headers[1:4], total=len(rows) > 1)
 
 
-def _notes(plan: Plan, prepared: Prepared, quotes: list[Quote]) -> Iterator[RenderableType]:
+def _notes(plan: Plan, workload: Workload, quotes: list[Quote]) -> Iterator[RenderableType]:
     if plan.new == 0:
         yield "Nothing new to buy."
     else:
-        limit = prepared.settings.limits.submit
+        limit = workload.settings.limits.submit
         time = f"; submitting them takes at least {duration(plan.seconds)} at {limit}" if plan.seconds >= 1 else ""
         yield f"{amount(plan.credits)} for {count(plan.new, 'new job')}{time}."
     if any(quote.source.startswith("catalogue") for quote in quotes):
@@ -103,7 +103,7 @@ def notes_json(plan: Plan) -> list[dict[str, Any]]:
     return [note._asdict() for note in plan.notes]
 
 
-def plan_json(plan: Plan, prepared: Prepared, account: str | None) -> dict[str, Any]:
+def plan_json(plan: Plan, workload: Workload, account: str | None) -> dict[str, Any]:
     """The plan as docs/json.md has it."""
     return {
         "account": account,
@@ -126,7 +126,7 @@ def plan_json(plan: Plan, prepared: Prepared, account: str | None) -> dict[str, 
                     for q in c.quotes
                 ],
             }
-            for c, manifest in zip(plan.campaigns, prepared.manifests, strict=True)
+            for c, manifest in zip(plan.campaigns, workload.manifests, strict=True)
         ],
         "caps": [
             {"cap": cap.cap, "limit": cap.limit, "used": cap.used, "wanted": cap.wanted, "bites": cap.bites}

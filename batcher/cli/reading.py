@@ -7,22 +7,11 @@ from pathlib import Path
 
 from batcher.errors import StorageError
 from batcher.ledger import LedgerReader, storage_errors
-from batcher.ledger.connection import stands
+from batcher.state import LEDGER, SIMULATED
 from batcher.text import safe
 
-LEDGER = "ledger.db"
-#: Below the state folder: the state of `run --simulate`.
-SIMULATED = "simulated"
 #: The state folder of the working folder, which need not be named.
 DEFAULT_STATE = "state"
-
-
-def open_reader(state: Path) -> LedgerReader | None:
-    """The ledger of a state folder; None when there is none yet. Raises StorageError when it cannot be read."""
-    path = state / LEDGER
-    with storage_errors(path):
-        known = stands(path)
-    return LedgerReader.open(path) if known else None
 
 
 def need_reader(state: Path) -> LedgerReader:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from batcher import __version__
 from batcher.artifacts import keep_log
 from batcher.errors import StorageError, exit_code
 from batcher.ledger.traces import log_name
+from batcher.run import log_head
 from batcher.text import safe
 
 from .crash import redact
@@ -22,18 +21,19 @@ from .summary import summary_json, summary_view
 from .terminal import ReaderGone, Terminal, dumps
 
 if TYPE_CHECKING:
-    from .session import Order, Result
+    from batcher.run import RunOutcome, RunRequest
 
 _WIDTH = 4000
 
 
-def keep_summary(result: Result, order: Order, terminal: Terminal) -> None:
+def keep_summary(result: RunOutcome, order: RunRequest, terminal: Terminal) -> None:
     """Write the summary of a run as text and as the document of `run --json`.
 
     What keeps it from being written is a warning: the run is over, and its exit code tells of the run.
     """
     name = log_name(result.run_id, result.started)
-    text = plain([_head(result.run_id, result.started, terminal), "", *summary_view(result, order, terminal.typed)])
+    head = log_head(result.run_id, result.started, terminal.typed)
+    text = plain([head, "", *summary_view(result, order, terminal.typed)])
     document = dumps(_redacted({"version": 1, **summary_json(result, order)}))
     try:
         keep_log(order.state, f"{name}.txt", redact(text))
@@ -42,21 +42,7 @@ def keep_summary(result: Result, order: Order, terminal: Terminal) -> None:
         terminal.warn(f"this summary could not be kept: {getattr(error, 'message', error)}")
 
 
-def begin_summary(state: Path, run_id: int, started: str, terminal: Terminal) -> None:
-    """Write the summary's name down before anything is bought: a ledger that does not know it has lost this run."""
-    head = _head(run_id, started, terminal)
-    try:
-        text = f"{head}\n\nThis run has not ended, or was cut off. The same command goes on.\n"
-        keep_log(state, f"{log_name(run_id, started)}.txt", redact(text))
-    except (StorageError, OSError) as error:
-        terminal.warn(f"this run's log could not be begun: {getattr(error, 'message', error)}")
-
-
-def _head(run_id: int, started: str, terminal: Terminal) -> str:
-    return f"batcher {__version__}, run {run_id}, begun {started}: {terminal.typed}"
-
-
-def keep_and_tell(result: Result, order: Order, terminal: Terminal, as_json: bool) -> int:
+def keep_and_tell(result: RunOutcome, order: RunRequest, terminal: Terminal, as_json: bool) -> int:
     """Keep the summary and show it; the exit code."""
     keep_summary(result, order, terminal)
     with suppress(ReaderGone):  # what became of the run matters more than who reads it

@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
-from batcher.errors import BatcherError, Kind, StorageError, exit_code
+from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 
 _KINDS = {
     signal.SIGINT: (Kind.INTERRUPTED, "interrupted"),
@@ -26,15 +26,6 @@ _KINDS = {
 
 #: A SIGTERM so many seconds after the first signal is the second.
 _AGAIN_SECONDS = 3.0
-
-
-class Stopped(BaseException):
-    """A signal came while nothing was under way that had to be ended politely."""
-
-    def __init__(self, kind: Kind, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
 
 
 class Signals:

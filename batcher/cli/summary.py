@@ -14,15 +14,17 @@ from rich.text import Text
 
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
+from batcher.ledger.lookup import Place
+from batcher.state import LEDGER
 from batcher.text import count, duration, number, safe
 
 from .doubtful import doubtful_json, doubtful_view
 from .leftbehind import left_behind_json, left_behind_view
-from .reading import LEDGER, state_words
+from .reading import state_words
 from .terminal import Styled
 
 if TYPE_CHECKING:
-    from .session import Order, Result
+    from batcher.run import RunOutcome, RunRequest
 
 _HEADINGS = {
     Kind.DONE: ("Done", "bold green"),
@@ -32,7 +34,7 @@ _HEADINGS = {
 }
 
 
-def summary_view(result: Result, order: Order, command: str) -> Iterator[RenderableType]:
+def summary_view(result: RunOutcome, order: RunRequest, command: str) -> Iterator[RenderableType]:
     """The summary for people. `command` is what was typed."""
     ending = result.ending
     heading, style = _HEADINGS.get(ending.kind, ("Stopped", "bold red"))
@@ -54,7 +56,7 @@ def summary_view(result: Result, order: Order, command: str) -> Iterator[Rendera
         yield Text.assemble(f"  {advice}: ", (typed, "bold cyan"))
 
 
-def _rows(result: Result, order: Order) -> Iterator[tuple[str, str]]:
+def _rows(result: RunOutcome, order: RunRequest) -> Iterator[tuple[str, str]]:
     for state in result.campaigns:
         jobs = ", ".join(f"{number(state.statuses[s])} {s}" for s in map(str, Status) if state.statuses.get(s))
         yield safe(state.campaign), jobs or "no jobs"
@@ -73,15 +75,15 @@ def _rows(result: Result, order: Order) -> Iterator[tuple[str, str]]:
             yield "files", f"{number(state.files)} in {safe(folder)}"
 
 
-def _budget(order: Order) -> str:
-    return "" if order.prepared.budget is None else f", of a budget of {number(order.prepared.budget)}"
+def _budget(order: RunRequest) -> str:
+    return "" if order.workload.budget is None else f", of a budget of {number(order.workload.budget)}"
 
 
 def _credits(settled: int, held: int, doubtful: int) -> str:
     return f"{number(settled)} settled, {number(held)} held" + (f" ({number(doubtful)} doubtful)" if doubtful else "")
 
 
-def _next(result: Result, order: Order, command: str) -> Iterator[tuple[str, str]]:
+def _next(result: RunOutcome, order: RunRequest, command: str) -> Iterator[tuple[str, str]]:
     ending = result.ending
     found = {status: sum(s.statuses.get(status, 0) for s in result.campaigns) for status in Status}
     if ending.kind is not Kind.DONE and (ending.kind is not Kind.UNFINISHED or _resumable(result)):
@@ -99,25 +101,25 @@ def _next(result: Result, order: Order, command: str) -> Iterator[tuple[str, str
         yield "see every job", f"batcher jobs{state}"
 
 
-def _used(result: Result, order: Order) -> str:
+def _used(result: RunOutcome, order: RunRequest) -> str:
     """What was spent under `--budget` so far: it counts from nothing in each run."""
-    budget = order.prepared.budget
+    budget = order.workload.budget
     if budget is None or not (result.used_before + _spent(result)):
         return ""
     return f" (--budget counts anew in each run: {number(result.used_before + _spent(result))} are used)"
 
 
-def _with_the_rest(command: str, result: Result, order: Order) -> str:
+def _with_the_rest(command: str, result: RunOutcome, order: RunRequest) -> str:
     """The same command with what is left of its `--budget`; what it has spent already is not to be spent again."""
-    left = (order.prepared.budget or 0) - result.used_before - _spent(result)
+    left = (order.workload.budget or 0) - result.used_before - _spent(result)
     return re.sub(r"(--budget[ =])\S+", rf"\g<1>{left if left > 0 else 'N'}", command)
 
 
-def _spent(result: Result) -> int:
+def _spent(result: RunOutcome) -> int:
     return result.bill.settled + result.bill.held
 
 
-def _left(result: Result) -> Counter[str]:
+def _left(result: RunOutcome) -> Counter[str]:
     """Why jobs did not come to their end, and how many: the same reason once, whatever the request was called."""
     found: Counter[str] = Counter()
     for reason, jobs in result.ending.left.items():
@@ -125,7 +127,7 @@ def _left(result: Result) -> Counter[str]:
     return found
 
 
-def _resumable(result: Result) -> bool:
+def _resumable(result: RunOutcome) -> bool:
     """Whether the same command would find something to do."""
     return bool(result.ending.left) or any(
         state.statuses.get(status)
@@ -134,7 +136,7 @@ def _resumable(result: Result) -> bool:
     )
 
 
-def summary_json(result: Result, order: Order) -> dict[str, Any]:
+def summary_json(result: RunOutcome, order: RunRequest) -> dict[str, Any]:
     """The summary as docs/json.md has it."""
     ending = result.ending
     return {
@@ -143,12 +145,12 @@ def summary_json(result: Result, order: Order) -> dict[str, Any]:
         "kind": ending.kind.value,
         "reason": ending.reason,
         "seconds": round(result.seconds, 3),
-        "simulated": order.simulate,
+        "simulated": order.place is Place.SIMULATOR,
         "ledger": str(Path(order.state / LEDGER).absolute()),
         "results": str((order.state / "results").absolute()),
         "campaigns": [state._asdict() for state in result.campaigns],
         "credits": result.bill._asdict(),
-        "budget": order.prepared.budget,
+        "budget": order.workload.budget,
         "used_before": result.used_before,
         "doubtful_jobs": doubtful_json(result.doubtful),
         "files": result.fetched,

@@ -15,9 +15,9 @@ from batcher.ledger import Ledger
 from batcher.ledger.budgets import WALLET_READ
 from batcher.providers import Halt, Later, Refused
 from batcher.providers.rivya import Rivya
+from batcher.state import LEDGER, open_reader
 
 from .environment import Access
-from .reading import LEDGER, open_reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,14 @@ from batcher.errors import Kind
 from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import Ledger, Refusal, Stale
 from batcher.lifecycle import Again, Blocked, Finished, Halted, Lane, Lifecycle, Step, Turn
+from batcher.lifecycle.damage import Damage
 from batcher.providers import Halt
 from batcher.settings import Selection, Settings
 
 from .ending import Ending, ending_of, one_error
 from .feeder import Feeder
 from .gate import RateGate
-from .leftover import Damage, leftovers, unfinished
+from .leftover import leftovers, unfinished
 from .looks import Looks
 from .lull import Lull
 from .outage import Outages

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from batcher.jobs import JobId, ResultFile, Status, Succeeded
 from batcher.ledger import LedgerReader
 from batcher.lifecycle import Lane
+from batcher.lifecycle.damage import Damage
 from batcher.settings import Selection, Settings
-
-#: Of each job the files that were whole once and are not as they were: their numbers, and `missing` or `changed`.
-Damage = Mapping[JobId, Mapping[int, str]]
 
 
 @dataclass(frozen=True, slots=True)

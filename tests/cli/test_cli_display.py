@@ -20,9 +20,9 @@ from batcher.cli import display, signals
 from batcher.cli.commands.jobs import _lines
 from batcher.cli.display import Feed, Moving, Plain, Quiet, display_for, frame, progress_line
 from batcher.cli.progress import Meter, Tally
-from batcher.cli.signals import Signals, Stopped
+from batcher.cli.signals import Signals
 from batcher.cli.terminal import Terminal, dumps, table
-from batcher.errors import Kind
+from batcher.errors import Kind, Stopped
 from batcher.jobs import JobId, Status
 from batcher.ledger import Caps, Change, LedgerReader, Sum
 from batcher.text import count, duration, moment, safe, short

@@ -14,9 +14,9 @@ from cli.cli_helpers import MANIFEST, Cli, Site
 from batcher import __main__, __version__
 from batcher.cli import app, crash
 from batcher.cli.planview import plan_view
-from batcher.cli.prepare import prepare
 from batcher.cli.terminal import ReaderGone, Terminal
 from batcher.plan import CampaignPlan, CapLine, Plan
+from batcher.workload import prepare
 
 PLAN = """\
 campaign   jobs   new   done   credits
@@ -37,7 +37,7 @@ Cap day DAY: 1,000, 0 used, 40 wanted; 960 to spare.
 
 
 def test_plan(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.cli.prepare.local_day", lambda *_: "DAY")
+    monkeypatch.setattr("batcher.workload.local_day", lambda *_: "DAY")
     text = MANIFEST.replace("submit: 1000/second", "submit: 2/minute") + "budget: {campaign: 35, day: 1000}\n"
     (tmp_path / "m.yaml").write_text(text)
     ran = cli("plan", "m.yaml")

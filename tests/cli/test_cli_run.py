@@ -15,8 +15,9 @@ import pytest
 from cli.cli_helpers import DOUBT, MANIFEST, Cli, Ran, Site, environment, normal, site
 
 import batcher.manifest
+from batcher import run
 from batcher.artifacts import Artifacts
-from batcher.cli import options, session
+from batcher.cli import options
 from batcher.errors import StorageError
 from batcher.jobs import JobSpec
 from batcher.ledger import hold_lock
@@ -213,7 +214,7 @@ def test_a_file_that_becomes_faulty_after_the_plan_sends_nothing(
         (tmp_path / "p.csv").write_text("prompt\nhello {{ nonsense }}\n")
         return caps_for(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(session, "caps_for", spoil)
+    monkeypatch.setattr(run, "caps_for", spoil)
     ran = cli("run", "m.yaml")
     assert ran.code == 2
     assert "nonsense" in ran.err
@@ -225,7 +226,7 @@ def test_an_error_that_nobody_foresaw(cli: Cli, place: Site, tmp_path: Path, mon
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError(f"boom with {os.environ['RIVYA_API_KEY']} and rvya_sk_other")
 
-    monkeypatch.setattr(session, "RateGate", explode)
+    monkeypatch.setattr(run, "RateGate", explode)
     ran = cli("run", "m.yaml")
     assert ran.code == 1
     assert "Traceback" not in ran.err
@@ -300,7 +301,7 @@ def test_a_signal_before_anything_was_sent(cli: Cli, place: Site, monkeypatch: p
     def interrupted(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(session, "hold_lock", interrupted)
+    monkeypatch.setattr(run, "hold_lock", interrupted)
     ran = cli("run", "m.yaml")
     assert (ran.code, ran.out) == (143, "")
     assert ran.err == "Stopped before anything was sent: asked to end (SIGTERM).\n"
@@ -325,7 +326,7 @@ def test_a_signal_while_jobs_are_written_down(cli: Cli, place: Site, monkeypatch
     def interrupted(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(session, "enrol", interrupted)
+    monkeypatch.setattr(run, "enrol", interrupted)
     ran = cli("run", "m.yaml")
     assert ran.code == 130
     assert ran.out.startswith("Stopped in 0 s: interrupted.\n")

@@ -6,6 +6,7 @@ the next run asks with the same key instead of buying again.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,8 +17,6 @@ from support import Bench
 from batcher.clock import SystemClock
 from batcher.engine import Engine
 from batcher.errors import Kind
-from batcher.ledger import Ledger
-from batcher.settings import Selection
 
 MANIFEST = """
 campaign: grace
@@ -35,7 +34,6 @@ def test_an_open_post_that_is_given_up_may_have_been_received(
     monkeypatch.setattr("batcher.engine.GRACE_SECONDS", 0.05)
     bench = Bench(tmp_path)
     path = bench.write(MANIFEST)
-    plan = bench.plan(path)
     engines: list[Engine] = []
     answer = bench.api.handle_async_request
 
@@ -51,9 +49,7 @@ def test_an_open_post_that_is_given_up_may_have_been_received(
         patch.setattr(bench.api, "handle_async_request", silent)
         virtual, bench.clock = bench.clock, SystemClock()  # type: ignore[assignment]
         bench.world.now = bench.clock.wall
-        ledger = Ledger.open(bench.ledger_path, bench.clock)
-        ending = anyio.run(bench._run, ledger, plan, [path], Selection(), engines.append, backend=backend)
-        ledger.close()
+        ending = bench.run(path, engine=engines.append, loop=partial(anyio.run, backend=backend))
         virtual.start = bench.clock.wall()
         bench.clock = virtual
         bench.world.now = virtual.wall

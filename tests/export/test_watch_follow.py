@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cli.cli_helpers import Cli
 from export.export_helpers import AUTUMN, SPRING, held_to, steady
-from support import EVERYTHING, PIXEL, Bench
+from support import EVERYTHING, PIXEL, Bench, Killed
 
 from batcher.cli.commands.watch import _show
 from batcher.cli.display import progress_line
@@ -26,10 +26,6 @@ from batcher.ledger import Change, Ledger, LedgerReader, browse, decisions, hold
 from batcher.ledger.transaction import Writing
 from batcher.settings import Selection
 from batcher.simulator.faults import parse_all
-
-
-class Killed(BaseException):
-    """The run's process is gone."""
 
 
 def shown(tally: Tally) -> dict[str, Any]:
@@ -121,23 +117,22 @@ def manifests(watched: Watched) -> tuple[Path, Path]:
 
 
 def test_who_follows_sees_what_the_run_sees(watched: Watched) -> None:
-    with hold_lock(watched.bench.state, started="x"):
-        connections: list[Follower] = []
+    connections: list[Follower] = []
 
-        def compare(change: Change) -> None:
-            if not connections:
-                connections.append(watched.join(LedgerReader.open(watched.bench.ledger_path)))
-            (follower,) = connections
-            assert follower.look() == (follower.run["ended_at"] is None)
-            assert shown(follower.tally) == known(watched.tally, over=change.event == "run_ended")
-
-        watched.on_change = compare
-        watched.run(*manifests(watched))
+    def compare(change: Change) -> None:
+        if not connections:
+            connections.append(watched.join(LedgerReader.open(watched.bench.ledger_path)))
         (follower,) = connections
-        assert list(follower.tally.troubles) == list(watched.tally.troubles)
-        assert watched.compared > 20
-        assert watched.tally.counts[Status.FAILED] + watched.tally.counts[Status.DOUBTFUL] >= 2
-        follower._read.close()
+        assert follower.look() == (follower.run["ended_at"] is None)
+        assert shown(follower.tally) == known(watched.tally, over=change.event == "run_ended")
+
+    watched.on_change = compare
+    watched.run(*manifests(watched))
+    (follower,) = connections
+    assert list(follower.tally.troubles) == list(watched.tally.troubles)
+    assert watched.compared > 20
+    assert watched.tally.counts[Status.FAILED] + watched.tally.counts[Status.DOUBTFUL] >= 2
+    follower._read.close()
 
 
 def test_who_joins_late_sees_what_the_run_sees(watched: Watched) -> None:
@@ -148,23 +143,22 @@ def test_who_joins_late_sees_what_the_run_sees(watched: Watched) -> None:
             assert shown(follower.tally) == known(watched.tally, over=change.event == "run_ended")
             assert list(follower.tally.troubles)[-3:] == list(watched.tally.troubles)[-3:]
 
-    with hold_lock(watched.bench.state, started="x"):
-        watched.on_change = compare
-        watched.run(*manifests(watched))
-        assert watched.compared > 20
-        # A second run goes on with nothing of that; what the first one brought to an end is not its work.
-        watched.bench.world.switches.set({"fail_prompt": ""})
-        watched.begun, watched.tally = False, Tally(watched.bench.clock.wall)
-        watched.bench.observe = watched.tally
-        with (
-            watched.bench.reader() as read,
-            closing(Ledger.open(watched.bench.ledger_path, watched.bench.clock)) as led,
-        ):
-            failed = [JobId(j["id"]) for j in browse.jobs(read, statuses=["failed"])]
-            for job in failed:
-                decisions.retry(led, job)
-        watched.run(*manifests(watched))
-        assert watched.tally.total == len(failed) >= 2
+    watched.on_change = compare
+    watched.run(*manifests(watched))
+    assert watched.compared > 20
+    # A second run goes on with nothing of that; what the first one brought to an end is not its work.
+    watched.bench.world.switches.set({"fail_prompt": ""})
+    watched.begun, watched.tally = False, Tally(watched.bench.clock.wall)
+    watched.bench.observe = watched.tally
+    with (
+        watched.bench.reader() as read,
+        closing(Ledger.open(watched.bench.ledger_path, watched.bench.clock)) as led,
+    ):
+        failed = [JobId(j["id"]) for j in browse.jobs(read, statuses=["failed"])]
+        for job in failed:
+            decisions.retry(led, job)
+    watched.run(*manifests(watched))
+    assert watched.tally.total == len(failed) >= 2
 
 
 @pytest.mark.parametrize(
@@ -185,10 +179,9 @@ def test_a_run_of_a_part(watched: Watched, selection: Selection, total: int) -> 
             assert shown(follower.tally) == known(watched.tally, over=change.event == "run_ended")
             assert follower.tally.total == total
 
-    with hold_lock(watched.bench.state, started="x"):
-        watched.on_change = compare
-        watched.bench.app.faults.replace([])
-        watched.run(watched.bench.write(SPRING, "spring.yaml"), selection=selection, settings=settings)
+    watched.on_change = compare
+    watched.bench.app.faults.replace([])
+    watched.run(watched.bench.write(SPRING, "spring.yaml"), selection=selection, settings=settings)
     assert watched.compared > 5
 
 
@@ -235,9 +228,8 @@ def test_what_a_person_decides_meanwhile_is_counted(watched: Watched) -> None:
             assert after["failed"] == before["failed"] - 1
             assert after["planned"] >= before["planned"]
 
-    with hold_lock(bench.state, started="x"):
-        watched.on_change = decide
-        watched.run(bench.write(SPRING, "spring.yaml"))
+    watched.on_change = decide
+    watched.run(bench.write(SPRING, "spring.yaml"))
     assert seen
 
 
@@ -261,10 +253,10 @@ def cut_off(watched: Watched) -> None:
 
     def kill(change: Change) -> None:
         if change.event == "succeeded":
-            raise Killed
+            watched.bench.kill()
 
     watched.on_change = kill
-    with suppress(Killed), hold_lock(watched.bench.state, started="x"):
+    with suppress(Killed):
         watched.run(watched.bench.write(SPRING, "spring.yaml"))
 
 

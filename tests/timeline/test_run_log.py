@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from cli.cli_helpers import DOUBT, MANIFEST, Cli, Ran, Site, environment, site
 
+from batcher import run
 from batcher.artifacts import keep_log
-from batcher.cli import session
 from batcher.cli.runlog import plain
 from batcher.errors import StorageError
 from batcher.simulator.switches import DEFAULT_KEY
@@ -53,7 +53,7 @@ def test_a_stopped_run_leaves_its_summary_too(cli: Cli, place: Site, monkeypatch
     def interrupted(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(session, "enrol", interrupted)
+    monkeypatch.setattr(run, "enrol", interrupted)
     assert cli("run", "m.yaml").code == 130
     document, text = logs().values()
     assert "Stopped in 0 s: interrupted.\n" in text
@@ -75,7 +75,7 @@ def test_nothing_is_left_where_nothing_was_sent(cli: Cli, place: Site, monkeypat
     def interrupted(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(session, "hold_lock", interrupted)
+    monkeypatch.setattr(run, "hold_lock", interrupted)
     assert cli("run", "m.yaml").code == 143
     assert not Path("state/logs").exists()
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from report.report_helpers import edit, order_faults
-from support import EPOCH, Bench
+from support import EPOCH, Bench, Killed
 
 from batcher.errors import exit_code
 from batcher.jobs import Status
@@ -49,10 +49,6 @@ FAULTS: list[object] = [
 DEAD = (100.0, 2000.0)
 
 
-class Killed(BaseException):
-    """What `kill -9` is to a process."""
-
-
 def night(folder: Path) -> Bench:
     """A run with 429s, an outage, failures and a kill; one that meets a cap; a refused key; two that find nothing."""
     # From 22:40 on, so that midnight comes in between.
@@ -72,7 +68,7 @@ def night(folder: Path) -> Bench:
     def kill(change: Change) -> None:
         saved.extend([1] * (change.event == "saved"))
         if len(saved) == 9:
-            raise Killed
+            bench.kill()
 
     bench.observe = kill
     with pytest.raises(Killed):
@@ -111,7 +107,7 @@ def ran(bench: Bench, path: Path) -> None:
 
 
 def note_settings(bench: Bench, path: Path) -> None:
-    settings: Settings = bench.wanted(path)[1]
+    settings: Settings = bench.workload(path).settings
     edit(
         bench,
         "UPDATE runs SET settings = ? WHERE id = (SELECT max(id) FROM runs)",

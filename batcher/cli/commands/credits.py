@@ -9,9 +9,9 @@ import click
 
 from batcher.cli import options
 from batcher.cli.environment import read_access
-from batcher.cli.reading import open_reader
 from batcher.cli.terminal import Terminal, table
 from batcher.cli.wallet import read_wallet
+from batcher.state import open_reader
 from batcher.text import number
 
 

@@ -15,9 +15,9 @@ from rich.text import Text
 from batcher.cli import options
 from batcher.cli.checks import Check, Level, check_access, check_folder, check_ledger, check_versions
 from batcher.cli.environment import Access
-from batcher.cli.reading import LEDGER
 from batcher.cli.terminal import Terminal
 from batcher.errors import Kind, exit_code
+from batcher.state import LEDGER
 from batcher.text import amount, count, safe
 
 _STYLES = {Level.OK: "green", Level.NOTE: "cyan", Level.ATTENTION: "bold yellow", Level.UNUSABLE: "bold red"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
-from batcher.cli.reading import LEDGER, need_reader
+from batcher.cli.reading import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.errors import UsageError
 from batcher.fs import whole_file
@@ -18,6 +18,7 @@ from batcher.ledger import LedgerReader, streams
 from batcher.ledger.lock import LOCK
 from batcher.report.question import ask
 from batcher.report.rows import csv_rows, jsonl_rows
+from batcher.state import LEDGER
 from batcher.text import count, safe
 
 _STDOUT = Path("-")

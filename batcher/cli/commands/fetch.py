@@ -12,18 +12,18 @@ from batcher.artifacts import Artifacts
 from batcher.cli import options, simulated
 from batcher.cli.deciding import Targets, decisive_ledger, find_targets
 from batcher.cli.environment import read_access
-from batcher.cli.prepare import remembered
-from batcher.cli.reading import SIMULATED, need_reader
+from batcher.cli.reading import need_reader
 from batcher.cli.runlog import keep_and_tell
-from batcher.cli.session import Order, perform
-from batcher.cli.signals import Stopped
+from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
-from batcher.errors import UsageError, exit_code
+from batcher.errors import Stopped, UsageError, exit_code
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader, hold_lock
 from batcher.ledger.cases import select
 from batcher.lifecycle.fetch import accept
+from batcher.state import SIMULATED
 from batcher.text import count, now, safe
+from batcher.workload import remembered
 
 
 @click.command(short_help="Poll and download what is bought, bring back missing files; without a manifest.")
@@ -56,7 +56,7 @@ def command(
     with closing(need_reader(folder)) as read:
         targets = find_targets(read, words, terminal)
         campaigns = _campaigns(read, targets, everything=not words)
-        prepared = remembered(read, campaigns, _jobs(read, targets))
+        workload = remembered(read, campaigns, _jobs(read, targets))
     if forget:
         return _forget(terminal, folder, targets, as_json)
     if accepting:
@@ -70,9 +70,9 @@ def command(
         simulated.need_extra()
     if access.key is None:
         raise UsageError("RIVYA_API_KEY is not set", hint="Set it in the environment or in .env.")
-    order = Order(prepared, folder, access, simulate=simulate, download=True, quiet=quiet, buys=False)
+    order = request(workload, folder, access, terminal, simulate=simulate, buys=False)
     try:
-        result = perform(order, terminal)
+        result = perform(order, terminal, quiet=quiet)
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
         return exit_code(stopped.kind)

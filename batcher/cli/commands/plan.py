@@ -9,10 +9,10 @@ import click
 from batcher.cli import options
 from batcher.cli.environment import read_access
 from batcher.cli.leftbehind import left_behind_view
-from batcher.cli.places import find_state
+from batcher.cli.places import Sought, find_state
 from batcher.cli.planview import plan_json, plan_view, tell_notes
-from batcher.cli.prepare import offline_plan, prepare
 from batcher.cli.terminal import Terminal
+from batcher.workload import offline_plan, prepare
 
 
 @click.command()
@@ -34,13 +34,13 @@ def command(
     as_json: bool,
 ) -> int:
     """Show what a run would do and cost. Offline; changes nothing."""
-    prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
+    workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     account = read_access(terminal.warn).account
-    folder = find_state(terminal, state, prepared.sought())
-    plan = offline_plan(prepared, folder, account)
+    folder = find_state(terminal, state, Sought.by_manifests(workload.manifests))
+    plan = offline_plan(workload, folder, account)
     tell_notes(plan, terminal)
     if as_json:
-        terminal.document(plan_json(plan, prepared, account))
+        terminal.document(plan_json(plan, workload, account))
     else:
-        terminal.show(*plan_view(plan, prepared), *left_behind_view(plan.left_behind, folder))
+        terminal.show(*plan_view(plan, workload), *left_behind_view(plan.left_behind, folder))
     return 0

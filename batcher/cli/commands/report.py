@@ -15,7 +15,7 @@ from batcher.cli import options
 from batcher.cli.advice import advice
 from batcher.cli.environment import read_access
 from batcher.cli.htmlpage import check_target, write_page
-from batcher.cli.reading import LEDGER, need_reader
+from batcher.cli.reading import need_reader
 from batcher.cli.reportview import report_view
 from batcher.cli.terminal import Terminal, dumps
 from batcher.cli.timelineview import timeline_view
@@ -28,6 +28,7 @@ from batcher.report.question import ask
 from batcher.report.table import csv_lines
 from batcher.report.timeline import Timeline, make_timeline, timeline_json
 from batcher.report.wallet import Reconciliation, reconcile
+from batcher.state import LEDGER
 
 FORMATS = ("text", "json", "csv")
 

@@ -8,16 +8,15 @@ import click
 
 from batcher.cli import options, simulated
 from batcher.cli.environment import read_access
-from batcher.cli.leftbehind import left_behind_view
-from batcher.cli.places import find_state, knowing
+from batcher.cli.leftbehind import left_behind_view, naming_fetch
+from batcher.cli.places import Sought, find_state, knowing
 from batcher.cli.planview import plan_json, plan_view, tell_notes
-from batcher.cli.prepare import naming_fetch, offline_plan, prepare
 from batcher.cli.runlog import keep_and_tell
-from batcher.cli.session import Order, perform
-from batcher.cli.signals import Stopped
+from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
-from batcher.errors import UsageError, exit_code
+from batcher.errors import Stopped, UsageError, exit_code
 from batcher.manifest import campaign_of
+from batcher.workload import offline_plan, prepare
 
 
 @click.command()
@@ -64,16 +63,16 @@ def command(
     The same command again goes on where the last one ended, whatever ended it. Nothing is paid twice.
     """
     with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
-        prepared = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
+        workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     access = simulated.access() if simulate else read_access(terminal.warn)
-    folder = find_state(terminal, state, prepared.sought(simulate=simulate))
+    folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if dry_run:
-        plan = offline_plan(prepared, folder, access.account)
+        plan = offline_plan(workload, folder, access.account)
         tell_notes(plan, terminal)
         if as_json:
-            terminal.document(plan_json(plan, prepared, access.account))
+            terminal.document(plan_json(plan, workload, access.account))
         else:
-            terminal.show(*plan_view(plan, prepared), *left_behind_view(plan.left_behind, folder))
+            terminal.show(*plan_view(plan, workload), *left_behind_view(plan.left_behind, folder))
         return 0
     if simulate:
         simulated.need_extra()
@@ -82,21 +81,21 @@ def command(
             "RIVYA_API_KEY is not set",
             hint="Set it in the environment or in .env; `--simulate` needs none and costs nothing.",
         )
-    order = Order(
-        prepared,
+    order = request(
+        workload,
         folder,
         access,
+        terminal,
         simulate=simulate,
-        download=not no_download,
-        quiet=quiet,
-        until=until,
         allow_net=allow_net,
+        download=not no_download,
+        until=until,
         accept_old=accept_old,
         outer=folder.parent if simulate and folder != state else None,
     )
     try:
         with naming_fetch(lambda: [folder]):
-            result = perform(order, terminal)
+            result = perform(order, terminal, quiet=quiet)
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
         return exit_code(stopped.kind)

@@ -11,9 +11,10 @@ import click
 from batcher.cli import options
 from batcher.cli.doubtful import doubtful_json, doubtful_view
 from batcher.cli.leftbehind import left_behind_json, strays
-from batcher.cli.reading import LEDGER, need_reader
+from batcher.cli.reading import need_reader
 from batcher.cli.terminal import Grid, Styled, Terminal, table
 from batcher.ledger import browse, cases
+from batcher.state import LEDGER
 from batcher.statuses import Status
 from batcher.text import moment, number, safe
 

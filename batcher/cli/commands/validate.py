@@ -8,9 +8,9 @@ import click
 
 from batcher.cli import options
 from batcher.cli.planview import notes_json, tell_notes
-from batcher.cli.prepare import prepare
 from batcher.cli.terminal import Terminal
 from batcher.text import count, safe
+from batcher.workload import prepare
 
 
 @click.command()
@@ -26,8 +26,8 @@ def command(
     as_json: bool,
 ) -> int:
     """Find every error of the manifests and of the files they name. Offline."""
-    prepared = prepare(paths, allow_paths=allow_paths, max_jobs=max_jobs)
-    plan = prepared.plan(None, None)
+    workload = prepare(paths, allow_paths=allow_paths, max_jobs=max_jobs)
+    plan = workload.plan(None, None)
     campaigns = plan.campaigns
     tell_notes(plan, terminal)
     if as_json:

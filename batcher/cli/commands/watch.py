@@ -13,11 +13,12 @@ import click
 from batcher.cli import options
 from batcher.cli.display import display_for, progress_line
 from batcher.cli.following import Follower
-from batcher.cli.reading import LEDGER, need_reader
-from batcher.cli.signals import Signals, Stopped
+from batcher.cli.reading import need_reader
+from batcher.cli.signals import Signals
 from batcher.cli.terminal import Terminal
-from batcher.errors import Kind, exit_code
+from batcher.errors import Kind, Stopped, exit_code
 from batcher.ledger import browse
+from batcher.state import LEDGER
 
 #: So many of the last troubles are named at the end.
 _TROUBLES = 3

@@ -1,17 +1,17 @@
-"""From the paths on the command line to manifests, and from these to a plan."""
+"""What a run is asked to do: manifests, what of them is selected, under which limits; and its plan."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
 from batcher.clock import local_day
-from batcher.errors import ManifestError, Problem, StorageError, UsageError
+from batcher.errors import ManifestError, Problem, UsageError
 from batcher.jobs import JobId, JobSpec
 from batcher.ledger import Ledger, LedgerReader, enrolment, origins
 from batcher.ledger.leftbehind import left_behind
@@ -20,17 +20,14 @@ from batcher.ledger.runsettings import last_settings
 from batcher.manifest import Manifest, Problems, Witness, load
 from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
 from batcher.settings import Selection, Settings, merged
-from batcher.text import count
-
-from .places import Sought
-from .reading import need_reader, open_reader, state_words
+from batcher.state import open_reader
 
 # How far the good manifests are searched for faults when another one is faulty already.
 _SEARCH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Workload:
     """Manifests without faults of their own, what of them is selected, and this run's own cap, if it has one."""
 
     manifests: tuple[Manifest, ...]
@@ -45,10 +42,6 @@ class Prepared:
     def campaigns(self) -> list[str]:
         return [*(manifest.campaign for manifest in self.manifests), *self.remembered]
 
-    def sought(self, *, simulate: bool = False) -> Sought:
-        """What to find the state folder by."""
-        return Sought({each.campaign: each.path.parent for each in self.manifests}, simulate=simulate)
-
     def unchanged(self, ledger: LedgerReader | None) -> dict[str, Standing]:
         """The campaigns whose expansion the ledger holds as it would come out now, and how it stands."""
         found = {}
@@ -59,19 +52,26 @@ class Prepared:
         return found
 
     def plan(
-        self, ledger: LedgerReader | None, account: str | None, unchanged: Mapping[str, Standing] | None = None
+        self,
+        ledger: LedgerReader | None,
+        account: str | None,
+        unchanged: Mapping[str, Standing] | None = None,
+        *,
+        now: float | None = None,
     ) -> Plan:
         """Compare every manifest with the ledger; expand those that are not `unchanged` (None: find out).
 
+        `now` in seconds since the epoch (None: this machine's) says which day's cap counts.
         Raises ManifestError with the faults of all expansions, UsageError for a selection of nothing.
         """
         known = self.unchanged(ledger) if unchanged is None else unchanged
+        day = local_day(time.time() if now is None else now, ledger.zone if ledger else None)
         if known:
             with suppress(UsageError):  # what it says is found out below, where every name is known
-                return self._plan(ledger, account, known)
-        return self._plan(ledger, account, {})
+                return self._plan(ledger, account, known, day)
+        return self._plan(ledger, account, {}, day)
 
-    def _plan(self, ledger: LedgerReader | None, account: str | None, known: Mapping[str, Standing]) -> Plan:
+    def _plan(self, ledger: LedgerReader | None, account: str | None, known: Mapping[str, Standing], day: str) -> Plan:
         problems = Problems()
         try:
             plan = make_plan(
@@ -81,7 +81,7 @@ class Prepared:
                 selection=self.selection,
                 settings=self.settings,
                 run_budget=self.budget,
-                day=local_day(time.time(), ledger.zone if ledger else None),
+                day=day,
                 max_jobs=self.max_jobs,
             )
         except UsageError:
@@ -136,7 +136,7 @@ def prepare(
     limit: int | None = None,
     max_jobs: int | None = None,
     budget: int | None = None,
-) -> Prepared:
+) -> Workload:
     """Load manifests. Raises ManifestError with every fault of all of them, UsageError for one campaign twice."""
     manifests: list[Manifest] = []
     errors: list[ManifestError] = []
@@ -156,19 +156,19 @@ def prepare(
                 hint="A campaign's name is its identity in the ledger: give one of them another name.",
             )
     settings = merged({manifest.campaign: manifest.settings for manifest in manifests})
-    return Prepared(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS, budget)
+    return Workload(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS, budget)
 
 
-def offline_plan(prepared: Prepared, state: Path, account: str | None) -> Plan:
+def offline_plan(workload: Workload, state: Path, account: str | None) -> Plan:
     """The plan against the ledger as it stands, if there is one; nothing is written.
 
     What the ledger knows of an earlier expansion is not used: only expanding tells what the rows lose.
     """
     reader = open_reader(state)
     if reader is None:
-        return prepared.plan(None, account)
+        return workload.plan(None, account)
     with closing(reader):
-        return prepared.plan(reader, account, {})
+        return workload.plan(reader, account, {})
 
 
 def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestError:
@@ -180,28 +180,10 @@ def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestErro
     return ManifestError(listed, more=sum(error.more for error in errors) + problems.more)
 
 
-@contextmanager
-def naming_fetch(folders: Callable[[], Iterable[Path]]) -> Iterator[None]:
-    """What is paid does not wait for a manifest: where something is under way in one of these state folders, errors
-    of manifests name `batcher fetch`."""
-    try:
-        yield
-    except ManifestError as error:
-        with suppress(StorageError):
-            for state in folders():
-                with closing(need_reader(state)) as read:
-                    jobs = sum(read.under_way(name, unsaved=True).total() for name in read.counts())
-                if jobs:
-                    error.hint += (
-                        f" {count(jobs, 'job')} bought before: `batcher fetch{state_words(state)}` goes on with them."
-                    )
-        raise
-
-
-def remembered(read: LedgerReader, campaigns: Sequence[str], jobs: Collection[JobId]) -> Prepared:
+def remembered(read: LedgerReader, campaigns: Sequence[str], jobs: Collection[JobId]) -> Workload:
     """What `fetch` goes on with: campaigns of the ledger, under the settings of their last runs. Buys nothing."""
     last = {name: last_settings(read, name) for name in campaigns}
     settings = merged(last) if last else Settings()
-    return Prepared(
+    return Workload(
         (), settings, Selection(limit=0, jobs=frozenset(jobs), buys=False), MAX_JOBS, None, tuple(campaigns)
     )

@@ -1,4 +1,4 @@
-"""Whether a folder may be a state folder, and making it one. A foreign folder is refused and left as it is."""
+"""The state folder: what lies in it, whether a folder may be one, making it one, and its ledger for who only looks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batcher.errors import StorageError, UsageError
+from batcher.ledger import LedgerReader, storage_errors
 from batcher.ledger.connection import stands
 
-from .reading import LEDGER, SIMULATED
-
+LEDGER = "ledger.db"
+#: Below the state folder: the state of `run --simulate`.
+SIMULATED = "simulated"
 #: What runs leave, beside what begins with `ledger.`.
 _OURS = {"run.lock", "results", "logs", "unverified", "simulator", SIMULATED}
+
+
+def open_reader(state: Path) -> LedgerReader | None:
+    """The ledger of a state folder; None when there is none yet. Raises StorageError when it cannot be read."""
+    path = state / LEDGER
+    with storage_errors(path):
+        known = stands(path)
+    return LedgerReader.open(path) if known else None
 
 
 def prepare_folder(state: Path) -> None:

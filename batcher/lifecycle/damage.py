@@ -1,0 +1,55 @@
+"""Saved files that are not there any more, or not as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from batcher.artifacts import Artifacts
+from batcher.fs import is_result, look
+from batcher.jobs import JobId
+from batcher.ledger import LedgerReader, browse
+from batcher.settings import Selection, Settings
+
+#: Of each job the files that were whole once and are not as they were: their numbers, and `missing` or `changed`.
+Damage = Mapping[JobId, Mapping[int, str]]
+
+
+class Found(NamedTuple):
+    """What is to be brought back, and what a person is told: how many are missing, and the targets that are changed."""
+
+    damage: Damage = MappingProxyType({})
+    missing: int = 0
+    changed: tuple[str, ...] = ()
+
+
+def find_damage(
+    read: LedgerReader,
+    state: Path,
+    campaigns: Sequence[str],
+    settings: Settings,
+    selection: Selection,
+    *,
+    thorough: bool,
+) -> Found:
+    """The files to bring back: missing ones and, if `thorough`, those whose hash is another. Others are told only."""
+    found: dict[JobId, dict[int, str]] = {}
+    missing, changed = 0, list[str]()
+    artifacts = Artifacts(state)
+    for campaign in campaigns:
+        if not settings.downloads(campaign):
+            continue
+        for file in browse.kept_files(read, campaign):
+            if not selection.takes_job(file.job_id) or not is_result(file.target):
+                continue
+            how = look(state, file.target, file.size)
+            if thorough and not how and not artifacts.holds(file.target, file.sha256):
+                how = "changed"
+            missing += how == "missing"
+            if how == "changed":
+                changed.append(file.target)
+            if how == "missing" or (how and thorough):
+                found.setdefault(file.job_id, {})[file.number] = how
+    return Found(found, missing, tuple(changed))

@@ -1,0 +1,365 @@
+"""One run: lock → ledger → plan → enrol → engine → outcome. No terminal, no signals, no environment.
+
+    with Run(request) as run:       # lock, ledger, plan: nothing is sent yet
+        run.plan                    # what `execute` will do
+        outcome = run.execute()     # run row, enrolment, engine, end of the row
+        run.stop(kind, "why")       # meanwhile, from another thread or a signal handler
+
+Everything is taken in this order and given back in the opposite one, also when it fails half-way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+
+from batcher import __version__
+from batcher.artifacts import Artifacts, keep_log
+from batcher.clock import Clock, SystemClock, iso
+from batcher.engine import GRACE_SECONDS, Ending, Engine, RateGate
+from batcher.engine.driver import Companion, Driver
+from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
+from batcher.jobs import Status
+from batcher.ledger import Change, Ledger, Observer, browse, decisions, hold_lock, traces
+from batcher.ledger.budgets import used_before
+from batcher.ledger.lookup import Place
+from batcher.lifecycle import Commits, Lifecycle
+from batcher.lifecycle.damage import Found, find_damage
+from batcher.lifecycle.together import Offload
+from batcher.manifest import Problems
+from batcher.plan import Plan, caps_for
+from batcher.providers import Provider
+from batcher.state import LEDGER, prepare_folder
+from batcher.workload import Workload, enrol
+
+#: Opens what a run buys from, for a block: entered once its jobs are enrolled, left when the run has ended.
+Connect = Callable[[], AbstractContextManager[Provider]]
+#: Runs an async function to its end.
+Loop = Callable[[Callable[[], Awaitable[Ending]]], Ending]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a run is asked to do, and where.
+
+    `account` is the name of the account in the ledger, `place` where its API is. Unless it `buys`, it only goes on with
+    what is bought. `until` is when it starts no new job any more, in seconds since the epoch. `accept_old`: a person
+    accepts that the ledger does not know of logs and results beside it. `outer` is the state folder around `state`, if
+    there is one. `command` is for the log: what was typed. `redact` takes keys out of what is written down.
+    """
+
+    workload: Workload
+    state: Path
+    connect: Connect = field(repr=False)
+    account: str
+    place: Place
+    redact: Callable[[str], str] = field(repr=False)
+    download: bool = True
+    until: float | None = None
+    buys: bool = True
+    accept_old: bool = False
+    outer: Path | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What a run came to; `seconds` is how long it took, `started` its row's time, `fetched` counts jobs with a file.
+
+    `used_before` is what earlier runs took under the same budget of a run (in credits), 0 without one. `dropped` tells
+    of observers that failed.
+    """
+
+    run_id: int
+    started: str
+    ending: Ending
+    plan: Plan
+    bill: browse.Bill
+    used_before: int
+    campaigns: list[browse.CampaignState]
+    doubtful: list[decisions.Case]
+    fetched: int
+    seconds: float
+    dropped: tuple[str, ...] = ()
+
+
+class Run:
+    """One run over a state folder, whose lock it holds for its block.
+
+    `observers` hear each fact after its commit, on the thread that executes; none of them can change or end the run.
+    Beside what is in the ledger they hear `ledger_opening` (path), `ledger_locked`, `log_not_kept`, `observer_failed`
+    (message) and `files_damaged` (missing, changed).
+    """
+
+    def __init__(
+        self,
+        request: RunRequest,
+        *,
+        observers: Sequence[Observer] = (),
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        offload: Offload = anyio.to_thread.run_sync,
+    ) -> None:
+        workload = request.workload
+        self.request = request
+        self.settings = replace(workload.settings, download=workload.settings.download and request.download)
+        self.found = Found()  # saved files that are not as they were; known when the engine begins
+        self._observers = list(observers)
+        self._dropped: list[str] = []
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()  # noqa: S311  (jitter)
+        self._offload = offload
+        self._fetched = 0
+        self._exit = ExitStack()
+        self._ending: Ending | None = None
+        self._driver = Driver(partial(self._drop, "what ran beside it"))
+
+    # Before anything is sent
+
+    def __enter__(self) -> Self:
+        """Take the lock, open the ledger and plan. Raises BatcherError for what keeps the run from starting."""
+        request, workload = self.request, self.request.workload
+        path = request.state / LEDGER
+        self._begun = self._clock.monotonic()
+        self.is_new = not path.exists()
+        # A faulty manifest leaves no folder behind; where there is a ledger, the plan waits for its lock.
+        plan = workload.plan(None, request.account, now=self._clock.wall()) if self.is_new else None
+        with ExitStack() as stack:
+            for folder in filter(None, (request.outer, request.state)):
+                prepare_folder(folder)
+            stack.enter_context(hold_lock(request.state, started=f"{iso(self._clock.wall())[:19]}Z"))
+            if not self.is_new:
+                self._tell("ledger_opening", path=path)
+            elif not request.accept_old:
+                traces.refuse(path, traces.without_ledger(request.state))
+            self.ledger = Ledger.open(path, self._clock, self._observe)
+            stack.callback(self.ledger.close)
+            self.ledger.belong(request.place)
+            self._accept(traces.of_runs(self.ledger.read, request.state))
+            self._unchanged = workload.unchanged(self.ledger.read)
+            self.plan = plan or workload.plan(
+                self.ledger.read, request.account, self._unchanged, now=self._clock.wall()
+            )
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def _accept(self, found: list[str]) -> None:
+        """Refuse a ledger that does not know of these traces, unless a person accepts it. Raises StorageError."""
+        if not self.request.accept_old:
+            traces.refuse(self.ledger.path, found)
+        elif found:
+            self.ledger.accept(found)
+
+    @property
+    def used_before(self) -> int:
+        """What earlier runs took under the same budget of a run, in credits."""
+        budget = self.request.workload.budget
+        if budget is None:
+            return 0
+        now = self.id if self._ending else None
+        return used_before(self.ledger.read, self.request.workload.campaigns, budget, now)
+
+    # The run itself
+
+    def execute(self, beside: Companion | None = None, *, loop: Loop = anyio.run) -> RunOutcome:
+        """Do it, in an event loop of its own. Raises BatcherError for what breaks it off; the row's end says why."""
+        with self._recorded(), self._provider() as provider:
+            self._ending = loop(partial(self._drive, provider, beside))
+        return self._outcome()
+
+    async def aexecute(self, beside: Companion | None = None) -> RunOutcome:
+        """The same inside a running loop. Cancelled, it ends as after `stop`, and raises the cancellation then."""
+        with self._recorded(), self._provider() as provider:
+            self._ending = await self._drive(provider, beside)
+        return self._outcome()
+
+    def stop(self, kind: Kind, reason: str) -> None:
+        """Start nothing new; open paid requests get some seconds, then the run ends. Safe in a signal handler, and from
+        other threads; the first call counts."""
+        if ledger := getattr(self, "ledger", None):
+            ledger.hurry(GRACE_SECONDS)  # the loop may stand in a wait for another program's lock
+        self._driver.stop(kind, reason)
+
+    async def _drive(self, provider: Provider, beside: Companion | None) -> Ending:
+        return await self._driver.drive(lambda: self.compose(provider), provider.aclose, beside)
+
+    def _check_stopped(self) -> None:
+        if self._driver.asked is not None:
+            raise Stopped(*self._driver.asked)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """From `start_run` to `end_run`, which is written whatever happens in between."""
+        workload, ledger = self.request.workload, self.ledger
+        self.caps = caps_for(self.plan, workload.wanted(Problems()), self.settings, workload.budget, self.request.until)
+        ledger.wait_for_locks(
+            self.settings.retries.outage, lambda message: self._tell("ledger_locked", message=message)
+        )
+        self.id = ledger.start_run(
+            version=__version__,
+            pid=os.getpid(),
+            account=self.request.account,
+            campaigns=workload.campaigns,
+            settings=json.dumps(self._settings()),
+        )
+        try:
+            yield
+        except Stopped as stopped:
+            ledger.hurry(GRACE_SECONDS)
+            self._ending = Ending(stopped.kind, stopped.reason, {}, ())
+        except BaseException as error:
+            kind = error.kind if isinstance(error, BatcherError) else Kind.UNFINISHED
+            if self._driver.asked and isinstance(error, StorageError):
+                kind = self._driver.asked[0]  # it comes before storage in the order of exit codes
+            reason = self.request.redact(f"{type(error).__name__}: {error}")[:500]
+            with suppress(BatcherError):
+                self._end(self._driver.ending or Ending(kind, reason, {}, ()))
+            raise
+        assert self._ending is not None, "whoever comes here has set it"
+        self._end(self._ending)
+
+    def _end(self, ending: Ending) -> None:
+        self.ledger.end_run(exit_code=exit_code(ending.kind), reason=ending.reason, left=ending.left)
+
+    @contextmanager
+    def _provider(self) -> Iterator[Provider]:
+        """Bring the jobs into the ledger and look at saved files; then open what is bought from."""
+        request, workload, read = self.request, self.request.workload, self.ledger.read
+        self._begin_log()
+        for manifest in workload.manifests:
+            self._check_stopped()
+            enrol(self.ledger, manifest, self._unchanged.get(manifest.campaign))
+        if self.plan.new:
+            self._accept(traces.of_files(read, request.state, workload.campaigns))
+        self.found = find_damage(
+            read, request.state, workload.campaigns, self.settings, workload.selection, thorough=not request.buys
+        )
+        if self.found.missing or self.found.changed:
+            self._tell("files_damaged", missing=self.found.missing, changed=self.found.changed)
+        self._check_stopped()
+        with request.connect() as provider:
+            yield provider
+
+    def _begin_log(self) -> None:
+        """Write the log's name down before anything is bought: a ledger that does not know it has lost this run."""
+        row = self._row
+        head = log_head(self.id, row["started_at"], self.request.command)
+        text = f"{head}\n\nThis run has not ended, or was cut off. The same command goes on.\n"
+        try:
+            keep_log(
+                self.request.state, f"{traces.log_name(self.id, row['started_at'])}.txt", self.request.redact(text)
+            )
+        except (StorageError, OSError) as error:
+            self._tell("log_not_kept", message=getattr(error, "message", str(error)))
+
+    def compose(self, provider: Provider) -> Engine:
+        """Put the engine together; for tests that want to see it."""
+        workload = self.request.workload
+        artifacts = Artifacts(self.request.state)
+        artifacts.check(workload.campaigns)
+        commits = Commits(self.ledger)
+        gate = RateGate(self.ledger, self.settings.limits, self._clock, commits)
+        lifecycle = Lifecycle(
+            ledger=self.ledger,
+            commits=commits,
+            provider=provider,
+            gate=gate,
+            artifacts=artifacts,
+            clock=self._clock,
+            settings=self.settings,
+            caps=self.caps,
+            rng=self._rng,
+            offload=self._offload,
+        )
+        return Engine(
+            ledger=self.ledger,
+            lifecycle=lifecycle,
+            settings=self.settings,
+            campaigns=workload.campaigns,
+            selection=workload.selection,
+            clock=self._clock,
+            gate=gate,
+            damage=self.found.damage,
+        )
+
+    # What is told
+
+    @property
+    def work(self) -> Counter[Status]:
+        """What there is to do: new jobs, what earlier runs left under way, and files that are to be brought back."""
+        found = Counter({Status.PLANNED: self.plan.new, Status.SUCCEEDED: len(self.found.damage)})
+        for campaign in self.request.workload.campaigns:
+            found.update(self.ledger.read.under_way(campaign, unsaved=self.settings.downloads(campaign)))
+        return found
+
+    def _observe(self, change: Change) -> None:
+        """Hand a fact on. An observer that raises hears no more, and the others are told so."""
+        self._fetched += change.event == "restored" or (change.event == "saved" and change.detail.get("number") == 0)
+        for observer in tuple(self._observers):
+            try:
+                observer(change)
+            except Exception as error:
+                self._observers.remove(observer)
+                self._drop("an observer", error)
+
+    def _drop(self, who: str, error: Exception) -> None:
+        message = self.request.redact(f"{who} ended: {type(error).__name__}: {error}; the run goes on")
+        self._dropped.append(message)
+        self._tell("observer_failed", message=message)
+
+    def _tell(self, event: str, **detail: Any) -> None:
+        self._observe(Change(event, detail=detail))
+
+    # What is written down
+
+    def _settings(self) -> dict[str, Any]:
+        until = None if self.caps.until is None else iso(self.caps.until)
+        caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep")}
+        chosen = self.request.workload.selection
+        return {
+            **asdict(self.settings),
+            "caps": caps | {"until": until},
+            "selection": {"only": list(chosen.only), "limit": chosen.limit},
+        }
+
+    @property
+    def _row(self) -> dict[str, Any]:
+        row = browse.run(self.ledger.read, self.id)
+        assert row is not None, "it has begun"
+        return row
+
+    def _outcome(self) -> RunOutcome:
+        read, campaigns = self.ledger.read, self.request.workload.campaigns
+        assert self._ending is not None
+        return RunOutcome(
+            run_id=self.id,
+            started=self._row["started_at"],
+            ending=self._ending,
+            plan=self.plan,
+            bill=browse.bill(read, self.id),
+            used_before=self.used_before,
+            campaigns=browse.campaigns(read, campaigns),
+            doubtful=[c for c in decisions.select(read, statuses=[Status.DOUBTFUL]) if c.campaign in set(campaigns)],
+            fetched=self._fetched,
+            seconds=self._clock.monotonic() - self._begun,
+            dropped=tuple(self._dropped),
+        )
+
+
+def log_head(run_id: int, started: str, command: str) -> str:
+    """The first line of a run's log."""
+    return f"batcher {__version__}, run {run_id}, begun {started}: {command}"
