@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import anyio
@@ -322,7 +323,7 @@ class Run:
         self._tell("observer_failed", message=message)
 
     def _tell(self, event: str, **detail: Any) -> None:
-        self._observe(Change(event, detail=detail))
+        self._observe(Change(event, detail=MappingProxyType(detail)))
 
     # What is written down
 

@@ -122,7 +122,7 @@ class Killed(BaseException):
 class Looked(Run):
     """A run whose engine a test gets to see."""
 
-    look: Callable[[Engine], Any]
+    look: Callable[[Engine], Any] = staticmethod(lambda engine: None)
 
     def compose(self, provider: Provider) -> Engine:
         engine = super().compose(provider)
@@ -191,6 +191,17 @@ class Bench:
             buys=buys,
         )
 
+    def make(self, request: RunRequest, *observers: Observer) -> Looked:
+        """The command's own run, on virtual time."""
+        self.running = Looked(
+            request,
+            observers=[lambda change: self.observe(change), *observers],
+            clock=self.clock,
+            rng=random.Random(1),
+            offload=inline,
+        )
+        return self.running
+
     def run(
         self,
         *paths: Path,
@@ -199,14 +210,8 @@ class Bench:
         loop: Loop | None = None,
         buys: bool = True,
     ) -> Ending:
-        """One run as the command does it, on virtual time; `engine` gets to see the engine before it begins."""
-        self.running = run = Looked(
-            self.request(*paths, selection=selection, buys=buys),
-            observers=[lambda change: self.observe(change)],
-            clock=self.clock,
-            rng=random.Random(1),
-            offload=inline,
-        )
+        """One run as the command does it; `engine` gets to see the engine before it begins."""
+        run = self.make(self.request(*paths, selection=selection, buys=buys))
         run.look = engine
         with run:
             return run.execute(loop=loop or self.clock.run).ending

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from batcher.clock import Clock, Moment, iso, moment
@@ -40,7 +41,7 @@ class Change:
     job_id: JobId | None = None
     old: Status | None = None
     new: Status | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Stamp(NamedTuple):
@@ -144,7 +145,7 @@ class Transaction:
                 json.dumps(moved | (detail or {})),
             ),
         )
-        self.changes.append(Change(event, job_id, old, new, detail or {}))
+        self.changes.append(Change(event, job_id, old, new, MappingProxyType(detail or {})))
 
 
 Observer = Callable[[Change], None]
