@@ -85,6 +85,8 @@ def steady(text: str, folder: Path) -> str:
     """A text without what differs from one making of the ledger to the next."""
     text = re.sub(r"^\d+,|(?<=\"id\": )\d+", "<row>", normal(text, folder), flags=re.MULTILINE)
     text = re.sub(r"(?<=\"size\": )\d+", "<size>", text)
+    text = re.sub(r"(?<=\"pid\": )\d+", "<pid>", text)
+    text = re.sub(r"(?<=\"version\": \")[^\"]+", "<version>", text)
     text = re.sub(r"(?<=<time>,)\d+\.\d+(?=,)", "<seconds>", text)
     text = re.sub(r"(?<=,boot-1,)\d+\.\d+(?=,)", "<seconds>", text)
     return re.sub(r"\d{4}-\d\d-\d\d\b", "<day>", text)

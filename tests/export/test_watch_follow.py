@@ -302,10 +302,10 @@ def test_the_last_run_is_shown_when_none_is_going(bench: Bench, cli: Cli, tmp_pa
     ran = cli("watch")
     assert (ran.code, ran.err) == (0, "")
     assert steady(ran.out, tmp_path) == (
-        "spring, autumn: 2/2 (2 done); credits: this run 30 settled, 0 held\n"
+        "spring, autumn: 2/2 (2 done); credits: this run 30 settled, 0 held; 440 left (campaign spring)\n"
         "price 1d9eb690f5c0 storm: 10 credits expected, 15 taken\n"
         "price 4886b0201564 leaf: 10 credits expected, 15 taken\n"
-        "The run of <time> ended with exit code 0: 1 doubtful, 1 failed.\n"
+        "The run of <time> ended with exit code 1: 1 doubtful, 1 failed.\n"
     )
     held_to("watch.json", steady(cli("watch", "--once", "--json").out, tmp_path))
 
