@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from batcher import artifacts
+from batcher import artifacts, fs
 from batcher.artifacts import Artifacts, Unusable, Whole
 from batcher.errors import StorageError
 from batcher.filetypes import FileType
@@ -263,3 +264,31 @@ def test_a_disk_that_takes_no_more_while_a_file_arrives(store: Artifacts) -> Non
             store.finish(part, b"x" * 100_000, total=None, kind="")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_results_that_would_land_elsewhere_are_told_before_anything_is_bought(store: Artifacts, tmp_path: Path) -> None:
+    store.check(["spring"])
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "spring").symlink_to(tmp_path.parent)
+    store.check(["autumn"])
+    with pytest.raises(fs.Outside):
+        store.check(["spring"])
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_where_there_is_a_full_sync_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """macOS: fsync alone does not reach the disk. A file system that does not know it gets an fsync."""
+    asked: list[str] = []
+
+    def full(descriptor: int, command: int) -> None:
+        asked.append(f"full {command}")
+        if not knows:
+            raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(fs, "_FULL_SYNC", 51)
+    monkeypatch.setattr(fcntl, "fcntl", full)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
+    fs.sync(tmp_path)
+    assert asked == (["full 51"] if knows else ["full 51", "fsync"])
