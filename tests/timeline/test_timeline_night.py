@@ -234,7 +234,7 @@ def test_nothing_of_the_ledger_reaches_the_terminal_raw(cli: Cli, kept: Path) ->
 
 def test_a_ledger_that_somebody_spoilt_can_still_be_read(cli: Cli, kept: Path) -> None:
     change(kept, "UPDATE events SET detail = 'no JSON'")
-    change(kept, "UPDATE runs SET settings = '[]', campaigns = 'x'")
+    change(kept, "UPDATE runs SET settings = '[1]', campaigns = 'x'")
     ran = cli("report", "--timeline", "--json")
     assert ran.code == 0
     assert [run["campaigns"] for run in ran.document["runs"]] == [[]] * 6
