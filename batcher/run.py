@@ -26,22 +26,23 @@ import anyio
 import anyio.to_thread
 
 from batcher import __version__
-from batcher.artifacts import Artifacts, keep_log
 from batcher.clock import Clock, SystemClock, iso
-from batcher.engine import GRACE_SECONDS, Ending, Engine, RateGate
+from batcher.engine import GRACE_SECONDS, Ending, Engine, RateLimiter
 from batcher.engine.driver import Companion, Driver
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 from batcher.jobs import Status
-from batcher.ledger import Change, Ledger, Observer, browse, decisions, hold_lock, traces
-from batcher.ledger.budgets import used_before
-from batcher.ledger.lookup import Place
+from batcher.ledger import Change, Ledger, Observer, decisions, hold_lock, traces
+from batcher.ledger.queries import jobs
+from batcher.ledger.queries.budgets import used_before
+from batcher.ledger.queries.lookup import Place
 from batcher.lifecycle import Commits, Lifecycle
 from batcher.lifecycle.damage import Found, find_damage
-from batcher.lifecycle.together import Offload
+from batcher.lifecycle.group_commit import Offload
 from batcher.manifest import Problems
-from batcher.plan import Plan, caps_for
+from batcher.planning import Plan, caps_for
 from batcher.providers import Provider
 from batcher.state import LEDGER, prepare_folder
+from batcher.storage import Artifacts, keep_log
 from batcher.workload import Workload, enrol
 
 #: Opens what a run buys from, for a block: entered once its jobs are enrolled, left when the run has ended.
@@ -86,10 +87,10 @@ class RunOutcome:
     started: str
     ending: Ending
     plan: Plan
-    bill: browse.Bill
+    bill: jobs.Bill
     used_before: int
-    campaigns: list[browse.CampaignState]
-    doubtful: list[decisions.Case]
+    campaigns: list[jobs.CampaignState]
+    doubtful: list[decisions.JobReview]
     fetched: int
     seconds: float
     dropped: tuple[str, ...] = ()
@@ -273,12 +274,12 @@ class Run:
         artifacts = Artifacts(self.request.state)
         artifacts.check(workload.campaigns)
         commits = Commits(self.ledger)
-        gate = RateGate(self.ledger, self.settings.limits, self._clock, commits)
+        limiter = RateLimiter(self.ledger, self.settings.limits, self._clock, commits)
         lifecycle = Lifecycle(
             ledger=self.ledger,
             commits=commits,
             provider=provider,
-            gate=gate,
+            limiter=limiter,
             artifacts=artifacts,
             clock=self._clock,
             settings=self.settings,
@@ -293,7 +294,7 @@ class Run:
             campaigns=workload.campaigns,
             selection=workload.selection,
             clock=self._clock,
-            gate=gate,
+            limiter=limiter,
             damage=self.found.damage,
         )
 
@@ -339,7 +340,7 @@ class Run:
 
     @property
     def _row(self) -> dict[str, Any]:
-        row = browse.run(self.ledger.read, self.id)
+        row = jobs.run(self.ledger.read, self.id)
         assert row is not None, "it has begun"
         return row
 
@@ -351,9 +352,9 @@ class Run:
             started=self._row["started_at"],
             ending=self._ending,
             plan=self.plan,
-            bill=browse.bill(read, self.id),
+            bill=jobs.bill(read, self.id),
             used_before=self.used_before,
-            campaigns=browse.campaigns(read, campaigns),
+            campaigns=jobs.campaigns(read, campaigns),
             doubtful=[c for c in decisions.select(read, statuses=[Status.DOUBTFUL]) if c.campaign in set(campaigns)],
             fetched=self._fetched,
             seconds=self._clock.monotonic() - self._begun,

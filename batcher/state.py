@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batcher.errors import StorageError, UsageError
 from batcher.ledger import LedgerReader, storage_errors
-from batcher.ledger.connection import stands
+from batcher.ledger.store.connection import stands
 
 LEDGER = "ledger.db"
 #: Below the state folder: the state of `run --simulate`.

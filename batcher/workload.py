@@ -13,12 +13,13 @@ from types import MappingProxyType
 from batcher.clock import local_day
 from batcher.errors import ManifestError, Problem, UsageError
 from batcher.jobs import JobId, JobSpec
-from batcher.ledger import Ledger, LedgerReader, enrolment, origins
-from batcher.ledger.leftbehind import left_behind
-from batcher.ledger.origins import Origin, Standing
-from batcher.ledger.runsettings import last_settings
-from batcher.manifest import Manifest, Problems, Witness, load
-from batcher.plan import MAX_JOBS, Plan, Wanted, make_plan
+from batcher.ledger import Ledger, LedgerReader, expansion_cache
+from batcher.ledger.expansion_cache import CachedExpansion, Origin
+from batcher.ledger.queries.left_behind import left_behind
+from batcher.ledger.queries.run_settings import last_settings
+from batcher.ledger.store import enrolment
+from batcher.manifest import InputRecorder, Manifest, Problems, load
+from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
 from batcher.settings import Selection, Settings, merged
 from batcher.state import open_reader
 
@@ -42,11 +43,15 @@ class Workload:
     def campaigns(self) -> list[str]:
         return [*(manifest.campaign for manifest in self.manifests), *self.remembered]
 
-    def unchanged(self, ledger: LedgerReader | None) -> dict[str, Standing]:
+    def unchanged(self, ledger: LedgerReader | None) -> dict[str, CachedExpansion]:
         """The campaigns whose expansion the ledger holds as it would come out now, and how it stands."""
         found = {}
         for each in self.manifests if ledger else ():
-            standing = origins.standing(ledger, each.campaign, each.fingerprint, each.holds) if ledger else None
+            standing = (
+                expansion_cache.cached_expansion(ledger, each.campaign, each.fingerprint, each.holds)
+                if ledger
+                else None
+            )
             if standing is not None:
                 found[each.campaign] = standing
         return found
@@ -55,7 +60,7 @@ class Workload:
         self,
         ledger: LedgerReader | None,
         account: str | None,
-        unchanged: Mapping[str, Standing] | None = None,
+        unchanged: Mapping[str, CachedExpansion] | None = None,
         *,
         now: float | None = None,
     ) -> Plan:
@@ -71,7 +76,9 @@ class Workload:
                 return self._plan(ledger, account, known, day)
         return self._plan(ledger, account, {}, day)
 
-    def _plan(self, ledger: LedgerReader | None, account: str | None, known: Mapping[str, Standing], day: str) -> Plan:
+    def _plan(
+        self, ledger: LedgerReader | None, account: str | None, known: Mapping[str, CachedExpansion], day: str
+    ) -> Plan:
         problems = Problems()
         try:
             plan = make_plan(
@@ -94,16 +101,20 @@ class Workload:
         left = left_behind(ledger, self.campaigns) if ledger else ()
         return replace(plan, notes=(*found, *plan.notes), left_behind=tuple(left))
 
-    def wanted(self, problems: Problems, known: Mapping[str, Standing] = MappingProxyType({})) -> list[Wanted]:
+    def wanted(
+        self, problems: Problems, known: Mapping[str, CachedExpansion] = MappingProxyType({})
+    ) -> list[CampaignInput]:
         """The manifests as a plan takes them, each with a fresh expansion and, if it is known, how it stands."""
         named = bool(self.selection.only)  # a plan looks at no other name
         return [
-            Wanted(m.campaign, str(m.path), m.expand(problems, named=named), m.settings.budget, known.get(m.campaign))
+            CampaignInput(
+                m.campaign, str(m.path), m.expand(problems, named=named), m.settings.budget, known.get(m.campaign)
+            )
             for m in self.manifests
         ]
 
 
-def enrol(ledger: Ledger, manifest: Manifest, standing: Standing | None) -> None:
+def enrol(ledger: Ledger, manifest: Manifest, standing: CachedExpansion | None) -> None:
     """Bring a manifest's jobs into the ledger; with `standing` they are there, and what a person planned besides goes.
 
     Raises ManifestError when a file has become faulty since the plan.
@@ -121,7 +132,7 @@ def enrol(ledger: Ledger, manifest: Manifest, standing: Standing | None) -> None
     ledger.enrol(manifest.campaign, str(manifest.path.absolute()), specs(manifest, witness), origin)
 
 
-def specs(manifest: Manifest, witness: Witness) -> Iterator[JobSpec]:
+def specs(manifest: Manifest, witness: InputRecorder) -> Iterator[JobSpec]:
     """The jobs of a manifest. Raises ManifestError at the end when a file has become faulty since the plan."""
     problems = Problems()
     yield from manifest.expand(problems, witness)

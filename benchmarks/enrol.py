@@ -21,8 +21,8 @@ from typing import Any
 from batcher.clock import SystemClock
 from batcher.jobs import JobSpec, ParamValue, job_id
 from batcher.ledger import Ledger
-from batcher.ledger.connection import open_writer
-from batcher.ledger.enrolment import BATCH
+from batcher.ledger.store.connection import open_writer
+from batcher.ledger.store.enrolment import BATCH
 
 from .figures import Figure, at_least
 

@@ -24,7 +24,7 @@ import anyio
 
 from batcher.clock import Clock, from_iso
 from batcher.jobs import Intent, Status, TaskState
-from batcher.lifecycle.waiting import Waits
+from batcher.lifecycle.learned_waits import LearnedWaits
 from batcher.providers import Accepted, Provider
 from batcher.providers.rivya import Rivya
 from batcher.settings import Polling
@@ -124,7 +124,7 @@ def _tasks(case: _Case, number: int) -> list[float]:
 
 
 def _growing(tasks: Sequence[float]) -> _Noticed:
-    nothing_known = Waits(_POLLING)
+    nothing_known = LearnedWaits(_POLLING)
     delays, polls = list[float](), 0
     for seconds in tasks:
         age, polled = 0.0, False

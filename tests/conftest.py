@@ -33,7 +33,7 @@ def same_each_time(
     """
     chance = random.Random(f"{SEED}/{request.node.nodeid}")
     ids = SimpleNamespace(token_hex=lambda size=32: chance.randbytes(size).hex())
-    monkeypatch.setattr("batcher.ledger.writer.secrets", ids)
+    monkeypatch.setattr("batcher.ledger.store.writer.secrets", ids)
     # The list of ledgers is the user's: no test, and no process that one starts, reads or writes a real one.
     home = tmp_path_factory.getbasetemp() / "lists" / f"{random.Random(request.node.nodeid).getrandbits(64):x}"
     monkeypatch.setenv("XDG_STATE_HOME", str(home))

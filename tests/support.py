@@ -15,13 +15,12 @@ import httpx2 as httpx
 import trio
 from trio.testing import MockClock
 
-from batcher.artifacts import Artifacts
 from batcher.clock import Uptime
 from batcher.engine import Ending, Engine
 from batcher.ledger import LedgerReader, Observer
-from batcher.ledger.lookup import Place
-from batcher.lifecycle.together import inline
-from batcher.plan import Plan
+from batcher.ledger.queries.lookup import Place
+from batcher.lifecycle.group_commit import inline
+from batcher.planning import Plan
 from batcher.providers import Provider
 from batcher.providers.rivya import Rivya
 from batcher.run import Loop, Run, RunRequest
@@ -30,6 +29,7 @@ from batcher.simulator.app import ConnectionCut, Simulator, build_app
 from batcher.simulator.switches import Switches
 from batcher.simulator.world import World
 from batcher.state import open_reader
+from batcher.storage import Artifacts
 from batcher.workload import Workload, prepare
 
 KEY = "rvya_sk_simulated"

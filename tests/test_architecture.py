@@ -30,18 +30,30 @@ ALLOWED: dict[str, set[str]] = {
     "providers": BASE | {"redact"},
     "fs": {"errors"},
     "containers": {"filetypes"},
-    "artifacts": {"errors", "filetypes", "containers", "fs"},
+    "storage": {"errors", "filetypes", "containers", "fs"},
     "ledger": BASE | {"fs"},
-    "plan": BASE | {"catalog", "ledger"},
-    "lifecycle": BASE | {"fs", "catalog", "ledger", "providers", "artifacts"},
+    "planning": BASE | {"catalog", "ledger"},
+    "lifecycle": BASE | {"fs", "catalog", "ledger", "providers", "storage"},
     "engine": BASE | {"ledger", "lifecycle", "providers"},
-    "report": BASE | {"text", "install", "fs", "catalog", "ledger", "plan"},
+    "report": BASE | {"text", "install", "fs", "catalog", "ledger", "planning"},
     "simulator": {"catalog", "errors"},
     "state": {"errors", "ledger"},
-    "workload": BASE | {"ledger", "manifest", "plan", "state"},
-    "run": BASE | {"artifacts", "engine", "ledger", "lifecycle", "manifest", "plan", "providers", "state", "workload"},
+    "workload": BASE | {"ledger", "manifest", "planning", "state"},
+    "run": BASE
+    | {"storage", "engine", "ledger", "lifecycle", "manifest", "planning", "providers", "state", "workload"},
     "cli": BASE
-    | {"catalog", "manifest", "providers", "artifacts", "ledger", "plan", "lifecycle", "engine", "report", "simulator"}
+    | {
+        "catalog",
+        "manifest",
+        "providers",
+        "storage",
+        "ledger",
+        "planning",
+        "lifecycle",
+        "engine",
+        "report",
+        "simulator",
+    }
     | {"install", "redact", "fs", "text", "run", "state", "workload"},
     "__main__": {"cli", "errors"},
 }
@@ -121,7 +133,7 @@ def test_what_happens_in_one_place_only(call: str, rooms: set[str]) -> None:
         for room, path, tree in modules()
         if room not in exempt and not (room == "simulator" and path.name == "__main__.py")
         for name in names(tree)
-        if name == call and (call, path.name) != ("sleep", "together.py")  # commits wait for another program's lock
+        if name == call and (call, path.name) != ("sleep", "group_commit.py")  # commits wait for another program's lock
     }
     assert wrong == set()
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from batcher import artifacts, fs
-from batcher.artifacts import Artifacts, Unusable, Whole
+from batcher import fs, storage
 from batcher.errors import StorageError
 from batcher.filetypes import FileType
 from batcher.providers import TransferCut
+from batcher.storage import Artifacts, Unusable, Whole
 
 VIDEO = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 4
 SHA = hashlib.sha256(VIDEO).hexdigest()
@@ -51,7 +51,7 @@ def whole(store: Artifacts, attempt_id: int = 1, content: bytes = VIDEO) -> Path
 
 @pytest.mark.parametrize("held", [0, 99, 150, 10_000])
 def test_a_file_in_parts(store: Artifacts, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
-    monkeypatch.setattr(artifacts, "_HELD_BYTES", held)
+    monkeypatch.setattr(storage, "_HELD_BYTES", held)
     part = store.part(7, 1)
     assert part.name == "7-1.part"
     assert store.size(part) == 0
@@ -102,7 +102,7 @@ def test_what_is_the_result(store: Artifacts, total: int | None, kind: str) -> N
 
 
 def test_too_long(store: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "RESULT_BYTES", 100)
+    monkeypatch.setattr(storage, "RESULT_BYTES", 100)
     receive(store, store.part(1, 0), b"x" * 100)
     with pytest.raises(Unusable, match="longer than 100 bytes"):
         receive(store, store.part(1, 0), b"x" * 50, b"x" * 51)

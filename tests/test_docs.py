@@ -11,11 +11,11 @@ import pytest
 from support import VirtualClock
 from test_architecture import ALLOWED
 
-from batcher.cli.timelineview import MET
+from batcher.cli.timeline_view import MET
 from batcher.errors import Kind, exit_code
 from batcher.jobs import MOVES, Status
 from batcher.ledger import Ledger
-from batcher.ledger.happenings import NOTES
+from batcher.ledger.queries.timeline import NOTES
 from batcher.manifest import Problems, json_schema, load
 
 ROOT = Path(__file__).parent.parent

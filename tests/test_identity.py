@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))  # the bytes of the golden id
 
 @pytest.fixture(autouse=True)
 def _any_picture_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.manifest.references.picture_fault", lambda *_: "")
+    monkeypatch.setattr("batcher.manifest.files.picture_fault", lambda *_: "")
 
 
 def expand(folder: Path, text: str) -> list[JobSpec]:

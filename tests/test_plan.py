@@ -12,17 +12,17 @@ from core_helpers import ACCOUNT, OTHER, Shelf, make_spec, make_task
 from batcher.errors import UsageError
 from batcher.jobs import JobSpec, Status
 from batcher.ledger import Caps, LedgerReader
-from batcher.plan import CapLine, Plan, Quote, Wanted, caps_for, make_plan
+from batcher.planning import CampaignInput, CapLine, Plan, Quote, caps_for, make_plan
 from batcher.settings import Budget, Limits, Rate, Selection, Settings
 
 DAY = "2027-01-15"
 
 
-def wanted(*specs: JobSpec, campaign: str = "spring", **budget: Any) -> Wanted:
-    return Wanted(campaign, f"{campaign}.yaml", specs, Budget(**budget))
+def wanted(*specs: JobSpec, campaign: str = "spring", **budget: Any) -> CampaignInput:
+    return CampaignInput(campaign, f"{campaign}.yaml", specs, Budget(**budget))
 
 
-def plan(*each: Wanted, ledger: LedgerReader | None = None, **options: Any) -> Plan:
+def plan(*each: CampaignInput, ledger: LedgerReader | None = None, **options: Any) -> Plan:
     fields: dict[str, Any] = {"account": ACCOUNT.text, "selection": Selection(), "settings": Settings(), "day": DAY}
     return make_plan(each, ledger=ledger, **fields | options)
 
@@ -104,8 +104,8 @@ def test_caps_that_would_bite(shelf: Shelf) -> None:
     shelf.enrol(specs(1, 2))
     shelf.buy(1)
     several = [
-        Wanted("spring", "m", specs(1, 2, 3), Budget(campaign=29)),
-        Wanted("autumn", "m", specs(9, campaign="autumn"), Budget()),
+        CampaignInput("spring", "m", specs(1, 2, 3), Budget(campaign=29)),
+        CampaignInput("autumn", "m", specs(9, campaign="autumn"), Budget()),
     ]
     made = plan(*several, ledger=shelf.ledger.read, settings=Settings(budget=Budget(day=40)), run_budget=30)
     assert made.caps == (
@@ -118,7 +118,10 @@ def test_caps_that_would_bite(shelf: Shelf) -> None:
 
 
 def test_the_caps_of_a_run() -> None:
-    free, capped = Wanted("spring", "m", specs(1, 2), Budget()), Wanted("autumn", "m", [], Budget(campaign=5))
+    free, capped = (
+        CampaignInput("spring", "m", specs(1, 2), Budget()),
+        CampaignInput("autumn", "m", [], Budget(campaign=5)),
+    )
     made = plan(free)
     assert caps_for(made, [free], Settings(), None) == Caps(run=20), "without any cap it is what the plan quotes"
     assert caps_for(made, [free], Settings(), 7) == Caps(run=7)

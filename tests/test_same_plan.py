@@ -19,8 +19,8 @@ from batcher.errors import BatcherError, ManifestError
 from batcher.jobs import JobId, JobSpec, Status
 from batcher.ledger import Caps, Refusal, decisions
 from batcher.ledger.decisions import Cancel, Closed, Decision, Retry, Submitted
-from batcher.ledger.origins import Standing
-from batcher.manifest import Manifest, Problems, inputs
+from batcher.ledger.expansion_cache import CachedExpansion
+from batcher.manifest import Manifest, Problems, expansion_inputs
 from batcher.settings import Selection
 from batcher.workload import Workload, enrol, prepare
 
@@ -65,11 +65,11 @@ class Night(RuleBasedStateMachine):
         self.shelf.ledger._connection.execute("PRAGMA synchronous = OFF")
         self.tasks = count(1)
         self.sizes = count(1)
-        self.young = inputs.YOUNG_NS
+        self.young = expansion_inputs.YOUNG_NS
         (self.folder / "rows.csv").write_text("title\nA kite\n")
 
     def teardown(self) -> None:
-        inputs.YOUNG_NS = self.young
+        expansion_inputs.YOUNG_NS = self.young
         self.shelf.ledger.close()
         self.scratch.cleanup()
 
@@ -77,7 +77,7 @@ class Night(RuleBasedStateMachine):
     def begin(self, by_times: bool) -> None:
         """Files go by their hash while they are young; here also, from the start, by size, times and inode."""
         if by_times:
-            inputs.YOUNG_NS = -(10**18)
+            expansion_inputs.YOUNG_NS = -(10**18)
         (self.folder / "refs" / "a.png").write_bytes(PIXEL)
         for campaign in CAMPAIGNS:
             self.write(campaign, range(len(PROMPTS)))
@@ -179,7 +179,7 @@ class Night(RuleBasedStateMachine):
 
     # Both plans
 
-    def said(self, prepared: Workload, unchanged: dict[str, Standing]) -> object:
+    def said(self, prepared: Workload, unchanged: dict[str, CachedExpansion]) -> object:
         try:
             return prepared.plan(self.shelf.ledger.read, ACCOUNT.text, unchanged)
         except ManifestError as error:
@@ -199,7 +199,7 @@ class Night(RuleBasedStateMachine):
             if manifest.campaign in known:
                 self.holds_what_would_be_enrolled(manifest, known[manifest.campaign])
 
-    def holds_what_would_be_enrolled(self, manifest: Manifest, standing: Standing) -> None:
+    def holds_what_would_be_enrolled(self, manifest: Manifest, standing: CachedExpansion) -> None:
         specs: dict[str, JobSpec] = {}
         for spec in manifest.expand(Problems()):
             specs.setdefault(spec.id, spec)

@@ -17,11 +17,11 @@ from batcher.errors import ManifestError, UsageError
 from batcher.jobs import JobId, JobSpec, Status
 from batcher.ledger import decisions
 from batcher.ledger.decisions import Cancel, Retry
-from batcher.ledger.origins import Standing
-from batcher.manifest import Problems, inputs
-from batcher.manifest.inputs import Witness
+from batcher.ledger.expansion_cache import CachedExpansion
+from batcher.manifest import Problems, expansion_inputs
+from batcher.manifest.expansion_inputs import InputRecorder
+from batcher.manifest.files import Files
 from batcher.manifest.problems import Fault
-from batcher.manifest.references import Files
 from batcher.workload import Workload, enrol, prepare
 
 MANIFEST = """\
@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 def age(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Files go by their hash while they are young, and then by size, times and inode."""
     if request.param == "old":
-        monkeypatch.setattr(inputs, "YOUNG_NS", -(10**18))
+        monkeypatch.setattr(expansion_inputs, "YOUNG_NS", -(10**18))
     return str(request.param)
 
 
@@ -87,7 +87,7 @@ def test_what_is_unchanged_is_known(shelf: Shelf, folder: Path, age: str, monkey
         yield from ()
         pytest.fail("it was expanded")
 
-    monkeypatch.setattr(batcher.manifest, "expand_plan", never)
+    monkeypatch.setattr(batcher.manifest, "expand", never)
     plan = prepared.plan(shelf.ledger.read, ACCOUNT.text)
     assert plan == expanded
     assert (plan.campaigns[0].jobs, plan.campaigns[0].duplicates, plan.new) == (JOBS, 1, JOBS)
@@ -165,12 +165,16 @@ def test_the_folder_and_batcher_itself_are_part_of_it(
 ) -> None:
     bring(shelf, prepare([folder / "m.yaml"]))
     assert not known(shelf, folder, allow_paths=[tmp_path])
-    for module, name, value in ((inputs, "__version__", "9"), (inputs, "IDENTITY_VERSION", 2), (sys, "version", "4")):
+    for module, name, value in (
+        (expansion_inputs, "__version__", "9"),
+        (expansion_inputs, "IDENTITY_VERSION", 2),
+        (sys, "version", "4"),
+    ):
         with monkeypatch.context() as other:
             other.setattr(module, name, value)
             assert not known(shelf, folder)
     with monkeypatch.context() as other:
-        other.setattr(inputs, "_code", lambda: "another catalogue")
+        other.setattr(expansion_inputs, "_code", lambda: "another catalogue")
         assert not known(shelf, folder)
     assert known(shelf, folder)
     moved = folder.rename(tmp_path / "moved")
@@ -184,8 +188,8 @@ def test_the_catalogue_and_the_code_are_in_the_hash(tmp_path: Path, monkeypatch:
         (package / room / "a.py").write_text("1")
     for name in ("jobs.py", "filetypes.py", "spelling.py"):
         (package / name).write_text("1")
-    monkeypatch.setattr(inputs, "__file__", str(package / "manifest" / "inputs.py"))
-    code = inputs._code.__wrapped__
+    monkeypatch.setattr(expansion_inputs, "__file__", str(package / "manifest" / "inputs.py"))
+    code = expansion_inputs._code.__wrapped__
     seen = {code(), code()}
     assert len(seen) == 1
     for path in ("catalog/model.toml", "manifest/b.py", "jobs.py", "filetypes.py", "spelling.py"):
@@ -245,11 +249,11 @@ def test_a_witness_that_is_in_doubt_seals_nothing(folder: Path, monkeypatch: pyt
     with pytest.raises(Fault):
         gone._file("refs/none.png")
     assert gone.sealed() is None
-    monkeypatch.setattr(inputs, "MAX_INPUTS", 1)
+    monkeypatch.setattr(expansion_inputs, "MAX_INPUTS", 1)
     many = manifest.witness()
     list(manifest.expand(Problems(), many))
     assert many.sealed() is None
-    assert Witness(manifest._files).sealed() == []
+    assert InputRecorder(manifest._files).sealed() == []
 
 
 def test_a_faulty_source_makes_no_whole_expansion(shelf: Shelf, folder: Path) -> None:
@@ -278,7 +282,7 @@ def test_what_a_person_planned_again_and_nobody_wants_is_cancelled(shelf: Shelf,
 
 def test_errors_are_the_same(shelf: Shelf, folder: Path) -> None:
     bring(shelf, prepare([folder / "m.yaml"]))
-    none: dict[str, Standing] = {}
+    none: dict[str, CachedExpansion] = {}
     wrong: list[tuple[dict[str, Any], str]] = [({"only": ["x*"]}, "no prompt"), ({"max_jobs": 3}, "more than 3 jobs")]
     for options, message in wrong:
         prepared = prepare([folder / "m.yaml"], **options)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batcher.jobs import SHORT_ID
-from batcher.report.moments import Run
-from batcher.report.timeline import Cause
+from batcher.report.timeline import FailureCause
+from batcher.report.timeline_entries import RunEntry
 from batcher.text import number
 
 from .doubtful import doubtful_advice
-from .reading import state_words
+from .open_ledger import state_words
 
 #: By the kind of a cause; {state} is what a command needs to find the state folder, {job} the newest such job's id.
 _ADVICE = {
@@ -47,7 +47,7 @@ _AGAIN = "Run the same command again; it goes on where the last one ended"
 _NOTHING_LEFT = "Nothing: it is over."
 
 
-def advice(cause: Cause, state: Path, runs: Sequence[Run] = ()) -> str:
+def advice(cause: FailureCause, state: Path, runs: Sequence[RunEntry] = ()) -> str:
     """What to do about a cause that was found in the ledger of this state folder; `runs` are those it was found in."""
     if not cause.open and cause.kind != "late_answer":
         return _NOTHING_LEFT

@@ -20,14 +20,15 @@ from batcher.clock import iso
 from batcher.errors import StorageError, UsageError
 from batcher.install import install_hint
 from batcher.jobs import Status
-from batcher.ledger import LedgerReader, browse, health, traces
+from batcher.ledger import LedgerReader, traces
 from batcher.ledger.decisions import select
+from batcher.ledger.queries import health, jobs
 from batcher.state import LEDGER
 from batcher.text import amount, count, moment, number
 
 from .doubtful import resolve_command
 from .environment import BASE_URL, DOTENV, KEY, Access, read_access
-from .leftbehind import strays
+from .left_behind import strays
 from .probe import mount_of, try_out
 from .simulated import missing_extra
 
@@ -38,7 +39,7 @@ _SPACE_BYTES = 1024**3
 _SKEW_SECONDS = 60.0
 
 
-class Level(StrEnum):
+class Severity(StrEnum):
     """What a check came to."""
 
     OK = "ok"
@@ -52,7 +53,7 @@ class Check:
     """One finding: what was looked at, how it is, and what to do."""
 
     name: str
-    level: Level
+    level: Severity
     message: str
     hint: str = ""
 
@@ -63,14 +64,14 @@ def check_versions() -> Iterator[Check]:
     fine = sys.version_info >= PYTHON_NEEDED and health.sqlite_is_new_enough()
     yield Check(
         "versions",
-        Level.OK if fine else Level.UNUSABLE,
+        Severity.OK if fine else Severity.UNUSABLE,
         f"batcher {__version__}, Python {python}, SQLite {health.sqlite_version()}",
         "" if fine else "batcher needs Python 3.11 and SQLite {}.{}.{}, or newer.".format(*health.SQLITE_NEEDED),
     )
     missing = missing_extra()
     yield Check(
         "extras",
-        Level.NOTE if missing else Level.OK,
+        Severity.NOTE if missing else Severity.OK,
         f"simulator: not installed ({', '.join(missing)})" if missing else "simulator: installed",
         install_hint("simulator") if missing else "",
     )
@@ -86,25 +87,25 @@ def check_access() -> tuple[Access | None, list[Check]]:
         access = read_access(warnings.append)
         account = access.account
     except UsageError as error:
-        return None, [Check("access", Level.ATTENTION, error.message, error.hint)]
+        return None, [Check("access", Severity.ATTENTION, error.message, error.hint)]
     if account is None:
         hint = f"Set {KEY} in the environment or in {DOTENV}; `run --simulate` needs none."
-        found = [Check("key", Level.ATTENTION, f"{KEY} is not set", hint)]
+        found = [Check("key", Severity.ATTENTION, f"{KEY} is not set", hint)]
     else:
-        found = [Check("key", Level.OK, f"from {access.key_from}, fingerprint {account.rpartition('#')[2]}")]
-    found.append(Check("base URL", Level.OK, f"{access.base_url}, from {access.base_url_from}"))
-    found += [Check("base URL", Level.ATTENTION, each, f"Set {BASE_URL} in the environment.") for each in warnings]
+        found = [Check("key", Severity.OK, f"from {access.key_from}, fingerprint {account.rpartition('#')[2]}")]
+    found.append(Check("base URL", Severity.OK, f"{access.base_url}, from {access.base_url_from}"))
+    found += [Check("base URL", Severity.ATTENTION, each, f"Set {BASE_URL} in the environment.") for each in warnings]
     return access, [*found, *_dotenv(access)]
 
 
 def _dotenv(access: Access) -> Iterator[Check]:
     if access.key_from != str(DOTENV):
-        yield Check(".env", Level.OK, "no key is taken from it")
+        yield Check(".env", Severity.OK, "no key is taken from it")
     elif (mode := stat.S_IMODE(DOTENV.stat().st_mode)) & 0o077:
         message = f"it holds the key, and others on this machine may read it (mode {mode:04o})"
-        yield Check(".env", Level.ATTENTION, message, f"chmod 600 {DOTENV}")
+        yield Check(".env", Severity.ATTENTION, message, f"chmod 600 {DOTENV}")
     else:
-        yield Check(".env", Level.OK, "it holds the key, for its owner only")
+        yield Check(".env", Severity.OK, "it holds the key, for its owner only")
 
 
 # The state folder
@@ -115,19 +116,21 @@ def check_folder(state: Path) -> Iterator[Check]:
     try:
         found = state.stat()
     except FileNotFoundError:
-        yield Check("state folder", Level.NOTE, f"there is no {state.absolute()} yet; the first run makes it")
+        yield Check("state folder", Severity.NOTE, f"there is no {state.absolute()} yet; the first run makes it")
         return
     except OSError as error:
-        yield Check("state folder", Level.UNUSABLE, f"{state}: {error.strerror}", "Name another one with --state.")
+        yield Check("state folder", Severity.UNUSABLE, f"{state}: {error.strerror}", "Name another one with --state.")
         return
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid != os.geteuid():
-        yield Check("state folder", Level.ATTENTION, f"{state.absolute()} belongs to another user", "Run as that user.")
+        yield Check(
+            "state folder", Severity.ATTENTION, f"{state.absolute()} belongs to another user", "Run as that user."
+        )
     elif mode & 0o077:
         message = f"others may look into {state.absolute()} (mode {mode:04o})"
-        yield Check("state folder", Level.ATTENTION, message, "The next run makes it private; or: chmod 700")
+        yield Check("state folder", Severity.ATTENTION, message, "The next run makes it private; or: chmod 700")
     else:
-        yield Check("state folder", Level.OK, f"{state.absolute()}, private")
+        yield Check("state folder", Severity.OK, f"{state.absolute()}, private")
     yield from _disk(state)
 
 
@@ -135,24 +138,26 @@ def _disk(state: Path) -> Iterator[Check]:
     free = shutil.disk_usage(state).free
     enough = free >= _SPACE_BYTES
     hint = "" if enough else "A full disk stops a run; nothing that was bought is lost."
-    yield Check("disk space", Level.OK if enough else Level.ATTENTION, f"{free / 1e9:,.1f} GB free", hint)
+    yield Check("disk space", Severity.OK if enough else Severity.ATTENTION, f"{free / 1e9:,.1f} GB free", hint)
     mount = mount_of(state)
     if mount is None:
-        yield Check("file system", Level.NOTE, "the system does not say what it is")
+        yield Check("file system", Severity.NOTE, "the system does not say what it is")
     elif mount.remote:
         message = f"{mount.kind} at {mount.point} is on another machine"
-        yield Check("file system", Level.ATTENTION, message, "Keep the state folder on a local disk.")
+        yield Check("file system", Severity.ATTENTION, message, "Keep the state folder on a local disk.")
     else:
-        yield Check("file system", Level.OK, f"{mount.kind} at {mount.point}, local")
+        yield Check("file system", Severity.OK, f"{mount.kind} at {mount.point}, local")
     abilities = try_out(state)
     if not abilities.failed:
-        yield Check("disk", Level.OK, "writing, flock, hard links and fsync work")
+        yield Check("disk", Severity.OK, "writing, flock, hard links and fsync work")
         return
     message = "; ".join(f"{what}: {why}" for what, why in abilities.failed.items())
     if abilities.works:
-        yield Check("disk", Level.NOTE, message, "Results are named by renaming instead.")
+        yield Check("disk", Severity.NOTE, message, "Results are named by renaming instead.")
     else:
-        yield Check("disk", Level.UNUSABLE, message, "Make it writable, or name a folder on a local disk with --state.")
+        yield Check(
+            "disk", Severity.UNUSABLE, message, "Make it writable, or name a folder on a local disk with --state."
+        )
 
 
 # The ledger
@@ -165,9 +170,9 @@ def check_ledger(state: Path) -> Iterator[Check]:
         try:
             traces.refuse(path, traces.without_ledger(state))
         except StorageError as error:
-            yield Check("ledger", Level.UNUSABLE, error.message, error.hint)
+            yield Check("ledger", Severity.UNUSABLE, error.message, error.hint)
             return
-        yield Check("ledger", Level.NOTE, "there is none yet; the first run makes it")
+        yield Check("ledger", Severity.NOTE, "there is none yet; the first run makes it")
         return
     now = time.time()
     try:
@@ -176,42 +181,44 @@ def check_ledger(state: Path) -> Iterator[Check]:
             version = ", ".join(found.migrations) or "empty"
             message = f"it is of an older version ({version})"
             yield Check(
-                "ledger", Level.ATTENTION, message, "The next `batcher run` brings it up to date, after a copy."
+                "ledger", Severity.ATTENTION, message, "The next `batcher run` brings it up to date, after a copy."
             )
             return
         if found.damage:
             hint = "Put back a copy, or try `sqlite3 ledger.db .recover`; keep the damaged file."
-            yield Check("ledger", Level.UNUSABLE, f"it is damaged: {'; '.join(found.damage)}", hint)
+            yield Check("ledger", Severity.UNUSABLE, f"it is damaged: {'; '.join(found.damage)}", hint)
             return
         if not os.access(path, os.W_OK):
-            yield Check("ledger", Level.UNUSABLE, f"{path} cannot be written", "Mend its permissions.")
-        yield Check("ledger", Level.OK, f"{found.migrations[-1]}, and SQLite finds it whole")
+            yield Check("ledger", Severity.UNUSABLE, f"{path} cannot be written", "Mend its permissions.")
+        yield Check("ledger", Severity.OK, f"{found.migrations[-1]}, and SQLite finds it whole")
         yield from _money(found)
         with closing(LedgerReader.open(path)) as read:
             yield from _jobs(read, state)
             yield _whole(read, state)
     except StorageError as error:
-        yield Check("ledger", Level.UNUSABLE, error.message, error.hint)
+        yield Check("ledger", Severity.UNUSABLE, error.message, error.hint)
         return
     if found.ahead is None:
-        yield Check("clock", Level.OK, f"{iso(now)[:19]}Z; nothing in the ledger is later")
+        yield Check("clock", Severity.OK, f"{iso(now)[:19]}Z; nothing in the ledger is later")
     else:
         message = f"the ledger has something of {moment(found.ahead)}, and this clock says {moment(iso(now))}"
-        yield Check("clock", Level.ATTENTION, message, "Set the clock right: the day's cap goes by its date.")
+        yield Check("clock", Severity.ATTENTION, message, "Set the clock right: the day's cap goes by its date.")
 
 
 def _money(found: health.Health) -> Iterator[Check]:
     if found.wrong_sums:
         message = f"the kept sums differ from the attempts' in: {'; '.join(found.wrong_sums)}"
-        yield Check("sums", Level.ATTENTION, message, "Somebody has edited the ledger; caps go by the kept sums.")
+        yield Check("sums", Severity.ATTENTION, message, "Somebody has edited the ledger; caps go by the kept sums.")
     else:
         sums = f"{number(found.settled)} settled, {number(found.held)} held"
-        yield Check("sums", Level.OK, f"{sums}; added up by hand they are the same")
+        yield Check("sums", Severity.OK, f"{sums}; added up by hand they are the same")
     if found.leaks:
         message = f"{count(found.leaks, 'attempt')} hold credits for jobs that are at their end"
-        yield Check("holds", Level.ATTENTION, message, "Somebody has edited the ledger; they count against the caps.")
+        yield Check(
+            "holds", Severity.ATTENTION, message, "Somebody has edited the ledger; they count against the caps."
+        )
     else:
-        yield Check("holds", Level.OK, f"{count(found.open, 'attempt')} open, {amount(found.held)} held")
+        yield Check("holds", Severity.OK, f"{count(found.open, 'attempt')} open, {amount(found.held)} held")
 
 
 def _jobs(read: LedgerReader, state: Path) -> Iterator[Check]:
@@ -220,45 +227,47 @@ def _jobs(read: LedgerReader, state: Path) -> Iterator[Check]:
         job = doubtful[0].short if len(doubtful) == 1 else "JOB"
         held = amount(sum(case.hold for case in doubtful))
         message = f"{count(len(doubtful), 'job')} in doubt, {held} held: {', '.join(c.short for c in doubtful[:10])}"
-        yield Check("doubtful", Level.ATTENTION, message, f"Decide: {resolve_command(job, state)}")
+        yield Check("doubtful", Severity.ATTENTION, message, f"Decide: {resolve_command(job, state)}")
     else:
-        yield Check("doubtful", Level.OK, "no job")
+        yield Check("doubtful", Severity.OK, "no job")
     for _, text in strays(read, state):
-        yield Check("campaigns", Level.ATTENTION, text)
-    holder, last = browse.holder(state, read), browse.run(read)
+        yield Check("campaigns", Severity.ATTENTION, text)
+    holder, last = jobs.holder(state, read), jobs.run(read)
     if holder is not None:
         who = "just starting" if holder.pid is None else f"pid {holder.pid}, started {moment(holder.started)}"
-        yield Check("run lock", Level.NOTE, f"a run is going: {who}")
+        yield Check("run lock", Severity.NOTE, f"a run is going: {who}")
     elif last is not None and last["ended_at"] is None:
-        yield Check("run lock", Level.NOTE, "free; the last run was cut off", "The same `batcher run` goes on with it.")
+        yield Check(
+            "run lock", Severity.NOTE, "free; the last run was cut off", "The same `batcher run` goes on with it."
+        )
     else:
-        yield Check("run lock", Level.OK, "free")
+        yield Check("run lock", Severity.OK, "free")
     yield _files(read, state)
     yield _parts(read, state)
 
 
 def _whole(read: LedgerReader, state: Path) -> Check:
     """Whether what lies beside the ledger shows that it once knew more."""
-    campaigns = [each.campaign for each in browse.campaigns(read)]
+    campaigns = [each.campaign for each in jobs.campaigns(read)]
     try:
         traces.refuse(read.path, traces.of_runs(read, state) + traces.of_files(read, state, campaigns))
     except StorageError as error:
-        return Check("copy", Level.ATTENTION, error.message, error.hint)
-    return Check("copy", Level.OK, "it knows of every log and result beside it")
+        return Check("copy", Severity.ATTENTION, error.message, error.hint)
+    return Check("copy", Severity.OK, "it knows of every log and result beside it")
 
 
 def _files(read: LedgerReader, state: Path) -> Check:
     """Saved files, by presence and size."""
     found = [
         (file.target, how)
-        for campaign in browse.campaigns(read)
-        for file, how in browse.damaged_files(read, campaign.campaign, state)
+        for campaign in jobs.campaigns(read)
+        for file, how in jobs.damaged_files(read, campaign.campaign, state)
     ]
     if not found:
-        return Check("files", Level.OK, "all that were saved are there")
+        return Check("files", Severity.OK, "all that were saved are there")
     what = ", ".join(f"{target} ({how})" for target, how in found[:10])
     message = f"{count(len(found), 'saved file')} missing or changed: {what}"
-    return Check("files", Level.ATTENTION, message, "`batcher fetch` brings them back, and writes over none.")
+    return Check("files", Severity.ATTENTION, message, "`batcher fetch` brings them back, and writes over none.")
 
 
 def _parts(read: LedgerReader, state: Path) -> Check:
@@ -274,5 +283,5 @@ def _parts(read: LedgerReader, state: Path) -> Check:
     orphans = health.parts(read, places) + strange
     if orphans:
         message = f"{count(len(orphans), 'part')} of downloads that nobody goes on with: {', '.join(orphans[:10])}"
-        return Check("part files", Level.ATTENTION, message, f"While no run is going they may be deleted: {folder}")
-    return Check("part files", Level.OK, f"{count(len(places), 'download')} to go on with" if places else "none")
+        return Check("part files", Severity.ATTENTION, message, f"While no run is going they may be deleted: {folder}")
+    return Check("part files", Severity.OK, f"{count(len(places), 'download')} to go on with" if places else "none")

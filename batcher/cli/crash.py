@@ -17,8 +17,8 @@ from batcher.redact import without
 from batcher.text import safe
 
 from .environment import secrets
+from .open_ledger import DEFAULT_STATE
 from .options import STATE_VARIABLE
-from .reading import DEFAULT_STATE
 
 _KEY_LIKE = re.compile(r"rvya_sk_[\w.~+/=%-]+", re.IGNORECASE)
 

@@ -22,7 +22,7 @@ from rich.text import Text
 from batcher.jobs import SHORT_ID, JobId
 from batcher.text import duration, number, safe, short
 
-from .progress import Meter, Tally, Trouble
+from .progress import CreditMeter, JobTrouble, Tally
 from .terminal import Terminal
 
 _REFRESH_SECONDS = 0.25
@@ -51,7 +51,9 @@ class Display(Protocol):
 class Feed:
     """What a display shows: counts, credits, how many are in flight, and the names of jobs in trouble."""
 
-    def __init__(self, title: str, tally: Tally, meter: Meter, in_flight: Callable[[], int], name_of: NameOf) -> None:
+    def __init__(
+        self, title: str, tally: Tally, meter: CreditMeter, in_flight: Callable[[], int], name_of: NameOf
+    ) -> None:
         self.title = safe(title)
         self.tally = tally
         self.meter = meter
@@ -71,7 +73,7 @@ class Feed:
         self.tally.told.clear()
         return found
 
-    def _line(self, trouble: Trouble) -> str:
+    def _line(self, trouble: JobTrouble) -> str:
         name = short(self._name_of(trouble.job_id), 40)
         return f"{trouble.what} {trouble.job_id[:SHORT_ID]} {name}: {trouble.text}"
 

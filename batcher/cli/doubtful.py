@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from batcher.ledger.cases import Case
+from batcher.ledger.queries.reviews import JobReview
 from batcher.text import amount, count, number, safe, short
 
-from .reading import state_words
+from .open_ledger import state_words
 from .terminal import Styled
 
 #: So many are named; `batcher jobs --status doubtful` lists the others.
 SHOWN = 10
 
 
-def doubtful_view(cases: Sequence[Case], state: Path) -> Iterator[Styled]:
+def doubtful_view(cases: Sequence[JobReview], state: Path) -> Iterator[Styled]:
     """Nothing when there are none; else each with its reason, and the command that decides."""
     if not cases:
         return
@@ -48,7 +48,7 @@ def doubtful_advice(job: str, state: Path) -> str:
     )
 
 
-def doubtful_json(cases: Sequence[Case]) -> list[dict[str, Any]]:
+def doubtful_json(cases: Sequence[JobReview]) -> list[dict[str, Any]]:
     """The same as docs/json.md has it."""
     return [
         {

@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from batcher.errors import UsageError
-from batcher.ledger import lookup, storage_errors
-from batcher.ledger.connection import stands
-from batcher.ledger.lookup import Place
+from batcher.ledger import storage_errors
+from batcher.ledger.queries import lookup
+from batcher.ledger.queries.lookup import Place
+from batcher.ledger.store.connection import stands
 from batcher.state import LEDGER, SIMULATED, owner_of
 from batcher.text import safe
 
-from . import reading
+from . import open_ledger
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from batcher.manifest import Manifest
 
 #: The state folder where nothing else says so, below the working folder or beside the manifest.
-DEFAULT_STATE = Path(reading.DEFAULT_STATE)
+DEFAULT_STATE = Path(open_ledger.DEFAULT_STATE)
 
 
 @dataclass(frozen=True, slots=True)

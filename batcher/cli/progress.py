@@ -18,7 +18,7 @@ _SUMS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class JobTrouble:
     """Something of a job that a person may want to know."""
 
     job_id: JobId
@@ -41,7 +41,7 @@ class Tally:
         self.halted = ""
         self._outages: dict[str, str] = {}  # what is dead, and why
         self._paces: dict[str, str] = {}
-        self.troubles: deque[Trouble] = deque(maxlen=1000)
+        self.troubles: deque[JobTrouble] = deque(maxlen=1000)
         self.told: deque[str] = deque(maxlen=100)
         self._ends: deque[float] = deque(maxlen=10_000)
 
@@ -99,7 +99,7 @@ class Tally:
 
     def _trouble(self, change: Change, what: str, text: str) -> None:
         assert change.job_id is not None
-        self.troubles.append(Trouble(change.job_id, what, safe(text)))
+        self.troubles.append(JobTrouble(change.job_id, what, safe(text)))
 
     @property
     def in_flight(self) -> int:
@@ -161,7 +161,7 @@ class Sums:
     left: int | None
 
 
-class Meter:
+class CreditMeter:
     """The credits of a run, read from the ledger at most once a second."""
 
     def __init__(self, read: LedgerReader, run_id: int, caps: Caps, wall: Callable[[], float] = time.time) -> None:

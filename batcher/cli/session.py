@@ -13,8 +13,9 @@ import anyio
 
 from batcher.clock import SystemClock, local_day, local_time
 from batcher.errors import Kind
-from batcher.ledger import Change, browse
-from batcher.ledger.lookup import Place
+from batcher.ledger import Change
+from batcher.ledger.queries import jobs
+from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.providers.addresses import is_loopback, parse_url
 from batcher.providers.rivya import Rivya
@@ -28,10 +29,10 @@ from .crash import redact
 from .damage import tell_damage
 from .display import Display, Feed, display_for
 from .environment import Access
-from .leftbehind import left_behind_view
+from .left_behind import left_behind_view
 from .places import announce, remember
-from .planview import plan_view, tell_notes
-from .progress import Meter, Tally
+from .plan_view import plan_view, tell_notes
+from .progress import CreditMeter, Tally
 from .signals import Signals
 from .terminal import Terminal
 
@@ -137,8 +138,8 @@ class _Screen:
         if self._order.place is Place.NET:
             remember(run.ledger.path, campaigns, self._terminal)
         tally.begin(run.work, download=run.settings.download)
-        meter = Meter(read, run.id, run.caps)
-        feed = Feed(", ".join(campaigns), tally, meter, lambda: tally.in_flight, lambda job: browse.job_name(read, job))
+        meter = CreditMeter(read, run.id, run.caps)
+        feed = Feed(", ".join(campaigns), tally, meter, lambda: tally.in_flight, lambda job: jobs.job_name(read, job))
         display = display_for(self._terminal, feed, quiet=self._quiet)
         loop = asyncio.get_running_loop()
 

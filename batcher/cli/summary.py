@@ -14,13 +14,13 @@ from rich.text import Text
 
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
-from batcher.ledger.lookup import Place
+from batcher.ledger.queries.lookup import Place
 from batcher.state import LEDGER
 from batcher.text import count, duration, number, safe
 
 from .doubtful import doubtful_json, doubtful_view
-from .leftbehind import left_behind_json, left_behind_view
-from .reading import state_words
+from .left_behind import left_behind_json, left_behind_view
+from .open_ledger import state_words
 from .terminal import Styled
 
 if TYPE_CHECKING:

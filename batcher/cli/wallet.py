@@ -12,8 +12,8 @@ import anyio
 from batcher.clock import SystemClock
 from batcher.errors import ApiUnavailable, KeyRefused, UsageError
 from batcher.ledger import Ledger
-from batcher.ledger.budgets import WALLET_READ
-from batcher.providers import Halt, Later, Refused
+from batcher.ledger.queries.budgets import WALLET_READ
+from batcher.providers import Fatal, Refused, Retryable
 from batcher.providers.rivya import Rivya
 from batcher.state import LEDGER, open_reader
 
@@ -47,7 +47,7 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     return Wallet(account, found)
 
 
-async def _ask(base_url: str, key: str) -> int | Halt | Later | Refused:
+async def _ask(base_url: str, key: str) -> int | Fatal | Retryable | Refused:
     provider = Rivya(base_url, key, SystemClock())
     try:
         return await provider.credits()
@@ -55,14 +55,14 @@ async def _ask(base_url: str, key: str) -> int | Halt | Later | Refused:
         await provider.aclose()
 
 
-def _credits(answer: int | Halt | Later | Refused) -> int:
+def _credits(answer: int | Fatal | Retryable | Refused) -> int:
     """The wallet. Raises BatcherError for any other answer."""
     match answer:
         case int():
             return answer
-        case Halt(code=code, message=message):
+        case Fatal(code=code, message=message):
             raise KeyRefused(f"{code}: {message}", hint="Look at RIVYA_API_KEY and the scopes of that key.")
-        case Later(code=code, message=message):
+        case Retryable(code=code, message=message):
             raise ApiUnavailable(f"the API gave no wallet: {code}: {message}", hint="Try again in a while.")
         case Refused(code, message):
             raise UsageError(f"the API refused: {code}: {message}", hint="Is RIVYA_BASE_URL right?")

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 from batcher.jobs import JobId, ResultFile, Status, Succeeded
 from batcher.ledger import LedgerReader
-from batcher.lifecycle import Lane
+from batcher.lifecycle import Stage
 from batcher.lifecycle.damage import Damage
 from batcher.settings import Selection, Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A job to go on with: in which lane, and which of its files are to be brought back; `done` but for these."""
+    """A job to go on with: in which stage, and which of its files are to be brought back; `done` but for these."""
 
     job_id: JobId
-    lane: Lane
+    stage: Stage
     restore: Mapping[int, str] = field(default_factory=dict)
     done: bool = False
 
@@ -31,16 +31,16 @@ def leftovers(
     for campaign in campaigns:
         for job_id, status in read.unsettled(campaign):
             if selection.takes_job(job_id) and (selection.buys or status is not Status.SUBMITTING):
-                yield Leftover(job_id, Lane.SUBMIT if status is Status.SUBMITTING else Lane.POLL)
+                yield Leftover(job_id, Stage.SUBMIT if status is Status.SUBMITTING else Stage.POLL)
         if settings.downloads(campaign):
             unsaved = dict.fromkeys(job_id for job_id in read.unsaved(campaign) if selection.takes_job(job_id))
             for job_id in unsaved:
-                yield Leftover(job_id, Lane.FETCH, damage.get(job_id, {}))
+                yield Leftover(job_id, Stage.FETCH, damage.get(job_id, {}))
     # Files are looked at in the campaigns whose results are kept here only.
     for job_id, files in damage.items():
         if any(not file.saved and not file.forgotten for file in _files(read, job_id)):
             continue  # it was among those above
-        yield Leftover(job_id, Lane.FETCH, files, done=True)
+        yield Leftover(job_id, Stage.FETCH, files, done=True)
 
 
 def unfinished(

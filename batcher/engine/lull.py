@@ -8,7 +8,7 @@ from batcher.clock import Clock
 from batcher.jobs import JobId
 from batcher.lifecycle.pricing import IDLE_SECONDS
 
-from .queue import Queue
+from .scheduler import Scheduler
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 class Lull(Generic[T]):
     """Which jobs only wait for their price, and for how long nothing else has been under way."""
 
-    def __init__(self, clock: Clock, prices: Queue[T]) -> None:
+    def __init__(self, clock: Clock, prices: Scheduler[T]) -> None:
         """`prices` has what waits for a price; it is hastened when nothing else is left."""
         self._clock = clock
         self._prices = prices

@@ -14,9 +14,9 @@ from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.ledger import Ledger
 from batcher.lifecycle import Lifecycle
-from batcher.providers import Later
+from batcher.providers import Retryable
 
-from .gate import RateGate
+from .rate_limiter import RateLimiter
 
 #: Seconds to the first question, and between the later ones at most.
 _ASK_SECONDS = 1.0
@@ -30,11 +30,11 @@ class Outages:
     """Sits out what keeps the API from answering, `longest` seconds at most."""
 
     def __init__(
-        self, ledger: Ledger, lifecycle: Lifecycle, gate: RateGate, clock: Clock, longest: float, halted: Halted
+        self, ledger: Ledger, lifecycle: Lifecycle, limiter: RateLimiter, clock: Clock, longest: float, halted: Halted
     ) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
-        self._gate = gate
+        self._limiter = limiter
         self._clock = clock
         self._longest = longest
         self._halted = halted
@@ -43,14 +43,14 @@ class Outages:
     async def watch(self, over: Callable[[], None]) -> None:
         """Sit out each time in which nothing is let in, and call `over` after it: no job's repeats are burnt."""
         while True:
-            await self._gate.trouble_came.wait()
+            await self._limiter.trouble_came.wait()
             began = self._clock.monotonic()
             if trouble := await self._lifecycle.ask_api():
                 await self._sit_out(began, trouble)
                 over()
-            self._gate.release()
+            self._limiter.release()
 
-    async def _sit_out(self, began: float, trouble: Later) -> None:
+    async def _sit_out(self, began: float, trouble: Retryable) -> None:
         self._note_began("api", trouble)
         for interval in _intervals():
             lasted = self._clock.monotonic() - began
@@ -68,20 +68,20 @@ class Outages:
     async def sit_out_creates(self, ask: Callable[[], None]) -> None:
         """Call `ask` at growing intervals, to have an intent sent again, until this task is cancelled."""
         for interval in _intervals():
-            await self._gate.calm()
-            lasted = self._gate.creates.lasted(self._clock.monotonic())
+            await self._limiter.calm()
+            lasted = self._limiter.creates.lasted(self._clock.monotonic())
             if lasted >= self._longest:
-                reason = f"no create was answered for {lasted:.0f} s (retries.outage): {why(self._gate.unanswered)}"
+                reason = f"no create was answered for {lasted:.0f} s (retries.outage): {why(self._limiter.unanswered)}"
                 self._halted(Kind.UNREACHABLE, reason)
             await anyio.sleep(min(interval, max(1.0, self._longest - lasted)))
-            await self._gate.calm()
+            await self._limiter.calm()
             ask()
 
     def creates_fail(self) -> None:
         """Write down, once, that creates alone have no answer: the one that asked had none either."""
         if self._creates_since is None:
             self._creates_since = self._clock.monotonic()
-            self._note_began("creates", self._gate.unanswered)
+            self._note_began("creates", self._limiter.unanswered)
 
     def creates_work(self) -> None:
         """Write down that creates are answered again, if it was told that they were not."""
@@ -89,7 +89,7 @@ class Outages:
             self._note_ended("creates", self._clock.monotonic() - self._creates_since)
             self._creates_since = None
 
-    def _note_began(self, what: str, trouble: Later | None) -> None:
+    def _note_began(self, what: str, trouble: Retryable | None) -> None:
         cause, words = trouble.cause if trouble else "", why(trouble)
         message = words if what == "api" else f"of creates only: {words}"
         self._ledger.note("outage_began", of=what, cause=cause, message=message)
@@ -98,7 +98,7 @@ class Outages:
         self._ledger.note("outage_ended", of=what, seconds=round(seconds, 3))
 
 
-def why(trouble: Later | None) -> str:
+def why(trouble: Retryable | None) -> str:
     """What keeps answers from coming, in one line."""
     if trouble is None:
         return "no answer"

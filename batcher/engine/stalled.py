@@ -11,8 +11,8 @@ import anyio
 from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.jobs import JobId, Status
-from batcher.ledger import Pending
-from batcher.lifecycle import Again, Finished, Lane, Lifecycle, Step, Turn
+from batcher.ledger import PlannedJob
+from batcher.lifecycle import Done, JobRunState, Lifecycle, Reschedule, Stage, Step
 from batcher.lifecycle.steps import PAGES
 
 from .creates import Creates
@@ -20,15 +20,15 @@ from .outage import Outages
 
 
 @dataclass(slots=True)
-class Ticket:
-    """A job that this run is at work on; `pending` as the feeder gave it, None for what was bought before.
+class WorkItem:
+    """A job that this run is at work on; `pending` as the backlog gave it, None for what was bought before.
 
     `done`: all its files were whole once, and some are brought back.
     """
 
     job_id: JobId
-    pending: Pending | None = None
-    turn: Turn = field(default_factory=Turn)
+    pending: PlannedJob | None = None
+    state: JobRunState = field(default_factory=JobRunState)
     in_flight: bool = True
     done: bool = False
 
@@ -36,21 +36,21 @@ class Ticket:
 class Desk(Protocol):
     """What of a run's work is open; the engine."""
 
-    open: dict[JobId, Ticket]
+    open: dict[JobId, WorkItem]
 
-    def add(self, ticket: Ticket, lane: Lane, seconds: float = 0.0) -> None:
+    def add(self, item: WorkItem, stage: Stage, seconds: float = 0.0) -> None:
         """Take a job up."""
         ...
 
-    def put(self, ticket: Ticket) -> None:
+    def put(self, item: WorkItem) -> None:
         """Let what is open already be sent."""
         ...
 
-    def drop(self, ticket: Ticket) -> None:
+    def drop(self, item: WorkItem) -> None:
         """Leave a job."""
         ...
 
-    def finished(self, ticket: Ticket, status: Status, left: str) -> None:
+    def finished(self, item: WorkItem, status: Status, left: str) -> None:
         """Count what a job came to."""
         ...
 
@@ -68,9 +68,9 @@ class Stalled:
         self._outages = outages
         self._lifecycle = lifecycle
         self._clock = clock
-        self._parked: list[Ticket] = []  # wait until creates are answered
-        self._resting: list[tuple[Ticket, Finished]] = []  # their repeats are spent; wait to see whether others' are
-        self._asking: Ticket | None = None
+        self._parked: list[WorkItem] = []  # wait until creates are answered
+        self._resting: list[tuple[WorkItem, Done]] = []  # their repeats are spent; wait to see whether others' are
+        self._asking: WorkItem | None = None
         self._fell = anyio.Event()
         self._pause: anyio.CancelScope | None = None  # while creates are down
 
@@ -83,18 +83,18 @@ class Stalled:
                 with self._pause:
                     await self._outages.sit_out_creates(self._ask)
 
-    def takes(self, ticket: Ticket, step: Step) -> bool:
+    def takes(self, item: WorkItem, step: Step) -> bool:
         """Take in a step on the way to a task. True when its job has to wait here."""
-        asked = ticket is self._asking
+        asked = item is self._asking
         if asked:
-            self._asking, ticket.turn.asking = None, False
-        spent = isinstance(step, Finished) and step.status is Status.SUBMITTING
-        spent = spent and self._creates.suspects(ticket.job_id)
+            self._asking, item.state.asking = None, False
+        spent = isinstance(step, Done) and step.status is Status.SUBMITTING
+        spent = spent and self._creates.suspects(item.job_id)
         if self._creates.down:
             self._fall()
-            if not (spent or (isinstance(step, Again) and step.lane is Lane.SUBMIT)):
+            if not (spent or (isinstance(step, Reschedule) and step.stage is Stage.SUBMIT)):
                 return False
-            self._parked.insert(0 if asked else len(self._parked), ticket)
+            self._parked.insert(0 if asked else len(self._parked), item)
             if asked:
                 self._outages.creates_fail()
             return True
@@ -102,9 +102,9 @@ class Stalled:
             self._release()
         if self._creates.clear:
             self._judge(lambda _: True)
-        elif isinstance(step, Finished) and spent:
-            self._resting.append((ticket, step))
-            self._desk.drop(ticket)
+        elif isinstance(step, Done) and spent:
+            self._resting.append((item, step))
+            self._desk.drop(item)
             return True
         return False
 
@@ -126,9 +126,9 @@ class Stalled:
         """No create is answered: one existing intent asks on, all else that would create waits."""
         if self._pause:
             return
-        for ticket, _ in self._resting:
-            self._desk.open[ticket.job_id] = ticket
-            self._parked.append(ticket)
+        for item, _ in self._resting:
+            self._desk.open[item.job_id] = item
+            self._parked.append(item)
         self._resting.clear()
         self._pause = anyio.CancelScope()
         self._fell.set()
@@ -137,9 +137,9 @@ class Stalled:
         """Send one of the waiting intents again, unless that is being done."""
         if self._asking is not None:
             return
-        intent = next((each for each in self._parked if each.pending is None or each.turn.bought), None)
+        intent = next((each for each in self._parked if each.pending is None or each.state.bought), None)
         if intent:
-            self._asking, intent.turn.asking = intent, True
+            self._asking, intent.state.asking = intent, True
             self._parked.remove(intent)
             self._desk.put(intent)
         elif len(self._parked) == len(self._desk.open):
@@ -155,17 +155,17 @@ class Stalled:
         self._pause = None
         self._outages.creates_work()
         parked, self._parked = self._parked, []
-        for ticket in parked:
-            ticket.turn.answered()
-            self._desk.put(ticket)
+        for item in parked:
+            item.state.answered()
+            self._desk.put(item)
 
     def _judge(self, own: Callable[[JobId], bool]) -> None:
         """End the work on those that rest; one that met pages only is blocked if that is its `own` trouble."""
         resting, self._resting = self._resting, []
-        for ticket, step in resting:
-            if ticket.turn.pages >= PAGES and own(ticket.job_id):
-                ticket.turn.blocked = True
-                self._desk.add(ticket, Lane.SUBMIT)
+        for item, step in resting:
+            if item.state.pages >= PAGES and own(item.job_id):
+                item.state.blocked = True
+                self._desk.add(item, Stage.SUBMIT)
             else:
-                status = self._lifecycle.withdraw(ticket.job_id, step.left) or step.status
-                self._desk.finished(ticket, status, step.left)
+                status = self._lifecycle.withdraw(item.job_id, step.left) or step.status
+                self._desk.finished(item, status, step.left)

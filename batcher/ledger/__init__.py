@@ -6,46 +6,46 @@ What writes is imported when its name is asked for (PEP 562): a command that onl
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .connection import storage_errors
 from .lock import hold_lock
-from .prices import Price, seen_price
-from .reader import Known, LedgerReader, Outcome, Pending, Sum
+from .reader import CreditSum, KnownJob, LedgerReader, PlannedJob, PromptOutcome
+from .store.connection import storage_errors
+from .store.prices import Price, seen_price
 
 if TYPE_CHECKING:
-    from .caps import Caps, Refusal
-    from .enrolment import NOT_IN_MANIFEST, Enrolled
-    from .transaction import Change, Observer, Stale
-    from .writer import Ledger
+    from .store.caps import Caps, Refusal
+    from .store.enrolment import NOT_IN_MANIFEST, Enrolled
+    from .store.transaction import Change, Observer, Stale
+    from .store.writer import Ledger
 
 __all__ = [
     "NOT_IN_MANIFEST",
     "Caps",
     "Change",
+    "CreditSum",
     "Enrolled",
-    "Known",
+    "KnownJob",
     "Ledger",
     "LedgerReader",
     "Observer",
-    "Outcome",
-    "Pending",
+    "PlannedJob",
     "Price",
+    "PromptOutcome",
     "Refusal",
     "Stale",
-    "Sum",
     "hold_lock",
     "seen_price",
     "storage_errors",
 ]
 
 _WRITING = {
-    "Caps": "caps",
-    "Refusal": "caps",
-    "Enrolled": "enrolment",
-    "NOT_IN_MANIFEST": "enrolment",
-    "Change": "transaction",
-    "Stale": "transaction",
-    "Ledger": "writer",
-    "Observer": "transaction",
+    "Caps": "store.caps",
+    "Refusal": "store.caps",
+    "Enrolled": "store.enrolment",
+    "NOT_IN_MANIFEST": "store.enrolment",
+    "Change": "store.transaction",
+    "Stale": "store.transaction",
+    "Ledger": "store.writer",
+    "Observer": "store.transaction",
 }
 
 

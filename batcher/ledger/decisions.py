@@ -18,15 +18,15 @@ from batcher.clock import Clock
 from batcher.errors import UsageError
 from batcher.jobs import SHORT_ID, JobId, Status
 
-from .cases import Case as Case
-from .cases import case_of as case_of
-from .cases import has_campaign as has_campaign
-from .cases import select as select
-from .enrolment import NOT_IN_MANIFEST
-from .purchases import settle_at_hold
+from .queries.reviews import JobReview as JobReview
+from .queries.reviews import has_campaign as has_campaign
+from .queries.reviews import review_of as review_of
+from .queries.reviews import select as select
 from .reader import LedgerReader
-from .transaction import Transaction
-from .writer import Ledger
+from .store.enrolment import NOT_IN_MANIFEST
+from .store.purchases import settle_at_hold
+from .store.transaction import Transaction
+from .store.writer import Ledger
 
 #: `error_code` of a job that a person cancelled; no manifest brings it back.
 CANCELLED = "cancelled"
@@ -75,7 +75,7 @@ Decision = Retry | Cancel | Submitted | Closed
 class Decided:
     """What a decision changed: the job as it was, its new status, what the attempt was settled with, if it was."""
 
-    case: Case
+    case: JobReview
     status: Status
     charged: int | None = None
 
@@ -84,7 +84,7 @@ class Decided:
 class Left:
     """A job that the decision does not fit, and why; `settled` when it is already as the decision wants it."""
 
-    case: Case
+    case: JobReview
     why: str
     settled: bool = False
 
@@ -98,7 +98,7 @@ def open_ledger(path: Path, clock: Clock) -> Ledger:
 # Judging
 
 
-def weigh(read: LedgerReader, decision: Decision, case: Case) -> Left | None:
+def weigh(read: LedgerReader, decision: Decision, case: JobReview) -> Left | None:
     """Why a decision cannot be taken of a job as it stands now; None when it can. Writes nothing."""
     if isinstance(decision, Submitted) and case.status is Status.DOUBTFUL:
         if not _TASK_ID.fullmatch(decision.task_id):
@@ -112,7 +112,7 @@ def weigh(read: LedgerReader, decision: Decision, case: Case) -> Left | None:
     return Left(case, why, settled) if why else None
 
 
-def _why_not(decision: Decision, case: Case) -> tuple[str, bool]:
+def _why_not(decision: Decision, case: JobReview) -> tuple[str, bool]:
     """In words why not (empty: it may be decided), and whether it is already so."""
     match decision:
         case Retry():
@@ -127,7 +127,7 @@ def _why_not(decision: Decision, case: Case) -> tuple[str, bool]:
             assert_never(decision)
 
 
-def _why_no_retry(decision: Retry, case: Case) -> tuple[str, bool]:
+def _why_no_retry(decision: Retry, case: JobReview) -> tuple[str, bool]:
     match case.status:
         case Status.PLANNED:
             return "it is planned already", True
@@ -143,7 +143,7 @@ def _why_no_retry(decision: Retry, case: Case) -> tuple[str, bool]:
             return "", False
 
 
-def _why_no_cancel(case: Case) -> tuple[str, bool]:
+def _why_no_cancel(case: JobReview) -> tuple[str, bool]:
     match case.status:
         case Status.PLANNED:
             return "", False
@@ -168,11 +168,11 @@ def decide(ledger: Ledger, decision: Decision, jobs: Iterable[JobId]) -> Iterato
     stream = iter(jobs)
     while page := list(islice(stream, _PAGE)):
         with ledger._write as t:
-            done = [_decide(t, ledger.read, decision, case_of(ledger.read, job)) for job in page]
+            done = [_decide(t, ledger.read, decision, review_of(ledger.read, job)) for job in page]
         yield from done
 
 
-def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: Case) -> Decided | Left:
+def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: JobReview) -> Decided | Left:
     if left := weigh(read, decision, case):
         return left
     match decision:
@@ -211,7 +211,7 @@ _BY_A_PERSON = (CANCELLED, "a person cancelled it; `batcher retry` brings it bac
 
 def _move(
     t: Transaction,
-    case: Case,
+    case: JobReview,
     new: Status,
     event: str,
     detail: Mapping[str, object],

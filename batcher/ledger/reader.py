@@ -17,10 +17,10 @@ from batcher.clock import find_zone, from_iso, local_day
 from batcher.errors import StorageError, UsageError
 from batcher.statuses import JobId, Status
 
-from . import schema
-from .amounts import COMMITTED, HOLD
-from .conditions import UNSAVED, marks
-from .connection import open_reader, storage_errors
+from .queries.sql import UNSAVED, marks
+from .store import schema
+from .store.amounts import COMMITTED, HOLD
+from .store.connection import open_reader, storage_errors
 
 if TYPE_CHECKING:
     from batcher.jobs import Account, Job, Upload
@@ -34,7 +34,7 @@ _UNSAVED = (
 )
 
 
-class Sum(NamedTuple):
+class CreditSum(NamedTuple):
     """Credits: `held` is open (counted against caps), `settled` is paid for good."""
 
     held: int
@@ -45,14 +45,14 @@ class Sum(NamedTuple):
         return self.held + self.settled
 
 
-class Known(NamedTuple):
+class KnownJob(NamedTuple):
     """What the plan has to know of a job that stands in the ledger already."""
 
     status: Status
     error_code: str | None
 
 
-class Outcome(NamedTuple):
+class PromptOutcome(NamedTuple):
     """How many jobs of a prompt have a status; `saved` is false for succeeded ones, which lack a file."""
 
     name: str
@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
     jobs: int
 
 
-class Pending(NamedTuple):
+class PlannedJob(NamedTuple):
     """A planned job in manifest order."""
 
     id: JobId
@@ -149,7 +149,7 @@ class LedgerReader:
 
     def load(self, job_id: JobId) -> Job:
         """A job with its phase. Raises UsageError when it is unknown."""
-        from . import rows  # brings all of `jobs` along, which the commands that only look do without
+        from .store import rows  # brings all of `jobs` along, which the commands that only look do without
 
         wanted = self.row("SELECT * FROM wanted WHERE id = ?", (job_id,))
         if wanted is None:
@@ -171,14 +171,14 @@ class LedgerReader:
             raise UsageError(f"{prefix!r} is the beginning of several job ids", hint="Type more of it.")
         raise UsageError(f"there is no job {prefix!r} in {self.path}", hint="`batcher jobs` lists them.")
 
-    def known(self, ids: Sequence[JobId]) -> dict[JobId, Known]:
+    def known(self, ids: Sequence[JobId]) -> dict[JobId, KnownJob]:
         """Of these jobs the ones that the ledger has, with their status."""
-        found: dict[JobId, Known] = {}
+        found: dict[JobId, KnownJob] = {}
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
             sql = f"SELECT id, status, error_code FROM wanted WHERE id IN ({marks(page)})"
             for job_id, status, error_code in self.rows(sql, page):
-                found[JobId(job_id)] = Known(Status(status), error_code)
+                found[JobId(job_id)] = KnownJob(Status(status), error_code)
         return found
 
     def classes(self, campaign: str, status: Status) -> list[str]:
@@ -197,7 +197,7 @@ class LedgerReader:
         found = self.classes(campaign, Status.PLANNED)
         return [name for name in found if self.pending(campaign, name, after=-1, limit=1)]
 
-    def pending(self, campaign: str, price_class: str, *, after: int, limit: int) -> list[Pending]:
+    def pending(self, campaign: str, price_class: str, *, after: int, limit: int) -> list[PlannedJob]:
         """A page of the planned jobs of a class in the campaign's newest expansion, in manifest order."""
         found = self.rows(
             "SELECT id, name, position, catalog_credits FROM wanted WHERE campaign = ?1 AND status = 'planned'"
@@ -206,7 +206,7 @@ class LedgerReader:
             (campaign, price_class, after, limit),
         )
         return [
-            Pending(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], price_class)
+            PlannedJob(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], price_class)
             for r in found
         ]
 
@@ -255,7 +255,7 @@ class LedgerReader:
         )
         return [(row["unfinished_for"], row["seconds"]) for row in reversed(found) if row["seconds"] is not None]
 
-    def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> Sum:
+    def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> CreditSum:
         """Credits held and settled, of all attempts or of one campaign, local day or run."""
         given = {"run_id": run_id, "campaign": campaign, "day": day}
         chosen = {name: value for name, value in given.items() if value is not None}
@@ -265,7 +265,7 @@ class LedgerReader:
             list(chosen.values()),
         )
         assert row is not None
-        return Sum(row["held"], row["settled"])
+        return CreditSum(row["held"], row["settled"])
 
     def taken_since(self, account: str, attempt_id: int) -> int:
         """Credits that attempts newer than `attempt_id` hold or have settled, and what older ones may still take.
@@ -303,7 +303,7 @@ class LedgerReader:
 
     def upload(self, account: Account, sha256: str) -> Upload | None:
         """The upload of a file in an account, if there is one."""
-        from . import rows
+        from .store import rows
 
         row = self.row("SELECT * FROM uploads WHERE account = ? AND sha256 = ?", (account.text, sha256))
         return rows.upload(row) if row else None
@@ -317,7 +317,7 @@ class LedgerReader:
             found.setdefault(row["campaign"], {})[row["status"]] = row["n"]
         return found
 
-    def outcome(self, campaign: str, *, named: bool = True) -> Iterator[Outcome]:
+    def outcome(self, campaign: str, *, named: bool = True) -> Iterator[PromptOutcome]:
         """How the jobs of the campaign's newest expansion stand that did not come to a good end, by prompt name.
 
         These are all but cancelled ones and succeeded ones with their files. Without `named` the names are empty: then
@@ -326,7 +326,7 @@ class LedgerReader:
         name = "w.name" if named else "''"
         newest = "(SELECT expansion FROM campaigns WHERE name = ?1)"
         yield from (
-            Outcome(row["name"], Status(row["status"]), saved=True, jobs=row["n"])
+            PromptOutcome(row["name"], Status(row["status"]), saved=True, jobs=row["n"])
             for row in self.stream(
                 f"SELECT {name} AS name, w.status, count(*) AS n FROM wanted AS w WHERE w.campaign = ?1 AND w.status IN"
                 " ('planned', 'submitting', 'queued', 'processing', 'failed', 'doubtful')"
@@ -335,7 +335,7 @@ class LedgerReader:
             )
         )
         yield from (
-            Outcome(row["name"], Status.SUCCEEDED, saved=False, jobs=row["n"])
+            PromptOutcome(row["name"], Status.SUCCEEDED, saved=False, jobs=row["n"])
             for row in self.stream(
                 f"SELECT {name} AS name, count(*) AS n {_UNSAVED} AND w.expansion = {newest} GROUP BY {name}",
                 (campaign,),

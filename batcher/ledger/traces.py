@@ -13,8 +13,8 @@ from pathlib import Path
 from batcher.errors import StorageError
 from batcher.statuses import SHORT_ID
 
-from .connection import storage_errors
 from .reader import LedgerReader
+from .store.connection import storage_errors
 
 _LOG = re.compile(r"(run-\d{1,18}-\d{8}T\d{6}Z?)\.(?:txt|json)")
 _ID = re.compile(rf"(?=([0-9a-f]{{{SHORT_ID}}}))")

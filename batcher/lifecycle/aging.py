@@ -8,24 +8,24 @@ import anyio
 
 from batcher.clock import Clock, Moment, age, moment
 from batcher.jobs import Intent, Waiting
-from batcher.providers import Halt, Later, Provider, Refused
+from batcher.providers import Fatal, Provider, Refused, Retryable
 
-from .steps import LONGEST_WAIT, Gate
+from .steps import LONGEST_WAIT, Limiter
 
 
 async def ask(
     provider: Provider,
-    gate: Gate,
+    limiter: Limiter,
     *,
     probing: bool = False,
     before: Callable[[], object] = lambda: None,
     heeds: Callable[[object], bool] = lambda _: True,
-) -> int | Halt | Later | Refused:
+) -> int | Fatal | Retryable | Refused:
     """One `GET /credits`, which costs nothing, within the limits; `before` is done right before it is sent.
 
     `heeds` says whether what came of it counts for all other requests.
     """
-    async with gate.slot("credits", probing=probing) as slot:
+    async with limiter.slot("credits", probing=probing) as slot:
         before()
         await slot.stamp()
         found = await provider.credits()
@@ -34,10 +34,10 @@ async def ask(
     return found
 
 
-async def trouble(provider: Provider, gate: Gate) -> Later | None:
+async def trouble(provider: Provider, limiter: Limiter) -> Retryable | None:
     """Ask the API, past all who are held; returns why nobody should ask for more, if so."""
-    found = await ask(provider, gate, probing=True)
-    if isinstance(found, Later) and (found.outage or (found.retry_after or 0.0) > LONGEST_WAIT):
+    found = await ask(provider, limiter, probing=True)
+    if isinstance(found, Retryable) and (found.outage or (found.retry_after or 0.0) > LONGEST_WAIT):
         return found
     return None
 
@@ -45,13 +45,13 @@ async def trouble(provider: Provider, gate: Gate) -> Later | None:
 class Ages:
     """The age of what was bought, in this run or an earlier one."""
 
-    def __init__(self, provider: Provider, gate: Gate, clock: Clock) -> None:
+    def __init__(self, provider: Provider, limiter: Limiter, clock: Clock) -> None:
         self._provider = provider
-        self._gate = gate
+        self._limiter = limiter
         self._clock = clock
         self._asking, self._asked = anyio.Lock(), False
 
-    async def ask_the_time(self) -> Later | None:
+    async def ask_the_time(self) -> Retryable | None:
         """Know the API's own time before a key is sent again; Later where nobody answers.
 
         Asked for once a run at most, and only where no answer has told it yet.
@@ -59,8 +59,8 @@ class Ages:
         async with self._asking:
             if self._asked or self._provider.api_time() is not None:
                 return None
-            found = await ask(self._provider, self._gate)
-            if isinstance(found, Later) and found.outage and self._provider.api_time() is None:
+            found = await ask(self._provider, self._limiter)
+            if isinstance(found, Retryable) and found.outage and self._provider.api_time() is None:
                 return found
             self._asked = True
             return None

@@ -7,11 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from batcher.artifacts import Artifacts
 from batcher.fs import is_result, look
 from batcher.jobs import JobId
-from batcher.ledger import LedgerReader, browse
+from batcher.ledger import LedgerReader
+from batcher.ledger.queries import jobs
 from batcher.settings import Selection, Settings
+from batcher.storage import Artifacts
 
 #: Of each job the files that were whole once and are not as they were: their numbers, and `missing` or `changed`.
 Damage = Mapping[JobId, Mapping[int, str]]
@@ -41,7 +42,7 @@ def find_damage(
     for campaign in campaigns:
         if not settings.downloads(campaign):
             continue
-        for file in browse.kept_files(read, campaign):
+        for file in jobs.kept_files(read, campaign):
             if not selection.takes_job(file.job_id) or not is_result(file.target):
                 continue
             how = look(state, file.target, file.size)

@@ -11,10 +11,10 @@ from functools import partial
 from batcher.clock import Clock
 from batcher.jobs import Job, Status, Succeeded, TaskState
 from batcher.ledger import Ledger
-from batcher.providers import Halt, Provider
+from batcher.providers import Fatal, Provider
 
-from .steps import Again, Finished, Gate, Halted, Lane, Step, Turn
-from .together import Commits
+from .group_commit import Commits
+from .steps import Abort, Done, JobRunState, Limiter, Reschedule, Stage, Step
 
 #: So long after its end a success is asked for its price, and so long a run stays for nothing else, in seconds.
 ASKED_SECONDS = 600.0
@@ -27,45 +27,45 @@ _HAIR = 1e-3  # what is due at the minute's end may come that much too early
 class Pricer:
     """Asks for prices; may be called for many jobs at once."""
 
-    def __init__(self, ledger: Ledger, commits: Commits, provider: Provider, gate: Gate, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, commits: Commits, provider: Provider, limiter: Limiter, clock: Clock) -> None:
         self._ledger = ledger
         self._commits = commits
         self._provider = provider
-        self._gate = gate
+        self._limiter = limiter
         self._clock = clock
 
-    async def step(self, job: Job, phase: Succeeded, turn: Turn) -> Step:
+    async def step(self, job: Job, phase: Succeeded, state: JobRunState) -> Step:
         """Ask once, or wait for the next time, or settle. The job's files are saved, or this run gave them up."""
-        done = Finished(Status.SUCCEEDED, turn.left)
+        done = Done(Status.SUCCEEDED, state.left)
         if phase.settled or phase.account != self._provider.account.text:
             return done  # another key's task would be unknown: its hold stays for a run with that key
-        age = self._age(phase, turn)
-        if turn.price_asked is None:
-            turn.price_asked = 0
+        age = self._age(phase, state)
+        if state.price_asked is None:
+            state.price_asked = 0
             if age < ASKED_SECONDS:
-                return Again(Lane.PRICE, _FIRST_SECONDS)
-        async with self._gate.slot("poll") as slot:
+                return Reschedule(Stage.PRICE, _FIRST_SECONDS)
+        async with self._limiter.slot("poll") as slot:
             await slot.stamp()
             found = await self._provider.poll(phase.task_id)
             slot.heard(found)
-        if isinstance(found, Halt):
-            return Halted(found, Status.SUCCEEDED)
+        if isinstance(found, Fatal):
+            return Abort(found, Status.SUCCEEDED)
         if isinstance(found, TaskState):
             await self._commits(partial(self._ledger.record, job.id, phase.attempt_id, found))
             if found.final_credits:
                 return done
-            turn.price_asked += 1  # an answer that is lost says nothing of the price: asked again soon
+            state.price_asked += 1  # an answer that is lost says nothing of the price: asked again soon
         left = ASKED_SECONDS - age
-        if turn.idle is not None:
-            left = min(left, IDLE_SECONDS - turn.idle)
+        if state.idle is not None:
+            left = min(left, IDLE_SECONDS - state.idle)
         if left <= _HAIR:
             await self._commits(partial(self._ledger.final_unknown, job.id, phase.attempt_id))
             return done
-        return Again(Lane.PRICE, min(_FIRST_SECONDS * _GROWTH**turn.price_asked, left))
+        return Reschedule(Stage.PRICE, min(_FIRST_SECONDS * _GROWTH**state.price_asked, left))
 
-    def _age(self, phase: Succeeded, turn: Turn) -> float:
+    def _age(self, phase: Succeeded, state: JobRunState) -> float:
         """Seconds since its end; on the monotonic clock, as far as this run goes back."""
         now = self._clock.monotonic()
-        if turn.ended is None:
-            turn.ended = now - max(0.0, self._clock.wall() - phase.finished_at)
-        return now - turn.ended
+        if state.ended is None:
+            state.ended = now - max(0.0, self._clock.wall() - phase.finished_at)
+        return now - state.ended

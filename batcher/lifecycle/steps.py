@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from batcher.jobs import JobId, Status, TaskState, Upload
 from batcher.ledger import Refusal
-from batcher.providers import Going, Halt, Later, Unknown
+from batcher.providers import Fatal, Going, Retryable, Unknown
 
 #: So many seconds a wait is obeyed that the API asks for; then one `GET /credits` asks whether it still holds
 #: (product.md, exit 6).
@@ -19,8 +19,8 @@ LONGEST_WAIT = 600.0
 PAGES = 3
 
 
-class Lane(Enum):
-    """Which kind of work a job's next step is; each lane has workers of its own."""
+class Stage(Enum):
+    """Which kind of work a job's next step is; each stage has workers of its own."""
 
     SUBMIT = "submit"
     POLL = "poll"
@@ -29,7 +29,7 @@ class Lane(Enum):
 
 
 @dataclass(slots=True)
-class Turn:
+class JobRunState:
     """What this run remembers of a job between two steps; all else is in the ledger.
 
     `repeats` counts sendings of the same request without a definite answer; `asked` polls;
@@ -85,13 +85,13 @@ class Turn:
         """A definite answer came: earlier repeats do not count any more."""
         self.repeats, self.trouble, self.pages = 0, "", 0
 
-    def polled_with(self, found: TaskState | Unknown | Going | Halt | Later) -> None:
+    def polled_with(self, found: TaskState | Unknown | Going | Fatal | Retryable) -> None:
         """Take in what came of a poll."""
-        self.polled = self.polled or not isinstance(found, Later | Halt)
+        self.polled = self.polled or not isinstance(found, Retryable | Fatal)
         match found:
             case TaskState(status=status, word=word):
                 self.odd = "" if word.strip().casefold() == status else f"it says {word!r}"
-            case Unknown(code, message) | Later(code, message):
+            case Unknown(code, message) | Retryable(code, message):
                 self.odd = f"{code}: {message}"
             case Going(message=message):
                 self.odd = message
@@ -104,15 +104,15 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """Come back in so many seconds, in that lane."""
+class Reschedule:
+    """Come back in so many seconds, in that stage."""
 
-    lane: Lane
+    stage: Stage
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class Done:
     """This run has nothing more to do for the job; `left` says why when it is not at its end."""
 
     status: Status
@@ -120,21 +120,21 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Blocked:
+class Deferred:
     """The job stays planned: a cap has no room, or its price has to be named first."""
 
     refusal: Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class Halted:
-    """The whole run stops buying; the job stays as it is. `lane` says where it would go on."""
+class Abort:
+    """The whole run stops buying; the job stays as it is. `stage` says where it would go on."""
 
-    halt: Halt
+    halt: Fatal
     status: Status
 
 
-Step = Again | Finished | Blocked | Halted
+Step = Reschedule | Done | Deferred | Abort
 
 SendKind = Literal["submit", "poll", "upload", "file", "credits", "download", "models"]
 
@@ -159,7 +159,7 @@ class Slot(Protocol):
         ...
 
 
-class Gate(Protocol):
+class Limiter(Protocol):
     """Who lets requests to the API's host out, within the limits."""
 
     def slot(self, kind: SendKind, *, probing: bool = False) -> AbstractAsyncContextManager[Slot]:

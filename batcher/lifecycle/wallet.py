@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batcher.clock import Clock, iso
-from batcher.ledger import Caps, Ledger, budgets
-from batcher.ledger.budgets import WALLET_READ
-from batcher.providers import Halt, Later, Provider, Refused
+from batcher.ledger import Caps, Ledger
+from batcher.ledger.queries import budgets
+from batcher.ledger.queries.budgets import WALLET_READ
+from batcher.providers import Fatal, Provider, Refused, Retryable
 
 from .aging import ask
-from .steps import Gate
+from .steps import Limiter
 
 #: A reading may lag behind what was answered in the last so many seconds, also by another run.
 _LAG_SECONDS = 600.0
@@ -19,8 +20,8 @@ _PART = 4
 
 
 async def read_wallet(
-    ledger: Ledger, provider: Provider, gate: Gate, clock: Clock, caps: Caps
-) -> Caps | Halt | Later | Refused:
+    ledger: Ledger, provider: Provider, limiter: Limiter, clock: Clock, caps: Caps
+) -> Caps | Fatal | Retryable | Refused:
     """Take a reading; the caps with it, or what kept it from being taken.
 
     Each reading is held against the one that counted before, less what was bought since: a wallet that does not fall as
@@ -29,7 +30,7 @@ async def read_wallet(
     """
     account, read = provider.account.text, ledger.read
     marks: list[int] = []
-    found = await ask(provider, gate, before=lambda: marks.append(read.wallet_mark()))
+    found = await ask(provider, limiter, before=lambda: marks.append(read.wallet_mark()))
     if not isinstance(found, int):
         return found
     now, mark = clock.wall(), marks[0]

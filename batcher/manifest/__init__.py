@@ -21,17 +21,17 @@ from batcher.errors import ManifestError, Problem
 from batcher.jobs import JobSpec
 from batcher.settings import Settings
 
-from .build import Plan, build_plan
 from .check import check_document
-from .expand import check_names, expand_plan
-from .inputs import Input, Witness, fingerprint, still
+from .compiler import CompiledManifest, compile_manifest
+from .expand import check_names, expand
+from .expansion_inputs import Input, InputRecorder, fingerprint, still
+from .files import Files
 from .problems import Problems
-from .references import Files
 from .schema import json_schema
 from .starter import STARTER
-from .yamlmarks import parse, read
+from .yaml_loader import parse, read
 
-__all__ = ["STARTER", "Manifest", "Problems", "Witness", "campaign_of", "json_schema", "load"]
+__all__ = ["STARTER", "InputRecorder", "Manifest", "Problems", "campaign_of", "json_schema", "load"]
 
 # How far rows and files are searched for more faults once the document itself has some.
 _SEARCH = 100_000
@@ -47,10 +47,12 @@ class Manifest:
     settings: Settings
     notes: tuple[Problem, ...]  # what its texts lose, and is no fault
     _text: str = field(repr=False)  # hash of the bytes that were read
-    _plan: Plan = field(repr=False)
+    _plan: CompiledManifest = field(repr=False)
     _files: Files = field(repr=False)
 
-    def expand(self, problems: Problems, witness: Witness | None = None, *, named: bool = True) -> Iterator[JobSpec]:
+    def expand(
+        self, problems: Problems, witness: InputRecorder | None = None, *, named: bool = True
+    ) -> Iterator[JobSpec]:
         """Every job in the manifest's order, as a stream; twins are not removed.
 
         What is wrong goes into `problems` and makes no job; look at them when the stream is at its end. A `witness`
@@ -58,11 +60,11 @@ class Manifest:
         files are left empty where that tells the
         same faults, for who counts only.
         """
-        return expand_plan(self._plan, witness or self._files, problems, named=named)
+        return expand(self._plan, witness or self._files, problems, named=named)
 
-    def witness(self) -> Witness:
+    def witness(self) -> InputRecorder:
         """For one expansion."""
-        return Witness(self._files)
+        return InputRecorder(self._files)
 
     @property
     def fingerprint(self) -> str:
@@ -106,11 +108,11 @@ def _load(path: Path, allow_paths: Sequence[Path]) -> Manifest:
     if data is None or found is None or checked is None:
         raise ManifestError(problems.values, more=problems.more)
     document, blind = checked
-    plan = build_plan(document, found[1], problems, blind=blind)
+    plan = compile_manifest(document, found[1], problems, blind=blind)
     files = Files(path.parent, allow_paths, plan.model)
     check_names(plan, files, problems)
     if problems.count:
-        for _ in islice(expand_plan(plan, files, problems), _SEARCH):
+        for _ in islice(expand(plan, files, problems), _SEARCH):
             pass
         problems.raise_if_any()
     text = hashlib.sha256(data).hexdigest()

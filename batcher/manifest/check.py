@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from batcher.catalog import get_model, model_ids
 
-from .problems import Marks, Path, Problems, did_you_mean, joined, listed
+from .problems import Path, Problems, SourceMap, did_you_mean, joined, listed
 from .schema import PROMPT_TAGS, Document, FileEntry, MatrixSection, TextEntry
 from .values import FAULTY, kind_of
 
@@ -25,7 +25,7 @@ _NAMELESS = {(key,) for key in ("campaign", "params", "repeat", "limits", "polli
 _ENTRY_KEYS = sorted({*TextEntry.model_fields, *FileEntry.model_fields})
 
 
-def check_document(data: Any, marks: Marks, problems: Problems) -> tuple[Document, bool] | None:
+def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Document, bool] | None:
     """The document, healed where it was faulty; None when there is nothing to go on with.
 
     Also whether a fault may hide which names the manifest uses: an axis must not be called unused then.
@@ -73,7 +73,7 @@ def _keys_at(path: Path) -> list[str]:
     return list(model.model_fields)
 
 
-def _tell(path: Path, fault: Any, marks: Marks, problems: Problems) -> None:
+def _tell(path: Path, fault: Any, marks: SourceMap, problems: Problems) -> None:
     dotted = _dotted(path)
     match fault["type"]:
         case "manifest":

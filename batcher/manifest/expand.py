@@ -25,10 +25,10 @@ from batcher.jobs import (
 )
 from batcher.spelling import is_visible, utf16_length
 
-from .build import Entry, Plan, explain_unused
+from .compiler import CompiledManifest, Entry, explain_unused
+from .files import MAX_PATH, Cache, Files, reference_name
 from .names import ALWAYS
 from .problems import Fault, Path, Problems, joined
-from .references import MAX_PATH, Cache, Files, reference_name
 from .rows import Prompt, Rows
 from .sources import read_rows, suffix_of
 from .templates import Template, Undefined
@@ -43,7 +43,7 @@ _NO_REFERENCE: tuple[Reference | None, ...] = (None,)
 _NO_SOURCE = source_text(None)
 
 
-def expand_plan(plan: Plan, files: Files, problems: Problems, *, named: bool = True) -> Iterator[JobSpec]:
+def expand(plan: CompiledManifest, files: Files, problems: Problems, *, named: bool = True) -> Iterator[JobSpec]:
     """The jobs of a plan, in the manifest's order. Twins are not removed; `problems` gets what is wrong.
 
     Not `named`: nobody looks at the names of prompts and files. They stay empty, where making them cannot fail.
@@ -57,7 +57,7 @@ def expand_plan(plan: Plan, files: Files, problems: Problems, *, named: bool = T
     expansion.tell_unused()
 
 
-def check_names(plan: Plan, files: Files, problems: Problems) -> None:
+def check_names(plan: CompiledManifest, files: Files, problems: Problems) -> None:
     """Undefined variables and unused axes, as far as they show without opening a file."""
     expansion = _Expansion(plan, files, problems)
     for entry in plan.entries:
@@ -80,7 +80,7 @@ class _Chosen:
 
 
 class _Expansion:
-    def __init__(self, plan: Plan, files: Files, problems: Problems, *, named: bool = True) -> None:
+    def __init__(self, plan: CompiledManifest, files: Files, problems: Problems, *, named: bool = True) -> None:
         self.named = named or not plan.file_names.sure
         self.plan, self.files, self.problems = plan, files, problems
         self.model: Model = plan.model

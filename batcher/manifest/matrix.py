@@ -33,7 +33,7 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class MatrixRule:
     """An entry of `include` or `exclude`."""
 
     values: dict[str, Value]
@@ -44,7 +44,7 @@ class Rule:
 class Rules:
     """A list of `include` or `exclude` that is in force; `inner` when it is the prompt's own."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[MatrixRule, ...] = ()
     inner: bool = False
 
 

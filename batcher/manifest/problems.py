@@ -73,7 +73,7 @@ class Problems(Notes):
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class SourceMap:
     """Where the nodes of a YAML file stand: of each path its value and, in a mapping, its key. From 1."""
 
     file: str

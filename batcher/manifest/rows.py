@@ -11,13 +11,13 @@ from batcher.errors import Problem
 from batcher.jobs import ParamValue
 from batcher.spelling import is_visible, nfc
 
-from .build import Entry, ReferenceSlot
+from .compiler import Entry, ReferenceSlot
 from .fields import MAX_NAME
+from .files import Cache
 from .matrix import Shape
 from .names import slug
 from .problems import Fault, Problems, did_you_mean, joined
-from .references import Cache
-from .sources import Row
+from .sources import SourceRow
 from .templates import Piece, Template, comment_note, compile_template
 from .values import Value, kind_of, shown, text_of, unsafe_character, wire
 
@@ -42,7 +42,7 @@ class Prompt:
     base: dict[str, Value]
     shape: Shape
     references: tuple[ReferenceSlot, ...]
-    row: Row | None = None
+    row: SourceRow | None = None
     source: str = ""
     #: the columns that the row leaves empty and that nothing farther sets
     blank: frozenset[str] = frozenset()
@@ -83,7 +83,7 @@ class Rows:
         self.columns: Cache[Any, _Columns] = Cache(_FEW)
         self.wires: Cache[Any, ParamValue | Fault] = Cache()
 
-    def prompt_of(self, row: Row) -> Prompt | None:
+    def prompt_of(self, row: SourceRow) -> Prompt | None:
         """A row as a prompt; None, and told, when it is faulty."""
         entry = self.entry
         faults: list[Fault] = []
@@ -116,7 +116,7 @@ class Rows:
             name = entry.name or row_name(template, given) or f"row-{row.number}"
         return Prompt(entry, template, nfc(name.strip()), base, shape, references, row, self.source, blank)
 
-    def cells(self, row: Row, columns: _Columns, faults: list[Fault]) -> dict[str, Value]:
+    def cells(self, row: SourceRow, columns: _Columns, faults: list[Fault]) -> dict[str, Value]:
         """The columns that a row sets, params in wire type; an empty cell sets nothing."""
         given = row.values.copy()
         if None in given.values():
@@ -139,7 +139,7 @@ class Rows:
                 given[name] = text_of(value)
         return given
 
-    def own_template(self, row: Row, given: dict[str, Value], faults: list[Fault]) -> Template | None:
+    def own_template(self, row: SourceRow, given: dict[str, Value], faults: list[Fault]) -> Template | None:
         """The template in the row's column `prompt`, which then is no variable."""
         text = given.pop("prompt", None)
         if text is not None:
@@ -190,7 +190,7 @@ class Rows:
             found = Fault(f"{name} is {shown(value)}; {error}")
         return self.wires.keep(key, found) if len(key[-1]) <= _SHORT else found
 
-    def columns_of(self, row: Row) -> _Columns:
+    def columns_of(self, row: SourceRow) -> _Columns:
         """What the columns are, for all rows with the same.
 
         Told when a needed one is missing, or a name is almost one that matters: ignoring it could cost money.

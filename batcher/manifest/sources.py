@@ -35,7 +35,7 @@ _A_LINE = "a .jsonl has one whole object a line, with nothing between them"
 LINE_COLUMN = "prompt"
 
 
-class Row(NamedTuple):
+class SourceRow(NamedTuple):
     """One row: its number among the rows from 1, the line it begins in, and its columns.
 
     An empty cell is None. `header` is the line that names the columns, 0 where each row names its own.
@@ -55,7 +55,7 @@ def suffix_of(name: str) -> str:
     return suffix
 
 
-def read_rows(file: BinaryIO, shown: str, suffix: str, problems: Problems) -> Iterator[list[Row]]:
+def read_rows(file: BinaryIO, shown: str, suffix: str, problems: Problems) -> Iterator[list[SourceRow]]:
     """The rows of an open source, some at a time; `shown` is its name in problems.
 
     Who does one step to some rows, then the next, is faster by a fifth than who takes each row through all steps: the
@@ -65,7 +65,7 @@ def read_rows(file: BinaryIO, shown: str, suffix: str, problems: Problems) -> It
     reader = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _jsonl_rows, ".txt": _txt_rows}[suffix]
     before = problems.count
     empty = True
-    some: list[Row] = []
+    some: list[SourceRow] = []
     begun = 0
     for row in reader(lines):
         some.append(row)
@@ -145,7 +145,7 @@ def _split(file: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def _txt_rows(lines: _Lines) -> Iterator[Row]:
+def _txt_rows(lines: _Lines) -> Iterator[SourceRow]:
     number = 0
     left_out, first = 0, (0, "")
     lines.begin_row(1)
@@ -158,17 +158,17 @@ def _txt_rows(lines: _Lines) -> Iterator[Row]:
             first = first if left_out else (lines.number, text)
             left_out += 1
         elif text:
-            yield Row(number, lines.number, {LINE_COLUMN: text})
+            yield SourceRow(number, lines.number, {LINE_COLUMN: text})
     if left_out:
         what = f"{left_out:,} lines begin with # and are no prompts; the first" if left_out > 1 else "no prompt"
         lines.note(f"{what}: {shown(first[1])}", line=first[0], hint="a text that begins with # goes into a .csv")
 
 
-def _tsv_rows(lines: _Lines) -> Iterator[Row]:
+def _tsv_rows(lines: _Lines) -> Iterator[SourceRow]:
     return _csv_rows(lines, "\t")
 
 
-def _csv_rows(lines: _Lines, delimiter: str = "") -> Iterator[Row]:
+def _csv_rows(lines: _Lines, delimiter: str = "") -> Iterator[SourceRow]:
     texts = iter(lines)
     first = _first_text(texts)
     if told := _SEPARATOR_LINE.fullmatch(first):  # as Excel reads and writes it
@@ -217,7 +217,7 @@ def _csv_rows(lines: _Lines, delimiter: str = "") -> Iterator[Row]:
             lines.fault(message, row=number, line=line, hint=hint)
             continue
         values = {name: cell if cell.strip() else None for name, cell in zip(header, cells, strict=True)}
-        yield Row(number, line, values, header_line)
+        yield SourceRow(number, line, values, header_line)
 
 
 def _first_text(texts: Iterator[str]) -> str:
@@ -267,7 +267,7 @@ def _header(cells: list[str], lines: _Lines, line: int) -> list[str] | None:
     return names if fine else None
 
 
-def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
+def _jsonl_rows(lines: _Lines) -> Iterator[SourceRow]:
     # json.loads makes such a decoder for each line
     decoder = json.JSONDecoder(
         object_pairs_hook=_pairs, parse_constant=_no_constant, parse_float=_float, parse_int=_int
@@ -292,7 +292,7 @@ def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
             if isinstance(value, dict) and _may_be_deep(text) and _too_deep(value):
                 lines.fault(f"nested deeper than {MAX_DEPTH} levels", row=number)
             elif isinstance(value, dict):
-                yield Row(number, lines.number, value)
+                yield SourceRow(number, lines.number, value)
             else:
                 lines.fault(f"must be a JSON object {{…}}, not {kind_of(value)}", row=number, hint=_A_LINE)
 

@@ -67,7 +67,7 @@ class Going:
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
+class Fatal:
     """No request can succeed for long: the key, its scope, or the wallet need a person, or the API asks to wait."""
 
     reason: Literal["key", "credits", "wait"]
@@ -77,7 +77,7 @@ class Halt:
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class Retryable:
     """No definite answer, or "not now": wait and repeat.
 
     `maybe_received` says whether the request can have reached the API (always true unless no connection was
@@ -125,7 +125,7 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Redirected:
     """The result is served from another URL; asking there is a request of its own."""
 
     url: str
@@ -145,27 +145,29 @@ class Provider(Protocol):
         """The exact bytes of a create request. Pure."""
         ...
 
-    async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Halt | Later:
+    async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Fatal | Retryable:
         """Send a paid request; takes nothing but what is on disk."""
         ...
 
-    async def poll(self, task_id: str) -> TaskState | Unknown | Going | Halt | Later:
+    async def poll(self, task_id: str) -> TaskState | Unknown | Going | Fatal | Retryable:
         """Ask for a task's state."""
         ...
 
-    async def upload(self, reference: FileReference, content: bytes, model: str) -> Upload | Refused | Halt | Later:
+    async def upload(
+        self, reference: FileReference, content: bytes, model: str
+    ) -> Upload | Refused | Fatal | Retryable:
         """Give the API a reference file."""
         ...
 
-    async def vouch(self, upload: Upload) -> Upload | Literal[False] | Later | None:
+    async def verify_upload(self, upload: Upload) -> Upload | Literal[False] | Retryable | None:
         """An upload as the API has it now; False when it has it no more, None when it cannot be known."""
         ...
 
-    async def credits(self) -> int | Halt | Later | Refused:
+    async def credits(self) -> int | Fatal | Retryable | Refused:
         """The wallet's credits."""
         ...
 
-    async def models(self) -> list[dict[str, object]] | Halt | Later | Refused:
+    async def models(self) -> list[dict[str, object]] | Fatal | Retryable | Refused:
         """The API's own list of models."""
         ...
 
@@ -179,7 +181,7 @@ class Provider(Protocol):
 
     def result(
         self, url: str, *, offset: int, validator: str | None
-    ) -> AbstractAsyncContextManager[Incoming | Moved | Gone | Refused | Later]:
+    ) -> AbstractAsyncContextManager[Incoming | Redirected | Gone | Refused | Retryable]:
         """Open a result for reading, from `offset` on if the server vouches that it is the same file."""
         ...
 

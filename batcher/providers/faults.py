@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx2 as httpx
 
-from . import Cause, Later
+from . import Cause, Retryable
 
 # Only these say by themselves that no connection was made, hence that nothing can have been received
 # (tests/provider/test_transport_sockets.py shows each on raw sockets).
@@ -25,7 +25,7 @@ _WORDS: dict[Cause, str] = {
 }
 
 
-def later_of(error: Exception, what: str, *, sent: bool, proxy: str) -> Later:
+def retryable_of(error: Exception, what: str, *, sent: bool, proxy: str) -> Retryable:
     """What was raised, as an outcome: maybe received, unless no connection was made or none of the body went out.
 
     `what` is the error's text without secrets, `sent` whether the body of the request was begun, `proxy` the kind of
@@ -33,7 +33,7 @@ def later_of(error: Exception, what: str, *, sent: bool, proxy: str) -> Later:
     """
     connected = sent and not isinstance(error, _NEVER_CONNECTED)
     cause = _cause(error, connected, proxy)
-    return Later(
+    return Retryable(
         code="no_answer" if connected else "unreachable",
         message=f"{_WORDS[cause]}: {what}"[:300],
         maybe_received=connected,

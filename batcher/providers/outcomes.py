@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import Conflict, Halt, Later, Refused
+from . import Conflict, Fatal, Refused, Retryable
 from .values import as_date, as_retry_after, as_text, as_words, first_words
 
 # rivya-api.md, section 1. Codes outrank status codes where they are known; unknown ones count by their class.
@@ -64,7 +64,7 @@ def envelope(found: Any) -> Mapping[str, Any] | None:
     return error if isinstance(error.get("code"), str) and error["code"] else None
 
 
-def sort(answer: Answer, now: float, mask: Callable[[str], str]) -> Refused | Conflict | Halt | Later:
+def sort(answer: Answer, now: float, mask: Callable[[str], str]) -> Refused | Conflict | Fatal | Retryable:
     """What an answer that is no success means.
 
     `now` is this machine's time, for an answer that has no Date. `mask` takes the key out of what is told.
@@ -75,7 +75,7 @@ def sort(answer: Answer, now: float, mask: Callable[[str], str]) -> Refused | Co
     if 300 <= answer.status < 400:
         target = mask(answer.headers.get("location", "nowhere"))[:200]
         words = f"the API redirects to {target} (HTTP {answer.status}); is RIVYA_BASE_URL right?"
-        return Later("redirected", words, True, wait, outage=True, page=error is None, cause="page")
+        return Retryable("redirected", words, True, wait, outage=True, page=error is None, cause="page")
     if error is None:
         return _of_others(answer, wait, mask)
     known, code = error["code"], mask(as_words(error["code"]) or "")
@@ -84,41 +84,41 @@ def sort(answer: Answer, now: float, mask: Callable[[str], str]) -> Refused | Co
     if request_id:
         message += f" (request {request_id})"
     if known == "public_api_disabled":
-        return Later(code, message, False, wait, outage=True, cause="server", request_id=request_id)
+        return Retryable(code, message, False, wait, outage=True, cause="server", request_id=request_id)
     if answer.status < 200 or answer.status >= 500 or answer.status in _OF_THE_WAY:
-        return Later(code, message, True, wait, outage=True, cause="server", request_id=request_id)
+        return Retryable(code, message, True, wait, outage=True, cause="server", request_id=request_id)
     # A 2xx is no refusal by its class, so one with an unknown code may have been received.
     by_class = "unknown" if answer.status < 300 else _STATUSES.get(answer.status, "refused")
     match _CODES.get(known, by_class):
         case "key":
-            return Halt("key", code, message, request_id)
+            return Fatal("key", code, message, request_id)
         case "credits":
-            return Halt("credits", code, message, request_id)
+            return Fatal("credits", code, message, request_id)
         case "conflict":
             return Conflict(code, message, request_id)
         case "throttled":
-            return Later(code, message, False, wait, throttled=True, request_id=request_id)
+            return Retryable(code, message, False, wait, throttled=True, request_id=request_id)
         case "wait":
-            return Later(code, message, False, wait, request_id=request_id)
+            return Retryable(code, message, False, wait, request_id=request_id)
         case "unknown":
-            return Later(code, message, True, wait, request_id=request_id)
+            return Retryable(code, message, True, wait, request_id=request_id)
         case _:
             return Refused(code, message, request_id)
 
 
-def _of_others(answer: Answer, wait: float | None, mask: Callable[[str], str]) -> Later:
+def _of_others(answer: Answer, wait: float | None, mask: Callable[[str], str]) -> Retryable:
     """An answer that is not the API's own: told with what helps to find out whose it is."""
     status = answer.status
     code, message = f"http_{status}", mask(_page_words(answer))
     if status == 429:
-        return Later(code, message, False, wait, throttled=True)
+        return Retryable(code, message, False, wait, throttled=True)
     if status == 425:
-        return Later(code, message, False, wait)
+        return Retryable(code, message, False, wait)
     if status >= 500 or status == 408:
-        return Later(code, message, True, wait, outage=True, cause="server")
+        return Retryable(code, message, True, wait, outage=True, cause="server")
     if 200 <= status < 300 and not answer.is_page:
-        return Later("bad_answer", f"HTTP {status} with a body that cannot be read", True, wait)
-    return Later(code, message, True, wait, outage=True, page=True, cause="page")
+        return Retryable("bad_answer", f"HTTP {status} with a body that cannot be read", True, wait)
+    return Retryable(code, message, True, wait, outage=True, page=True, cause="page")
 
 
 def _page_words(answer: Answer) -> str:

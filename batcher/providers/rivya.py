@@ -21,7 +21,7 @@ import httpx2 as httpx
 from batcher.clock import Clock
 from batcher.jobs import Account, FileReference, Intent, Job, TaskState, Upload, UrlReference
 
-from . import Accepted, Conflict, Going, Gone, Halt, Incoming, Later, Moved, Refused, TransferCut, Unknown
+from . import Accepted, Conflict, Fatal, Going, Gone, Incoming, Redirected, Refused, Retryable, TransferCut, Unknown
 from .addresses import joined
 from .answers import read_task, read_upload
 from .encodings import codings
@@ -81,7 +81,7 @@ class Rivya:
         """The API's own present time in seconds since the epoch, by the newest `Date` it sent; None before it has."""
         return None if self._ahead is None else self._clock.monotonic() + self._ahead
 
-    async def _call(self, method: str, path: str, **options: Any) -> Answer | Later:
+    async def _call(self, method: str, path: str, **options: Any) -> Answer | Retryable:
         answer = await self._http.call(method, path, **options)
         # What is no JSON may come from something in between, whose clock is not the API's.
         if isinstance(answer, Answer) and answer.json is not None:
@@ -104,7 +104,7 @@ class Rivya:
         }
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
-    async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Halt | Later:
+    async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Fatal | Retryable:
         """POST /api/v1/generations with the intent's key and bytes."""
         answer = await self._call(
             "POST",
@@ -112,7 +112,7 @@ class Rivya:
             content=intent.body,
             headers={"Content-Type": "application/json", "Idempotency-Key": intent.key},
         )
-        if isinstance(answer, Later):
+        if isinstance(answer, Retryable):
             return answer
         task = self._task(read_task(answer.json, absolute=self._http.absolute, word="unknown"))
         if task and answer.is_success:
@@ -120,10 +120,10 @@ class Rivya:
         # A success that names no task is a lost answer: the same key asks again.
         return self._sort(answer)
 
-    async def poll(self, task_id: str) -> TaskState | Unknown | Going | Halt | Later:
+    async def poll(self, task_id: str) -> TaskState | Unknown | Going | Fatal | Retryable:
         """GET /api/v1/generations/{taskId}."""
         answer = await self._call("GET", f"{API}/generations/{quote(task_id, safe='')}")
-        if isinstance(answer, Later):
+        if isinstance(answer, Retryable):
             return answer
         if answer.is_success:
             task = self._task(read_task(answer.json, absolute=self._http.absolute, task_id=task_id))
@@ -135,7 +135,7 @@ class Rivya:
             case Refused(code, message, request_id) if answer.status in (404, 410) or code == "not_found":
                 return Unknown(code, message, request_id)
             case Refused(code, message, request_id) | Conflict(code, message, request_id):
-                return Later(code, message, request_id=request_id)
+                return Retryable(code, message, request_id=request_id)
             case other:
                 return other
 
@@ -155,7 +155,9 @@ class Rivya:
 
     # Files (section 4)
 
-    async def upload(self, reference: FileReference, content: bytes, model: str) -> Upload | Refused | Halt | Later:
+    async def upload(
+        self, reference: FileReference, content: bytes, model: str
+    ) -> Upload | Refused | Fatal | Retryable:
         """POST /api/v1/files, multipart."""
         answer = await self._call(
             "POST",
@@ -164,7 +166,7 @@ class Rivya:
             files={"file": (_file_name(reference), content, reference.mime)},
             seconds=UPLOAD_SECONDS,
         )
-        if isinstance(answer, Later):
+        if isinstance(answer, Retryable):
             return answer
         found = self._named(answer)
         if not answer.is_success or not found["url"]:
@@ -194,7 +196,7 @@ class Rivya:
         """A value that is acted on; one with the key in it counts as absent, for it could not be kept."""
         return None if isinstance(value, str) and self._http.holds_key(value) else value
 
-    async def vouch(self, upload: Upload) -> Upload | Literal[False] | Later | None:
+    async def verify_upload(self, upload: Upload) -> Upload | Literal[False] | Retryable | None:
         """GET /api/v1/files/{fileId}: the upload with the URL and duration token that it has now.
 
         False when the API has it no more; None when it gave no id or an answer that says nothing of the file.
@@ -202,33 +204,33 @@ class Rivya:
         if not upload.file_id:
             return None
         answer = await self._call("GET", f"{API}/files/{quote(upload.file_id, safe='')}")
-        if isinstance(answer, Later):
+        if isinstance(answer, Retryable):
             return answer
         if answer.is_success:
             found, now = self._named(answer), self._clock.wall()
             url, token = found["url"] or upload.url, found["duration_token"] or upload.duration_token
             return replace(upload, url=url, duration_token=token, checked_at=now)
         sorted_ = self._sort(answer)
-        if isinstance(sorted_, Later):
+        if isinstance(sorted_, Retryable):
             return sorted_
         return False if answer.status in (404, 410) or sorted_.code == "not_found" else None
 
     # Wallet and models (sections 6 and 7)
 
-    async def credits(self) -> int | Halt | Later | Refused:
+    async def credits(self) -> int | Fatal | Retryable | Refused:
         """GET /api/v1/credits."""
         answer = await self._call("GET", f"{API}/credits")
-        if isinstance(answer, Later):
+        if isinstance(answer, Retryable):
             return answer
         found = as_number(answer.json.get("current_credits")) if isinstance(answer.json, dict) else None
         if answer.is_success and found is not None:
             return math.floor(found)  # a wallet is rounded down where a price is rounded up: both spend less
         return self._plain(answer)
 
-    async def models(self) -> list[dict[str, object]] | Halt | Later | Refused:
+    async def models(self) -> list[dict[str, object]] | Fatal | Retryable | Refused:
         """GET /api/v1/models."""
         answer = await self._call("GET", f"{API}/models")
-        if isinstance(answer, Later):
+        if isinstance(answer, Retryable):
             return answer
         found = answer.json.get("data") if isinstance(answer.json, dict) else None
         if answer.is_success and isinstance(found, list):
@@ -236,12 +238,12 @@ class Rivya:
             return [model for model in found if isinstance(model, dict) and not holds_key(json.dumps(model))]
         return self._plain(answer)
 
-    def _plain(self, answer: Answer) -> Refused | Halt | Later:
+    def _plain(self, answer: Answer) -> Refused | Fatal | Retryable:
         """An answer to a request that no idempotency key goes with."""
         found = self._sort(answer)
         return Refused(found.code, found.message, found.request_id) if isinstance(found, Conflict) else found
 
-    def _sort(self, answer: Answer) -> Refused | Conflict | Halt | Later:
+    def _sort(self, answer: Answer) -> Refused | Conflict | Fatal | Retryable:
         return sort(answer, self._clock.wall(), self._http.mask)
 
     # Results (section 9: host, lifetime and the need of a key are not documented)
@@ -253,14 +255,14 @@ class Rivya:
     @asynccontextmanager
     async def result(
         self, url: str, *, offset: int, validator: str | None
-    ) -> AsyncIterator[Incoming | Moved | Gone | Refused | Later]:
+    ) -> AsyncIterator[Incoming | Redirected | Gone | Refused | Retryable]:
         """GET a result URL; a range of it only under a strong validator (RFC 9110, 13.1.5 and 14).
 
         The key goes along to the API's own origin only.
         """
         headers = {"Range": f"bytes={offset}-", "If-Range": validator} if offset and validator else {}
         async with self._http.open(url, headers) as stream:
-            if isinstance(stream, Later):
+            if isinstance(stream, Retryable):
                 yield stream
             elif isinstance(stream, Barred):
                 yield Gone(stream.reason, stream.local)
@@ -270,10 +272,12 @@ class Rivya:
                 begun = (offset, validator or "") if headers else (0, "")
                 yield self._incoming(stream, *begun, own=self.is_own_host(url))
 
-    def _moved(self, url: str) -> Moved | Gone:
-        return Gone("the result redirects to a URL that holds the key") if self._http.holds_key(url) else Moved(url)
+    def _moved(self, url: str) -> Redirected | Gone:
+        return (
+            Gone("the result redirects to a URL that holds the key") if self._http.holds_key(url) else Redirected(url)
+        )
 
-    def _incoming(self, stream: Stream, offset: int, begun: str, *, own: bool) -> Incoming | Gone | Refused | Later:
+    def _incoming(self, stream: Stream, offset: int, begun: str, *, own: bool) -> Incoming | Gone | Refused | Retryable:
         """What is sent, from `offset` on if it is a part of the version that was `begun` (a validator)."""
         status, headers = stream.status, stream.headers
         chunks = _uncut(stream.chunks, self._http.mask)
@@ -298,7 +302,7 @@ class Rivya:
         if status == 429 or status >= 500 or status == 408:
             sent_at = as_date(headers.get("date", ""))
             wait = as_retry_after(headers.get("retry-after"), self._clock.wall() if sent_at is None else sent_at)
-            return Later(
+            return Retryable(
                 f"http_{status}",
                 f"HTTP {status} for the result",
                 retry_after=wait,

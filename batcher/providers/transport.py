@@ -20,7 +20,7 @@ from batcher import __version__
 from batcher.errors import UsageError
 from batcher.redact import SHORTEST_KEY, without
 
-from . import Later
+from . import Retryable
 from .addresses import (
     PrivateAddress,
     PublicOnly,
@@ -33,7 +33,7 @@ from .addresses import (
     parse_url,
 )
 from .encodings import Undecodable, decoded
-from .faults import later_of
+from .faults import retryable_of
 from .outcomes import Answer
 from .routes import Route, Routes, allowed_here
 
@@ -160,7 +160,7 @@ class Transport:
         data: Mapping[str, str] | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         seconds: float = REQUEST_SECONDS,
-    ) -> Answer | Later:
+    ) -> Answer | Retryable:
         """One request to the API, never repeated, never redirected, answered within `seconds` or not at all."""
         url = parse_url(f"{self.base_url}{path}")
         signed = self._signed | dict(headers or {})
@@ -177,11 +177,11 @@ class Transport:
                     with anyio.CancelScope(shield=True):
                         await reply.aclose()
         except Exception as error:
-            return later_of(error, self._told(error), sent=body is None or body.sent, proxy=route.proxy)
+            return retryable_of(error, self._told(error), sent=body is None or body.sent, proxy=route.proxy)
         return Answer(reply.status_code, _headers(reply), _decode(text), self.mask(_begin(text)))
 
     @asynccontextmanager
-    async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Barred | Later]:
+    async def open(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Stream | Barred | Retryable]:
         """Open a URL for reading, without following redirects; the key goes to the API's own origin only."""
         try:
             parsed, own = self._judged(url)
@@ -203,7 +203,7 @@ class Transport:
             yield Barred(str(barred), local="address")
             return
         except Exception as error:
-            yield later_of(error, self._told(error), sent=True, proxy=route.proxy)
+            yield retryable_of(error, self._told(error), sent=True, proxy=route.proxy)
             return
         try:
             found = _headers(reply)

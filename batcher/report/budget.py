@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from batcher.clock import day_begins, from_iso, iso
-from batcher.ledger import LedgerReader, Price, budgets
-from batcher.ledger.budgets import Burst, RunCaps
-from batcher.plan import Quote, quote_of
+from batcher.ledger import LedgerReader, Price
+from batcher.ledger.queries import budgets
+from batcher.ledger.queries.budgets import Burst, RunCaps
+from batcher.planning import Quote, quote_of
 
 #: Work that took less time than this says nothing about a rate: a run begins with many jobs at once.
 _LEAST_SECONDS = 60.0

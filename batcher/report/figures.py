@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from batcher.clock import iso, local_day
 from batcher.jobs import ParamValue, Status
-from batcher.ledger import LedgerReader, budgets, seen_price, tallies
-from batcher.ledger.tallies import Bought, Key, Trouble, Waits
+from batcher.ledger import LedgerReader, seen_price
+from batcher.ledger.queries import budgets, spend
+from batcher.ledger.queries.spend import FailureCount, Key, PurchaseTotals, WaitingTimes
 
 from .budget import Cap, Forecast, Seen, budget, forecast
 from .question import Question
@@ -71,7 +72,7 @@ class Figures:
     attempts: Attempts = Attempts()
     credits: Credits = Credits()
     files: int = 0
-    wait: Waits | None = None
+    wait: WaitingTimes | None = None
 
     @property
     def cost_of_result(self) -> float | None:
@@ -87,7 +88,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GroupRow:
     """A group: its values in the order of the axes (None: the job has none), and its figures."""
 
     by: tuple[tuple[str, ParamValue | None], ...]
@@ -95,7 +96,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class ClassPrice:
     """What the API named last for a class, beside the catalogue's; None where it has named none."""
 
     account: str
@@ -116,10 +117,10 @@ class Report:
     question: Question
     as_of: str
     running: bool
-    rows: tuple[Row, ...]
+    rows: tuple[GroupRow, ...]
     total: Figures
-    troubles: tuple[Trouble, ...]
-    prices: tuple[Price, ...]
+    troubles: tuple[FailureCount, ...]
+    prices: tuple[ClassPrice, ...]
     caps: tuple[Cap, ...]
     forecast: Forecast
 
@@ -130,9 +131,9 @@ def make_report(read: LedgerReader, question: Question, *, now: float, running: 
     `now` is in seconds since the epoch; `running` says that a run is going, so that its rate is the present one.
     Rows, total, troubles and prices are of the question's scope, caps and forecast of now for its campaigns.
     """
-    with tallies.snapshot(read):
+    with spend.snapshot(read):
         rows, seen = _rows(read, question), cache(partial(seen_price, read))
-        campaigns = question.scope.campaigns or tuple(tallies.campaign_names(read))
+        campaigns = question.scope.campaigns or tuple(spend.campaign_names(read))
         runs = budgets.run_caps(read, campaigns)
         caps = budget(read, runs, now=now, today=local_day(now, read.zone), running=running)
         return Report(
@@ -141,24 +142,24 @@ def make_report(read: LedgerReader, question: Question, *, now: float, running: 
             running=running,
             rows=rows,
             total=_total(read, question, rows),
-            troubles=tuple(tallies.troubles(read, question.scope)),
+            troubles=tuple(spend.troubles(read, question.scope)),
             prices=tuple(_prices(read, question, seen)),
             caps=caps,
             forecast=forecast(read, campaigns, runs, caps, seen),
         )
 
 
-def _rows(read: LedgerReader, question: Question) -> tuple[Row, ...]:
+def _rows(read: LedgerReader, question: Question) -> tuple[GroupRow, ...]:
     scope, axes = question.scope, question.axes
-    bought = dict(tallies.bought(read, scope, axes))
-    waits = dict(tallies.waits(read, scope, axes, {key: group.waited for key, group in bought.items()}))
+    bought = dict(spend.bought(read, scope, axes))
+    waits = dict(spend.waits(read, scope, axes, {key: group.waited for key, group in bought.items()}))
     jobs: dict[Key, dict[Status, int]] = {}
-    for key, status, count in tallies.jobs(read, scope, axes):
+    for key, status, count in spend.jobs(read, scope, axes):
         jobs.setdefault(key, {})[Status(status)] = count
     names = [axis.name for axis in axes]
     keys = sorted(bought.keys() | jobs.keys(), key=lambda key: [_order(value) for value in key])
     return tuple(
-        Row(tuple(zip(names, key, strict=True)), _figures(jobs.get(key, {}), bought.get(key), waits.get(key)))
+        GroupRow(tuple(zip(names, key, strict=True)), _figures(jobs.get(key, {}), bought.get(key), waits.get(key)))
         for key in keys
     )
 
@@ -170,7 +171,7 @@ def _order(value: ParamValue | None) -> tuple[int, float, str]:
     return (2, 0, value) if isinstance(value, str) else (1, value, "")
 
 
-def _figures(jobs: Mapping[Status, int], found: Bought | None, wait: Waits | None) -> Figures:
+def _figures(jobs: Mapping[Status, int], found: PurchaseTotals | None, wait: WaitingTimes | None) -> Figures:
     if found is None:
         return Figures(jobs)
     ended = found.succeeded + found.failed + found.refused + found.resolved + found.doubtful
@@ -199,7 +200,7 @@ def _figures(jobs: Mapping[Status, int], found: Bought | None, wait: Waits | Non
     )
 
 
-def _total(read: LedgerReader, question: Question, rows: Sequence[Row]) -> Figures:
+def _total(read: LedgerReader, question: Question, rows: Sequence[GroupRow]) -> Figures:
     """The sums of the groups; only the median of all has to be asked for."""
     each = [row.figures for row in rows]
     count = sum(figures.wait.count for figures in each if figures.wait)
@@ -208,7 +209,7 @@ def _total(read: LedgerReader, question: Question, rows: Sequence[Row]) -> Figur
         attempts=_sum(Attempts, [f.attempts for f in each]),
         credits=_sum(Credits, [f.credits for f in each]),
         files=sum(f.files for f in each),
-        wait=dict(tallies.waits(read, question.scope, (), {(): count})).get(()),
+        wait=dict(spend.waits(read, question.scope, (), {(): count})).get(()),
     )
 
 
@@ -216,10 +217,10 @@ def _sum(kind: type[_Sums], parts: Sequence[_Sums]) -> _Sums:
     return kind(*(sum(getattr(part, each.name) for part in parts) for each in fields(kind)))
 
 
-def _prices(read: LedgerReader, question: Question, seen: Seen) -> Iterable[Price]:
+def _prices(read: LedgerReader, question: Question, seen: Seen) -> Iterable[ClassPrice]:
     for found in budgets.classes(read, question.scope):
         named = seen(found.account, found.price_class)
-        yield Price(
+        yield ClassPrice(
             account=found.account,
             price_class=found.price_class,
             catalogue=found.catalog_credits,

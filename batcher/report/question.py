@@ -11,8 +11,9 @@ from datetime import date, datetime, timedelta, tzinfo
 from batcher.catalog import Model, get_model, model_ids
 from batcher.clock import day_begins, iso
 from batcher.errors import UsageError
-from batcher.ledger import LedgerReader, tallies
-from batcher.ledger.tallies import Axis, Scope
+from batcher.ledger import LedgerReader
+from batcher.ledger.queries import spend
+from batcher.ledger.queries.spend import Grouping, Scope
 from batcher.settings import UNITS
 
 #: What every ledger can be grouped by; any other name is that of a param.
@@ -25,7 +26,7 @@ class Question:
     """A report that can be had: every name is known to the ledger."""
 
     scope: Scope
-    axes: tuple[Axis, ...]
+    axes: tuple[Grouping, ...]
 
 
 def ask(
@@ -78,27 +79,27 @@ def _unit(word: str) -> float | None:
 
 def check_campaigns(read: LedgerReader, names: Sequence[str]) -> tuple[str, ...]:
     """The names, once each. Raises UsageError for one that this ledger does not have."""
-    known = tallies.campaign_names(read)
+    known = spend.campaign_names(read)
     for name in names:
         if name not in known:
             raise UsageError(f"there is no campaign {name!r} in {read.path}", hint=_near(name, known))
     return tuple(dict.fromkeys(names))
 
 
-def find_axes(read: LedgerReader, names: Sequence[str]) -> tuple[Axis, ...]:
+def find_axes(read: LedgerReader, names: Sequence[str]) -> tuple[Grouping, ...]:
     """What the names mean in this ledger. Raises UsageError for one that means nothing."""
     wanted = list(dict.fromkeys(names))
     if set(wanted) <= set(AXES):
-        return tuple(map(Axis, wanted))
-    models = [get_model(each) for each in tallies.models(read) if each in model_ids()]
-    known = sorted({name for model in models for name in model.params} | set(tallies.param_names(read)))
+        return tuple(map(Grouping, wanted))
+    models = [get_model(each) for each in spend.models(read) if each in model_ids()]
+    known = sorted({name for model in models for name in model.params} | set(spend.param_names(read)))
     for name in wanted:
         if name not in (*AXES, *known):
             hint = (
                 f"{_near(name, [*AXES, *known])} A manifest's variables are not in the ledger: name prompts after them."
             )
             raise UsageError(f"--by {name}: no job has such a param", hint=hint)
-    return tuple(Axis(name) if name in AXES else Axis(name, tuple(_defaults(models, name))) for name in wanted)
+    return tuple(Grouping(name) if name in AXES else Grouping(name, tuple(_defaults(models, name))) for name in wanted)
 
 
 def _defaults(models: Sequence[Model], name: str) -> list[tuple[str, str | int | float | bool]]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batcher.jobs import SHORT_ID, ParamValue, Status
-from batcher.ledger.tallies import Trouble
+from batcher.ledger.queries.spend import FailureCount
 from batcher.text import amount, count, duration, moment, number, percent, wait
 
 from .budget import Cap, Forecast
-from .figures import Figures, Price, Report
+from .figures import ClassPrice, Figures, Report
 from .question import Question
 from .wallet import Reconciliation
 
@@ -127,7 +127,7 @@ def _value(value: ParamValue | None) -> str:
     return "–" if value is None else str(value)
 
 
-def troubles(found: Sequence[Trouble]) -> Table:
+def troubles(found: Sequence[FailureCount]) -> Table:
     """Why jobs have failed or are doubtful."""
     columns = [
         Column("status"),
@@ -140,7 +140,7 @@ def troubles(found: Sequence[Trouble]) -> Table:
     return Table(columns, rows)
 
 
-def prices(found: Sequence[Price]) -> Table:
+def prices(found: Sequence[ClassPrice]) -> Table:
     """What the API named last, beside the catalogue."""
     several = len({price.account for price in found}) > 1
     columns = [

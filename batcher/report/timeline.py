@@ -9,12 +9,24 @@ from typing import Any
 from batcher.clock import iso
 from batcher.errors import Kind, exit_code
 from batcher.jobs import UNSETTLED, Status
-from batcher.ledger import LedgerReader, budgets, happenings, tallies
-from batcher.ledger.happenings import Note, Purchases, RunRow, Trouble, Wait
-from batcher.ledger.tallies import Scope
+from batcher.ledger import LedgerReader
+from batcher.ledger.queries import budgets, spend, timeline
+from batcher.ledger.queries.spend import Scope
+from batcher.ledger.queries.timeline import FailureGroup, Note, Purchases, RunRow, Wait
 
-from .moments import QUIET_SECONDS, Moment, Run, apart, fold, in_time, of_batches, of_notes, of_runs, quiet
 from .question import Question
+from .timeline_entries import (
+    QUIET_SECONDS,
+    RunEntry,
+    TimelineEntry,
+    apart,
+    fold,
+    in_time,
+    of_batches,
+    of_notes,
+    of_runs,
+    quiet,
+)
 from .usage import Usage, usage
 
 #: So many of the slowest tasks are named.
@@ -22,7 +34,7 @@ SLOWEST = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class FailureCause:
     """Why so many jobs, or runs, went wrong. `open` are still so; job and message are those of the newest."""
 
     kind: str
@@ -40,10 +52,10 @@ class Timeline:
     question: Question
     as_of: str
     running: bool
-    runs: tuple[Run, ...]
-    moments: tuple[Moment, ...]
+    runs: tuple[RunEntry, ...]
+    moments: tuple[TimelineEntry, ...]
     slowest: tuple[Wait, ...]
-    causes: tuple[Cause, ...]
+    causes: tuple[FailureCause, ...]
     limits: tuple[Usage, ...]
 
 
@@ -54,39 +66,39 @@ def make_timeline(read: LedgerReader, question: Question, *, now: float, running
     the question's time has only a part of it.
     """
     scope = question.scope
-    with tallies.snapshot(read):
-        rows = happenings.runs(read, scope)
+    with spend.snapshot(read):
+        rows = timeline.runs(read, scope)
         chosen = {row.id for row in rows}
-        notes = list(happenings.notes(read, chosen))  # also those before: an outage may have begun there
+        notes = list(timeline.notes(read, chosen))  # also those before: an outage may have begun there
         told = [note for note in notes if within(note.at, scope)]
         last = read.last_run()
         runs = _runs(read, scope, rows, notes, going=last["id"] if last and running else None)
         placed = [
             *of_runs(runs, {row.id: (row.first, row.last) for row in rows}),
             *of_notes(notes, apart(runs)),
-            *of_batches(happenings.batches(read, scope), apart(runs)),
+            *of_batches(timeline.batches(read, scope), apart(runs)),
         ]
         outages = [moment for _, moment in placed if moment.kind == "outage"]
-        placed += quiet(happenings.gaps(read, scope, longer=QUIET_SECONDS), chosen, outages)
+        placed += quiet(timeline.gaps(read, scope, longer=QUIET_SECONDS), chosen, outages)
         ended = [run for run in runs if within(run.until, scope)]
-        waiting = None if running else happenings.without_file(read, scope)
-        troubles = [*happenings.troubles(read, scope), *([waiting] if waiting else [])]
+        waiting = None if running else timeline.without_file(read, scope)
+        troubles = [*timeline.troubles(read, scope), *([waiting] if waiting else [])]
         return Timeline(
             question=question,
             as_of=iso(now),
             running=running,
             runs=tuple(runs),
             moments=tuple(fold(in_time(placed, scope), runs)),
-            slowest=tuple(happenings.slowest(read, scope, now=iso(now), count=SLOWEST)),
+            slowest=tuple(timeline.slowest(read, scope, now=iso(now), count=SLOWEST)),
             causes=tuple(_causes(ended, told, troubles, _unfinished(read))),
-            limits=tuple(usage(rows, told, happenings.sends(read, scope))),
+            limits=tuple(usage(rows, told, timeline.sends(read, scope))),
         )
 
 
 def _runs(
     read: LedgerReader, scope: Scope, rows: Sequence[RunRow], notes: Sequence[Note], *, going: int | None
-) -> list[Run]:
-    bought, went_on = happenings.purchases(read, scope), happenings.went_on(read, scope)
+) -> list[RunEntry]:
+    bought, went_on = timeline.purchases(read, scope), timeline.went_on(read, scope)
     ends = {note.run_id: note.detail for note in notes if note.event == "run_ended"}
     nothing = Purchases(0, 0, 0, 0, 0)
     found = []
@@ -94,7 +106,7 @@ def _runs(
         bill, end = bought.get(row.id, nothing), ends.get(row.id, {})
         left = end.get("left")
         found.append(
-            Run(
+            RunEntry(
                 id=row.id,
                 state="ended" if row.ended_at else "going" if row.id == going else "killed",
                 since=row.started_at,
@@ -131,21 +143,21 @@ def _unfinished(read: LedgerReader) -> set[int]:
 
 
 def _causes(
-    runs: Sequence[Run], notes: Sequence[Note], troubles: Sequence[Trouble], unfinished: Collection[int]
-) -> Iterator[Cause]:
+    runs: Sequence[RunEntry], notes: Sequence[Note], troubles: Sequence[FailureGroup], unfinished: Collection[int]
+) -> Iterator[FailureCause]:
     """What ended runs, then what jobs met, the most frequent first. That of an `unfinished` run is open."""
-    found: dict[tuple[str, str | None], Cause] = {}
+    found: dict[tuple[str, str | None], FailureCause] = {}
     for run_id, kind, code, message in _of_whole_runs(runs, notes):
-        before = found.get((kind, code), Cause(kind, code, 0, 0, None, None))
+        before = found.get((kind, code), FailureCause(kind, code, 0, 0, None, None))
         still = before.open + (run_id in unfinished)
         found[kind, code] = replace(before, count=before.count + 1, open=still, message=message)
     yield from found.values()
     for each in troubles:
-        yield Cause(each.kind, each.code, each.jobs, each.open, each.job_id, each.message)
+        yield FailureCause(each.kind, each.code, each.jobs, each.open, each.job_id, each.message)
 
 
 def _of_whole_runs(
-    runs: Sequence[Run], notes: Sequence[Note]
+    runs: Sequence[RunEntry], notes: Sequence[Note]
 ) -> Iterator[tuple[int | None, str, str | None, str | None]]:
     capped = {run.id for run in runs if run.state == "ended" and run.exit_code == exit_code(Kind.CAPPED)}
     known = {note.run_id for note in notes if note.event in ("halted", "cap_reached")}
@@ -177,7 +189,7 @@ def halt_cause(kind: str, reason: str) -> tuple[str, str | None, str]:
 # For programs
 
 
-def timeline_json(timeline: Timeline, advise: Callable[[Cause], str]) -> dict[str, Any]:
+def timeline_json(timeline: Timeline, advise: Callable[[FailureCause], str]) -> dict[str, Any]:
     """The post-mortem as docs/json.md has it, without the version. `advise` says what to do about a cause."""
     scope = timeline.question.scope
     return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from batcher.clock import from_iso
-from batcher.ledger.happenings import Note, RunRow
+from batcher.ledger.queries.timeline import Note, RunRow
 
 #: The stated limits by the names that the ledger's events give them.
 LIMITS: Final = ("submit", "requests")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batcher.ledger import LedgerReader, budgets, tallies
-from batcher.ledger.budgets import Moved, Reading
+from batcher.ledger import LedgerReader
+from batcher.ledger.queries import budgets, spend
+from batcher.ledger.queries.budgets import Reading, WalletMovement
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class Discrepancy:
     """Something that may be behind a difference: the wallet may be lower or higher by so many credits at most."""
 
     name: str
@@ -34,7 +35,7 @@ class Reconciliation:
     held: int
     since: Reading | None
     spent: int | None
-    causes: tuple[Cause, ...]
+    causes: tuple[Discrepancy, ...]
 
     @property
     def expected(self) -> int | None:
@@ -57,12 +58,12 @@ class Reconciliation:
 
 def reconcile(read: LedgerReader, *, account: str, wallet: int, at: str, since: str | None = None) -> Reconciliation:
     """Compare a wallet reading taken at `at` with the oldest one after `since` that the ledger has of this account."""
-    with tallies.snapshot(read):
+    with spend.snapshot(read):
         sums = budgets.account_sum(read, account)
         first = budgets.first_reading(read, account, since)
         if first is not None and first.at >= at:
             first = None
-        moved = budgets.moved(read, account, first.at, at) if first else None
+        moved = budgets.wallet_movement(read, account, first.at, at) if first else None
     return Reconciliation(
         account=account,
         at=at,
@@ -75,15 +76,15 @@ def reconcile(read: LedgerReader, *, account: str, wallet: int, at: str, since: 
     )
 
 
-def _causes(moved: Moved) -> Iterator[Cause]:
+def _causes(moved: WalletMovement) -> Iterator[Discrepancy]:
     """The credits of which nobody here knows on which side of a reading they moved."""
     if moved.doubtful:
-        yield Cause("doubtful", moved.doubtful, moved.doubtful_before)
+        yield Discrepancy("doubtful", moved.doubtful, moved.doubtful_before)
     if moved.unanswered:
-        yield Cause("unanswered", moved.unanswered, 0)
+        yield Discrepancy("unanswered", moved.unanswered, 0)
     if moved.under_way or moved.above:
-        yield Cause("under_way", moved.above, moved.under_way)
+        yield Discrepancy("under_way", moved.above, moved.under_way)
     if moved.answered_later:
-        yield Cause("answered_later", 0, moved.answered_later)
+        yield Discrepancy("answered_later", 0, moved.answered_later)
     if moved.ended_later:
-        yield Cause("ended_later", moved.ended_later, 0)
+        yield Discrepancy("ended_later", moved.ended_later, 0)

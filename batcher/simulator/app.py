@@ -23,9 +23,9 @@ from typing import Any
 
 import anyio
 
-from .faults import Faults, Rule, parse_all
+from .faults import FaultRule, Faults, parse_all
 from .media import plain
-from .records import FORMATS, Answer, Call, Json, Refusal, Scene
+from .records import FORMATS, ApiAnswer, Call, Json, Rejection, Scene
 from .switches import whole
 from .world import World
 
@@ -141,7 +141,7 @@ class Simulator:
         wire = Wire(send, scope.get("state", {}).get("abort"))
         try:
             body = await _read(receive)
-        except Refusal as refusal:
+        except Rejection as refusal:
             await wire.deliver(self._json(self.world.refuse(refusal, 0)))
             return
         if body is None:
@@ -150,7 +150,9 @@ class Simulator:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         base = f"{scope['scheme']}://{headers.get('host', '')}"
         if not _is_ours(scope["server"], base, headers):
-            await wire.deliver(self._json(Answer(403, {"error": "the simulator answers no browser and no other name"})))
+            await wire.deliver(
+                self._json(ApiAnswer(403, {"error": "the simulator answers no browser and no other name"}))
+            )
             return
         if path.startswith("/_simulator/"):
             await wire.deliver(self._control(method, path, body))
@@ -161,7 +163,7 @@ class Simulator:
                 subject = match[1] if match.groups() else ""
                 await self._serve(Call(kind, subject, headers, body, base), wire)
                 return
-        await wire.deliver(self._json(self.world.refuse(Refusal(404, "not_found", "There is nothing here."), 0)))
+        await wire.deliver(self._json(self.world.refuse(Rejection(404, "not_found", "There is nothing here."), 0)))
 
     # -- one request
 
@@ -198,7 +200,7 @@ class Simulator:
         self._write("ended", number, did=did, status=reply.status, **({"sha256": reply.sha256} if reply.sha256 else {}))
         await self._send(call, wire, reply, act)
 
-    async def _process(self, call: Call, number: int, rule: Rule | None) -> Reply:
+    async def _process(self, call: Call, number: int, rule: FaultRule | None) -> Reply:
         expires = rule is not None and rule.do == "expire"
         if expires and call.kind in ("create", "upload", "file"):
             self.world.expire_uploads()
@@ -216,7 +218,7 @@ class Simulator:
             answer = replace(answer, body=answer.body | {"id": self.world.first_task()})
         return self._json(answer)
 
-    async def _send(self, call: Call, wire: Wire, reply: Reply, rule: Rule | None) -> None:
+    async def _send(self, call: Call, wire: Wire, reply: Reply, rule: FaultRule | None) -> None:
         deed = rule.do if rule else ""
         if deed == "garble":
             reply = self._garbled(reply)
@@ -247,7 +249,7 @@ class Simulator:
 
     # -- replies
 
-    def _json(self, answer: Answer) -> Reply:
+    def _json(self, answer: ApiAnswer) -> Reply:
         headers = {"content-type": "application/json", **self._date(), **answer.headers}
         return Reply(answer.status, headers, json.dumps(answer.body).encode())
 
@@ -257,19 +259,19 @@ class Simulator:
     def _date(self) -> dict[str, str]:
         return {"date": formatdate(self.world.api_time(), usegmt=True)} if self.world.switches.tell_date else {}
 
-    def _spoil(self, rule: Rule | None, number: int) -> Reply | None:
+    def _spoil(self, rule: FaultRule | None, number: int) -> Reply | None:
         """The reply that a rule puts in the place of the API's."""
         match rule:
-            case Rule(do="html"):
+            case FaultRule(do="html"):
                 return self._page(rule.http_status)
-            case Rule(do="say"):
+            case FaultRule(do="say"):
                 location = {"location": rule.location} if rule.location else {}
                 return Reply(rule.http_status, {**self._date(), **location}, rule.text.encode())
-            case Rule(do="status"):
-                refusal = Refusal(rule.http_status, rule.code, "The simulator was told to say so.")
-            case Rule(do="429"):
+            case FaultRule(do="status"):
+                refusal = Rejection(rule.http_status, rule.code, "The simulator was told to say so.")
+            case FaultRule(do="429"):
                 wait = self.world.retry_after(rule.seconds, rule.retry_after)
-                refusal = Refusal(rule.http_status, "rate_limited", "Too many requests in the current window.", wait)
+                refusal = Rejection(rule.http_status, "rate_limited", "Too many requests in the current window.", wait)
             case _:
                 return None
         return self._json(self.world.refuse(refusal, number))
@@ -312,17 +314,17 @@ class Simulator:
 
     def _control(self, method: str, path: str, body: bytes) -> Reply:
         if (method, path) == ("GET", "/_simulator/state"):
-            return self._json(Answer(200, self.world.oracle().as_json()))
+            return self._json(ApiAnswer(200, self.world.oracle().as_json()))
         if (method, path) != ("POST", "/_simulator/orders"):
-            return self._json(Answer(404, {"error": "GET /_simulator/state or POST /_simulator/orders"}))
+            return self._json(ApiAnswer(404, {"error": "GET /_simulator/state or POST /_simulator/orders"}))
         try:
             orders = json.loads(body)
             if not isinstance(orders, dict):
                 raise ValueError("orders must be a JSON object")
             self.order(orders)
         except ValueError as error:
-            return self._json(Answer(400, {"error": str(error)}))
-        return self._json(Answer(200, {}))
+            return self._json(ApiAnswer(400, {"error": str(error)}))
+        return self._json(ApiAnswer(200, {}))
 
     def order(self, orders: Mapping[str, object]) -> None:
         """Carry out orders, all or none (see the module's text). Raises ValueError."""
@@ -360,7 +362,7 @@ def _is_ours(server: tuple[str, int | None], base: str, headers: Mapping[str, st
     )
 
 
-def _encoded(reply: Reply, rule: Rule) -> Reply:
+def _encoded(reply: Reply, rule: FaultRule) -> Reply:
     body = reply.body
     if not rule.lie and rule.encoding in ("gzip", "deflate"):
         body = gzip.compress(body) if rule.encoding == "gzip" else zlib.compress(body)
@@ -376,7 +378,7 @@ async def _read(receive: Receive) -> bytes | None:
             return None
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
-            raise Refusal(413, "validation_failed", f"The body is larger than {MAX_BODY} bytes.")
+            raise Rejection(413, "validation_failed", f"The body is larger than {MAX_BODY} bytes.")
         if not message.get("more_body", False):
             return bytes(body)
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, replace
 
 from .journal import Journal
-from .records import Issue, Json, Task, Upload
+from .records import Issue, Json, StoredUpload, Task
 
 
 class Books:
@@ -21,7 +21,7 @@ class Books:
         self.spent = 0
         self.tasks: dict[str, Task] = {}
         self.keys: dict[str, str] = {}
-        self.uploads: dict[str, Upload] = {}
+        self.uploads: dict[str, StoredUpload] = {}
         self.tokens: dict[str, str] = {}
         self.expired: set[str] = set()
         self.issues: dict[str, Issue] = {}
@@ -39,7 +39,7 @@ class Books:
         del record["request"]
         self._record({"op": "task"} | record)
 
-    def add_upload(self, upload: Upload, data: bytes) -> None:
+    def add_upload(self, upload: StoredUpload, data: bytes) -> None:
         """Take a file; its bytes are kept first, so that no upload is known without them."""
         self.journal.keep(upload.sha256, data)
         self._record({"op": "upload"} | asdict(upload))
@@ -82,7 +82,7 @@ class Books:
                 body = fields.pop("body")
                 self._begin(Task(**fields, body=body.encode(), request=json.loads(body)))
             case "upload":
-                upload = Upload(**fields)
+                upload = StoredUpload(**fields)
                 self.uploads[upload.id] = upload
                 self.tokens[upload.token] = upload.id
             case "wallet":

@@ -49,7 +49,7 @@ DEEDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FaultRule:
     """One kind of fault, as the module's table has it. `seconds` in seconds."""
 
     on: str
@@ -80,7 +80,7 @@ class Rule:
         return self.status or {"429": 429, "html": 200, "say": 202}.get(self.do, 500)
 
 
-def parse(rule: object) -> Rule:
+def parse(rule: object) -> FaultRule:
     """A rule from a JSON object or a text. Raises ValueError that says what is wrong and what is allowed."""
     fields: dict[str, object]
     if isinstance(rule, str):
@@ -107,10 +107,10 @@ def parse(rule: object) -> Rule:
             raise ValueError("only one of nth, every and rate")
     except ValueError as error:
         raise ValueError(f"fault {rule!r}: {error}") from None
-    return Rule(on=str(on), do=str(do), **checked)
+    return FaultRule(on=str(on), do=str(do), **checked)
 
 
-def parse_all(rules: Iterable[object]) -> list[Rule]:
+def parse_all(rules: Iterable[object]) -> list[FaultRule]:
     """All rules, in order. Raises ValueError at the first wrong one."""
     return [parse(rule) for rule in rules]
 
@@ -120,17 +120,17 @@ class Faults:
     but every delay is waited out.
     """
 
-    def __init__(self, rules: Iterable[Rule] = (), *, seed: int = 1) -> None:
+    def __init__(self, rules: Iterable[FaultRule] = (), *, seed: int = 1) -> None:
         self.seed = seed
         self.replace(rules)
 
-    def replace(self, rules: Iterable[Rule]) -> None:
+    def replace(self, rules: Iterable[FaultRule]) -> None:
         """Other rules from now on; they count from the beginning."""
         self.rules = list(rules)
         self._seen = [0] * len(self.rules)
         self._done = [Counter[str]() for _ in self.rules]
 
-    def fire(self, kind: str, subject: str = "", prompt: str = "") -> list[Rule]:
+    def fire(self, kind: str, subject: str = "", prompt: str = "") -> list[FaultRule]:
         """The rules that apply to the next request of this kind: all its delays, then at most one other.
 
         `subject` is the key, task or file that it is about, `prompt` that of its job, where it has one.

@@ -71,7 +71,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiAnswer:
     """What the API says to a call. With a `scene` the body is that scene's file instead of `body`."""
 
     status: int
@@ -80,7 +80,7 @@ class Answer:
     scene: Scene | None = None
 
 
-class Refusal(Exception):
+class Rejection(Exception):
     """An error answer: HTTP status, public code, message and further headers (rivya-api.md section 1)."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -91,9 +91,9 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
 
 
-def invalid(message: str) -> Refusal:
+def invalid(message: str) -> Rejection:
     """400 `validation_failed`."""
-    return Refusal(400, "validation_failed", message)
+    return Rejection(400, "validation_failed", message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class StoredUpload:
     """A file that the Files API took (rivya-api.md section 4); its bytes are kept by their hash."""
 
     id: str
@@ -193,7 +193,7 @@ class Oracle:
     purchases: Mapping[str, int]
     tasks: Mapping[str, Task]
     states: Mapping[str, str]
-    files: Mapping[str, Upload]
+    files: Mapping[str, StoredUpload]
     uploads: Mapping[str, int]
     requests: list[Seen]
     violations: list[Violation]

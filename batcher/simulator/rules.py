@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from batcher.catalog import Model, get_model, model_ids
 
-from .records import FORMATS, Json, Upload, invalid
+from .records import FORMATS, Json, StoredUpload, invalid
 
 #: Bytes and MIME types by kind where no model says otherwise (rivya-api.md section 4).
 DEFAULT_LIMITS: Mapping[str, tuple[int, tuple[str, ...]]] = {
@@ -36,7 +36,7 @@ def offered() -> list[str]:
     return [name for name in model_ids() if get_model(name).result in FORMATS]
 
 
-def read_create(body: bytes, find_upload: Callable[[str], Upload | None]) -> tuple[Model, Json]:
+def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) -> tuple[Model, Json]:
     """The model and the read body of a create call. Raises Refusal with `validation_failed`.
 
     `find_upload` gives the upload that a URL names, and raises Refusal if that has expired.
@@ -88,7 +88,7 @@ def _check_param(model: Model, key: str, value: object) -> None:
         raise invalid(f"params.{key} {error}.") from None
 
 
-def _check_references(model: Model, items: object, find_upload: Callable[[str], Upload | None]) -> None:
+def _check_references(model: Model, items: object, find_upload: Callable[[str], StoredUpload | None]) -> None:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise invalid("params.referenceMediaItems is not a list of objects.")
     if len(items) > model.references.max_files:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 
-from .records import Json, Task, Upload, iso
+from .records import Json, StoredUpload, Task, iso
 from .switches import Said, Switches
 
 
@@ -44,7 +44,7 @@ def _figure(name: str, truth: int, says: Said) -> Json:
             return {name: math.floor(truth * float(says))}
 
 
-def show_upload(upload: Upload, now: float, switches: Switches, base: str) -> Json:
+def show_upload(upload: StoredUpload, now: float, switches: Switches, base: str) -> Json:
     """A file's metadata. Only `url` and `duration_token` are established names; the rest is a guess."""
     lifetime, signed = switches.upload_lifetime, switches.upload_url_lifetime
     until = "" if signed is None else f"?until={now + signed:.3f}"

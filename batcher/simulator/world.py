@@ -22,15 +22,15 @@ from .books import Books
 from .journal import Journal, Memory
 from .records import (
     FORMATS,
-    Answer,
+    ApiAnswer,
     Call,
     Json,
     Oracle,
-    Refusal,
+    Rejection,
     Scene,
     Seen,
+    StoredUpload,
     Task,
-    Upload,
     Violation,
     digest,
     invalid,
@@ -93,7 +93,7 @@ class World:
             self._requests.append(Seen(number, self.now(), call.kind, call.subject, call.key, body, authorized))
             return number
 
-    def answer(self, call: Call, number: int) -> Answer:
+    def answer(self, call: Call, number: int) -> ApiAnswer:
         """Do what a request asks and say what the API would. `number` as `arrive` gave it."""
         with self._lock:
             self._books.settle(self.now())
@@ -103,24 +103,24 @@ class World:
                     case "create":
                         return self._create(call)
                     case "status":
-                        return Answer(200, self._view(self._task(call.subject), call.base))
+                        return ApiAnswer(200, self._view(self._task(call.subject), call.base))
                     case "upload":
                         return self._upload(call)
                     case "file":
-                        return Answer(200, self._file(call))
+                        return ApiAnswer(200, self._file(call))
                     case "credits":
-                        return Answer(200, {"current_credits": self._books.wallet})
+                        return ApiAnswer(200, {"current_credits": self._books.wallet})
                     case "models":
-                        return Answer(200, {"object": "list", "data": [describe(get_model(m)) for m in offered()]})
+                        return ApiAnswer(200, {"object": "list", "data": [describe(get_model(m)) for m in offered()]})
                     case _:
-                        return Answer(200, {}, scene=self._scene(self._result(call.subject)))
-            except Refusal as refusal:
+                        return ApiAnswer(200, {}, scene=self._scene(self._result(call.subject)))
+            except Rejection as refusal:
                 return self.refuse(refusal, number)
 
-    def refuse(self, refusal: Refusal, number: int) -> Answer:
+    def refuse(self, refusal: Rejection, number: int) -> ApiAnswer:
         """The error envelope of rivya-api.md section 1."""
         error = {"code": refusal.code, "message": refusal.message, "requestId": f"req_{number:06d}"}
-        return Answer(refusal.status, {"error": error}, refusal.headers)
+        return ApiAnswer(refusal.status, {"error": error}, refusal.headers)
 
     def retry_after(self, seconds: float, style: str) -> dict[str, str]:
         """A Retry-After header that many seconds from now; `style` is one of `switches.RETRY_AFTER`."""
@@ -199,17 +199,17 @@ class World:
     def _admit(self, call: Call) -> None:
         switches = self.switches
         if call.kind != "result" and switches.outage == "disabled":
-            raise Refusal(503, "public_api_disabled", "The public API is switched off.")
+            raise Rejection(503, "public_api_disabled", "The public API is switched off.")
         if call.kind in SCOPES:
             word, _, key = call.headers.get("authorization", "").partition(" ")
             if word.lower() != "bearer" or not key:
-                raise Refusal(401, "api_key_missing", "Send the key as a bearer token.")
+                raise Rejection(401, "api_key_missing", "Send the key as a bearer token.")
             if not key.startswith("rvya_sk_") or key != switches.api_key:
-                raise Refusal(401, "api_key_invalid", "The key cannot be verified.")
+                raise Rejection(401, "api_key_invalid", "The key cannot be verified.")
             if switches.key_state != "valid":
-                raise Refusal(401, f"api_key_{switches.key_state}", f"The key is {switches.key_state}.")
+                raise Rejection(401, f"api_key_{switches.key_state}", f"The key is {switches.key_state}.")
             if SCOPES[call.kind] in switches.scopes_off:
-                raise Refusal(403, "api_scope_denied", f"The key lacks the scope {SCOPES[call.kind]}.")
+                raise Rejection(403, "api_scope_denied", f"The key lacks the scope {SCOPES[call.kind]}.")
         for limit in switches.limits:
             if call.kind in limit.kinds:
                 self._count(limit, call)
@@ -224,12 +224,12 @@ class World:
             # A window that takes nothing at all has no oldest request to wait for.
             wait = window[0] + limit.seconds - now if window else limit.seconds
             headers = self.retry_after(wait, self.switches.retry_after)
-            raise Refusal(429, "rate_limited", "Too many requests in the current window.", headers)
+            raise Rejection(429, "rate_limited", "Too many requests in the current window.", headers)
         window.append(now)
 
     # -- generations (rivya-api.md sections 2, 3 and 7)
 
-    def _create(self, call: Call) -> Answer:
+    def _create(self, call: Call) -> ApiAnswer:
         """Buy a generation, or show the one that this key has bought.
 
         What a replay gives and what conflicts is not documented. This is the customary reading: the same key with
@@ -241,17 +241,17 @@ class World:
         if known is not None:
             task = self._books.tasks[known]
             if task.body == call.body:
-                return Answer(status, self._view(task, call.base))
+                return ApiAnswer(status, self._view(task, call.base))
             self._violation("idempotency_conflict", f"key {call.key!r} was sent with another body")
-            raise Refusal(409, "idempotency_conflict", "The key was used with another body.")
+            raise Rejection(409, "idempotency_conflict", "The key was used with another body.")
         if not call.key:
             self._violation("no_idempotency_key", f"a create without a key: {call.body[:200]!r}")
         model, request = read_create(call.body, self._find_upload)
         task = self._draw(call, model, request)
         if task.reserved > self._books.wallet:
-            raise Refusal(self.switches.insufficient_status, "insufficient_credits", "The wallet holds too little.")
+            raise Rejection(self.switches.insufficient_status, "insufficient_credits", "The wallet holds too little.")
         self._books.add_task(task)
-        return Answer(status, self._view(task, call.base))
+        return ApiAnswer(status, self._view(task, call.base))
 
     def _draw(self, call: Call, model: Model, request: Json) -> Task:
         switches = self.switches
@@ -288,7 +288,7 @@ class World:
     def _task(self, task_id: str) -> Task:
         task = self._books.tasks.get(task_id)
         if task is None:
-            raise Refusal(404, "not_found", "There is no such task in this account.")
+            raise Rejection(404, "not_found", "There is no such task in this account.")
         return task
 
     def _view(self, task: Task, base: str) -> Json:
@@ -322,9 +322,9 @@ class World:
             or number > issue.number
             or subject != (f"{self._result_token(task, number)}/{self._file_name(task)}")
         ):
-            raise Refusal(404, "not_found", "There is no such result.")
+            raise Rejection(404, "not_found", "There is no such result.")
         if number < issue.number or issue.dead or self._is_over(issue.at, self.switches.result_lifetime):
-            raise Refusal(self.switches.expired_status, "expired", "This URL has expired.")
+            raise Rejection(self.switches.expired_status, "expired", "This URL has expired.")
         return task
 
     def _is_over(self, since: float, lifetime: float | None) -> bool:
@@ -349,14 +349,14 @@ class World:
 
     # -- files (rivya-api.md section 4)
 
-    def _upload(self, call: Call) -> Answer:
+    def _upload(self, call: Call) -> ApiAnswer:
         parts = read_multipart(call.headers.get("content-type", ""), call.body)
         text = {name: part.data.decode("utf-8", "replace") for name, part in parts.items() if name != "file"}
         file = parts.get("file", _NOTHING)
         check_request_id(text.get("client_request_id", ""))
         mime = check_upload(text.get("kind", ""), text.get("model"), file.data)
         name = digest(self.seed, "file", len(self._books.uploads) + 1)
-        upload = Upload(
+        upload = StoredUpload(
             id=f"file_{name[:20]}",
             token=name[20:],
             name=file.filename or "file",
@@ -367,15 +367,15 @@ class World:
             at=self.now(),
         )
         self._books.add_upload(upload, file.data)
-        return Answer(self.switches.upload_status, show_upload(upload, self.now(), self.switches, call.base))
+        return ApiAnswer(self.switches.upload_status, show_upload(upload, self.now(), self.switches, call.base))
 
     def _file(self, call: Call) -> Json:
         upload = self._books.uploads.get(call.subject)
         if upload is None or self._has_expired(upload):
-            raise Refusal(404, "not_found", "There is no such file in this account.")
+            raise Rejection(404, "not_found", "There is no such file in this account.")
         return show_upload(upload, self.now(), self.switches, call.base)
 
-    def _has_expired(self, upload: Upload) -> bool:
+    def _has_expired(self, upload: StoredUpload) -> bool:
         return upload.id in self._books.expired or self._is_over(upload.at, self.switches.upload_lifetime)
 
     def _upload_token(self, url: str) -> str:
@@ -383,7 +383,7 @@ class World:
         path = urlsplit(url).path.split("/")
         return path[2] if len(path) == 4 and path[1] == "uploads" else ""
 
-    def _find_upload(self, url: str) -> Upload | None:
+    def _find_upload(self, url: str) -> StoredUpload | None:
         upload = self._books.uploads.get(self._books.tokens.get(self._upload_token(url), ""))
         if upload is not None and self._has_expired(upload):
             raise invalid("params.referenceMediaItems[].url names a file that has expired.")

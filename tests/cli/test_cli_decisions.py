@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from cli.cli_helpers import BATCHER, DOUBT, MANIFEST, ROOT, Cli, Ran, Site, environment, normal, site
 
-from batcher.cli import deciding
-from batcher.cli.reading import need_reader
+from batcher.cli import job_actions
+from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.jobs import JobId
 from batcher.ledger import decisions, hold_lock
@@ -227,7 +227,7 @@ def test_what_cannot_be_cancelled_is_told_and_the_rest_is_cancelled(
 def test_many_that_cannot_be_done_are_not_all_told(
     cli: Cli, place: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deciding, "SHOWN", 2)
+    monkeypatch.setattr(job_actions, "SHOWN", 2)
     assert cli("run", "m.yaml").code == 0
     names = [REVEAL_1, REVEAL_2, DUNES_1, DUNES_2]
     ran = cli("cancel", *names)
@@ -335,7 +335,7 @@ def test_somebody_else_decides_while_the_question_is_read(
     monkeypatch.setattr(Terminal, "can_ask", True)
 
     def ask(*_: object) -> bool:
-        with deciding.decisive_ledger(tmp_path / "state") as other:
+        with job_actions.decisive_ledger(tmp_path / "state") as other:
             decisions.resolve_failed(other, JobId(other.read.resolve(REVEAL_1)), 7)
         return True
 

@@ -19,12 +19,12 @@ from rich.console import Console
 from batcher.cli import display, signals
 from batcher.cli.commands.jobs import _lines
 from batcher.cli.display import Feed, Moving, Plain, Quiet, display_for, frame, progress_line
-from batcher.cli.progress import Meter, Tally
+from batcher.cli.progress import CreditMeter, Tally
 from batcher.cli.signals import Signals
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.errors import Kind, Stopped
 from batcher.jobs import JobId, Status
-from batcher.ledger import Caps, Change, LedgerReader, Sum
+from batcher.ledger import Caps, Change, CreditSum, LedgerReader
 from batcher.text import count, duration, moment, safe, short
 
 # Texts
@@ -137,14 +137,14 @@ class Read:
         self.zone = UTC
         self.days: list[str] = []
 
-    def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> Sum:
+    def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> CreditSum:
         self.asked += 1
         self.days += [day] if day else []
-        return Sum(10, 20) if run_id else Sum(100, 0) if campaign else Sum(300, 50)
+        return CreditSum(10, 20) if run_id else CreditSum(100, 0) if campaign else CreditSum(300, 50)
 
 
-def meter(caps: Caps) -> Meter:
-    return Meter(cast(LedgerReader, Read()), 1, caps)
+def meter(caps: Caps) -> CreditMeter:
+    return CreditMeter(cast(LedgerReader, Read()), 1, caps)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_the_tightest_cap_is_told(caps: Caps, left: int | None, cap: str) -> Non
 
 def test_sums_are_read_at_most_once_a_second() -> None:
     read = Read()
-    gauge = Meter(cast(LedgerReader, read), 1, Caps())
+    gauge = CreditMeter(cast(LedgerReader, read), 1, Caps())
     for _ in range(5):
         gauge.sums()
     assert read.asked == 1
@@ -175,7 +175,7 @@ def test_a_run_over_midnight_shows_the_room_of_the_day_that_it_is() -> None:
     """In the ledger's zone."""
     read, wall = Read(), datetime(2026, 1, 1, 22, 59, 59, tzinfo=UTC).timestamp()
     read.zone = timezone(timedelta(hours=1))
-    gauge = Meter(cast(LedgerReader, read), 1, Caps(day=500), lambda: wall)
+    gauge = CreditMeter(cast(LedgerReader, read), 1, Caps(day=500), lambda: wall)
     gauge.sums()
     wall += 1
     gauge.sums(fresh=True)

@@ -15,7 +15,7 @@ from cli.cli_helpers import DOUBT, MANIFEST, ROOT, Cli, environment, site
 from batcher.cli import app
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
-from batcher.ledger.leftbehind import LeftBehind
+from batcher.ledger.queries.left_behind import LeftBehind
 from batcher.simulator.__main__ import _parser
 
 CLI_PAGE = (ROOT / "docs/cli.md").read_text("utf-8")

@@ -20,7 +20,9 @@ from cli.cli_helpers import DOUBT, Cli, Site, environment, site
 
 from batcher.cli import checks
 from batcher.cli.probe import Mount, from_mount, from_mountinfo, mount_of, try_out
-from batcher.ledger import health, hold_lock, schema
+from batcher.ledger import hold_lock
+from batcher.ledger.queries import health
+from batcher.ledger.store import schema
 from batcher.simulator.switches import DEFAULT_KEY
 
 Findings = dict[str, tuple[str, str]]

@@ -13,7 +13,7 @@ from cli.cli_helpers import Cli, Site
 from core_helpers import ManualClock
 
 from batcher.ledger import Ledger
-from batcher.ledger.runsettings import last_settings
+from batcher.ledger.queries.run_settings import last_settings
 from batcher.settings import Settings
 from batcher.simulator.faults import parse_all
 

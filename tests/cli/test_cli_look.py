@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from cli.cli_helpers import MANIFEST, Cli, Site, environment, normal, site
 
-from batcher.cli.reading import need_reader
+from batcher.cli.open_ledger import need_reader
 from batcher.errors import StorageError
-from batcher.ledger import browse, hold_lock
+from batcher.ledger import hold_lock
+from batcher.ledger.queries import jobs
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def bought(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
             monkeypatch.setenv(name, value)
         assert cli("run", "m.yaml").code == 1
         with closing(need_reader(Path("state"))) as read:
-            yield [row["id"] for row in browse.jobs(read)]
+            yield [row["id"] for row in jobs.jobs(read)]
 
 
 def edit(sql: str, *values: object) -> None:

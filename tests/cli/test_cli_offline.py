@@ -13,9 +13,9 @@ from cli.cli_helpers import MANIFEST, Cli, Site
 
 from batcher import __main__, __version__
 from batcher.cli import app, crash
-from batcher.cli.planview import plan_view
+from batcher.cli.plan_view import plan_view
 from batcher.cli.terminal import ReaderGone, Terminal
-from batcher.plan import CampaignPlan, CapLine, Plan
+from batcher.planning import CampaignPlan, CapLine, Plan
 from batcher.workload import prepare
 
 PLAN = """\

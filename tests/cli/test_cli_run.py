@@ -16,12 +16,12 @@ from cli.cli_helpers import DOUBT, MANIFEST, Cli, Ran, Site, environment, normal
 
 import batcher.manifest
 from batcher import run
-from batcher.artifacts import Artifacts
 from batcher.cli import options
 from batcher.errors import StorageError
 from batcher.jobs import JobSpec
 from batcher.ledger import hold_lock
-from batcher.plan import caps_for
+from batcher.planning import caps_for
+from batcher.storage import Artifacts
 
 
 def purchases(place: Site) -> int:
@@ -226,7 +226,7 @@ def test_an_error_that_nobody_foresaw(cli: Cli, place: Site, tmp_path: Path, mon
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError(f"boom with {os.environ['RIVYA_API_KEY']} and rvya_sk_other")
 
-    monkeypatch.setattr(run, "RateGate", explode)
+    monkeypatch.setattr(run, "RateLimiter", explode)
     ran = cli("run", "m.yaml")
     assert ran.code == 1
     assert "Traceback" not in ran.err
@@ -315,7 +315,7 @@ def test_what_is_unchanged_is_not_expanded_again(cli: Cli, place: Site, monkeypa
         pytest.fail("it was expanded")
 
     with monkeypatch.context() as watched:
-        watched.setattr(batcher.manifest, "expand_plan", never)
+        watched.setattr(batcher.manifest, "expand", never)
         assert cli("run", "m.yaml", "--limit", "1").code == 0
         assert cli("run", "m.yaml").code == 0
         assert cli("run", "m.yaml").code == 0

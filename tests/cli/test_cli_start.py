@@ -33,8 +33,21 @@ sys.exit(code)
 HEAVY = {
     *("rich", "pydantic", "jinja2", "yaml", "httpx2", "anyio", "trio", "sqlite_utils", "asyncio", "ssl", "tomllib"),
     *("difflib", "tempfile", "traceback", "importlib.metadata", "importlib.resources", "hashlib", "secrets"),
-    *("batcher.jobs", "batcher.catalog", "batcher.manifest", "batcher.plan", "batcher.providers", "batcher.lifecycle"),
-    *("batcher.engine", "batcher.report", "batcher.settings", "batcher.ledger.writer", "batcher.ledger.decisions"),
+    *(
+        "batcher.jobs",
+        "batcher.catalog",
+        "batcher.manifest",
+        "batcher.planning",
+        "batcher.providers",
+        "batcher.lifecycle",
+    ),
+    *(
+        "batcher.engine",
+        "batcher.report",
+        "batcher.settings",
+        "batcher.ledger.store.writer",
+        "batcher.ledger.decisions",
+    ),
     *("batcher.cli.crash", "batcher.cli.console"),
 }
 LIGHT = HEAVY | {"click", "json", "sqlite3", "dataclasses", "inspect", "pathlib", "batcher.errors", "batcher.cli"}

@@ -31,7 +31,7 @@ polling: {first: 1s, every: 1s}
 def test_an_open_post_that_is_given_up_may_have_been_received(
     tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batcher.engine.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("batcher.engine.engine.GRACE_SECONDS", 0.05)
     bench = Bench(tmp_path)
     path = bench.write(MANIFEST)
     engines: list[Engine] = []

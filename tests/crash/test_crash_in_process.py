@@ -30,7 +30,7 @@ from batcher.engine import Ending, Engine
 from batcher.errors import Kind
 from batcher.simulator.faults import parse_all
 from batcher.simulator.media import plain
-from batcher.simulator.records import Answer, Call, Upload
+from batcher.simulator.records import ApiAnswer, Call, StoredUpload
 from batcher.simulator.switches import Switches
 from batcher.simulator.world import World
 
@@ -98,12 +98,12 @@ class Effects:
 class LenientWorld(World):
     """Takes bodies whose upload has expired; only the Files API says that it is gone."""
 
-    def _has_expired(self, upload: Upload) -> bool:
+    def _has_expired(self, upload: StoredUpload) -> bool:
         return not self.creating and super()._has_expired(upload)
 
     creating = False
 
-    def _create(self, call: Call) -> Answer:
+    def _create(self, call: Call) -> ApiAnswer:
         self.creating = True
         try:
             return super()._create(call)
@@ -141,11 +141,11 @@ class Rig(Bench):
 
         connect = sqlite3.connect
         monkeypatch.setattr(
-            "batcher.ledger.connection.sqlite3.connect",
+            "batcher.ledger.store.connection.sqlite3.connect",
             lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs),
         )
-        monkeypatch.setattr("batcher.artifacts.os.link", effects.around("naming", os.link))
-        monkeypatch.setattr("batcher.artifacts.os.fsync", effects.around("fsync", os.fsync))
+        monkeypatch.setattr("batcher.storage.os.link", effects.around("naming", os.link))
+        monkeypatch.setattr("batcher.storage.os.fsync", effects.around("fsync", os.fsync))
         self.api.before = lambda request: effects.tick("before request")
         self.api.after = lambda request: effects.tick("after answer")
 

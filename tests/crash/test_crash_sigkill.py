@@ -16,12 +16,12 @@ from pathlib import Path
 
 from support import KEY, PIXEL
 
-from batcher.artifacts import Artifacts
 from batcher.simulator.app import build_app
 from batcher.simulator.faults import Faults, parse_all
 from batcher.simulator.media import plain
 from batcher.simulator.serve import running
 from batcher.simulator.world import World
+from batcher.storage import Artifacts
 
 MANIFEST = """
 campaign: killed

@@ -13,15 +13,17 @@ from support import BASE_URL, KEY, Bench
 
 from batcher.errors import Kind
 from batcher.jobs import Intent, TaskState
-from batcher.providers import Accepted, Conflict, Going, Halt, Later, Refused, Unknown
+from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown
 from batcher.providers.rivya import Rivya
 
 NO_ANSWER = {
-    "500": Later("internal_error", "HTTP 500", maybe_received=True, outage=True, cause="server"),
-    "lost": Later("no_answer", "ReadError", maybe_received=True, outage=True, cause="cut"),
-    "unreachable": Later("unreachable", "ConnectError", outage=True, cause="refused"),
-    "page": Later("page", "HTTP 403 from cloudflare: Attention Required", maybe_received=True, outage=True, page=True),
-    "disabled": Later("public_api_disabled", "switched off", outage=True),
+    "500": Retryable("internal_error", "HTTP 500", maybe_received=True, outage=True, cause="server"),
+    "lost": Retryable("no_answer", "ReadError", maybe_received=True, outage=True, cause="cut"),
+    "unreachable": Retryable("unreachable", "ConnectError", outage=True, cause="refused"),
+    "page": Retryable(
+        "page", "HTTP 403 from cloudflare: Attention Required", maybe_received=True, outage=True, page=True
+    ),
+    "disabled": Retryable("public_api_disabled", "switched off", outage=True),
 }
 Sent = list[tuple[float, Intent]]
 
@@ -30,7 +32,7 @@ def trouble(bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str, meets: Call
     """Creates have no answer where `meets` says so; returns when which was sent."""
 
     class Between(Rivya):
-        async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Halt | Later:
+        async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Fatal | Retryable:
             sent.append((bench.clock.wall(), intent))
             return NO_ANSWER[how] if meets(intent) else await super().submit(intent)
 
@@ -151,7 +153,7 @@ def test_a_page_that_meets_one_job_makes_that_one_doubtful_by_name_and_the_other
 
 def test_pages_that_meet_polls_end_no_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     class Between(Rivya):
-        async def poll(self, task_id: str) -> TaskState | Unknown | Going | Halt | Later:
+        async def poll(self, task_id: str) -> TaskState | Unknown | Going | Fatal | Retryable:
             polls.append(bench.clock.wall())
             return NO_ANSWER["page"] if len(polls) < 30 else await super().poll(task_id)
 

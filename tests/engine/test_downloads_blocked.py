@@ -10,7 +10,7 @@ from lifecycle.lifecycle_helpers import done, manifest, statuses
 from support import BASE_URL, KEY, Bench
 
 from batcher.errors import Kind
-from batcher.providers import Gone, Incoming, Later, Moved, Refused
+from batcher.providers import Gone, Incoming, Redirected, Refused, Retryable
 from batcher.providers.rivya import Rivya
 
 
@@ -22,7 +22,7 @@ def test_buying_stops_when_every_download_ends_for_the_same_local_cause(
         @asynccontextmanager
         async def result(
             self, url: str, *, offset: int, validator: str | None
-        ) -> AsyncIterator[Incoming | Moved | Gone | Refused | Later]:
+        ) -> AsyncIterator[Incoming | Redirected | Gone | Refused | Retryable]:
             asked.append(url)
             if blocked and len(asked) % every == 0:
                 yield Gone("198.18.0.7 is no public address", "addresses of 198.18.0.0/15 are not public")

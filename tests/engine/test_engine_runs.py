@@ -15,11 +15,11 @@ from support import Bench
 
 from batcher.catalog import get_model
 from batcher.engine import Engine
-from batcher.engine.feeder import Feeder
+from batcher.engine.backlog import Backlog
 from batcher.errors import Kind
 from batcher.jobs import Job
 from batcher.ledger import Change, Ledger, LedgerReader, Refusal
-from batcher.lifecycle import Blocked, Lane, Step, Turn
+from batcher.lifecycle import Deferred, JobRunState, Stage, Step
 from batcher.settings import Selection
 from batcher.simulator.world import World
 
@@ -222,7 +222,7 @@ def test_memory_holds_only_what_is_in_flight(bench: Bench) -> None:
 
 
 def test_no_new_job_starts_while_too_many_results_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.engine.FETCH_BACKLOG", 3)
+    monkeypatch.setattr("batcher.engine.engine.FETCH_BACKLOG", 3)
     bench.switches.queue_seconds = bench.switches.run_seconds = (0, 0)
     faults(bench, {"on": "result", "do": "delay", "seconds": 20})
     waiting: list[int] = []
@@ -417,23 +417,23 @@ def reader(bench: Bench) -> Any:
     found.close()
 
 
-def names(feeder: Feeder, count: int) -> list[str]:
+def names(feeder: Backlog, count: int) -> list[str]:
     found = [feeder.next(lambda job: False) for _ in range(count)]
     return [job.name for job in found if job]
 
 
 def test_the_feeder_keeps_manifest_order_over_classes(reader: LedgerReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.engine.feeder._PAGE", 2)
-    assert names(Feeder(reader, ["mixed"], Selection()), 20) == ["long"] * 4 + ["short"] * 6
-    assert names(Feeder(reader, ["mixed", "none"], Selection(only=("short",))), 20) == ["short"] * 6
+    monkeypatch.setattr("batcher.engine.backlog._PAGE", 2)
+    assert names(Backlog(reader, ["mixed"], Selection()), 20) == ["long"] * 4 + ["short"] * 6
+    assert names(Backlog(reader, ["mixed", "none"], Selection(only=("short",))), 20) == ["short"] * 6
 
 
 def test_a_long_search_for_a_selected_job_lets_others_move(
     reader: LedgerReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batcher.engine.feeder._PAGE", 1)
-    monkeypatch.setattr("batcher.engine.feeder._PAGES_AT_ONCE", 1)
-    feeder = Feeder(reader, ["mixed"], Selection(only=("short",)))
+    monkeypatch.setattr("batcher.engine.backlog._PAGE", 1)
+    monkeypatch.setattr("batcher.engine.backlog._PAGES_AT_ONCE", 1)
+    feeder = Backlog(reader, ["mixed"], Selection(only=("short",)))
     found = []
     searched = 0
     while (job := feeder.next(lambda job: False)) or feeder.searching:
@@ -445,8 +445,8 @@ def test_a_long_search_for_a_selected_job_lets_others_move(
 
 
 def test_a_run_whose_selected_jobs_are_far_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.engine.feeder._PAGE", 1)
-    monkeypatch.setattr("batcher.engine.feeder._PAGES_AT_ONCE", 1)
+    monkeypatch.setattr("batcher.engine.backlog._PAGE", 1)
+    monkeypatch.setattr("batcher.engine.backlog._PAGES_AT_ONCE", 1)
     path = manifest(bench, *(f"Boat {n}" for n in range(30)))
     done(bench.run(path, selection=Selection(only=("p2", "p3", "p29"))))
     assert [job["name"] for job in bench.jobs() if job["status"] == "succeeded"] == ["p2", "p3", "p29"]
@@ -454,7 +454,7 @@ def test_a_run_whose_selected_jobs_are_far_away(bench: Bench, monkeypatch: pytes
 
 
 def test_the_feeder_passes_over_closed_classes_and_comes_back_to_the_very_job(reader: LedgerReader) -> None:
-    feeder = Feeder(reader, ["mixed"], Selection())
+    feeder = Backlog(reader, ["mixed"], Selection())
     first, second = feeder.next(lambda job: False), feeder.next(lambda job: False)
     assert first is not None
     assert second is not None
@@ -479,7 +479,7 @@ def test_the_feeder_passes_over_closed_classes_and_comes_back_to_the_very_job(re
 
 
 def test_a_closed_class_costs_no_query_however_many_jobs_it_has(reader: LedgerReader) -> None:
-    feeder = Feeder(reader, ["mixed"], Selection())
+    feeder = Backlog(reader, ["mixed"], Selection())
     first = feeder.next(lambda job: False)
     assert first is not None
     feeder.close(first, Refusal("run", "no", 40))
@@ -497,7 +497,7 @@ def test_a_closed_class_costs_no_query_however_many_jobs_it_has(reader: LedgerRe
 
 
 def test_every_lane_has_a_heap() -> None:
-    assert [lane.value for lane in Lane] == ["submit", "poll", "fetch", "price"]
+    assert [stage.value for stage in Stage] == ["submit", "poll", "fetch", "price"]
 
 
 @pytest.mark.parametrize(("limit", "bought"), [(None, 4), (3, 3)])
@@ -509,9 +509,9 @@ def test_a_refusal_that_arrives_when_its_cause_is_gone_holds_nothing_up(
     def slow_to_tell(engine: Engine) -> None:
         advance = engine._lifecycle.advance
 
-        async def late(job: Job, turn: Turn) -> Step:
-            step = await advance(job, turn)
-            if isinstance(step, Blocked):
+        async def late(job: Job, state: JobRunState) -> Step:
+            step = await advance(job, state)
+            if isinstance(step, Deferred):
                 await anyio.sleep(600)
             return step
 

@@ -14,11 +14,12 @@ import pytest
 from core_helpers import ManualClock
 from support import EPOCH, VirtualClock
 
-from batcher.engine.gate import RateGate
+from batcher.engine.rate_limiter import RateLimiter
 from batcher.engine.window import Window
-from batcher.ledger import Ledger, sends
+from batcher.ledger import Ledger
+from batcher.ledger.store import sends
 from batcher.lifecycle import Commits
-from batcher.providers import Later
+from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
 
 
@@ -46,12 +47,12 @@ def check_windows(times: list[float], rate: Rate) -> None:
 LIMITS = Limits(submit=Rate(7, 10.0), requests=Rate(20, 15.0))
 
 
-async def workload(gate: RateGate, rng: random.Random, workers: int, each: int) -> None:
+async def workload(limiter: RateLimiter, rng: random.Random, workers: int, each: int) -> None:
     """Workers that ask for room, are slow about it, sometimes give it back, and send."""
 
     async def work(kind: Any) -> None:
         for _ in range(each):
-            async with gate.slot(kind) as slot:
+            async with limiter.slot(kind) as slot:
                 if rng.random() < 0.3:
                     await anyio.sleep(rng.random() * 3)  # a slow commit between reservation and stamp
                 if rng.random() < 0.8:
@@ -70,8 +71,8 @@ def test_no_window_is_ever_too_full(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "ledger.db"
     for _ in range(3):  # over restarts
         with opened(path, clock) as ledger:
-            gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
-            clock.run(partial(workload, gate, rng, workers=9, each=12))
+            limiter = RateLimiter(ledger, LIMITS, clock, Commits(ledger))
+            clock.run(partial(workload, limiter, rng, workers=9, each=12))
         clock.start += rng.random() * 20
     with opened(path, clock) as ledger:
         check_windows(stamps(ledger, "submit"), LIMITS.submit)
@@ -79,12 +80,12 @@ def test_no_window_is_ever_too_full(tmp_path: Path, seed: int) -> None:
         assert len(stamps(ledger)) > 150
 
 
-async def hammer(gate: RateGate, kind: Any, seconds: float, clock: VirtualClock, workers: int = 5) -> None:
+async def hammer(limiter: RateLimiter, kind: Any, seconds: float, clock: VirtualClock, workers: int = 5) -> None:
     end = clock.monotonic() + seconds
 
     async def work() -> None:
         while clock.monotonic() < end:
-            async with gate.slot(kind) as slot:
+            async with limiter.slot(kind) as slot:
                 await slot.stamp()
 
     async with anyio.create_task_group() as group:
@@ -96,7 +97,7 @@ async def hammer(gate: RateGate, kind: Any, seconds: float, clock: VirtualClock,
 def test_the_allowance_is_used_while_there_is_work(tmp_path: Path, kind: str, rate: Rate) -> None:
     clock = VirtualClock()
     with opened(tmp_path / "ledger.db", clock) as ledger:
-        clock.run(lambda: hammer(RateGate(ledger, LIMITS, clock, Commits(ledger)), kind, 20 * rate.seconds, clock))
+        clock.run(lambda: hammer(RateLimiter(ledger, LIMITS, clock, Commits(ledger)), kind, 20 * rate.seconds, clock))
         found = stamps(ledger)
         check_windows(found, rate)
         assert len([s for s in found if s < found[0] + 20 * rate.seconds]) >= 0.95 * 20 * rate.count
@@ -107,10 +108,10 @@ def test_submits_count_as_requests_too(tmp_path: Path) -> None:
     limits = Limits(submit=Rate(100, 10.0), requests=Rate(5, 10.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, limits, clock, Commits(ledger))
         async with anyio.create_task_group() as group:
-            group.start_soon(hammer, gate, "submit", 60.0, clock)
-            group.start_soon(hammer, gate, "poll", 60.0, clock)
+            group.start_soon(hammer, limiter, "submit", 60.0, clock)
+            group.start_soon(hammer, limiter, "poll", 60.0, clock)
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
@@ -126,11 +127,11 @@ def test_a_restart_with_a_clock_that_was_set(tmp_path: Path, shift: float) -> No
     real: list[float] = []
     for round_ in range(3):
         with opened(path, clock) as ledger:
-            gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
+            limiter = RateLimiter(ledger, LIMITS, clock, Commits(ledger))
 
-            async def main(gate: RateGate = gate) -> None:
+            async def main(limiter: RateLimiter = limiter) -> None:
                 for _ in range(10):
-                    async with gate.slot("submit") as slot:
+                    async with limiter.slot("submit") as slot:
                         await slot.stamp()
                         real.append(clock.monotonic())
 
@@ -144,11 +145,11 @@ def test_a_clock_set_back_in_the_middle_of_a_run(tmp_path: Path) -> None:
     clock, real = VirtualClock(), list[float]()
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, LIMITS, clock, Commits(ledger))
         for number in range(40):
             if number == 15:
                 clock.shift = -3600
-            async with gate.slot("submit") as slot:
+            async with limiter.slot("submit") as slot:
                 await slot.stamp()
                 real.append(clock.monotonic())
 
@@ -162,12 +163,12 @@ def test_another_processes_sends_count(tmp_path: Path) -> None:
     clock, path = VirtualClock(), tmp_path / "ledger.db"
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, LIMITS, clock, Commits(ledger))
         async with anyio.create_task_group() as group:
-            group.start_soon(hammer, gate, "poll", 40.0, clock)
+            group.start_soon(hammer, limiter, "poll", 40.0, clock)
             for _ in range(8):
                 await anyio.sleep(4.3)
-                async with RateGate(other, LIMITS, clock, Commits(other)).slot("credits") as slot:
+                async with RateLimiter(other, LIMITS, clock, Commits(other)).slot("credits") as slot:
                     await slot.stamp()
 
     with opened(path, clock) as ledger, opened(path, clock) as other:
@@ -182,9 +183,9 @@ def test_a_send_between_our_reservation_and_our_stamp_is_not_forgotten(tmp_path:
     limits = Limits(submit=Rate(100, 10.0), requests=Rate(4, 10.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, limits, clock, Commits(ledger))
         for _ in range(6):
-            async with gate.slot("submit") as slot:
+            async with limiter.slot("submit") as slot:
                 if not stamps(ledger):
                     other.stamp("credits")
                 await slot.stamp()
@@ -200,24 +201,26 @@ def test_a_429_pauses_everybody_as_long_as_the_api_asked(tmp_path: Path) -> None
     told: list[tuple[str, float]] = []
 
     async def main() -> None:
-        gate = RateGate(ledger, Limits(), clock, Commits(ledger))
+        limiter = RateLimiter(ledger, Limits(), clock, Commits(ledger))
         start = clock.monotonic()
 
         async def one(kind: Any) -> None:
-            async with gate.slot(kind):
+            async with limiter.slot(kind):
                 told.append((kind, round(clock.monotonic() - start, 3)))
 
-        async with gate.slot("poll") as slot:
+        async with limiter.slot("poll") as slot:
             await slot.stamp()
-            slot.heard(Later("rate_limited", "", throttled=True, retry_after=40))
-            slot.heard(Later("rate_limited", "", throttled=True, retry_after=10))  # a shorter one does not shorten it
+            slot.heard(Retryable("rate_limited", "", throttled=True, retry_after=40))
+            slot.heard(
+                Retryable("rate_limited", "", throttled=True, retry_after=10)
+            )  # a shorter one does not shorten it
         async with anyio.create_task_group() as group:
             for kind in ("submit", "poll", "upload"):
                 group.start_soon(one, kind)
         start = clock.monotonic()
-        gate = RateGate(ledger, Limits(), clock, Commits(ledger))
-        async with gate.slot("submit") as slot:
-            slot.heard(Later("public_api_disabled", "", retry_after=7))
+        limiter = RateLimiter(ledger, Limits(), clock, Commits(ledger))
+        async with limiter.slot("submit") as slot:
+            slot.heard(Retryable("public_api_disabled", "", retry_after=7))
         await one("submit")
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
@@ -232,15 +235,15 @@ def test_who_is_cancelled_or_fails_gives_the_room_back(tmp_path: Path) -> None:
     limits = Limits(submit=Rate(1, 1000.0), requests=Rate(1, 1000.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, limits, clock, Commits(ledger))
 
         async def hold(scope: anyio.CancelScope) -> None:
             with scope:
-                async with gate.slot("submit"):
+                async with limiter.slot("submit"):
                     await anyio.sleep(500)
 
         async def wait(done: Callable[[], object]) -> None:
-            async with gate.slot("poll"):
+            async with limiter.slot("poll"):
                 done()
 
         scopes = [anyio.CancelScope() for _ in range(3)]
@@ -257,10 +260,10 @@ def test_who_is_cancelled_or_fails_gives_the_room_back(tmp_path: Path) -> None:
             await anyio.sleep(1)
             assert reached.is_set()
         with pytest.raises(ValueError, match="wrong"):
-            async with gate.slot("submit"):
+            async with limiter.slot("submit"):
                 raise ValueError("wrong")
         with anyio.fail_after(1):
-            async with gate.slot("submit") as slot:
+            async with limiter.slot("submit") as slot:
                 await slot.stamp()
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
@@ -272,7 +275,7 @@ def test_a_stamp_that_cannot_be_written_gives_the_room_back(tmp_path: Path) -> N
     clock = VirtualClock()
 
     async def main() -> None:
-        gate = RateGate(ledger, Limits(submit=Rate(1, 10.0)), clock, Commits(ledger))
+        limiter = RateLimiter(ledger, Limits(submit=Rate(1, 10.0)), clock, Commits(ledger))
         real = ledger.stamp
 
         def broken(kind: str) -> int:
@@ -280,11 +283,11 @@ def test_a_stamp_that_cannot_be_written_gives_the_room_back(tmp_path: Path) -> N
 
         ledger.stamp = broken  # type: ignore[method-assign]
         with pytest.raises(OSError, match="full"):
-            async with gate.slot("submit") as slot:
+            async with limiter.slot("submit") as slot:
                 await slot.stamp()
         ledger.stamp = real  # type: ignore[method-assign]
         with anyio.fail_after(0.5):
-            async with gate.slot("submit") as slot:
+            async with limiter.slot("submit") as slot:
                 await slot.stamp()
 
     with opened(tmp_path / "ledger.db", clock) as ledger:

@@ -13,7 +13,8 @@ import pytest
 from lifecycle.lifecycle_helpers import events, faults, manifest, pictured
 from support import Bench
 
-from batcher.ledger import Change, Ledger, LedgerReader, caps, prices
+from batcher.ledger import Change, Ledger, LedgerReader
+from batcher.ledger.store import caps, prices
 from batcher.settings import Selection
 from batcher.simulator.switches import Limit
 

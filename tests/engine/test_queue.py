@@ -8,16 +8,16 @@ import anyio
 import pytest
 from support import VirtualClock
 
-from batcher.engine.queue import Queue
+from batcher.engine.scheduler import Scheduler
 
 
-async def worker(queue: Queue[int], clock: VirtualClock, taken: list[tuple[float, int]], most: int) -> None:
+async def worker(queue: Scheduler[int], clock: VirtualClock, taken: list[tuple[float, int]], most: int) -> None:
     while len(taken) < most:
-        ticket = queue.take()
-        if ticket is None:
+        item = queue.take()
+        if item is None:
             await queue.idle()
         else:
-            taken.append((round(clock.monotonic() - clock.start, 3), ticket))
+            taken.append((round(clock.monotonic() - clock.start, 3), item))
             if len(taken) == most:
                 queue.wake_all()
 
@@ -28,7 +28,7 @@ def play(delays: list[float], workers: int, *, later: list[float] = []) -> list[
     taken: list[tuple[float, int]] = []
 
     async def main() -> None:
-        queue: Queue[int] = Queue(clock)
+        queue: Scheduler[int] = Scheduler(clock)
         for number, delay in enumerate(delays):
             queue.put(number, delay)
         async with anyio.create_task_group() as group:
@@ -63,7 +63,7 @@ def test_what_is_put_behind_a_ticket_that_is_due_already_is_watched_too(workers:
     taken: list[tuple[float, int]] = []
 
     async def main() -> None:
-        queue: Queue[int] = Queue(clock)
+        queue: Scheduler[int] = Scheduler(clock)
         with anyio.fail_after(10_000):  # or nobody would ever take it
             async with anyio.create_task_group() as group:
                 for _ in range(workers):
@@ -83,7 +83,7 @@ def test_whatever_is_put_while_workers_are_at_work_is_taken_as_soon_as_one_is_fr
     busy, number, workers = 0, 60, chance.choice([2, 3, 5])
 
     async def main() -> None:
-        queue: Queue[float] = Queue(clock)
+        queue: Scheduler[float] = Scheduler(clock)
 
         async def work() -> None:
             nonlocal busy
@@ -117,7 +117,7 @@ def test_many_that_are_due_at_once_are_taken_up_at_once() -> None:
     begun: list[float] = []
 
     async def main() -> None:
-        queue: Queue[int] = Queue(clock)
+        queue: Scheduler[int] = Scheduler(clock)
 
         async def slow() -> None:
             while len(begun) < 20:
@@ -143,7 +143,7 @@ def test_a_worker_that_is_cancelled_while_it_watches_leaves_the_watch_to_another
     taken: list[tuple[float, int]] = []
 
     async def main() -> None:
-        queue: Queue[int] = Queue(clock)
+        queue: Scheduler[int] = Scheduler(clock)
         async with anyio.create_task_group() as group:
             with anyio.move_on_after(1):
                 queue.put(1, 10.0)

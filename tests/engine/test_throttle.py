@@ -13,12 +13,12 @@ from engine.test_gate import check_windows, opened, stamps
 from lifecycle.lifecycle_helpers import done, manifest, statuses
 from support import PIXEL, Bench, VirtualClock
 
-from batcher.engine.gate import RateGate
+from batcher.engine.rate_limiter import RateLimiter
 from batcher.engine.throttle import PAUSE_SECONDS, PAUSE_SECONDS_MAX, Throttle
 from batcher.errors import Kind
 from batcher.ledger import Ledger
 from batcher.lifecycle import Commits
-from batcher.providers import Later
+from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
 
 KINDS = ("submit", "poll", "upload")
@@ -42,15 +42,17 @@ class Server:
             return "taken"
         self.refused.append(now)
         wait = self.taken[0] + self.seconds - now if self.says == "seconds" else None
-        return Later("rate_limited", "too many", throttled=True, retry_after=wait)
+        return Retryable("rate_limited", "too many", throttled=True, retry_after=wait)
 
 
-async def press(gate: RateGate, server: Server, kind: Any, until: float, taken: list[float], workers: int = 16) -> None:
+async def press(
+    limiter: RateLimiter, server: Server, kind: Any, until: float, taken: list[float], workers: int = 16
+) -> None:
     """Workers that send as fast as the gate lets them."""
 
     async def work() -> None:
         while server.clock.monotonic() < until:
-            async with gate.slot(kind) as slot:
+            async with limiter.slot(kind) as slot:
                 await slot.stamp()
                 await anyio.sleep(0.1)
                 found = server.ask()
@@ -61,10 +63,10 @@ async def press(gate: RateGate, server: Server, kind: Any, until: float, taken: 
     async def ask_again() -> None:
         """As the engine does: a long wait holds all, until somebody who asked after it was let in."""
         while True:
-            await gate.trouble_came.wait()
-            async with gate.slot("credits", probing=True) as slot:
+            await limiter.trouble_came.wait()
+            async with limiter.slot("credits", probing=True) as slot:
                 await slot.stamp()
-            gate.release()
+            limiter.release()
 
     async with anyio.create_task_group() as asking:
         asking.start_soon(ask_again)
@@ -87,7 +89,7 @@ def test_an_unknown_limit_is_found_and_followed(tmp_path: Path, count: int, seco
         server, taken = Server(clock, count, seconds, says), list[float]()
         start = clock.monotonic()
         clock.run(
-            lambda: press(RateGate(ledger, LIMITS, clock, Commits(ledger)), server, "submit", start + length, taken)
+            lambda: press(RateLimiter(ledger, LIMITS, clock, Commits(ledger)), server, "submit", start + length, taken)
         )
         check_windows(stamps(ledger, "submit"), LIMITS.submit)
         allowed = min(count / seconds, 2.0) * length
@@ -101,21 +103,21 @@ def test_an_unknown_limit_is_found_and_followed(tmp_path: Path, count: int, seco
 def test_a_burst_is_cut_once(tmp_path: Path) -> None:
     """Ten requests on their way, all refused; one is let in; ten more are refused."""
     clock, paces = VirtualClock(), list[float]()
-    refusal = Later("rate_limited", "", throttled=True, retry_after=1.0)
+    refusal = Retryable("rate_limited", "", throttled=True, retry_after=1.0)
 
-    async def one(gate: RateGate, outcome: object) -> None:
-        async with gate.slot("submit") as slot:
+    async def one(limiter: RateLimiter, outcome: object) -> None:
+        async with limiter.slot("submit") as slot:
             await slot.stamp()
             await anyio.sleep(100)  # longer than it takes to send ten at the new pace
         slot.heard(outcome)
-        paces.append(gate._submits.throttle.pace)
+        paces.append(limiter._submits.throttle.pace)
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, LIMITS, clock, Commits(ledger))
         for outcomes in ([refusal] * 10, ["taken"], [refusal] * 10):
             async with anyio.create_task_group() as group:
                 for outcome in outcomes:
-                    group.start_soon(one, gate, outcome)
+                    group.start_soon(one, limiter, outcome)
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
@@ -126,20 +128,20 @@ def test_a_burst_is_cut_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "outcome", [Later("http_500", "", outage=True, maybe_received=True), Later("bad_answer", ""), "taken", None]
+    "outcome", [Retryable("http_500", "", outage=True, maybe_received=True), Retryable("bad_answer", ""), "taken", None]
 )
 def test_only_a_429_cuts(tmp_path: Path, outcome: object) -> None:
     clock = VirtualClock()
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, LIMITS, clock, Commits(ledger))
         for _ in range(5):
-            gate.release()
-            async with gate.slot("submit") as slot:
+            limiter.release()
+            async with limiter.slot("submit") as slot:
                 await slot.stamp()
                 slot.heard(outcome)
-        assert not gate._submits.throttle.cut
-        assert not gate._requests.throttle.cut
+        assert not limiter._submits.throttle.cut
+        assert not limiter._requests.throttle.cut
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
@@ -150,15 +152,15 @@ def test_the_pace_grows_back_to_what_the_user_stated(tmp_path: Path) -> None:
     clock = VirtualClock()
 
     async def main() -> None:
-        gate = RateGate(ledger, LIMITS, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, LIMITS, clock, Commits(ledger))
         server = Server(clock, 30, 60.0, "none")
         start = clock.monotonic()
-        await press(gate, server, "submit", start + 300, [])
+        await press(limiter, server, "submit", start + 300, [])
         cuts = len(events(ledger, "limit_cut"))
         assert cuts > 0
         server.count = 10_000  # the API has become generous
         refused = len(server.refused)
-        await press(gate, server, "submit", start + 300 + 7200, [])
+        await press(limiter, server, "submit", start + 300 + 7200, [])
         assert len(events(ledger, "limit_cut")) == cuts
         assert len(server.refused) == refused
 
@@ -176,11 +178,11 @@ def test_submissions_that_are_refused_do_not_slow_polls(tmp_path: Path) -> None:
     limits = Limits(submit=Rate(60, 60.0), requests=Rate(600, 60.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, limits, clock, Commits(ledger))
         end = clock.monotonic() + 600
         async with anyio.create_task_group() as group:
-            group.start_soon(press, gate, Server(clock, 10, 60.0, "none"), "submit", end, taken)
-            group.start_soon(press, gate, Server(clock, 10_000, 60.0, "none"), "poll", end, polled)
+            group.start_soon(press, limiter, Server(clock, 10, 60.0, "none"), "submit", end, taken)
+            group.start_soon(press, limiter, Server(clock, 10_000, 60.0, "none"), "poll", end, polled)
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
@@ -193,12 +195,12 @@ def test_submissions_go_first_where_room_is_short_and_nobody_starves(tmp_path: P
     clock, limits = VirtualClock(), Limits(submit=Rate(1000, 60.0), requests=Rate(40, 60.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, limits, clock, Commits(ledger))
         server = Server(clock, 10_000, 60.0, "none")
         end = clock.monotonic() + 1200
         async with anyio.create_task_group() as group:
             for kind, workers in (("submit", 100), ("poll", 20), ("upload", 20)):  # more than room for a minute
-                group.start_soon(press, gate, server, kind, end, [], workers)
+                group.start_soon(press, limiter, server, kind, end, [], workers)
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
@@ -220,12 +222,12 @@ def test_nobody_starves_at_the_pace_of_an_api_that_counts_everything(tmp_path: P
     taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, limits, clock, Commits(ledger))
         server = Server(clock, 30, 60.0, "seconds")
         end = clock.monotonic() + 1800
         async with anyio.create_task_group() as group:
             for kind, workers in (("submit", 40), ("poll", 10), ("upload", 10)):
-                group.start_soon(press, gate, server, kind, end, taken[kind], workers)
+                group.start_soon(press, limiter, server, kind, end, taken[kind], workers)
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
@@ -241,11 +243,11 @@ def test_polls_take_all_that_submissions_leave(tmp_path: Path) -> None:
     clock, limits = VirtualClock(), Limits(submit=Rate(5, 60.0), requests=Rate(50, 60.0))
 
     async def main() -> None:
-        gate = RateGate(ledger, limits, clock, Commits(ledger))
+        limiter = RateLimiter(ledger, limits, clock, Commits(ledger))
         end = clock.monotonic() + 600
         async with anyio.create_task_group() as group:
             for kind in ("submit", "poll"):
-                group.start_soon(press, gate, Server(clock, 10_000, 60.0, "none"), kind, end, [])
+                group.start_soon(press, limiter, Server(clock, 10_000, 60.0, "none"), kind, end, [])
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)

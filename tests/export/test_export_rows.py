@@ -24,9 +24,10 @@ from support import Bench
 from batcher.cli.app import main
 from batcher.errors import StorageError
 from batcher.fs import whole_file
-from batcher.ledger import LedgerReader, streams
-from batcher.ledger.tallies import Scope
-from batcher.report.rows import csv_rows, jsonl_rows
+from batcher.ledger import LedgerReader
+from batcher.ledger.queries import export
+from batcher.ledger.queries.spend import Scope
+from batcher.report.export_rows import csv_rows, jsonl_rows
 
 NAMES = "SELECT id AS job_id, campaign, name FROM wanted"
 #: The same rows, asked for by hand.
@@ -115,7 +116,7 @@ def test_what_is_held_is_the_largest_of_quote_and_reserve(tmp_path: Path, reserv
     shelf = Shelf(tmp_path / "ledger.db")
     shelf.enrol([make_spec(1)])
     shelf.ledger.submitted(shelf.buy(1), make_task(1, reserved_credits=reserved, final_credits=None))
-    (row,) = streams.sheet(shelf.ledger.read, "attempts", Scope())
+    (row,) = export.sheet(shelf.ledger.read, "attempts", Scope())
     assert (row["held_credits"], row["quoted_credits"], row["reserved_credits"]) == (held, 10, reserved)
     assert shelf.ledger.read.spent().held == held
     shelf.ledger.close()
@@ -328,7 +329,7 @@ def test_memory_stays_flat(many: Path, form: Callable[[Any], Any]) -> None:
     with closing(LedgerReader.open(many / "ledger.db")) as read:
         tracemalloc.start()
         try:
-            size = sum(len(line) for line in form(streams.sheet(read, "jobs", Scope())))
+            size = sum(len(line) for line in form(export.sheet(read, "jobs", Scope())))
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

@@ -17,13 +17,14 @@ from support import EVERYTHING, PIXEL, Bench, Killed
 
 from batcher.cli.commands.watch import _show
 from batcher.cli.display import progress_line
-from batcher.cli.following import Follower
 from batcher.cli.progress import Tally
 from batcher.cli.terminal import Terminal
+from batcher.cli.watcher import Follower
 from batcher.engine import Engine
 from batcher.jobs import JobId, Status
-from batcher.ledger import Change, Ledger, LedgerReader, browse, decisions, hold_lock
-from batcher.ledger.transaction import Writing
+from batcher.ledger import Change, Ledger, LedgerReader, decisions, hold_lock
+from batcher.ledger.queries import jobs
+from batcher.ledger.store.transaction import Writing
 from batcher.settings import Selection
 from batcher.simulator.faults import parse_all
 
@@ -82,7 +83,7 @@ class Watched:
         self.bench.run(*paths, selection=selection, engine=begin)
 
     def join(self, read: LedgerReader) -> Follower:
-        run = browse.run(read)
+        run = jobs.run(read)
         assert run is not None
         return Follower(read, self.bench.state, run, wall=self.bench.clock.wall)
 
@@ -154,7 +155,7 @@ def test_who_joins_late_sees_what_the_run_sees(watched: Watched) -> None:
         watched.bench.reader() as read,
         closing(Ledger.open(watched.bench.ledger_path, watched.bench.clock)) as led,
     ):
-        failed = [JobId(j["id"]) for j in browse.jobs(read, statuses=["failed"])]
+        failed = [JobId(j["id"]) for j in jobs.jobs(read, statuses=["failed"])]
         for job in failed:
             decisions.retry(led, job)
     watched.run(*manifests(watched))
@@ -216,7 +217,7 @@ def test_what_a_person_decides_meanwhile_is_counted(watched: Watched) -> None:
             before = dict(follower.tally.parts())
             assert change.job_id is not None
             decisions.retry(other, change.job_id)
-            (later,) = browse.jobs(read, name="later")
+            (later,) = jobs.jobs(read, name="later")
             if later["status"] == "planned":
                 decisions.cancel(other, JobId(later["id"]))
             assert follower.look()

@@ -29,10 +29,11 @@ from support import KEY, Bench
 
 from batcher.install import install_hint
 from batcher.jobs import Status
-from batcher.ledger import Ledger, LedgerReader, gallery
-from batcher.ledger.budgets import Reading
-from batcher.ledger.gallery import Span
-from batcher.ledger.tallies import Scope, Waits
+from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger.queries import gallery
+from batcher.ledger.queries.budgets import Reading
+from batcher.ledger.queries.gallery import Span
+from batcher.ledger.queries.spend import Scope, WaitingTimes
 from batcher.report import html, tables
 from batcher.report.document import csv_headers, csv_rows, report_json
 from batcher.report.html import charts, page
@@ -40,7 +41,7 @@ from batcher.report.html.gallery import Links, script_json
 from batcher.report.html.series import Cost, costs, states
 from batcher.report.question import ask
 from batcher.report.table import csv_lines
-from batcher.report.wallet import Cause, Reconciliation
+from batcher.report.wallet import Discrepancy, Reconciliation
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -203,10 +204,10 @@ def test_a_retried_job_keeps_what_its_purchases_cost(tmp_path: Path) -> None:
             "20 credits went that this ledger knows nothing of: another program or ledger with this account, the web"
             " site, or credits that expired.",
         ),
-        (890, (Cause("doubtful", 10, 0),), "That explains the difference."),
+        (890, (Discrepancy("doubtful", 10, 0),), "That explains the difference."),
     ],
 )
-def test_the_wallet_stands_beside_the_ledger(wallet: int, causes: tuple[Cause, ...], note: str) -> None:
+def test_the_wallet_stands_beside_the_ledger(wallet: int, causes: tuple[Discrepancy, ...], note: str) -> None:
     since = Reading("2027-01-15T08:00:00.000000Z", 1000)
     found = Reconciliation("acc<ount", "2027-01-16T08:00:00.000000Z", wallet, 100, 0, since, 100, causes)
     shown = tables.wallet(found)
@@ -331,7 +332,7 @@ def test_charts_are_drawings_of_text() -> None:
         charts.cost_by_param(nasty, [Cost(nasty, 1, 1, 10, 0), Cost(None, 1, 0, 0, 10)]),
         charts.credits_by_day([Cost(nasty, 1, 1, 10, 0), Cost("b", 1, 1, 20, 5)], 30),
         charts.credits_over_time(nasty, [], 10, Span(0, 10)),
-        charts.waiting([(0.0, 3), (5.0, 1)], 5.0, Waits(4, 2.5, 7.0)),
+        charts.waiting([(0.0, 3), (5.0, 1)], 5.0, WaitingTimes(4, 2.5, 7.0)),
     ]
     for chart in drawn:
         root = ElementTree.fromstring(chart.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))

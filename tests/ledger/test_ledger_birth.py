@@ -15,7 +15,8 @@ from core_helpers import ManualClock, Shelf, make_spec
 
 from batcher.errors import LedgerLocked, StorageError
 from batcher.jobs import Intent
-from batcher.ledger import Ledger, LedgerReader, health, hold_lock
+from batcher.ledger import Ledger, LedgerReader, hold_lock
+from batcher.ledger.queries import health
 
 
 class Effects:
@@ -30,7 +31,9 @@ class Effects:
                 effects.happen(sqlite3.OperationalError("database or disk is full"))
                 return super().execute(*words)
 
-        patch.setattr("batcher.ledger.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k))
+        patch.setattr(
+            "batcher.ledger.store.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
+        )
         for name in ("fsync", "rename"):
             patch.setattr(os, name, self._around(getattr(os, name)))
 
@@ -84,7 +87,7 @@ def test_a_checkpoint_that_did_not_come_through_is_no_ledger(tmp_path: Path, mon
             return super().execute("SELECT 1, 9, 3" if "wal_checkpoint" in sql else sql, *words)
 
     monkeypatch.setattr(
-        "batcher.ledger.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
+        "batcher.ledger.store.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
     )
     with pytest.raises(StorageError, match="SQLite keeps it in"):
         Ledger.open(tmp_path / "ledger.db", ManualClock())

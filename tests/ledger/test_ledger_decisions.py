@@ -15,8 +15,10 @@ from support import Bench
 
 from batcher.errors import StorageError, UsageError
 from batcher.jobs import Intent, JobSpec, Status
-from batcher.ledger import Enrolled, Ledger, Refusal, Stale, decisions, health, schema
+from batcher.ledger import Enrolled, Ledger, Refusal, Stale, decisions
 from batcher.ledger.decisions import Cancel, Closed, Decided, Decision, Left, Retry, Submitted, weigh
+from batcher.ledger.queries import health
+from batcher.ledger.store import schema
 from batcher.simulator.faults import parse_all
 
 VERSIONS = tuple(sorted(name for name, _ in schema.MIGRATIONS))
@@ -100,7 +102,7 @@ def test_every_decision_in_every_status(shelf: Shelf, decision: Decision, old: S
         new for known, from_, new in LEGAL if type(known) is type(decision) and from_ is old and allows(decision, old)
     }
     before = list(shelf.ledger._connection.iterdump())
-    case = decisions.case_of(shelf.ledger.read, job_name(JOB))
+    case = decisions.review_of(shelf.ledger.read, job_name(JOB))
     judged = weigh(shelf.ledger.read, decision, case)
     [found] = decisions.decide(shelf.ledger, decision, [job_name(JOB)])
     assert found.case == case
@@ -338,7 +340,7 @@ def test_selecting(shelf: Shelf) -> None:
     [case] = decisions.select(read, code="validation_failed")
     assert (case.short, case.reason, case.hold) == ("000000000000", "validation_failed: no", 10)
     with pytest.raises(UsageError, match="there is no job"):
-        decisions.case_of(read, job_name(99))
+        decisions.review_of(read, job_name(99))
 
 
 def test_a_thousand_jobs_are_decided_about_while_they_are_listed(shelf: Shelf) -> None:

@@ -9,7 +9,7 @@ from core_helpers import Shelf, job_name, make_spec, make_task
 
 from batcher.jobs import JobSpec, Status
 from batcher.ledger import NOT_IN_MANIFEST, Enrolled, LedgerReader
-from batcher.ledger.enrolment import BATCH
+from batcher.ledger.store.enrolment import BATCH
 
 
 def enrol(shelf: Shelf, specs: Iterable[JobSpec]) -> Enrolled:

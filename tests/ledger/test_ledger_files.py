@@ -21,8 +21,9 @@ from sqlite_utils import Database
 
 from batcher.errors import Kind, LedgerLocked, StorageError, UsageError
 from batcher.jobs import Status
-from batcher.ledger import Ledger, LedgerReader, hold_lock, schema, sends, storage_errors
-from batcher.ledger.schema import copy_ledger
+from batcher.ledger import Ledger, LedgerReader, hold_lock, storage_errors
+from batcher.ledger.store import schema, sends
+from batcher.ledger.store.schema import copy_ledger
 
 # Opening
 

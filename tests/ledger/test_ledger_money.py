@@ -14,8 +14,9 @@ import pytest
 from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
 
 from batcher.jobs import Intent, Status
-from batcher.ledger import Caps, Refusal, Stale, budgets, decisions, seen_price
-from batcher.ledger.reader import Sum
+from batcher.ledger import Caps, Refusal, Stale, decisions, seen_price
+from batcher.ledger.queries import budgets
+from batcher.ledger.reader import CreditSum
 
 
 @pytest.fixture
@@ -357,14 +358,14 @@ def test_a_task_that_reserves_nothing_once_it_has_ended_is_not_a_price_of_nothin
 # Sums
 
 
-def by_hand(shelf: Shelf, where: str = "1") -> Sum:
+def by_hand(shelf: Shelf, where: str = "1") -> CreditSum:
     found = shelf.rows("SELECT a.*, w.campaign FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id WHERE " + where)
     held = sum(
         r["quoted_credits"] if r["reserved_credits"] is None else r["reserved_credits"]
         for r in found
         if r["final_credits"] is None
     )
-    return Sum(held, sum(r["final_credits"] or 0 for r in found))
+    return CreditSum(held, sum(r["final_credits"] or 0 for r in found))
 
 
 def test_sums_by_campaign_day_and_run(priced: Shelf) -> None:
@@ -376,14 +377,14 @@ def test_sums_by_campaign_day_and_run(priced: Shelf) -> None:
     two = priced.buy(50)
     priced.ledger.submitted(two, make_task(2, Status.SUCCEEDED, reserved_credits=11, final_credits=9))
     read = priced.ledger.read
-    assert read.spent() == by_hand(priced) == Sum(12, 9)
-    assert read.spent(campaign="spring") == by_hand(priced, "w.campaign = 'spring'") == Sum(12, 0)
-    assert read.spent(campaign="autumn") == Sum(0, 9)
-    assert read.spent(run_id=1) == by_hand(priced, "a.run_id = 1") == Sum(12, 0)
-    assert read.spent(run_id=2) == Sum(0, 9)
+    assert read.spent() == by_hand(priced) == CreditSum(12, 9)
+    assert read.spent(campaign="spring") == by_hand(priced, "w.campaign = 'spring'") == CreditSum(12, 0)
+    assert read.spent(campaign="autumn") == CreditSum(0, 9)
+    assert read.spent(run_id=1) == by_hand(priced, "a.run_id = 1") == CreditSum(12, 0)
+    assert read.spent(run_id=2) == CreditSum(0, 9)
     assert read.spent(day="2027-01-16") == by_hand(priced, "a.day = '2027-01-16'")
-    assert read.spent(day="2031-01-01") == Sum(0, 0)
-    assert read.spent(campaign="spring", run_id=2) == Sum(0, 0)
+    assert read.spent(day="2031-01-01") == CreditSum(0, 0)
+    assert read.spent(campaign="spring", run_id=2) == CreditSum(0, 0)
 
 
 @pytest.fixture

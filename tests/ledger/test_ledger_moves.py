@@ -24,7 +24,9 @@ from batcher.jobs import (
     UrlReference,
     Waiting,
 )
-from batcher.ledger import Stale, browse, seen_price, sends
+from batcher.ledger import Stale, seen_price
+from batcher.ledger.queries import jobs
+from batcher.ledger.store import sends
 
 
 def last_event(shelf: Shelf) -> tuple[str, dict[str, Any]]:
@@ -111,7 +113,7 @@ def test_from_the_answer_to_the_file(shelf: Shelf) -> None:
         shelf.ledger.file_saved(job_name(1), intent.attempt_id, number)
     assert (shelf.job(1)["result_path"], shelf.job(1)["result_sha256"]) == ("results/f0", "ab")
     assert shelf.ledger.read.unsaved("spring") == []
-    assert [campaign.files for campaign in browse.campaigns(shelf.ledger.read)] == [2]
+    assert [campaign.files for campaign in jobs.campaigns(shelf.ledger.read)] == [2]
     assert shelf.events()[-2:] == ["saved", "saved"]
 
 
@@ -296,7 +298,7 @@ def test_the_task_id_of_an_attempt_that_a_person_has_closed_is_kept(shelf: Shelf
 
 
 def shelf_intent(shelf: Shelf, attempt_id: int) -> Any:
-    from batcher.ledger.rows import intent
+    from batcher.ledger.store.rows import intent
 
     [row] = shelf.ledger.read.rows("SELECT * FROM attempts WHERE id = ?", (attempt_id,))
     return intent(row)

@@ -13,8 +13,10 @@ from core_helpers import ManualClock, Shelf, make_spec, make_task
 
 from batcher.errors import StorageError
 from batcher.jobs import Status
-from batcher.ledger import Ledger, LedgerReader, health, schema, shape
-from batcher.ledger.versions import version_1
+from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger.queries import health
+from batcher.ledger.store import schema, shape
+from batcher.ledger.store.migrations import version_1
 
 KEPT = sorted((Path(__file__).parent / "versions").glob("*.sql"))
 

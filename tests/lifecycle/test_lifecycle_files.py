@@ -387,7 +387,7 @@ def test_a_claim_whose_file_is_not_there_is_fetched_again(
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr("batcher.artifacts.Artifacts.name", die)
+        patch.setattr("batcher.storage.Artifacts.name", die)
         with pytest.raises(Died):
             bench.run(path)
     with bench.reader() as reader:
@@ -428,7 +428,7 @@ def test_a_results_folder_that_is_a_file_ends_the_run_with_words(bench: Bench) -
 def test_a_result_that_is_too_long_is_not_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     path = manifest(bench, "Boat", more="retries: {times: 1}\n")
     with monkeypatch.context() as patch:
-        patch.setattr("batcher.artifacts.RESULT_BYTES", 100)
+        patch.setattr("batcher.storage.RESULT_BYTES", 100)
         assert bench.run(path).kind is Kind.UNFINISHED
     done(bench.run(path))
     bench.check()

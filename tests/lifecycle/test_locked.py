@@ -14,8 +14,9 @@ import anyio
 import pytest
 from support import Bench
 
-from batcher.ledger import Ledger, sends
-from batcher.ledger.connection import Locked
+from batcher.ledger import Ledger
+from batcher.ledger.store import sends
+from batcher.ledger.store.connection import Locked
 from batcher.lifecycle import Commits
 
 

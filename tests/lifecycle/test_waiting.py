@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.lifecycle.waiting import ENOUGH, KEPT, Waited, Waits
+from batcher.lifecycle.learned_waits import ENOUGH, KEPT, LearnedWaits, Waited
 from batcher.settings import Polling
 
 POLLING = Polling()
 ROUND_TRIP = 0.1
 
 
-def plan_of(waits: Waits, until: float) -> list[float]:
+def plan_of(waits: LearnedWaits, until: float) -> list[float]:
     """The ages at which a task that does not end is asked for, up to an age."""
     ages, age = list[float](), 0.0
     while age < until:
@@ -28,7 +28,7 @@ def plan_of(waits: Waits, until: float) -> list[float]:
     return ages
 
 
-def watch(waits: Waits, seconds: float) -> tuple[float, int]:
+def watch(waits: LearnedWaits, seconds: float) -> tuple[float, int]:
     """Poll a task that takes so long, and learn from it: how late its end was noticed, and after how many polls."""
     age, unfinished, polls = 0.0, 0.0, 0
     while True:
@@ -40,7 +40,7 @@ def watch(waits: Waits, seconds: float) -> tuple[float, int]:
         unfinished = age
 
 
-def watched(waits: Waits, tasks: Iterable[float]) -> tuple[float, float]:
+def watched(waits: LearnedWaits, tasks: Iterable[float]) -> tuple[float, float]:
     """Median delay and polls a task."""
     delays, polls = zip(*(watch(waits, seconds) for seconds in tasks), strict=True)
     return median(delays), fmean(polls)
@@ -56,24 +56,24 @@ def lognormal(middle: float, sigma: float, number: int) -> list[float]:
 
 @pytest.mark.parametrize("known", [0, 1, ENOUGH - 1])
 def test_with_few_tasks_intervals_grow(known: int) -> None:
-    waits = Waits(POLLING, [Waited(50, 60)] * known)
+    waits = LearnedWaits(POLLING, [Waited(50, 60)] * known)
     ages = plan_of(waits, 300)
     assert ages[:6] == pytest.approx([3, 8, 14.25, 22.0625, 31.828125, 44.03515625])
     assert [b - a for a, b in pairwise(ages)][-1] == 30
 
 
 def test_with_enough_tasks_it_is_polled_where_they_ended() -> None:
-    ages = plan_of(Waits(POLLING, [Waited(55, 60)] * ENOUGH), 60)
+    ages = plan_of(LearnedWaits(POLLING, [Waited(55, 60)] * ENOUGH), 60)
     assert ages[0] == 30
     assert len(ages) <= 4
 
 
 def test_tasks_learned_one_by_one_and_read_back_give_the_same_plan() -> None:
     history = [Waited(seconds - 2, seconds) for seconds in lognormal(60, 0.25, 100)]
-    one_by_one = Waits(POLLING, history[: -2 * 6])
+    one_by_one = LearnedWaits(POLLING, history[: -2 * 6])
     for waited in history[-2 * 6 :]:
         one_by_one.ended(waited)
-    assert plan_of(one_by_one, 500) == plan_of(Waits(POLLING, history[-KEPT:]), 500)
+    assert plan_of(one_by_one, 500) == plan_of(LearnedWaits(POLLING, history[-KEPT:]), 500)
 
 
 # What is learned
@@ -82,7 +82,7 @@ def test_tasks_learned_one_by_one_and_read_back_give_the_same_plan() -> None:
 @pytest.mark.parametrize("middle", [60, 180])
 def test_like_tasks_take_half_the_polls(middle: float) -> None:
     """Against polls at fixed distances with the same median delay; the margin is that of few tasks."""
-    waits = Waits(POLLING)
+    waits = LearnedWaits(POLLING)
     watched(waits, lognormal(middle, 0.25, 100))
     tasks = lognormal(middle, 0.25, 700)[100:]
     delay, polls = watched(waits, tasks)
@@ -92,7 +92,7 @@ def test_like_tasks_take_half_the_polls(middle: float) -> None:
 
 
 def test_a_long_tail_costs_no_more_than_fixed_intervals() -> None:
-    waits = Waits(POLLING)
+    waits = LearnedWaits(POLLING)
     watched(waits, lognormal(60, 1, 100))
     tasks = lognormal(60, 1, 700)[100:]
     delay, polls = watched(waits, tasks)
@@ -101,7 +101,7 @@ def test_a_long_tail_costs_no_more_than_fixed_intervals() -> None:
 
 
 def test_beyond_what_is_known_intervals_grow_to_the_longest() -> None:
-    waits = Waits(POLLING, [Waited(55, 60)] * KEPT)
+    waits = LearnedWaits(POLLING, [Waited(55, 60)] * KEPT)
     steps = [round(b - a, 9) for a, b in pairwise(plan_of(waits, 400)) if a > 60]
     assert steps == sorted(steps)
     assert steps[0] < 10
@@ -110,7 +110,7 @@ def test_beyond_what_is_known_intervals_grow_to_the_longest() -> None:
 
 def test_between_two_kinds_of_tasks_polls_are_rare() -> None:
     history = [Waited(28, 31), Waited(195, 200)] * (KEPT // 2)
-    ages = plan_of(Waits(POLLING, history), 200)
+    ages = plan_of(LearnedWaits(POLLING, history), 200)
     assert len([age for age in ages if 40 < age < 190]) <= 6
     assert min(b - a for a, b in pairwise(ages) if 40 < a < 150) == pytest.approx(30)
     assert len([age for age in ages if 20 <= age <= 36]) >= 1
@@ -122,11 +122,11 @@ def test_between_two_kinds_of_tasks_polls_are_rare() -> None:
 @pytest.mark.parametrize("before", [60, 180])
 @pytest.mark.parametrize("after", [10, 30, 90, 400])
 def test_a_class_that_changes_is_learned_anew(before: float, after: float) -> None:
-    waits = Waits(POLLING)
+    waits = LearnedWaits(POLLING)
     watched(waits, lognormal(before, 0.2, 2 * KEPT))
     watched(waits, lognormal(after, 0.2, 2 * KEPT))
     delay, polls = watched(waits, lognormal(after, 0.2, KEPT))
-    fresh = Waits(POLLING)
+    fresh = LearnedWaits(POLLING)
     watched(fresh, lognormal(after, 0.2, 2 * KEPT))
     as_fresh, polls_as_fresh = watched(fresh, lognormal(after, 0.2, KEPT))
     assert delay <= 1.25 * as_fresh + 0.5
@@ -134,7 +134,7 @@ def test_a_class_that_changes_is_learned_anew(before: float, after: float) -> No
 
 
 def test_even_the_first_tasks_of_a_faster_class_are_late_by_less_than_the_longest_interval() -> None:
-    waits = Waits(POLLING, [Waited(590, 600)] * KEPT)
+    waits = LearnedWaits(POLLING, [Waited(590, 600)] * KEPT)
     assert all(watch(waits, 10)[0] <= POLLING.max + ROUND_TRIP for _ in range(5))
     for _ in range(KEPT):
         watch(waits, 10)
@@ -142,7 +142,7 @@ def test_even_the_first_tasks_of_a_faster_class_are_late_by_less_than_the_longes
 
 
 def test_tasks_that_always_take_the_same_are_polled_ever_closer() -> None:
-    waits = Waits(POLLING)
+    waits = LearnedWaits(POLLING)
     for _ in range(3 * KEPT):
         watch(waits, 100.0)
     delay, polls = watch(waits, 100.0)
@@ -158,10 +158,10 @@ def test_tasks_that_always_take_the_same_are_polled_ever_closer() -> None:
     [Waited(10, 10), Waited(10, 9), Waited(-1, 5), Waited(10, 10 + 61), Waited(0, 30_000), Waited(math.nan, 5)],
 )
 def test_pauses_and_clocks_that_were_set_teach_nothing(waited: Waited) -> None:
-    waits = Waits(POLLING, [waited] * KEPT)
+    waits = LearnedWaits(POLLING, [waited] * KEPT)
     for _ in range(KEPT):
         waits.ended(waited)
-    assert plan_of(waits, 100) == plan_of(Waits(POLLING), 100)
+    assert plan_of(waits, 100) == plan_of(LearnedWaits(POLLING), 100)
 
 
 # Whatever has happened
@@ -174,7 +174,7 @@ histories = st.lists(st.builds(lambda low, more: Waited(low, low + more), st.flo
 def test_no_history_breaks_a_bound(
     history: list[Waited], first: float, every: float, longest: float, ages: list[float]
 ) -> None:
-    waits = Waits(Polling(first=first, every=every, max=longest), history[: len(history) // 2])
+    waits = LearnedWaits(Polling(first=first, every=every, max=longest), history[: len(history) // 2])
     for waited in history[len(history) // 2 :]:
         waits.ended(waited)
     for polled, least in ((False, first), (True, every)):
@@ -186,10 +186,10 @@ def test_no_history_breaks_a_bound(
 
 @given(histories)
 def test_the_same_history_gives_the_same_plan(history: list[Waited]) -> None:
-    assert plan_of(Waits(POLLING, history), 1000) == plan_of(Waits(POLLING, history), 1000)
+    assert plan_of(LearnedWaits(POLLING, history), 1000) == plan_of(LearnedWaits(POLLING, history), 1000)
 
 
 @given(histories.filter(lambda history: len(history) >= ENOUGH))
 def test_order_within_what_is_kept_says_nothing(history: list[Waited]) -> None:
     kept = history[-KEPT:]
-    assert plan_of(Waits(POLLING, kept), 600) == plan_of(Waits(POLLING, sorted(kept)), 600)
+    assert plan_of(LearnedWaits(POLLING, kept), 600) == plan_of(LearnedWaits(POLLING, sorted(kept)), 600)

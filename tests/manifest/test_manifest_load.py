@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from manifest.manifest_helpers import jobs_of, places, write
 
 from batcher.errors import ManifestError
-from batcher.manifest import STARTER, Manifest, Problems, json_schema, load, yamlmarks
+from batcher.manifest import STARTER, Manifest, Problems, json_schema, load, yaml_loader
 from batcher.manifest.check import path_of
-from batcher.manifest.yamlmarks import parse
+from batcher.manifest.yaml_loader import parse
 from batcher.settings import Budget, Limits, Polling, Rate, Retries, Settings
 
 TYPED = [
@@ -66,7 +66,7 @@ def test_without_the_c_library_all_is_the_same(data: bytes, monkeypatch: pytest.
 
     fast, slow = Problems(), Problems()
     found = parse(data, "f", fast)
-    monkeypatch.setattr(yamlmarks, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_loader, "_Loader", yaml.SafeLoader)
     assert parse(data, "f", slow) == found
     assert [problem.line for problem in slow.values] == [problem.line for problem in fast.values]
 

@@ -12,8 +12,8 @@ from manifest.manifest_helpers import JPEG, PNG, WEBP, jobs_of, places, write
 
 from batcher.jobs import FileReference, UrlReference
 from batcher.manifest import globs
+from batcher.manifest.files import Cache, check_url, reference_name
 from batcher.manifest.problems import Fault
-from batcher.manifest.references import Cache, check_url, reference_name
 
 
 def names(path: Path, *allow: Path) -> list[str]:

@@ -143,10 +143,10 @@ def test_a_fault_of_a_row_also_names_the_line_of_the_manifest(entry: str, messag
 
 def test_a_model_without_references_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from batcher.catalog import ReferenceRule, get_model
-    from batcher.manifest import build
+    from batcher.manifest import compiler
 
     bare = get_model("grok-imagine").model_copy(update={"references": ReferenceRule()})
-    monkeypatch.setattr(build, "get_model", lambda _: bare)
+    monkeypatch.setattr(compiler, "get_model", lambda _: bare)
     path = write(
         tmp_path, "references: [null, a.png]\nprompts: [x, {file: a.csv}]", {"a.csv": "prompt,reference\ny,a.png\n"}
     )

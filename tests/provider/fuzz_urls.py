@@ -21,7 +21,7 @@ import anyio
 import anyio.abc
 
 from batcher.clock import SystemClock
-from batcher.providers import Moved
+from batcher.providers import Redirected
 from batcher.providers.rivya import Rivya
 
 KEY = "rvya_sk_key-of-nobody"
@@ -127,7 +127,7 @@ async def try_all(number: int, seed: int) -> Strangers:
                 strangers.location = b"http://evil.test/" if bad else target.encode("utf-8", "replace")
                 async with provider.result(url, offset=0, validator=None) as found:
                     own = provider.is_own_host(url)
-                if isinstance(found, Moved):
+                if isinstance(found, Redirected):
                     async with provider.result(found.url, offset=0, validator=None):
                         pass
                 thieves = {where for where, times in strangers.with_key.items() if times} - {(API_HOST, API_PORT)}

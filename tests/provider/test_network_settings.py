@@ -17,7 +17,7 @@ from provider.test_transport_sockets import TASK, read_request, reply, reset, se
 from support import VirtualClock
 
 from batcher.errors import UsageError
-from batcher.providers import Accepted, Later
+from batcher.providers import Accepted, Retryable
 from batcher.providers.rivya import Rivya
 from batcher.providers.routes import Routes
 
@@ -203,7 +203,7 @@ def test_what_ends_at_a_proxy_was_not_received(monkeypatch: pytest.MonkeyPatch, 
     with server(PROXY_FAULTS[fault]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         [found] = submit(HERE)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.code, found.maybe_received, found.cause, found.outage) == ("unreachable", False, "proxy", True), found
 
 
@@ -213,7 +213,7 @@ def test_what_ends_at_a_socks_proxy_was_not_received(monkeypatch: pytest.MonkeyP
     with server(SOCKS_FAULTS[fault]) as proxy:
         monkeypatch.setenv("ALL_PROXY", proxy.replace("http", scheme))
         [found] = submit(HERE)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.code, found.maybe_received, found.cause) == ("unreachable", False, "socks"), found
 
 
@@ -221,7 +221,7 @@ def test_what_ends_at_a_socks_proxy_was_not_received(monkeypatch: pytest.MonkeyP
 def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch, scheme: str, cause: str) -> None:
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:9")
     [found] = submit(HERE)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.maybe_received, found.cause) == (False, cause)
 
 
@@ -291,7 +291,7 @@ def test_through_a_proxy(
     if script is answers:
         assert isinstance(found, Accepted)
     else:
-        assert isinstance(found, Later)
+        assert isinstance(found, Retryable)
         assert (found.maybe_received, found.cause) == (True, "cut")
 
 
@@ -302,13 +302,13 @@ def test_a_407_to_the_post_itself_proves_nothing() -> None:
 
     with server(script) as base_url:
         [found] = submit(base_url)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.maybe_received, found.page) == (True, True)
 
 
 def test_a_certificate_that_is_not_trusted(pem: Path) -> None:
     found = submit_tls(pem, answers)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.maybe_received, found.cause) == (False, "certificate")
     assert "SSL_CERT_FILE" in found.message
 
@@ -333,5 +333,5 @@ def test_a_certificate_that_the_environment_names(
 )
 def test_the_cause_of_what_did_not_reach_the_api(base_url: str, cause: str) -> None:
     [found] = submit(base_url)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.maybe_received, found.cause) == (False, cause)

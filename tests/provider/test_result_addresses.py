@@ -11,7 +11,7 @@ import pytest
 from provider.test_transport_sockets import read_request, reply, server
 from support import VirtualClock
 
-from batcher.providers import Gone, Incoming, Later, Moved
+from batcher.providers import Gone, Incoming, Redirected, Retryable
 from batcher.providers.addresses import is_public, networks
 from batcher.providers.rivya import Rivya
 
@@ -101,9 +101,9 @@ def test_fake_addresses_come_with_what_to_do(monkeypatch: pytest.MonkeyPatch, ad
     assert "BATCHER_ALLOW_NET=1" in found.message
     assert "--allow-net 1" in found.message
     allowed = fetch("https://rivya.test", "https://media.example/a.mp4", "192.0.2.0/24", f"{address}/32")
-    assert isinstance(allowed, Later), "it went on, to a TLS greeting that nobody answers"
+    assert isinstance(allowed, Retryable), "it went on, to a TLS greeting that nobody answers"
     monkeypatch.setenv("BATCHER_ALLOW_NET", f"192.0.2.0/24, {address}/32")
-    assert isinstance(fetch("https://rivya.test", "https://media.example/a.mp4"), Later)
+    assert isinstance(fetch("https://rivya.test", "https://media.example/a.mp4"), Retryable)
 
 
 class Elsewhere(anyio.abc.SocketStream):
@@ -185,7 +185,7 @@ def test_each_hop_of_a_redirect_is_a_request_of_its_own() -> None:
 
     with server(move) as local:
         found = fetch("http://127.0.0.1:9", f"{local}/a.mp4")
-    assert found == Moved("https://169.254.169.254/meta")
+    assert found == Redirected("https://169.254.169.254/meta")
     assert isinstance(fetch("https://rivya.test", found.url), Gone)
 
 
@@ -201,5 +201,5 @@ def test_a_proxy_decides_itself_whom_it_connects_to(monkeypatch: pytest.MonkeyPa
     with server(refuse) as local:
         monkeypatch.setenv("HTTPS_PROXY", local)
         found = fetch("https://rivya.test", "https://media.example/a.mp4")
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert seen[0].startswith(b"CONNECT media.example:443 ")

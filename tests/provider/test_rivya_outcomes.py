@@ -17,7 +17,7 @@ from provider.provider_helpers import INTENT, PICTURE, TASK, always, ask, error,
 from support import EPOCH
 
 from batcher.jobs import Status, TaskState, Upload
-from batcher.providers import Accepted, Conflict, Going, Halt, Later, Refused, Unknown
+from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown
 from batcher.providers.rivya import Rivya
 
 Use = Callable[[Rivya], Awaitable[Any]]
@@ -115,9 +115,9 @@ ELSEWHERE = {
 
 def words(outcome: object) -> str:
     match outcome:
-        case Halt(reason=reason):
+        case Fatal(reason=reason):
             return f"halt {reason}"
-        case Later():
+        case Retryable():
             flags = [("throttled", outcome.throttled), ("outage", outcome.outage), ("maybe", outcome.maybe_received)]
             flags += [("page", outcome.page)]
             return " ".join(["later"] + [name for name, there in flags if there])
@@ -133,19 +133,19 @@ def test_outcome(use: str, status: int, code: str | None, expected: str) -> None
     if use == "poll" and code == "not_found":  # a page of a proxy says nothing about a task
         expected = "unknown"
     assert words(found) == expected, found
-    assert isinstance(found, Refused | Conflict | Halt | Later | Unknown)
+    assert isinstance(found, Refused | Conflict | Fatal | Retryable | Unknown)
     if not 300 <= status < 400:
         assert found.code == (code or f"http_{status}")
     assert found.request_id == ("req_7" if code else "")
     assert "(request req_7)" in found.message or code is None
-    if isinstance(found, Later) and found.page:
+    if isinstance(found, Retryable) and found.page:
         assert (found.cause, found.outage) == ("page", True)
 
 
 def test_a_page_is_told_with_what_helps_to_find_whose_it_is() -> None:
     page = "<!DOCTYPE html><style>x{}</style><title>Attention Required!</title>\n<body>you have  been <b>blocked</b>"
     found = ask(always(httpx.Response(403, text=page, headers={"server": "cloudflare"})), submit)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     expected = "HTTP 403 from cloudflare, not in the API's words: Attention Required! you have been blocked"
     assert found.message == expected
 
@@ -177,7 +177,7 @@ def test_only_the_envelope_and_a_task_in_a_2xx_speak_for_the_api(use: str, kind:
         elif success and use == "poll" and kind != "page":
             assert isinstance(found, Going), (status, found)
         else:
-            assert isinstance(found, Later), (status, found)
+            assert isinstance(found, Retryable), (status, found)
             assert found.maybe_received is (status not in (425, 429)), status
             assert found.throttled is (status == 429)
 
@@ -223,7 +223,7 @@ def test_a_task_that_failed_has_an_error_too(body: dict[str, Any], is_task: bool
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after(use: str, header: str, expected: float | None, status: int) -> None:
     found = ask(always(error(status, "rate_limited", **{"retry-after": header})), USES[use])
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert found.retry_after == (None if expected is None else pytest.approx(expected, abs=0.01))
 
 
@@ -246,7 +246,7 @@ def test_retry_after_is_measured_by_the_clock_of_who_says_it(skew: int) -> None:
         headers = {"date": http_date(now), "retry-after": value}
         for use in (submit, poll):
             found = ask(always(error(429, "rate_limited", **headers)), use)
-            assert isinstance(found, Later)
+            assert isinstance(found, Retryable)
             assert found.retry_after == 5.0
 
         async def fetch(provider: Rivya) -> object:
@@ -254,7 +254,7 @@ def test_retry_after_is_measured_by_the_clock_of_who_says_it(skew: int) -> None:
                 return found
 
         found = ask(always(httpx.Response(503, headers=headers)), fetch)
-        assert isinstance(found, Later)
+        assert isinstance(found, Retryable)
         assert found.retry_after == 5.0
 
 
@@ -288,7 +288,7 @@ def test_any_2xx_is_a_success(status: int) -> None:
 )
 def test_a_success_that_cannot_be_read_may_have_been_received(body: bytes) -> None:
     found = ask(always(httpx.Response(200, content=body)), submit)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.code, found.maybe_received) == ("bad_answer", True)
 
 
@@ -521,8 +521,8 @@ def test_an_upload_whose_url_is_none_is_asked_for_again(url: object) -> None:
     ],
 )
 def test_an_upload_is_named_as_the_api_has_it_now(told: dict[str, Any], changes: dict[str, Any]) -> None:
-    async def vouch(provider: Rivya) -> Upload | Literal[False] | Later | None:
-        return await provider.vouch(make_upload(file_id="f"))
+    async def vouch(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
+        return await provider.verify_upload(make_upload(file_id="f"))
 
     assert ask(always(httpx.Response(200, json=told)), vouch) == make_upload(file_id="f", checked_at=EPOCH, **changes)
 
@@ -542,16 +542,16 @@ def test_an_upload_without_a_url_is_asked_for_again(body: bytes) -> None:
     ],
 )
 def test_whether_the_api_still_has_an_upload(file_id: str | None, status: int, expected: str) -> None:
-    async def vouch(provider: Rivya) -> Upload | Literal[False] | Later | None:
-        return await provider.vouch(make_upload(file_id=file_id))
+    async def vouch(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
+        return await provider.verify_upload(make_upload(file_id=file_id))
 
     found = ask(always(httpx.Response(status, json={})), vouch)
-    assert (words(found) if isinstance(found, Later) else str(found)) == expected
+    assert (words(found) if isinstance(found, Retryable) else str(found)) == expected
 
 
 def test_nobody_vouches_where_there_is_no_answer() -> None:
-    async def vouch(provider: Rivya) -> Upload | Literal[False] | Later | None:
-        return await provider.vouch(make_upload())
+    async def vouch(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
+        return await provider.verify_upload(make_upload())
 
     assert words(ask(broken, vouch)) == "later outage maybe"
 
@@ -561,8 +561,8 @@ def test_nobody_vouches_where_there_is_no_answer() -> None:
     [(404, "not_found", False), (410, "gone", False), (200, "not_found", False), (401, "api_key_invalid", None)],
 )
 def test_the_api_says_whether_it_has_an_upload(status: int, code: str, expected: bool | None) -> None:
-    async def vouch(provider: Rivya) -> Upload | Literal[False] | Later | None:
-        return await provider.vouch(make_upload())
+    async def vouch(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
+        return await provider.verify_upload(make_upload())
 
     assert ask(always(error(status, code)), vouch) is expected
 

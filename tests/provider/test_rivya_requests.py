@@ -16,7 +16,7 @@ from support import VirtualClock
 from batcher import __version__
 from batcher.errors import UsageError
 from batcher.jobs import FileReference, Status, TaskState, Upload, UrlReference
-from batcher.providers import Gone, Halt, Incoming, Later, Moved
+from batcher.providers import Fatal, Gone, Incoming, Redirected, Retryable
 from batcher.providers.rivya import Rivya, account_of
 from batcher.providers.transport import check_base_url
 
@@ -134,7 +134,7 @@ def test_paths_headers_and_quoting() -> None:
     async def use(provider: Rivya) -> None:
         await provider.submit(INTENT)
         await provider.poll("a/../b?c#d")
-        await provider.vouch(make_upload(file_id="f/1"))
+        await provider.verify_upload(make_upload(file_id="f/1"))
         await provider.credits()
         await provider.models()
 
@@ -193,7 +193,7 @@ def test_a_key_in_what_the_transport_raises_goes_no_further() -> None:
         raise httpx.LocalProtocolError(f"Illegal header value {request.headers['authorization']!r}")
 
     found = ask(handler, everything)
-    assert all(isinstance(each, Later) for each in found)
+    assert all(isinstance(each, Retryable) for each in found)
     assert KEY not in repr(found)
 
 
@@ -227,7 +227,7 @@ def test_what_is_acted_on_is_not_masked(key: str) -> None:
     assert isinstance(task, TaskState)
     assert task.status is Status.SUCCEEDED
     assert task.urls == ("https://m.test/1",)
-    assert isinstance(wallet, Halt)
+    assert isinstance(wallet, Fatal)
 
 
 def test_neither_provider_nor_account_show_the_key() -> None:
@@ -259,7 +259,7 @@ def test_the_key_goes_to_the_apis_own_origin_only(url: str, with_key: bool) -> N
 
     async def use(provider: Rivya) -> bool:
         async with provider.result(url, offset=0, validator=None) as found:
-            assert found == Moved("https://evil.test/2")
+            assert found == Redirected("https://evil.test/2")
         return provider.is_own_host(url)
 
     assert ask(handler, use) is with_key
@@ -323,7 +323,7 @@ def test_http_results_are_taken_from_an_http_api_only() -> None:
 def test_a_redirect_to_nowhere(location: str) -> None:
     async def use(provider: Rivya) -> object:
         async with provider.result("https://m.test/1", offset=0, validator=None) as found:
-            if not isinstance(found, Moved):
+            if not isinstance(found, Redirected):
                 return found
         async with provider.result(found.url, offset=0, validator=None) as found:
             return found

@@ -12,7 +12,7 @@ import httpx2 as httpx
 import pytest
 from provider.provider_helpers import always, ask
 
-from batcher.providers import Gone, Incoming, Later, Moved, Refused, TransferCut
+from batcher.providers import Gone, Incoming, Redirected, Refused, Retryable, TransferCut
 from batcher.providers.rivya import Rivya
 
 URL = "https://media.test/1.mp4"
@@ -32,10 +32,10 @@ class Asked:
 
 def fetch(
     response: httpx.Response, *, offset: int = 0, validator: str | None = None
-) -> tuple[httpx.Request, Incoming | Moved | Gone | Refused | Later, bytes]:
+) -> tuple[httpx.Request, Incoming | Redirected | Gone | Refused | Retryable, bytes]:
     handler = Asked(response)
 
-    async def use(provider: Rivya) -> tuple[Incoming | Moved | Gone | Refused | Later, bytes]:
+    async def use(provider: Rivya) -> tuple[Incoming | Redirected | Gone | Refused | Retryable, bytes]:
         async with provider.result(URL, offset=offset, validator=validator) as found:
             content = b"".join([c async for c in found.chunks]) if isinstance(found, Incoming) else b""
             return found, content
@@ -170,7 +170,7 @@ def test_a_url_that_is_not_served_any_more(status: int) -> None:
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 def test_not_now(status: int) -> None:
     _, found, _ = fetch(httpx.Response(status, headers={"retry-after": "9"}))
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.code, found.retry_after, found.throttled) == (f"http_{status}", 9.0, status == 429)
 
 
@@ -191,7 +191,7 @@ def test_anything_else(status: int) -> None:
 )
 def test_a_redirect_is_told_not_followed(status: int, location: str, target: str) -> None:
     _, found, _ = fetch(httpx.Response(status, headers={"location": location}))
-    assert found == Moved(target)
+    assert found == Redirected(target)
 
 
 def test_no_answer_is_later() -> None:
@@ -202,7 +202,7 @@ def test_no_answer_is_later() -> None:
         async with provider.result(URL, offset=0, validator=None) as found:
             return found
 
-    assert isinstance(ask(refuse, use), Later)
+    assert isinstance(ask(refuse, use), Retryable)
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from support import VirtualClock
 
 from batcher.clock import Moment
 from batcher.jobs import Intent, JobId
-from batcher.providers import Accepted, Conflict, Halt, Later, Refused
+from batcher.providers import Accepted, Conflict, Fatal, Refused, Retryable
 from batcher.providers.outcomes import Answer
 from batcher.providers.rivya import Rivya
 from batcher.providers.transport import ANSWER_BYTES
 
 Script = Callable[[socket.socket], None]
-Outcome = Accepted | Refused | Conflict | Halt | Later
+Outcome = Accepted | Refused | Conflict | Fatal | Retryable
 TASK = b'{"id": "task_1", "status": "queued", "reserved_credits": 10, "final_credits": 0}'
 
 
@@ -96,13 +96,13 @@ def test_refused_connection_is_certainly_not_received() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     [found] = submit(f"http://127.0.0.1:{port}")
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.code, found.maybe_received, found.outage) == ("unreachable", False, True)
 
 
 def test_unknown_host_is_certainly_not_received() -> None:
     [found] = submit("https://does-not-exist.invalid")
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.code, found.maybe_received) == ("unreachable", False)
 
 
@@ -190,7 +190,7 @@ def gigabytes(connection: socket.socket) -> None:
 )
 def test_without_a_whole_answer_it_may_have_been_received(script: Script) -> None:
     found = submit_to(script)
-    assert isinstance(found, Later), found
+    assert isinstance(found, Retryable), found
     # A reset can be so early that the connection is never made.
     assert found.maybe_received or (script is reset_at_once and found.code == "unreachable")
 
@@ -237,7 +237,7 @@ def test_a_bomb_is_not_unpacked() -> None:
     found = submit_to(script)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert (found.code, found.maybe_received) == ("bad_answer", True)
     assert most < 4 * ANSWER_BYTES
 
@@ -248,7 +248,7 @@ def test_an_upgrade_that_nobody_asked_for_proves_nothing() -> None:
         connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
 
     found = submit_to(script)
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert found.maybe_received
 
 
@@ -263,7 +263,7 @@ def test_a_kept_alive_connection_that_died_counts_as_maybe_received_and_is_not_r
     with server(one_answer_then_close) as base_url:
         first, second = submit(base_url, times=2)
     assert isinstance(first, Accepted)
-    assert isinstance(second, Later)
+    assert isinstance(second, Retryable)
     assert second.maybe_received
     assert len(seen) == 2, "nobody but the lifecycle repeats a paid request"
 
@@ -291,7 +291,7 @@ def test_slow_to_death_ends_at_the_deadline() -> None:
 
         found = anyio.run(main)
         released.set()
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert found.maybe_received
 
 
@@ -351,6 +351,6 @@ def test_a_redirect_is_not_followed_with_the_key() -> None:
         found = submit_to(redirect)
         with pytest.raises(BlockingIOError):
             other.accept()
-    assert isinstance(found, Later)
+    assert isinstance(found, Retryable)
     assert found.code == "redirected"
     assert found.maybe_received, "whoever redirects may have taken it first"

@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from support import Bench, SimulatedApi
 
-from batcher.cli.reportview import report_view
+from batcher.cli.report_view import report_view
 from batcher.jobs import Status
 from batcher.ledger import Ledger, LedgerReader, decisions
-from batcher.ledger.budgets import WALLET_READ
+from batcher.ledger.queries.budgets import WALLET_READ
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask
 from batcher.simulator.app import build_app

@@ -13,7 +13,7 @@ from support import EPOCH, Bench
 from batcher.clock import iso
 from batcher.jobs import Status
 from batcher.ledger import decisions
-from batcher.ledger.budgets import WALLET_READ
+from batcher.ledger.queries.budgets import WALLET_READ
 from batcher.report.budget import Bite, Cap
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask

@@ -20,7 +20,8 @@ from support import Bench
 
 from batcher.clock import from_iso, iso, local_day
 from batcher.jobs import FileReference, ParamValue, Reference, Status, UrlReference
-from batcher.ledger import LedgerReader, browse, decisions, seen_price
+from batcher.ledger import LedgerReader, decisions, seen_price
+from batcher.ledger.queries import jobs
 from batcher.report.document import csv_headers, csv_rows, report_json, rows_json
 from batcher.report.figures import Figures, make_report
 from batcher.report.question import ask
@@ -356,7 +357,7 @@ def test_bought_is_what_was_accepted_or_may_have_been(shelf: Shelf, end: str) ->
     bought, refused = (0, 1) if end in ("refused", "unsent") else (1, 0)
     attempts = figures(shelf).attempts
     assert (attempts.bought, attempts.turned_away, attempts.total) == (bought, refused, 1)
-    bill = browse.bill(shelf.ledger.read, 1)
+    bill = jobs.bill(shelf.ledger.read, 1)
     assert (bill.attempts, bill.refused, bill.quoted) == (bought, refused, 10 * bought)
 
 

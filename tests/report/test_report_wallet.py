@@ -10,7 +10,7 @@ from support import Bench
 from batcher.clock import iso
 from batcher.jobs import Status
 from batcher.ledger import decisions
-from batcher.ledger.budgets import WALLET_READ
+from batcher.ledger.queries.budgets import WALLET_READ
 from batcher.report.wallet import Reconciliation, reconcile
 
 

@@ -11,15 +11,15 @@ import trio.testing
 from simulator.simulator_helpers import JOB, Lab, error_of, png
 
 from batcher.simulator.app import ConnectionCut
-from batcher.simulator.faults import Faults, Rule, parse, parse_all
+from batcher.simulator.faults import FaultRule, Faults, parse, parse_all
 
 
 def test_rules_as_objects_and_as_texts() -> None:
     assert parse("create:lost:rate=0.05,times=3") == parse({"on": "create", "do": "lost", "rate": 0.05, "times": 3})
-    assert parse("*:status:nth=2+5,status=503,after,reset=true") == Rule(
+    assert parse("*:status:nth=2+5,status=503,after,reset=true") == FaultRule(
         on="*", do="status", nth=frozenset({2, 5}), status=503, after=True, reset=True
     )
-    assert parse({"on": "result", "do": "delay", "nth": 3, "seconds": 2}) == Rule(
+    assert parse({"on": "result", "do": "delay", "nth": 3, "seconds": 2}) == FaultRule(
         on="result", do="delay", nth=frozenset({3}), seconds=2
     )
     assert parse({"on": "status", "do": "patch", "body": {"a": 1}, "every": 2}).body == {"a": 1}

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from simulator.simulator_helpers import Lab, error_of, png
 
-from batcher.simulator.records import Refusal
+from batcher.simulator.records import Rejection
 from batcher.simulator.rules import check_upload, media_type, read_multipart
 
 MP4 = b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 20
@@ -124,7 +124,7 @@ def test_signatures(data: bytes, mime: str | None) -> None:
 
 def test_limits_without_a_model_are_those_of_the_page() -> None:
     assert check_upload("audio", None, b"ID3") == "audio/mpeg"
-    with pytest.raises(Refusal, match="larger than 50000000"):
+    with pytest.raises(Rejection, match="larger than 50000000"):
         check_upload("video", None, MP4 + b"\x00" * 50_000_000)
 
 
@@ -140,7 +140,7 @@ def test_limits_without_a_model_are_those_of_the_page() -> None:
     ],
 )
 def test_multipart_that_cannot_be_read(content_type: str, body: bytes) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(Rejection):
         read_multipart(content_type, body)
 
 

@@ -15,9 +15,10 @@ import httpx2 as httpx
 import pytest
 from support import Bench
 
-from batcher.engine import Engine, RateGate
+from batcher.engine import Engine, RateLimiter
 from batcher.errors import Kind, StorageError
-from batcher.ledger import Ledger, LedgerReader, tallies
+from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger.queries import spend
 from batcher.lifecycle import Commits
 from batcher.settings import Limits, Rate
 
@@ -202,7 +203,7 @@ def test_waiting_times_across_a_jump_say_nothing(bench: Bench, step: float, know
     with bench.reader() as reader:
         [attempt, *_] = reader.rows("SELECT account, price_class FROM attempts")
         assert len(reader.waits(attempt["account"], attempt["price_class"], 50)) == known
-        bought = [each for _, each in tallies.bought(reader, tallies.Scope(), ())]
+        bought = [each for _, each in spend.bought(reader, spend.Scope(), ())]
         assert [each.waited for each in bought] == [known]
 
 
@@ -227,9 +228,9 @@ def test_limits_over_a_restart_and_a_clock_that_was_set(bench: Bench, shift: flo
     limits = Limits(submit=Rate(3, 60))
 
     async def wait() -> float:
-        gate = RateGate(ledger, limits, bench.clock, Commits(ledger))
+        limiter = RateLimiter(ledger, limits, bench.clock, Commits(ledger))
         began = bench.clock.monotonic()
-        async with gate.slot("submit") as slot:
+        async with limiter.slot("submit") as slot:
             await slot.stamp()
         return bench.clock.monotonic() - began
 
@@ -252,7 +253,7 @@ def test_a_day_is_one_of_the_ledgers_zone(bench: Bench, monkeypatch: pytest.Monk
         with bench.reader() as reader:
             assert [row[0] for row in reader.rows("SELECT timezone FROM meta")] == ["Pacific/Kiritimati"]
             assert {row[0] for row in reader.rows("SELECT day FROM attempts")} == {"2027-01-15"}
-            days = [key for key, _, _ in tallies.jobs(reader, tallies.Scope(), (tallies.Axis("day"),))]
+            days = [key for key, _, _ in spend.jobs(reader, spend.Scope(), (spend.Grouping("day"),))]
             assert set(days) == {("2027-01-15",)}, "planned ones too"
             with pytest.raises(StorageError, match=r"'Mars/Olympus', which this machine does not know"):
                 zone_of("Mars/Olympus", bench.ledger_path)

@@ -17,13 +17,13 @@ from cli.cli_helpers import BATCHER, Site, site
 from storage.conftest import Give
 from storage.storage_helpers import MANIFEST, Desk, charged_once
 
-from batcher.ledger import connection
+from batcher.ledger.store import connection
 
 #: The command, but one that waits for another writer for a tenth of a second only.
 IMPATIENT = (
     sys.executable,
     "-c",
-    "import sys; from batcher.ledger import connection; connection.BUSY_SECONDS = 0.1;"
+    "import sys; from batcher.ledger.store import connection; connection.BUSY_SECONDS = 0.1;"
     " from batcher.cli.app import main; sys.exit(main(sys.argv[1:]))",
 )
 
@@ -93,7 +93,7 @@ def test_a_ledger_that_is_locked_when_a_paid_answer_comes(desk: Desk) -> None:
 
 def test_a_signal_while_another_program_holds_the_ledger(desk: Desk) -> None:
     """It comes before the storage error in the order of exit codes; what could not be written down is told."""
-    patient = "import batcher.engine; batcher.engine.GRACE_SECONDS = 0.3; from batcher.cli.app import main"
+    patient = "from batcher.engine import engine; engine.GRACE_SECONDS = 0.3; from batcher.cli.app import main"
     desk.program = (sys.executable, "-c", f"import sys; {patient}; sys.exit(main(sys.argv[1:]))")
     with site() as place:
         held: list[object] = []

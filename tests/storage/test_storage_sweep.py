@@ -61,7 +61,7 @@ class Full:
 
         connect = sqlite3.connect
         monkeypatch.setattr(
-            "batcher.ledger.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
+            "batcher.ledger.store.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
         )
 
 

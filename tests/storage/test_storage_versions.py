@@ -21,8 +21,9 @@ from storage.conftest import Give
 from storage.storage_helpers import DECIDING, LOOKING, Desk, charged_once, clean
 
 from batcher.errors import StorageError
-from batcher.ledger import Ledger, LedgerReader, hold_lock, schema
-from batcher.ledger.schema import copy_ledger
+from batcher.ledger import Ledger, LedgerReader, hold_lock
+from batcher.ledger.store import schema
+from batcher.ledger.store.schema import copy_ledger
 
 MORE = (
     "CREATE TABLE more (x TEXT) STRICT;\nINSERT INTO more SELECT id FROM attempts;\n"
@@ -33,7 +34,7 @@ NEXT = (*schema.MIGRATIONS, ("version_next", MORE))
 NEWER = (
     sys.executable,
     "-c",
-    f"import sys; from batcher.ledger import schema; schema.MIGRATIONS += {NEXT[-1:]!r};"
+    f"import sys; from batcher.ledger.store import schema; schema.MIGRATIONS += {NEXT[-1:]!r};"
     " from batcher.cli.app import main; sys.exit(main(sys.argv[1:]))",
 )
 OURS = tuple(name for name, _ in schema.MIGRATIONS)
@@ -131,7 +132,8 @@ DYING = f"""
 import os, sqlite3, sys
 from pathlib import Path
 from batcher.clock import SystemClock
-from batcher.ledger import Ledger, schema
+from batcher.ledger import Ledger
+from batcher.ledger.store import schema
 import sqlite_utils
 schema.MIGRATIONS += {NEXT[-1:]!r}
 before, left = Path(sys.argv[1]).read_bytes(), 0
@@ -211,7 +213,7 @@ def test_a_copy_that_is_cut_off_has_no_name(older: Shelf, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("batcher.ledger.schema.os.fsync", full)
+        patch.setattr("batcher.ledger.store.schema.os.fsync", full)
         with pytest.raises(OSError, match="No space left"):
             copy_ledger(older.ledger._connection, target)
     assert [path.name for path in older.path.parent.iterdir() if "before" in path.name] == []

@@ -13,10 +13,10 @@ import pytest
 from cli.cli_helpers import DOUBT, MANIFEST, Cli, Ran, Site, environment, site
 
 from batcher import run
-from batcher.artifacts import keep_log
-from batcher.cli.runlog import plain
+from batcher.cli.run_log import plain
 from batcher.errors import StorageError
 from batcher.simulator.switches import DEFAULT_KEY
+from batcher.storage import keep_log
 
 
 def logs(state: Path = Path("state")) -> dict[str, str]:

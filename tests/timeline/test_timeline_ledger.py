@@ -7,8 +7,9 @@ from core_helpers import Shelf, job_name, make_spec, make_task
 
 from batcher.clock import iso
 from batcher.jobs import Status
-from batcher.ledger import Stale, decisions, happenings
-from batcher.ledger.tallies import Scope
+from batcher.ledger import Stale, decisions
+from batcher.ledger.queries import timeline
+from batcher.ledger.queries.spend import Scope
 from batcher.report.question import ask
 from batcher.report.timeline import make_timeline
 
@@ -27,7 +28,7 @@ def test_many_of_a_kind_are_summed_up_by_minute(shelf: Shelf) -> None:
     shelf.enrol(make_spec(n) for n in range(1, 61))
     for number in range(1, 61):
         fail(shelf, number, "odd" if number == 30 else "bad")
-    found = list(happenings.batches(shelf.ledger.read, EVER))
+    found = list(timeline.batches(shelf.ledger.read, EVER))
     assert sum(batch.count for batch in found if batch.code == "bad") == 59
     assert [batch.job_id for batch in found if batch.code == "odd"] == [job_name(30)]
     assert len(found) <= 600 / 60 + 2
@@ -44,7 +45,7 @@ def test_a_trouble_is_open_until_it_is_mended(shelf: Shelf) -> None:
     decisions.retry(shelf.ledger, job_name(1))
     decisions.retry(shelf.ledger, job_name(2))
     fail(shelf, 2, "worse")
-    found = {trouble.code: trouble for trouble in happenings.troubles(shelf.ledger.read, EVER)}
+    found = {trouble.code: trouble for trouble in timeline.troubles(shelf.ledger.read, EVER)}
     assert (found["bad"].jobs, found["bad"].open, found["bad"].job_id) == (3, 1, job_name(3))
     assert (found["worse"].jobs, found["worse"].open, found["worse"].message) == (1, 1, "no 2")
     assert list(found) == ["bad", "worse"]
@@ -61,7 +62,7 @@ def test_troubles_by_kind(shelf: Shelf) -> None:
     given_up = shelf.buy(5)
     shelf.ledger.maybe_received(given_up, "given up before the API answered")
     shelf.ledger.refused(given_up, "bad", "again")
-    found = {(t.kind, t.code): (t.jobs, t.open, t.message) for t in happenings.troubles(shelf.ledger.read, EVER)}
+    found = {(t.kind, t.code): (t.jobs, t.open, t.message) for t in timeline.troubles(shelf.ledger.read, EVER)}
     assert found == {
         ("failed", None): (1, 1, None),  # the job that named the price
         ("refused", "bad"): (1, 1, "no"),
@@ -87,7 +88,7 @@ def test_what_the_api_says_of_money_and_of_others_is_told(shelf: Shelf) -> None:
         shelf.ledger.record(decided.job_id, decided.attempt_id, make_task(3, Status.SUCCEEDED, final_credits=10))
     shelf.ledger.submitted(other, make_task(4, model="another-model"))
     shelf.ledger.submitted(still, make_task(5, Status.PROCESSING, word="warming"))
-    found = {batch.kind: (batch.count, batch.message) for batch in happenings.batches(shelf.ledger.read, EVER)}
+    found = {batch.kind: (batch.count, batch.message) for batch in timeline.batches(shelf.ledger.read, EVER)}
     assert (
         found.items()
         >= {
@@ -104,15 +105,15 @@ def test_what_the_api_says_of_money_and_of_others_is_told(shelf: Shelf) -> None:
 
 def test_files_that_are_not_there_yet(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
-    assert happenings.without_file(shelf.ledger.read, EVER) is None
+    assert timeline.without_file(shelf.ledger.read, EVER) is None
     done = make_task(
         1, Status.SUCCEEDED, reserved_credits=10, final_credits=10, urls=("https://x.test/a", "https://x.test/b")
     )
     shelf.ledger.submitted(shelf.buy(1), done)
-    found = happenings.without_file(shelf.ledger.read, EVER)
+    found = timeline.without_file(shelf.ledger.read, EVER)
     assert found is not None
     assert (found.jobs, found.job_id) == (1, job_name(1))
-    assert happenings.without_file(shelf.ledger.read, Scope(iso(shelf.clock.now + 1), None, ())) is None
+    assert timeline.without_file(shelf.ledger.read, Scope(iso(shelf.clock.now + 1), None, ())) is None
 
 
 def test_a_task_that_is_still_waited_for_is_among_the_slowest(shelf: Shelf) -> None:
@@ -124,7 +125,7 @@ def test_a_task_that_is_still_waited_for_is_among_the_slowest(shelf: Shelf) -> N
     shelf.clock.now += 50
     shelf.ledger.record(job_name(2), second.attempt_id, make_task(2, Status.SUCCEEDED, final_credits=10))
     shelf.clock.now += 1000
-    first, other = happenings.slowest(shelf.ledger.read, EVER, now=iso(shelf.clock.now), count=5)
+    first, other = timeline.slowest(shelf.ledger.read, EVER, now=iso(shelf.clock.now), count=5)
     assert (first.seconds, first.open, first.job_id) == (1150, True, job_name(1))
     assert (other.seconds, other.open, other.name) == (50, False, "prompt-2")
 
@@ -137,7 +138,7 @@ def test_gaps_are_of_one_run_and_longer_than_asked(shelf: Shelf) -> None:
     shelf.ledger.note("halted", kind="key", reason="y")
     shelf.clock.now += 5000
     shelf.restart()
-    [gap] = happenings.gaps(shelf.ledger.read, EVER, longer=600)
+    [gap] = timeline.gaps(shelf.ledger.read, EVER, longer=600)
     assert (gap.run_id, gap.seconds) == (1, 601)
     assert gap.until == iso(shelf.clock.now - 5000)
 
@@ -147,13 +148,13 @@ def test_a_run_without_an_end_has_a_last_sign_of_life(shelf: Shelf) -> None:
     shelf.ledger.note("halted", kind="key", reason="x")
     shelf.clock.now += 1000
     shelf.restart()
-    first, second = happenings.runs(shelf.ledger.read, EVER)
+    first, second = timeline.runs(shelf.ledger.read, EVER)
     assert (first.ended_at, first.last_at) == (None, iso(shelf.clock.now - 1000))
     assert second.first == second.last == first.last + 1
     late = Scope(iso(shelf.clock.now - 999), None, ())
-    assert [run.id for run in happenings.runs(shelf.ledger.read, late)] == [2]
-    assert [run.id for run in happenings.runs(shelf.ledger.read, Scope(None, first.started_at, ()))] == []
-    assert happenings.runs(shelf.ledger.read, Scope(None, None, ("autumn",))) == []
+    assert [run.id for run in timeline.runs(shelf.ledger.read, late)] == [2]
+    assert [run.id for run in timeline.runs(shelf.ledger.read, Scope(None, first.started_at, ()))] == []
+    assert timeline.runs(shelf.ledger.read, Scope(None, None, ("autumn",))) == []
 
 
 def causes(shelf: Shelf) -> list[tuple[str, str | None, int, int, str | None]]:

@@ -9,11 +9,12 @@ import pytest
 
 from batcher.clock import iso
 from batcher.errors import Kind
-from batcher.ledger.happenings import Batch, Gap, Note, RunRow
-from batcher.report.moments import (
+from batcher.ledger.queries.timeline import Batch, Gap, Note, RunRow
+from batcher.report.timeline import halt_cause
+from batcher.report.timeline_entries import (
     SAME_LINE_SECONDS,
-    Moment,
-    Run,
+    RunEntry,
+    TimelineEntry,
     apart,
     fold,
     in_time,
@@ -22,7 +23,6 @@ from batcher.report.moments import (
     of_runs,
     quiet,
 )
-from batcher.report.timeline import halt_cause
 from batcher.report.usage import usage
 
 START = 1_800_000_000.0
@@ -42,7 +42,7 @@ def note(number: int, second: float, event: str, **detail: Any) -> Note:
     return Note(number, at(second), 1, event, detail)
 
 
-def run(number: int, since: float, until: float, **changes: Any) -> Run:
+def run(number: int, since: float, until: float, **changes: Any) -> RunEntry:
     fields: dict[str, Any] = {
         "state": "ended",
         "exit_code": 0,
@@ -50,16 +50,16 @@ def run(number: int, since: float, until: float, **changes: Any) -> Run:
         "campaigns": ("spring",),
         **dict.fromkeys(("bought", "refused", "quoted", "settled", "held", "saved", "went_on"), 0),
     }
-    return Run(id=number, since=at(since), until=at(until), **fields | changes)
+    return RunEntry(id=number, since=at(since), until=at(until), **fields | changes)
 
 
-def lines(placed: Any) -> list[Moment]:
+def lines(placed: Any) -> list[TimelineEntry]:
     return [moment for _, moment in sorted(placed, key=lambda pair: pair[0])]
 
 
 def test_the_same_again_and_again_is_one_line_with_the_newest_example() -> None:
     found = lines(of_batches([batch(1, 0, count=3, until=50), batch(9, 600, until=630), batch(12, 1500)], 900))
-    assert found == [Moment("failed", at(0), at(1500), 1, 5, "bad", "so", "job12")]
+    assert found == [TimelineEntry("failed", at(0), at(1500), 1, 5, "bad", "so", "job12")]
 
 
 def test_what_comes_again_later_is_another_line() -> None:
@@ -131,9 +131,9 @@ def test_cuts_are_one_line_until_they_are_over_for_long() -> None:
         )
     )
     assert found == [
-        Moment("limit_cut", at(0), at(500), 1, 3, "submit", seconds=30.0, per_minute=14.7),
-        Moment("limit_cut", at(5), None, 1, 1, "requests", seconds=3.0, per_minute=80.0),
-        Moment("limit_cut", at(1401), None, 1, 2, "submit", per_minute=24.0),
+        TimelineEntry("limit_cut", at(0), at(500), 1, 3, "submit", seconds=30.0, per_minute=14.7),
+        TimelineEntry("limit_cut", at(5), None, 1, 1, "requests", seconds=3.0, per_minute=80.0),
+        TimelineEntry("limit_cut", at(1401), None, 1, 2, "submit", per_minute=24.0),
     ]
 
 
@@ -158,7 +158,7 @@ def test_the_order_is_that_of_the_writing_also_when_the_clock_was_set_back() -> 
     assert [line.kind for line in lines(placed)] == ["run_began", "failed", "run_ended"]
 
 
-def idle_runs(*changes: dict[str, Any]) -> list[Moment]:
+def idle_runs(*changes: dict[str, Any]) -> list[TimelineEntry]:
     runs = [run(n, n * 1000, n * 1000 + 5, **change) for n, change in enumerate(changes, 1)]
     events = {each.id: (2 * each.id, 2 * each.id + 1) for each in runs}
     return list(fold(lines(of_runs(runs, events)), runs))
@@ -166,7 +166,7 @@ def idle_runs(*changes: dict[str, Any]) -> list[Moment]:
 
 def test_runs_that_found_nothing_to_do_are_one_line() -> None:
     [line] = idle_runs({}, {}, {})
-    assert line == Moment("runs_idle", at(1000), at(3005), 3, 3, "0", "done")
+    assert line == TimelineEntry("runs_idle", at(1000), at(3005), 3, 3, "0", "done")
     kinds = [line.kind for line in idle_runs({"bought": 1}, {}, {}, {"went_on": 1}, {})]
     assert kinds == [
         *("run_began", "run_ended", "no_run"),
@@ -189,19 +189,19 @@ def test_what_happened_in_an_idle_run_is_not_folded_away() -> None:
 
 def test_quiet_times_are_told_but_for_outages_and_other_runs() -> None:
     gaps = [Gap(1, 1, at(0), at(700), 700), Gap(2, 1, at(1000), at(2000), 1000), Gap(3, 9, at(0), at(700), 700)]
-    outage = Moment("outage", at(999), at(2000), 1)
+    outage = TimelineEntry("outage", at(999), at(2000), 1)
     assert [(line.kind, line.since, line.seconds) for line in lines(quiet(gaps, {1}, [outage]))] == [
         ("quiet", at(0), 700)
     ]
-    endless = Moment("outage", at(999), None, 1)
+    endless = TimelineEntry("outage", at(999), None, 1)
     assert len(lines(quiet(gaps, {1}, [endless]))) == 1
     assert len(lines(quiet(gaps, {1}, []))) == 2
 
 
 def test_only_what_touches_the_time_is_told() -> None:
-    from batcher.ledger.tallies import Scope
+    from batcher.ledger.queries.spend import Scope
 
-    placed = [((1, 0), Moment("failed", at(0), at(100))), ((2, 0), Moment("outage", at(50), None))]
+    placed = [((1, 0), TimelineEntry("failed", at(0), at(100))), ((2, 0), TimelineEntry("outage", at(50), None))]
     assert len(in_time(placed, Scope(at(100), None))) == 2
     assert [line.kind for line in in_time(placed, Scope(at(101), None))] == ["outage"]
     assert [line.kind for line in in_time(placed, Scope(None, at(50)))] == ["failed"]

@@ -20,12 +20,12 @@ from support import EPOCH, Bench
 from timeline.timeline_helpers import timeline_of
 
 from batcher.cli.advice import advice
-from batcher.cli.timelineview import timeline_view
+from batcher.cli.timeline_view import timeline_view
 from batcher.clock import from_iso
 from batcher.ledger import LedgerReader, hold_lock
-from batcher.report.moments import Moment
 from batcher.report.question import ask
 from batcher.report.timeline import Timeline, make_timeline, timeline_json
+from batcher.report.timeline_entries import TimelineEntry
 
 EXPECTED = Path(__file__).parent / "expected"
 STATE = Path("/state")
@@ -151,7 +151,7 @@ def test_the_slowest_are_the_slowest(dark: Bench) -> None:
 def test_what_has_no_end(dark: Bench, state: str, outage: str, cut: str) -> None:
     timeline = timeline_of(dark)
     run = replace(timeline.runs[0], state=state)
-    moments = (Moment("outage", run.since, None, 1), Moment("limit_cut", run.since, None, 1, 2, "submit"))
+    moments = (TimelineEntry("outage", run.since, None, 1), TimelineEntry("limit_cut", run.since, None, 1, 2, "submit"))
     text = shown(replace(timeline, runs=(run,), moments=moments), 100)
     assert outage in text
     assert f"429s: limit submit cut 2 times; {cut}" in text

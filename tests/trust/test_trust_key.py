@@ -326,7 +326,7 @@ def test_an_error_that_nobody_foresaw(
 ) -> None:
     """The traceback is written down in full, without the key, and told in a line, without the key."""
     with hostile(lambda _: None, monkeypatch):
-        monkeypatch.setattr(run, "RateGate", _explode(kind))
+        monkeypatch.setattr(run, "RateLimiter", _explode(kind))
         ran = cli("run", "m.yaml", "--json")
     assert ran.code in (1, 7)
     (crash,) = (folder / "state/logs").glob("crash-*")
@@ -339,7 +339,7 @@ def test_an_error_that_nobody_foresaw(
 def test_why_a_run_broke_off(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     """The ledger knows why, without the key."""
     with hostile(lambda _: None, monkeypatch):
-        monkeypatch.setattr(run, "RateGate", _explode(kind))
+        monkeypatch.setattr(run, "RateLimiter", _explode(kind))
         ran = cli("run", "m.yaml", "--json")
         assert look_everywhere(cli, folder, ran.out, ran.err) == []
 

@@ -16,11 +16,11 @@ from lifecycle.lifecycle_helpers import manifest
 from support import Bench
 
 from batcher import fs
-from batcher.artifacts import Artifacts, keep_log
 from batcher.cli import simulated
 from batcher.cli.app import main
 from batcher.errors import StorageError
 from batcher.report.html.gallery import Links
+from batcher.storage import Artifacts, keep_log
 
 PROGRAM = b"#!/bin/sh\necho pwned\n"
 PRECIOUS = b"precious\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
-from batcher.cli.deciding import carry_out_on, decisive_ledger, find_targets, told
+from batcher.cli.job_actions import carry_out_on, decisive_ledger, find_targets, told
 from batcher.cli.terminal import Terminal
 from batcher.jobs import UNSETTLED, Status
 from batcher.ledger.decisions import Cancel

@@ -13,14 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from batcher.cli import options
-from batcher.cli.checks import Check, Level, check_access, check_folder, check_ledger, check_versions
+from batcher.cli.checks import Check, Severity, check_access, check_folder, check_ledger, check_versions
 from batcher.cli.environment import Access
 from batcher.cli.terminal import Terminal
 from batcher.errors import Kind, exit_code
 from batcher.state import LEDGER
 from batcher.text import amount, count, safe
 
-_STYLES = {Level.OK: "green", Level.NOTE: "cyan", Level.ATTENTION: "bold yellow", Level.UNUSABLE: "bold red"}
+_STYLES = {
+    Severity.OK: "green",
+    Severity.NOTE: "cyan",
+    Severity.ATTENTION: "bold yellow",
+    Severity.UNUSABLE: "bold red",
+}
 
 
 @click.command(short_help="Check whether everything is in order.")
@@ -34,18 +39,18 @@ def command(terminal: Terminal, *, online: bool, state: Path, as_json: bool) -> 
     access, found = check_access()
     checks = [*check_versions(), *found, *check_folder(state), *check_ledger(state)]
     if online:
-        usable = all(check.level is not Level.UNUSABLE for check in checks)
+        usable = all(check.level is not Severity.UNUSABLE for check in checks)
         checks += _ask(access, state / LEDGER if usable and (state / LEDGER).exists() else None)
     levels = Counter(check.level for check in checks)
-    if levels[Level.UNUSABLE]:
+    if levels[Severity.UNUSABLE]:
         code = exit_code(Kind.STORAGE)
     else:
-        code = exit_code(Kind.UNFINISHED) if levels[Level.ATTENTION] else exit_code(Kind.DONE)
+        code = exit_code(Kind.UNFINISHED) if levels[Severity.ATTENTION] else exit_code(Kind.DONE)
     if as_json:
         terminal.document({"exit_code": code, "checks": [asdict(check) for check in checks]})
         return code
     terminal.show(_table(checks), "")
-    needy = levels[Level.UNUSABLE] + levels[Level.ATTENTION]
+    needy = levels[Severity.UNUSABLE] + levels[Severity.ATTENTION]
     terminal.show(f"{count(needy, 'thing')} to look at." if needy else "Everything is in order.")
     return code
 
@@ -64,7 +69,7 @@ def _table(checks: list[Check]) -> Table:
 def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
     """The wallet and the models, as the API says; the requests go into the send log of the ledger, if there is one."""
     if access is None or access.key is None:
-        yield Check("API", Level.ATTENTION, "it cannot be asked without a key")
+        yield Check("API", Severity.ATTENTION, "it cannot be asked without a key")
         return
     import anyio
 
@@ -91,7 +96,7 @@ def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
 
 def _wallet(answer: object) -> Check:
     if isinstance(answer, int):
-        return Check("wallet", Level.OK if answer else Level.ATTENTION, amount(answer))
+        return Check("wallet", Severity.OK if answer else Severity.ATTENTION, amount(answer))
     return _no_answer("wallet", answer)
 
 
@@ -107,15 +112,17 @@ def _models(answer: object) -> Iterator[Check]:
     missing = [name for name in model_ids() if name not in offered]
     if missing:
         message = f"the API does not offer {', '.join(missing)}, which this batcher's catalogue has"
-        yield Check("models", Level.ATTENTION, message, "A newer batcher may know more.")
+        yield Check("models", Severity.ATTENTION, message, "A newer batcher may know more.")
     else:
-        yield Check("models", Level.OK, f"{count(len(offered), 'model')}, with all of the catalogue")
+        yield Check("models", Severity.OK, f"{count(len(offered), 'model')}, with all of the catalogue")
     for name in (name for name in model_ids() if name in offered):
         for words in differences(get_model(name), offered[name]):
             hint = "Every param is sent at its value, so nothing else is bought; its price and limits may have moved."
-            yield Check("models", Level.NOTE, f"{name}: {words}", hint)
+            yield Check("models", Severity.NOTE, f"{name}: {words}", hint)
 
 
 def _no_answer(name: str, answer: object) -> Check:
     code, message = getattr(answer, "code", ""), getattr(answer, "message", "")
-    return Check(name, Level.ATTENTION, f"{code}: {message}", "Look at the key, its scopes, the base URL, the network.")
+    return Check(
+        name, Severity.ATTENTION, f"{code}: {message}", "Look at the key, its scopes, the base URL, the network."
+    )

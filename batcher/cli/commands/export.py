@@ -10,20 +10,21 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
-from batcher.cli.reading import need_reader
+from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.errors import UsageError
 from batcher.fs import whole_file
-from batcher.ledger import LedgerReader, streams
+from batcher.ledger import LedgerReader
 from batcher.ledger.lock import LOCK
+from batcher.ledger.queries import export
+from batcher.report.export_rows import csv_rows, jsonl_rows
 from batcher.report.question import ask
-from batcher.report.rows import csv_rows, jsonl_rows
 from batcher.state import LEDGER
 from batcher.text import count, safe
 
 _STDOUT = Path("-")
 _COPY = "sqlite"
-_WHAT = (*streams.SHEETS, _COPY)
+_WHAT = (*export.SHEETS, _COPY)
 _FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson", ".nl")}
 
 
@@ -68,11 +69,11 @@ def command(
     with closing(need_reader(state)) as read:
         if what == _COPY:
             with _new(output, state, force, private=True) as part:
-                streams.copy(read, part)
+                export.copy(read, part)
             terminal.say(f"Copied {safe(read.path)} to {safe(output)}.")
             return 0
         scope = ask(read, now=time.time(), since=since, until=until, campaigns=campaigns).scope
-        with closing(streams.sheet(read, what, scope)) as found:  # also when nobody reads to the end
+        with closing(export.sheet(read, what, scope)) as found:  # also when nobody reads to the end
             rows = _Counted(found)
             lines = _lines(read, what, form or _format_of(output), rows)
             if output == _STDOUT:
@@ -102,7 +103,7 @@ def _format_of(output: Path) -> str:
 
 
 def _lines(read: LedgerReader, what: str, form: str, rows: Iterable[dict[str, object]]) -> Iterator[str]:
-    return jsonl_rows(rows) if form == "jsonl" else csv_rows(streams.columns(read, what), rows)
+    return jsonl_rows(rows) if form == "jsonl" else csv_rows(export.columns(read, what), rows)
 
 
 def _print(terminal: Terminal, lines: Iterable[str]) -> None:

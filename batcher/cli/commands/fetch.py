@@ -8,20 +8,20 @@ from pathlib import Path
 
 import click
 
-from batcher.artifacts import Artifacts
 from batcher.cli import options, simulated
-from batcher.cli.deciding import Targets, decisive_ledger, find_targets
 from batcher.cli.environment import read_access
-from batcher.cli.reading import need_reader
-from batcher.cli.runlog import keep_and_tell
+from batcher.cli.job_actions import Targets, decisive_ledger, find_targets
+from batcher.cli.open_ledger import need_reader
+from batcher.cli.run_log import keep_and_tell
 from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
 from batcher.errors import Stopped, UsageError, exit_code
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader, hold_lock
-from batcher.ledger.cases import select
-from batcher.lifecycle.fetch import accept
+from batcher.ledger.queries.reviews import select
+from batcher.lifecycle.download import accept
 from batcher.state import SIMULATED
+from batcher.storage import Artifacts
 from batcher.text import count, now, safe
 from batcher.workload import remembered
 

@@ -12,9 +12,9 @@ import click
 
 from batcher.cli import options
 from batcher.cli.doubtful import resolve_command
-from batcher.cli.reading import need_reader
+from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal, cut, dumps, width_of
-from batcher.ledger import browse
+from batcher.ledger.queries import jobs
 from batcher.statuses import SHORT_ID, Status
 from batcher.text import count, safe
 
@@ -55,7 +55,7 @@ def command(
             from batcher.report.question import check_campaigns  # brings the catalogue along, which takes a while
 
             check_campaigns(read, [campaign])
-        found = browse.jobs(read, campaign=campaign, statuses=statuses, name=name, limit=limit)
+        found = jobs.jobs(read, campaign=campaign, statuses=statuses, name=name, limit=limit)
         if as_json:
             _write_json(terminal, found)
         else:

@@ -8,9 +8,9 @@ import click
 
 from batcher.cli import options
 from batcher.cli.environment import read_access
-from batcher.cli.leftbehind import left_behind_view
+from batcher.cli.left_behind import left_behind_view
 from batcher.cli.places import Sought, find_state
-from batcher.cli.planview import plan_json, plan_view, tell_notes
+from batcher.cli.plan_view import plan_json, plan_view, tell_notes
 from batcher.cli.terminal import Terminal
 from batcher.workload import offline_plan, prepare
 

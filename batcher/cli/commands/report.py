@@ -14,14 +14,15 @@ import click
 from batcher.cli import options
 from batcher.cli.advice import advice
 from batcher.cli.environment import read_access
-from batcher.cli.htmlpage import check_target, write_page
-from batcher.cli.reading import need_reader
-from batcher.cli.reportview import report_view
+from batcher.cli.html_page import check_target, write_page
+from batcher.cli.open_ledger import need_reader
+from batcher.cli.report_view import report_view
 from batcher.cli.terminal import Terminal, dumps
-from batcher.cli.timelineview import timeline_view
+from batcher.cli.timeline_view import timeline_view
 from batcher.clock import iso
 from batcher.errors import UsageError
-from batcher.ledger import LedgerReader, browse
+from batcher.ledger import LedgerReader
+from batcher.ledger.queries import jobs
 from batcher.report.document import csv_headers, csv_rows, report_json, rows_json
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask
@@ -85,7 +86,7 @@ def command(
     names = [name.strip() for text in by for name in text.split(",")]
     with closing(need_reader(state)) as read:
         question = ask(read, now=now, since=since, until=until, campaigns=campaigns, by=names)
-        running = browse.holder(state, read) is not None
+        running = jobs.holder(state, read) is not None
         if as_timeline:
             found = make_timeline(read, question, now=now, running=running)
             _tell(terminal, found, state, as_json=as_json or form == "json")

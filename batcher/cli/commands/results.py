@@ -13,17 +13,17 @@ from typing import Any
 
 import click
 
-from batcher.artifacts import Artifacts, Sidecar
 from batcher.catalog import get_model, model_ids
 from batcher.cli import options
-from batcher.cli.reading import need_reader
+from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal, dumps
 from batcher.errors import UsageError
 from batcher.fs import leads_inside
 from batcher.jobs import ParamValue, Status
-from batcher.ledger import streams
-from batcher.ledger.streams import Saved
+from batcher.ledger.queries import export
+from batcher.ledger.queries.export import Saved
 from batcher.report.question import ask
+from batcher.storage import Artifacts, Sidecar
 from batcher.text import count, safe
 
 #: What `--where` knows of a job beside its params.
@@ -72,7 +72,7 @@ def command(
     with closing(need_reader(state)) as read:
         chosen = ask(read, now=time.time(), campaigns=campaigns).scope.campaigns
         outcomes = Counter[Sidecar]()
-        found = _fitting((file for name in chosen for file in streams.saved(read, name, statuses)), where)
+        found = _fitting((file for name in chosen for file in export.saved(read, name, statuses)), where)
         found = _inside(found, state, terminal)
         if sidecars:
             found = _with_sidecars(found, Artifacts(state), outcomes)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
-from batcher.cli.deciding import carry_out_on, check_all, decisive_ledger, find_targets, told
+from batcher.cli.job_actions import carry_out_on, check_all, decisive_ledger, find_targets, told
 from batcher.cli.terminal import Terminal
 from batcher.errors import LedgerLocked, UsageError
 from batcher.jobs import Status

@@ -8,10 +8,10 @@ import click
 
 from batcher.cli import options, simulated
 from batcher.cli.environment import read_access
-from batcher.cli.leftbehind import left_behind_view, naming_fetch
+from batcher.cli.left_behind import left_behind_view, naming_fetch
 from batcher.cli.places import Sought, find_state, knowing
-from batcher.cli.planview import plan_json, plan_view, tell_notes
-from batcher.cli.runlog import keep_and_tell
+from batcher.cli.plan_view import plan_json, plan_view, tell_notes
+from batcher.cli.run_log import keep_and_tell
 from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
 from batcher.errors import Stopped, UsageError, exit_code

@@ -14,10 +14,10 @@ from rich.text import Text
 
 from batcher.cli import options
 from batcher.cli.doubtful import doubtful_advice
-from batcher.cli.reading import need_reader
+from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.jobs import SHORT_ID, Status
-from batcher.ledger import browse
+from batcher.ledger.queries import jobs
 from batcher.text import moment, number, safe
 
 
@@ -29,7 +29,7 @@ from batcher.text import moment, number, safe
 def command(terminal: Terminal, *, job: str, state: Path, as_json: bool) -> int:
     """Show everything about JOB, which is named by any unambiguous beginning of its id."""
     with closing(need_reader(state)) as read:
-        found = browse.job(read, read.resolve(job))
+        found = jobs.job(read, read.resolve(job))
     if as_json:
         terminal.document(found)
     else:

@@ -10,10 +10,10 @@ import click
 
 from batcher.cli import options
 from batcher.cli.doubtful import doubtful_json, doubtful_view
-from batcher.cli.leftbehind import left_behind_json, strays
-from batcher.cli.reading import need_reader
+from batcher.cli.left_behind import left_behind_json, strays
+from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Grid, Styled, Terminal, table
-from batcher.ledger import browse, cases
+from batcher.ledger.queries import jobs, reviews
 from batcher.state import LEDGER
 from batcher.statuses import Status
 from batcher.text import moment, number, safe
@@ -27,16 +27,16 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
     """Show how every campaign stands. Reads the ledger alone, also while a run is going."""
     path = state / LEDGER
     with closing(need_reader(state)) as read:
-        holder = browse.holder(state, read)
-        last = browse.run(read)
-        campaigns = browse.campaigns(read)
+        holder = jobs.holder(state, read)
+        last = jobs.run(read)
+        campaigns = jobs.campaigns(read)
         missing = [
             (file.target, how)
             for campaign in campaigns
-            for file, how in browse.damaged_files(read, campaign.campaign, state)
+            for file, how in jobs.damaged_files(read, campaign.campaign, state)
         ]
         left = strays(read, state)
-        doubtful = list(cases.select(read, statuses=[Status.DOUBTFUL]))
+        doubtful = list(reviews.select(read, statuses=[Status.DOUBTFUL]))
     if as_json:
         terminal.document(
             {
@@ -74,7 +74,7 @@ def damage_line(found: list[str]) -> str:
     return f"Saved files: {', '.join(what)}; `batcher fetch` brings them back, and writes over none."
 
 
-def _run_line(holder: browse.Holder | None, last: dict[str, Any] | None) -> str:
+def _run_line(holder: jobs.Holder | None, last: dict[str, Any] | None) -> str:
     if holder:
         who = "" if holder.pid is None else f": pid {holder.pid}, started {moment(holder.started)}"
         return f"A run is going{safe(who)}."
@@ -86,7 +86,7 @@ def _run_line(holder: browse.Holder | None, last: dict[str, Any] | None) -> str:
     return f"No run is going. The last one {end}."
 
 
-def _table(campaigns: list[browse.CampaignState]) -> Grid:
+def _table(campaigns: list[jobs.CampaignState]) -> Grid:
     shown = [str(s) for s in Status if any(c.statuses.get(s) for c in campaigns)]
     headers = ["campaign", *shown, "files", "settled", "held"]
     rows = [

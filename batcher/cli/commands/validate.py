@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
-from batcher.cli.planview import notes_json, tell_notes
+from batcher.cli.plan_view import notes_json, tell_notes
 from batcher.cli.terminal import Terminal
 from batcher.text import count, safe
 from batcher.workload import prepare

@@ -12,12 +12,12 @@ import click
 
 from batcher.cli import options
 from batcher.cli.display import display_for, progress_line
-from batcher.cli.following import Follower
-from batcher.cli.reading import need_reader
+from batcher.cli.open_ledger import need_reader
 from batcher.cli.signals import Signals
 from batcher.cli.terminal import Terminal
+from batcher.cli.watcher import Follower
 from batcher.errors import Kind, Stopped, exit_code
-from batcher.ledger import browse
+from batcher.ledger.queries import jobs
 from batcher.state import LEDGER
 
 #: So many of the last troubles are named at the end.
@@ -33,7 +33,7 @@ def command(terminal: Terminal, *, state: Path, once: bool, as_json: bool) -> in
     """Watch a run that goes on elsewhere, until it ends; without one, show the last. Reads the ledger alone."""
     try:
         with Signals() as signals, closing(need_reader(state)) as read:
-            run = browse.run(read)
+            run = jobs.run(read)
             follower = None if run is None else Follower(read, state, run)
             if follower and follower.look() and not once:
                 stopped = anyio.run(_follow, follower, terminal, signals)

@@ -17,12 +17,12 @@ import altair as alt
 import vl_convert
 
 from batcher.jobs import Status
-from batcher.ledger.gallery import Span, Spent
-from batcher.ledger.tallies import Waits
+from batcher.ledger.queries.gallery import Span, Spent
+from batcher.ledger.queries.spend import WaitingTimes
 from batcher.report.tables import Column, Table
 from batcher.text import count, number, wait
 
-from .series import Cost, Level, States
+from .series import Cost, States, StatusLevel
 
 _WIDTH, _HEIGHT = 420, 190
 #: A cap higher than so many times what was spent would press the rest flat.
@@ -112,7 +112,7 @@ def states_over_time(states: States, within: Span) -> Chart:
     shown = [status for status in Status if any(level.jobs.get(status) for level in states.levels)]
     levels = list(states.levels)
     if levels[-1].at < within.end:
-        levels.append(Level(within.end, levels[-1].jobs))
+        levels.append(StatusLevel(within.end, levels[-1].jobs))
     rows = [
         {"at": _clock(level.at), "jobs": level.jobs.get(status, 0), "kind": str(status), "order": order}
         for level in levels
@@ -131,7 +131,7 @@ def states_over_time(states: States, within: Span) -> Chart:
     )
 
 
-def waiting(pieces: Sequence[tuple[float, int]], width: float, found: Waits) -> Chart:
+def waiting(pieces: Sequence[tuple[float, int]], width: float, found: WaitingTimes) -> Chart:
     """How long results took, with the median and what nine out of ten did not exceed."""
     rows = [{"from": start, "to": start + width, "jobs": n} for start, n in pieces]
     # Above the bars is room for what the rules say.

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from batcher.catalog import get_model, model_ids
 from batcher.fs import leads_inside
 from batcher.jobs import ParamValue
-from batcher.ledger.gallery import Card
+from batcher.ledger.queries.gallery import Card
 
 #: The columns of a job's row; those in `_SHARED` are numbers of places in the list of that name.
 COLUMNS = (

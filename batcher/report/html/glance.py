@@ -35,7 +35,7 @@ def tiles(total: Figures) -> Iterator[Tile]:
 
 
 @dataclass(frozen=True, slots=True)
-class Meter:
+class CapMeter:
     """A cap with what is used of it; `settled` and `held` are hundredths of `limit`, for the drawing."""
 
     name: str
@@ -47,14 +47,14 @@ class Meter:
     held: float
 
 
-def meters(report: Report) -> Iterator[Meter]:
+def meters(report: Report) -> Iterator[CapMeter]:
     """Every cap, and how far it is used up."""
     for cap in report.caps:
         keep = cap.cap == "keep"
         room = cap.used + (cap.free or 0) if keep else cap.limit
         share = 100 / room if room else 0.0
         settled = min(100.0, cap.settled * share)
-        yield Meter(
+        yield CapMeter(
             name="keep in the wallet" if keep else f"{cap.cap} {cap.name}",
             limit=number(cap.limit),
             used=f"{number(cap.settled)} settled, {number(cap.held)} held",

@@ -19,10 +19,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from batcher.jobs import Status
-from batcher.ledger import LedgerReader, tallies
-from batcher.ledger import gallery as ledger
-from batcher.ledger.decisions import Case, select
-from batcher.ledger.tallies import Scope
+from batcher.ledger import LedgerReader
+from batcher.ledger.decisions import JobReview, select
+from batcher.ledger.queries import gallery as ledger
+from batcher.ledger.queries import spend
+from batcher.ledger.queries.spend import Scope
 from batcher.report import tables
 from batcher.report.figures import Report, make_report
 from batcher.report.question import Question, find_axes
@@ -53,7 +54,7 @@ class _Found:
     report: Report
     charts: Sequence[Chart]
     data: dict[str, Any]
-    doubtful: Sequence[Case]
+    doubtful: Sequence[JobReview]
     left_out: int
 
 
@@ -73,7 +74,7 @@ def make_page(
     `now` is in seconds since the epoch. `words_of_state` is what a command line needs to find this state folder.
     """
     links = gallery.Links.between(state, target)
-    with tallies.snapshot(read):
+    with spend.snapshot(read):
         found = _find(read, question, links, now=now, running=running, state_words=words_of_state)
     report = found.report
     script, style = _script(), _static("page.css")
@@ -106,16 +107,16 @@ def _find(
     read: LedgerReader, question: Question, links: gallery.Links, *, now: float, running: bool, state_words: str
 ) -> _Found:
     report = make_report(read, question, now=now, running=running)
-    params = tallies.param_names(read)
+    params = spend.param_names(read)
     axes = find_axes(read, ["campaign", "day", *params])
     split = make_report(read, Question(question.scope, axes), now=now, running=running)
-    with tallies.snapshot(read):
+    with spend.snapshot(read):
         drawn = tuple(_charts(read, report, split, params))
         cards = ledger.cards(read, question.scope, CARDS)
         data = gallery.data(
             cards,
             links=links,
-            campaigns=tallies.campaign_names(read),
+            campaigns=spend.campaign_names(read),
             ledger_id=read.ledger_id,
             words=state_words,
         )
@@ -124,7 +125,7 @@ def _find(
     return _Found(report, drawn, data, doubtful, jobs - len(data["rows"]))
 
 
-def _doubtful(read: LedgerReader, scope: Scope) -> list[Case]:
+def _doubtful(read: LedgerReader, scope: Scope) -> list[JobReview]:
     """A person has to decide about these, whenever they were bought."""
     found = select(read, statuses=[Status.DOUBTFUL])
     return [case for case in found if not scope.campaigns or case.campaign in scope.campaigns]

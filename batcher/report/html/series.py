@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batcher.jobs import ParamValue, Status
-from batcher.ledger.gallery import Moved
-from batcher.report.figures import Row
+from batcher.ledger.queries.gallery import StatusChange
+from batcher.report.figures import GroupRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Cost:
         return round(self.settled / self.files, 2) if self.files else None
 
 
-def costs(rows: Iterable[Row], axis: str) -> list[Cost]:
+def costs(rows: Iterable[GroupRow], axis: str) -> list[Cost]:
     """The rows of a report, added up by one of its axes; in the order of its values."""
     found: dict[ParamValue | None, Cost] = {}
     for row in rows:
@@ -49,7 +49,7 @@ def _order(value: ParamValue | None) -> tuple[int, float, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class StatusLevel:
     """How many jobs had which status from `at` (seconds since the epoch) on."""
 
     at: float
@@ -60,18 +60,18 @@ class Level:
 class States:
     """The levels, one after the other."""
 
-    levels: Sequence[Level]
+    levels: Sequence[StatusLevel]
 
 
-def states(moves: Sequence[Moved]) -> States:
+def states(moves: Sequence[StatusChange]) -> States:
     """The levels that the changes make."""
     jobs: dict[Status, int] = {}
-    levels: list[Level] = []
+    levels: list[StatusLevel] = []
     for move in moves:
         if move.old is not None:
             jobs[Status(move.old)] = jobs.get(Status(move.old), 0) - move.jobs
         jobs[Status(move.new)] = jobs.get(Status(move.new), 0) + move.jobs
         if levels and levels[-1].at == move.at:
             levels.pop()
-        levels.append(Level(move.at, dict(jobs)))
+        levels.append(StatusLevel(move.at, dict(jobs)))
     return States(levels)

@@ -1,0 +1,175 @@
+"""What `retry`, `cancel` and `resolve` share: which jobs are meant, and telling what became of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batcher.clock import SystemClock
+from batcher.errors import UsageError
+from batcher.jobs import JobId, Status
+from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger.decisions import (
+    Decided,
+    Decision,
+    JobReview,
+    Left,
+    decide,
+    has_campaign,
+    open_ledger,
+    review_of,
+    select,
+    weigh,
+)
+from batcher.state import LEDGER
+from batcher.text import count, number, safe, short
+
+from .open_ledger import need_reader
+from .terminal import Terminal
+
+#: So many jobs are told one by one.
+SHOWN = 20
+
+
+@contextmanager
+def decisive_ledger(state: Path) -> Iterator[Ledger]:
+    """The ledger of a state folder, open for decisions, also while a run is going. Raises StorageError."""
+    need_reader(state).close()
+    with closing(open_ledger(state / LEDGER, SystemClock())) as ledger:
+        yield ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What was named on the command line: campaigns, and jobs one by one."""
+
+    campaigns: tuple[str, ...]
+    jobs: tuple[JobReview, ...]
+
+
+def find_targets(read: LedgerReader, words: Sequence[str], terminal: Terminal) -> Targets:
+    """A word is a campaign if one has exactly this name, else the beginning of a job's id. Raises UsageError."""
+    campaigns: dict[str, None] = {}
+    jobs: dict[JobId, JobReview] = {}
+    for word in words:
+        if has_campaign(read, word):
+            campaigns[word] = None
+            if _begins_a_job(read, word):
+                terminal.warn(f"{word!r} is taken for the campaign; a job's id begins so too: type more of that id")
+            continue
+        case = find_job(read, word, "job or campaign")
+        jobs[case.id] = case
+    return Targets(tuple(campaigns), tuple(jobs.values()))
+
+
+def find_job(read: LedgerReader, word: str, noun: str = "job") -> JobReview:
+    """The one job whose id begins so. Raises UsageError."""
+    try:
+        return review_of(read, read.resolve(word))
+    except UsageError as error:
+        if error.message.startswith("there is no job"):
+            hint = "`batcher jobs` lists the jobs, `batcher status` the campaigns."
+            raise UsageError(f"there is no {noun} {word!r} in {read.path}", hint=hint) from None
+        raise
+
+
+def _begins_a_job(read: LedgerReader, word: str) -> bool:
+    try:
+        read.resolve(word)
+    except UsageError as error:
+        return "several" in error.message
+    return True
+
+
+def check_all(read: LedgerReader, decision: Decision, cases: Iterable[JobReview]) -> None:
+    """Raises UsageError, naming every job that the decision does not fit; then nothing has been changed."""
+    found = [left for case in cases if (left := weigh(read, decision, case)) and not left.settled]
+    if found:
+        lines = [f"job {left.case.short}: {left.why}" for left in found[:SHOWN]]
+        if len(found) > SHOWN:
+            lines.append(f"… and {number(len(found) - SHOWN)} more")
+        raise UsageError("\n".join(lines), hint="Nothing was changed.")
+
+
+@dataclass(slots=True)
+class ActionOutcome:
+    """What a command has changed, what it has left, and how the other jobs of the named campaigns stand."""
+
+    changed: list[Decided] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def refused(self) -> list[Left]:
+        """Those that are not as the person wants them."""
+        return [left for left in self.left if not left.settled]
+
+    def json(self) -> dict[str, Any]:
+        """The outcome as docs/json.md has it."""
+        return {
+            "jobs": [
+                {
+                    "id": done.case.id,
+                    "campaign": done.case.campaign,
+                    "name": done.case.name,
+                    "from": done.case.status,
+                    "to": done.status,
+                    "freed_credits": 0 if done.charged is None else done.case.hold,
+                    "charged_credits": done.charged,
+                }
+                for done in self.changed
+            ],
+            "left": [
+                {
+                    "id": left.case.id,
+                    "campaign": left.case.campaign,
+                    "name": left.case.name,
+                    "status": left.case.status,
+                    "reason": left.why,
+                }
+                for left in self.left
+            ],
+            "others": dict(self.others),
+        }
+
+
+def carry_out(ledger: Ledger, decision: Decision, jobs: Iterable[JobId]) -> ActionOutcome:
+    """Take the decision of each of these jobs."""
+    outcome = ActionOutcome()
+    for found in decide(ledger, decision, jobs):
+        if isinstance(found, Decided):
+            outcome.changed.append(found)
+        else:
+            outcome.left.append(found)
+    return outcome
+
+
+def carry_out_on(
+    ledger: Ledger, decision: Decision, targets: Targets, statuses: Iterable[Status], wide: Decision | None = None
+) -> ActionOutcome:
+    """Take the decision of the named jobs, and (as `wide`, if that differs) of those with a status in the campaigns."""
+    outcome = carry_out(ledger, decision, [case.id for case in targets.jobs])
+    for campaign in targets.campaigns:
+        before = Counter(ledger.read.counts([campaign])[campaign])
+        chosen = select(ledger.read, campaign=campaign, statuses=list(statuses))
+        found = carry_out(ledger, wide or decision, (case.id for case in chosen))
+        outcome.changed += found.changed
+        outcome.left += found.refused
+        outcome.others += before - Counter(str(done.case.status) for done in found.changed)
+    return outcome
+
+
+def told(outcome: ActionOutcome) -> Iterator[str]:
+    """The changed and the left jobs, a line each."""
+    for done in outcome.changed[:SHOWN]:
+        yield f"  {done.case.short}  {short(done.case.name, 40)}: {done.case.status} → {done.status}"
+    if len(outcome.changed) > SHOWN:
+        yield f"  … and {number(len(outcome.changed) - SHOWN)} more"
+    for left in outcome.left[:SHOWN]:
+        yield f"  {left.case.short}  {short(left.case.name, 40)}: left as it is: {safe(left.why)}"
+    if len(outcome.left) > SHOWN:
+        yield f"  … and {count(len(outcome.left) - SHOWN, 'more job')} left"

@@ -1,0 +1,140 @@
+"""A plan as a table to decide by, and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from batcher.planning import CampaignPlan, Plan, Quote
+from batcher.text import amount, count, duration, number, safe
+from batcher.workload import Workload
+
+from .left_behind import left_behind_json
+from .terminal import Terminal, table
+
+#: The parts of a campaign's jobs, as the plan counts them and as its table says them.
+_STANDINGS = {
+    "new": "new",
+    "unselected": "not selected",
+    "done": "done",
+    "under_way": "under way",
+    "failed": "failed",
+    "doubtful": "doubtful",
+    "cancelled": "cancelled",
+    "gone": "no longer wanted",
+    "duplicates": "duplicates",
+}
+
+
+def plan_view(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
+    """The plan for people, part by part."""
+    yield _campaigns(plan)
+    quotes = [quote for campaign in plan.campaigns for quote in campaign.quotes]
+    if quotes:
+        yield ""
+        yield _prices(quotes, plan)
+    yield ""
+    yield from _notes(plan, workload, quotes)
+
+
+def _campaigns(plan: Plan) -> RenderableType:
+    shown = [name for name in _STANDINGS if name in ("new", "done") or any(getattr(c, name) for c in plan.campaigns)]
+    headers = ["campaign", "jobs", *(_STANDINGS[name] for name in shown), "credits"]
+
+    def row(campaign: CampaignPlan) -> list[object]:
+        counts = [number(getattr(campaign, name)) for name in shown]
+        return [campaign.campaign, number(campaign.jobs), *counts, number(campaign.credits)]
+
+    rows = [row(campaign) for campaign in plan.campaigns]
+    if len(rows) > 1:
+        sums = [number(sum(getattr(c, name) for c in plan.campaigns)) for name in shown]
+        rows.append(["total", number(sum(c.jobs for c in plan.campaigns)), *sums, number(plan.credits)])
+    return table(headers, rows, right=headers[1:], total=len(rows) > 1)
+
+
+def _prices(quotes: list[Quote], plan: Plan) -> RenderableType:
+    headers = ["new jobs by price class", "jobs", "each", "credits", "price"]
+    jobs: Counter[tuple[str, int, str]] = Counter()  # a class once, however many campaigns have jobs of it
+    for q in quotes:
+        jobs[q.price_class, q.credits_each, q.source] += q.jobs
+    rows: list[list[object]] = [
+        [name, number(n), number(each), number(n * each), source] for (name, each, source), n in jobs.items()
+    ]
+    if len(rows) > 1:
+        rows.append(["total", number(plan.new), "", number(plan.credits), ""])
+    return table(headers, rows, right=headers[1:4], total=len(rows) > 1)
+
+
+def _notes(plan: Plan, workload: Workload, quotes: list[Quote]) -> Iterator[RenderableType]:
+    if plan.new == 0:
+        yield "Nothing new to buy."
+    else:
+        limit = workload.settings.limits.submit
+        time = f"; submitting them takes at least {duration(plan.seconds)} at {limit}" if plan.seconds >= 1 else ""
+        yield f"{amount(plan.credits)} for {count(plan.new, 'new job')}{time}."
+    if any(quote.source.startswith("catalogue") for quote in quotes):
+        yield 'Prices of the catalogue are "from": the API names the real one with the first job of each class.'
+    for cap in plan.caps:
+        free = max(0, cap.limit - cap.used)
+        line = f"Cap {safe(cap.cap)}: {number(cap.limit)}, {number(cap.used)} used, {number(cap.wanted)} wanted"
+        if cap.bites:
+            yield Text(f"{line}; it bites: {number(cap.wanted - free)} too many, the rest stays planned.", "yellow")
+        else:
+            yield f"{line}; {number(free - cap.wanted)} to spare."
+    if not plan.caps and plan.new:
+        yield f"No cap is set: a run of this plan stops at its {amount(plan.credits)}."
+    gone = sum(campaign.gone for campaign in plan.campaigns)
+    if gone:
+        yield f"{count(gone, 'planned job')} no longer in the manifest: a run cancels them; they cost nothing."
+
+
+def tell_notes(plan: Plan, terminal: Terminal) -> None:
+    """Say on stderr what the manifests lose, or may not mean."""
+    for note in plan.notes:
+        terminal.note(str(note))
+
+
+def notes_json(plan: Plan) -> list[dict[str, Any]]:
+    """The notes as docs/json.md has them."""
+    return [note._asdict() for note in plan.notes]
+
+
+def plan_json(plan: Plan, workload: Workload, account: str | None) -> dict[str, Any]:
+    """The plan as docs/json.md has it."""
+    return {
+        "account": account,
+        "campaigns": [
+            {
+                "campaign": c.campaign,
+                "manifest": c.manifest,
+                "model": manifest.model.id,
+                "jobs": c.jobs,
+                **{name: getattr(c, name) for name in _STANDINGS},
+                "credits": c.credits,
+                "prices": [
+                    {
+                        "price_class": q.price_class,
+                        "jobs": q.jobs,
+                        "credits_each": q.credits_each,
+                        "credits": q.credits,
+                        "source": q.source,
+                    }
+                    for q in c.quotes
+                ],
+            }
+            for c, manifest in zip(plan.campaigns, workload.manifests, strict=True)
+        ],
+        "caps": [
+            {"cap": cap.cap, "limit": cap.limit, "used": cap.used, "wanted": cap.wanted, "bites": cap.bites}
+            for cap in plan.caps
+        ],
+        "new": plan.new,
+        "credits": plan.credits,
+        "seconds": plan.seconds,
+        "notes": notes_json(plan),
+        "left_behind": left_behind_json(plan.left_behind),
+    }

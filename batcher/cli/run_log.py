@@ -1,0 +1,79 @@
+"""The end-of-run summary, kept under `<state>/logs/`: what a run told, for whoever looks in the morning."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from batcher.errors import StorageError, exit_code
+from batcher.ledger.traces import log_name
+from batcher.run import log_head
+from batcher.storage import keep_log
+from batcher.text import safe
+
+from .crash import redact
+from .summary import summary_json, summary_view
+from .terminal import ReaderGone, Terminal, dumps
+
+if TYPE_CHECKING:
+    from batcher.run import RunOutcome, RunRequest
+
+_WIDTH = 4000
+
+
+def keep_summary(result: RunOutcome, order: RunRequest, terminal: Terminal) -> None:
+    """Write the summary of a run as text and as the document of `run --json`.
+
+    What keeps it from being written is a warning: the run is over, and its exit code tells of the run.
+    """
+    name = log_name(result.run_id, result.started)
+    head = log_head(result.run_id, result.started, terminal.typed)
+    text = plain([head, "", *summary_view(result, order, terminal.typed)])
+    document = dumps(_redacted({"version": 1, **summary_json(result, order)}))
+    try:
+        keep_log(order.state, f"{name}.txt", redact(text))
+        keep_log(order.state, f"{name}.json", f"{document}\n")
+    except (StorageError, OSError) as error:
+        terminal.warn(f"this summary could not be kept: {getattr(error, 'message', error)}")
+
+
+def keep_and_tell(result: RunOutcome, order: RunRequest, terminal: Terminal, as_json: bool) -> int:
+    """Keep the summary and show it; the exit code."""
+    keep_summary(result, order, terminal)
+    with suppress(ReaderGone):  # what became of the run matters more than who reads it
+        if as_json:
+            terminal.document(summary_json(result, order))
+        else:
+            terminal.show(*summary_view(result, order, terminal.typed))
+            terminal.flush()
+    return exit_code(result.ending.kind)
+
+
+def plain(parts: Iterable[RenderableType]) -> str:
+    """What people are shown, as text without colours and without what a terminal would obey."""
+    console = Console(
+        file=io.StringIO(), width=_WIDTH, color_system=None, markup=False, highlight=False, emoji=False, no_color=True
+    )
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str | Text))
+    assert isinstance(console.file, io.StringIO)
+    lines = safe(console.file.getvalue(), lines=True).split("\n")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _redacted(value: Any) -> Any:
+    """The value without any key, however its texts are nested."""
+    match value:
+        case str():
+            return redact(value)
+        case dict():
+            return {redact(str(name)): _redacted(each) for name, each in value.items()}
+        case list():
+            return [_redacted(each) for each in value]
+        case _:
+            return value

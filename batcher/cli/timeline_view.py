@@ -1,0 +1,251 @@
+"""The post-mortem for people: what happened, a line each, with local times; then why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from batcher.jobs import SHORT_ID
+from batcher.report.timeline import FailureCause, Timeline
+from batcher.report.timeline_entries import RunEntry, TimelineEntry
+from batcher.report.usage import Usage
+from batcher.text import amount, count, duration, number, safe, short
+
+from .advice import advice
+from .report_view import scope_line
+from .terminal import table
+
+#: So many lines are shown, the newest ones; all are there for a program.
+SHOWN = 500
+_BAD = ("run_killed", "halted", "cap_reached", "doubtful", "late_answer")
+#: What jobs met, as it follows their number.
+MET = {
+    "failed": "failed",
+    "refused": "were refused",
+    "reference": "had no usable reference",
+    "unsent": "were not taken and are planned again",
+    "unanswered": "had no answer; asked again",
+    "doubtful": "became doubtful",
+    "late_answer": "were answered after they had been closed",
+    "price_rose": "cost more than expected",
+    "holds_raised": "cost more than others of the class held, which hold as much now",
+    "final_unknown": "settled at the hold, for the API named no price",
+    "final_changed": "settled anew, for the API named another price",
+    "final_ignored": "priced by the API otherwise than by a person, whose figure counts",
+    "unknown_state": "in a state that is not known, taken for still going",
+    "model_differs": "answered for by another model than was asked for",
+    "retried": "planned again by a person",
+    "resolved": "decided about by a person",
+    "cancelled": "cancelled",
+}
+#: What is counted, and what became of it.
+_CAUSES = {
+    "key": ("run", "stopped by the key"),
+    "credits": ("run", "stopped by the wallet"),
+    "cap": ("run", "stopped by a cap"),
+    "stop": ("run", "stopped by a stop rule"),
+    "unreachable": ("run", "stopped by an outage"),
+    "storage": ("run", "stopped by the disk"),
+    "killed": ("run", "killed"),
+    "failed": ("job", "failed at the API"),
+    "refused": ("job", "refused"),
+    "reference": ("job", "without a usable reference"),
+    "unsent": ("job", "not taken, and planned again"),
+    "unanswered": ("job", "without an answer, asked for again"),
+    "doubtful": ("job", "doubtful"),
+    "late_answer": ("job", "answered after the attempt was closed"),
+    "without_file": ("job", "without file"),
+}
+
+
+def timeline_view(timeline: Timeline, ledger: Path) -> Iterator[RenderableType]:
+    """The post-mortem, part by part."""
+    yield f"Ledger {safe(ledger.absolute())}"
+    yield scope_line(timeline.question, timeline.as_of, running=timeline.running)
+    yield from ("", Text("What happened", "bold"))
+    yield from _lines(timeline)
+    if timeline.slowest:
+        yield from ("", Text("Slowest tasks", "bold"), _slowest(timeline))
+    if timeline.causes:
+        yield from (
+            "",
+            Text("What went wrong, and what to do", "bold"),
+            *_causes(timeline.causes, ledger.parent, timeline.runs),
+        )
+    if timeline.limits:
+        yield from ("", Text("Limits, in requests a minute", "bold"), _limits(timeline.limits))
+
+
+# What happened
+
+
+def _lines(timeline: Timeline) -> Iterator[RenderableType]:
+    runs = {run.id: run for run in timeline.runs}
+    moments = timeline.moments[-SHOWN:]
+    if not moments:
+        yield "  Nothing."
+    if len(timeline.moments) > len(moments):
+        yield f"  … {count(len(timeline.moments) - len(moments), 'earlier line')}; `--since` chooses, `--json` has all."
+    grid, day = _grid(), ""
+    for moment in moments:
+        if (today := _local(moment.since).strftime("%Y-%m-%d")) != day:
+            if day:
+                yield grid
+                grid = _grid()
+            day = today
+            yield f"  {day}"
+        style = "bold red" if moment.kind in _BAD else "bold" if moment.kind.startswith("run") else ""
+        run = runs.get(moment.run_id) if moment.run_id is not None else None
+        grid.add_row(_when(moment), Text(_words(moment, run), style))
+    yield grid
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _local(at: str) -> datetime:
+    return datetime.fromisoformat(at).astimezone()
+
+
+def _when(moment: TimelineEntry) -> str:
+    begin, end = _local(moment.since), _local(moment.until) if moment.until else None
+    if end is None:
+        return f"    {begin:%H:%M:%S} –"
+    if moment.kind in ("no_run", "quiet"):  # the words say how long
+        return f"    {begin:%H:%M:%S}"
+    days = (end.date() - begin.date()).days
+    until = f"{end:%H:%M:%S}" + (f" (+{count(days, 'day')})" if days else "")
+    return f"    {begin:%H:%M:%S}" + (f" – {until}" if f"{begin:%H:%M:%S}" != until else "")
+
+
+def _words(moment: TimelineEntry, run: RunEntry | None) -> str:
+    lasted = duration(moment.seconds) if moment.seconds is not None else ""
+    match moment.kind:
+        case "run_began":
+            return f"run {moment.run_id} began: {short(', '.join(run.campaigns) if run else '', 60)}"
+        case "run_ended" | "run_killed":
+            return _end(moment, run)
+        case "runs_idle":
+            ended = f"exit {moment.code}, {short(moment.message or '', 60)}"
+            return f"{number(moment.count)} runs with nothing to do: {ended}"
+        case "no_run":
+            return f"… {lasted} without a run"
+        case "quiet":
+            return f"… {lasted} without any news"
+        case "outage":
+            never = "yet" if run and run.state == "going" else "until the run ended"
+            why = f" ({short(moment.message, 160)})" if moment.message else ""
+            return f"outage: no answer {never if moment.until is None else f'for {lasted}'}{why}"
+        case "limit_cut":
+            return _cut(moment, run)
+        case "halted":
+            return f"halted: {safe(moment.message)}"
+        case "cap_reached":
+            return f"cap reached: {safe(moment.message or moment.code)}"
+        case "looked" | "wallet_odd":
+            return short(moment.message or moment.code or "", 400)
+        case _:
+            return _jobs(moment)
+
+
+def _end(moment: TimelineEntry, run: RunEntry | None) -> str:
+    ended = f"ended: exit {moment.code}, {safe(moment.message)}"
+    text = f"run {moment.run_id} {ended if moment.kind == 'run_ended' else 'was killed: this is its last sign of life'}"
+    if run is None:
+        return text
+    parts = [f"{number(run.bought)} bought for {amount(run.quoted)}"] if run.bought else ["nothing bought"]
+    if run.bought:
+        parts.append(f"{number(run.settled)} settled, {number(run.held)} held")
+    if run.refused:
+        parts.append(f"{number(run.refused)} refused at no cost")
+    if run.saved:
+        parts.append(f"{count(run.saved, 'file')} saved")
+    if run.went_on:
+        parts.append(f"went on with {count(run.went_on, 'job')} of earlier runs")
+    parts += [f"{count(jobs, 'job')} left: {short(why, 80)}" for why, jobs in run.left.items()]
+    return f"{text}; {'; '.join(parts)}"
+
+
+def _cut(moment: TimelineEntry, run: RunEntry | None) -> str:
+    pace = "" if moment.per_minute is None else f", down to {moment.per_minute:g} a minute"
+    asked = "" if moment.seconds is None else f", asked to wait up to {duration(moment.seconds)}"
+    never = "not restored yet" if run and run.state == "going" else "not restored by the end of the run"
+    end = never if moment.until is None else "restored"
+    often = "once" if moment.count == 1 else f"{number(moment.count)} times"
+    return f"429s: limit {safe(moment.code)} cut {often}{pace}{asked}; {end}"
+
+
+def _jobs(moment: TimelineEntry) -> str:
+    met = MET.get(moment.kind, safe(moment.kind))
+    if moment.count == 1:
+        met = met.replace("were ", "was ").replace(" are ", " is ").replace("they had", "it had")
+    code = f": {short(moment.code, 60)}" if moment.code and moment.code != moment.kind else ""
+    one = "" if moment.job_id is None else f"job {moment.job_id[:SHORT_ID]}"
+    said = f": {short(moment.message, 80)}" if moment.message else ""
+    example = f" ({'e.g. ' if moment.count > 1 else ''}{one}{said})" if one else ""
+    noun = "request" if moment.kind == "unanswered" else "job"  # a job may have several
+    return f"{count(moment.count, noun)} {met}{code}{example}"
+
+
+# Slowest, causes, limits
+
+
+def _slowest(timeline: Timeline) -> RenderableType:
+    rows = [
+        (
+            duration(wait.seconds) + (" so far" if wait.open else ""),
+            short(wait.name, 40),
+            wait.campaign,
+            wait.job_id[:SHORT_ID],
+        )
+        for wait in timeline.slowest
+    ]
+    return table(("waited", "prompt", "campaign", "job"), rows, right=("waited",))
+
+
+def _causes(causes: Sequence[FailureCause], state: Path, runs: Sequence[RunEntry]) -> Iterator[RenderableType]:
+    for cause in causes:
+        noun, became = _CAUSES.get(cause.kind, ("job", safe(cause.kind)))
+        code = f", {short(cause.code, 60)}" if cause.code else ""
+        still = f", {number(cause.open)} of them still so" if 0 < cause.open < cause.count else ""
+        yield Text.assemble("  ", (f"{count(cause.count, noun)} {became}{code}{still}", "bold" if cause.open else ""))
+        one = [] if cause.job_id is None else [f"job {cause.job_id[:SHORT_ID]}"]
+        said = ": ".join([*one, *([short(cause.message, 160)] if cause.message else [])])
+        if said:
+            yield _indented(Text(f"{'e.g. ' if cause.count > 1 else ''}{said}"))
+        yield _indented(Text(advice(cause, state, runs), "cyan" if cause.open else ""))
+
+
+def _indented(text: Text) -> RenderableType:
+    return Padding(text, (0, 0, 0, 4))
+
+
+def _limits(limits: Sequence[Usage]) -> RenderableType:
+    def shown(value: float | None) -> str:
+        return "" if value is None else f"{value:,g}"
+
+    rows = [
+        (
+            f"{each.run_id}",
+            each.limit,
+            shown(each.allowed),
+            "not known any more" if each.sent is None else number(each.sent),
+            shown(each.per_minute),
+            shown(each.busiest),
+            number(each.cuts),
+            shown(each.lowest),
+        )
+        for each in limits
+    ]
+    headers = ("run", "limit", "allowed", "sent", "used", "busiest minute", "cuts", "cut to")
+    return table(headers, rows, right=("run", *headers[2:]))

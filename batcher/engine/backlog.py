@@ -1,0 +1,102 @@
+"""Which planned job is next: from the ledger in pages, in manifest order, so that memory does not grow with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from batcher.ledger import LedgerReader, PlannedJob, Refusal
+from batcher.settings import Selection
+
+_PAGE = 200
+#: So many pages are looked through at once for a job that is selected: a few milliseconds, in which nothing else moves.
+_PAGES_AT_ONCE = 10
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """How far the planned jobs of one class of a campaign have been handed out; `page` is turned round."""
+
+    campaign: str
+    price_class: str
+    after: int = -1
+    page: list[PlannedJob] = field(default_factory=list)
+    at_end: bool = False
+    refusal: Refusal | None = None
+    catalog_credits: int = 0  # of the job that was refused
+
+
+class Backlog:
+    """The planned jobs of some campaigns, one by one; classes that a cap refused are passed over until reopened.
+
+    Each class has a cursor of its own, so that a class that waits costs nothing however many jobs it has.
+    """
+
+    def __init__(self, read: LedgerReader, campaigns: Sequence[str], selection: Selection) -> None:
+        self._read = read
+        self._selection = selection
+        self._cursors = [[_Cursor(name, each) for each in read.pending_classes(name)] for name in campaigns]
+        self._pages = 0
+        self.searching = False  # whether `next` gave up for now, and would go on when it is called again
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether any job was planned at the start that may be started."""
+        return any(self._cursors) and self._selection.limit != 0
+
+    def next(self, skip: Callable[[PlannedJob], bool]) -> PlannedJob | None:
+        """The next job that may be started; None when there is none at present. `skip` names those not to take."""
+        self._pages, self.searching = 0, False
+        for cursors in self._cursors:
+            ready = [cursor for cursor in cursors if cursor.refusal is None and self._look(cursor, skip)]
+            if self.searching:
+                return None  # else a class whose search is done would go before one of an earlier place
+            if ready:
+                first = min(ready, key=lambda cursor: cursor.page[-1].position)
+                found = first.page.pop()
+                first.after = found.position
+                return found
+        return None
+
+    def _look(self, cursor: _Cursor, skip: Callable[[PlannedJob], bool]) -> bool:
+        """Turn to the cursor's next job that may be started, if it has one."""
+        while not cursor.at_end:
+            while cursor.page:
+                found = cursor.page[-1]
+                if self._selection.takes(found.name) and not skip(found):
+                    return True
+                cursor.after = cursor.page.pop().position
+            self._pages += 1
+            if self._pages > _PAGES_AT_ONCE:
+                self.searching = True
+                return False
+            page = self._read.pending(cursor.campaign, cursor.price_class, after=cursor.after, limit=_PAGE)
+            cursor.page, cursor.at_end = page[::-1], not page
+        return False
+
+    def close(self, job: PlannedJob, refusal: Refusal) -> None:
+        """Pass over the class of a job that was refused; `reopen` comes back to this very job."""
+        for cursor in self._find(job):
+            cursor.refusal, cursor.catalog_credits = refusal, job.catalog_credits
+            cursor.after = min(cursor.after, job.position - 1)
+            cursor.page, cursor.at_end = [], False
+
+    def _find(self, job: PlannedJob) -> list[_Cursor]:
+        return [
+            c for each in self._cursors for c in each if (c.campaign, c.price_class) == (job.campaign, job.price_class)
+        ]
+
+    @property
+    def closed(self) -> list[Refusal]:
+        """Why classes are passed over."""
+        return [cursor.refusal for each in self._cursors for cursor in each if cursor.refusal]
+
+    def reopen(self, refusal: Callable[[str, str, int], Refusal | None]) -> None:
+        """Credits may have come free or a price been named: take up the classes for which there is room again.
+
+        `refusal` is asked with campaign, class and the catalogue's price; its answer takes the old one's place.
+        """
+        for cursors in self._cursors:
+            for cursor in cursors:
+                if cursor.refusal:
+                    cursor.refusal = refusal(cursor.campaign, cursor.price_class, cursor.catalog_credits)

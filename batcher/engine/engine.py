@@ -1,0 +1,385 @@
+"""Which jobs, how many at once, how fast, and when to stop.
+
+Work items lie in a queue a stage, by due time; workers of a stage take what is due, let the lifecycle make one step,
+and put the item back as the step says. So thousands of waiting tasks cost a heap entry each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
+from types import MappingProxyType
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from batcher.clock import Clock
+from batcher.errors import Kind
+from batcher.jobs import JobId, Planned, Status
+from batcher.ledger import Ledger, Refusal, Stale
+from batcher.lifecycle import Abort, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
+from batcher.lifecycle.damage import Damage
+from batcher.providers import Fatal
+from batcher.settings import Selection, Settings
+
+from .backlog import Backlog
+from .ending import Ending, ending_of, one_error
+from .leftover import leftovers, unfinished
+from .lull import Lull
+from .outage import Outages
+from .preflight import Preflight
+from .rate_limiter import RateLimiter
+from .scheduler import Scheduler
+from .stalled import Stalled, WorkItem
+
+#: Seconds that open paid requests get after a first signal (product.md, exit 130 / 143).
+GRACE_SECONDS = 10.0
+#: No new job starts while more results than this wait for a download: their URLs may not live long.
+FETCH_BACKLOG = 100
+#: Seconds between two readings of the wallet, and before one that failed is tried again.
+_READING_SECONDS = 60.0
+_READING_AGAIN_SECONDS = 10.0
+_HALTS = {"key": Kind.KEY, "credits": Kind.CAPPED, "wait": Kind.UNREACHABLE}
+#: Seconds between the first polls of tasks that an earlier run bought: thousands at once would come at once again after
+#: each interval, and wait for each other.
+_APART_SECONDS = 0.002
+#: So many jobs whose downloads end for the same local cause stop buying.
+_BARRED = 3
+#: Requests at once of a stage, where as many jobs may be under way.
+_WORKERS = 16
+_WORKERS_MAX = 256
+
+
+class Engine:
+    """One run over some campaigns. `run` returns when nothing is left to do or something stops it."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        lifecycle: Lifecycle,
+        settings: Settings,
+        campaigns: Sequence[str],
+        selection: Selection,
+        clock: Clock,
+        limiter: RateLimiter,
+        damage: Damage = MappingProxyType({}),
+    ) -> None:
+        self._ledger = ledger
+        self._lifecycle = lifecycle
+        self._limiter = limiter
+        self._settings = settings
+        self._campaigns = campaigns
+        self._damage = damage
+        self._selection = selection
+        self._clock = clock
+        self._backlog = Backlog(ledger.read, campaigns, selection)
+        self._queues: dict[Stage, Scheduler[WorkItem]] = {stage: Scheduler(clock) for stage in Stage}
+        self._preflight = Preflight(ledger, lifecycle, campaigns, selection)
+        self._lull = Lull(clock, self._queues[Stage.PRICE])
+        self.open: dict[JobId, WorkItem] = {}
+        self._given_up: set[JobId] = set()
+        self._started = 0
+        self._searching = False
+        self._in_flight = 0
+        self._row_of_failures = 0
+        self._halts: list[tuple[Kind, str]] = []
+        self._left: Counter[str] = Counter()
+        self._caps_met: set[str] = set()
+        self._reading, self._readings = anyio.Lock(), 0
+        self._barred: set[JobId] = set()  # jobs whose downloads ended for this cause, and none without it since
+        self._barred_by = ""
+        self._proven = False  # whether this key may read tasks
+        self._first: JobId | None = None  # the job that is to show it
+        self._outages = Outages(ledger, lifecycle, limiter, clock, settings.retries.outage, self.halted)
+        self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
+        self._over = False
+        self._scope = anyio.CancelScope()
+        self._watching = anyio.CancelScope()
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs bought or being bought, without those that only lack their file."""
+        return self._in_flight
+
+    async def run(self) -> Ending:
+        """Work until everything selected is at its end, or a halt. Raises StorageError."""
+        apart = count()
+        read = self._ledger.read
+        for each in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
+            state, in_flight = JobRunState(restore=dict(each.restore)), each.stage is not Stage.FETCH
+            item = WorkItem(each.job_id, state=state, in_flight=in_flight, done=each.done)
+            self.add(item, each.stage, next(apart) * _APART_SECONDS if each.stage is Stage.POLL else 0.0)
+        for campaign in self._campaigns:
+            for job_id in self._ledger.read.unpriced(campaign, but=self.open):
+                if self._selection.takes_job(job_id):
+                    self.add(WorkItem(job_id, in_flight=False), Stage.PRICE)
+        requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
+        workers = dict.fromkeys(Stage, self._settings.limits.downloads) | {Stage.SUBMIT: requests, Stage.POLL: requests}
+        with self._scope:
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._watch)
+                    for stage, number in workers.items():
+                        group.start_soon(self._staff, group, stage, number)
+            except BaseExceptionGroup as group_error:
+                raise one_error(group_error) from None
+        for job_id in self.open:
+            self._lifecycle.withdraw(job_id)
+        return self._ending()
+
+    def stop(self, kind: Kind, reason: str) -> None:
+        """Start nothing new; open paid requests get some seconds, then the run ends."""
+        self._halts.append((kind, reason))
+        self._lifecycle.hurry(GRACE_SECONDS)
+        self._scope.cancel()
+
+    # Workers
+
+    async def _staff(self, group: TaskGroup, stage: Stage, number: int) -> None:
+        """Let so many workers begin in a stage; a run looks at the wallet before it buys."""
+        if stage is Stage.SUBMIT and self._backlog.has_jobs:
+            await self._look()
+            self._preflight.done()
+        for _ in range(number):
+            group.start_soon(self._work, stage)
+
+    async def _work(self, stage: Stage) -> None:
+        while item := await self._next(stage):
+            try:
+                step = await self._advance(item, stage)
+            except Stale:
+                step = Reschedule(stage)  # a person decided meanwhile: look again
+            if isinstance(step, Deferred) and step.refusal.cap == "reading" and await self._read_again():
+                step = Reschedule(stage)
+            self._place(item, stage, step)
+
+    async def _advance(self, item: WorkItem, stage: Stage) -> Step:
+        job = self._ledger.read.load(item.job_id)
+        if stage is not Stage.SUBMIT and isinstance(job.phase, Planned):
+            # `batcher retry` in this very instant: it is bought where new jobs are, not from here.
+            return Done(Status.PLANNED, left="planned again by a person; the next run buys it")
+        item.state.idle = self._lull.seconds(len(self.open))
+        return await self._lifecycle.advance(job, item.state)
+
+    async def _next(self, stage: Stage) -> WorkItem | None:
+        """The next work item that is due in this stage; None when the run is over."""
+        queue = self._queues[stage]
+        while not self._over:
+            if item := queue.take() or (self._new() if stage is Stage.SUBMIT else None):
+                return item
+            if stage is Stage.SUBMIT and self._searching:
+                await anyio.lowlevel.checkpoint()  # others move too, however far the next selected job is
+                continue
+            if stage is Stage.SUBMIT and not self.open:  # nothing under way and nothing that may be started
+                if self._stalled.judge_last(any(refusal.cap == "price" for refusal in self._backlog.closed)):
+                    continue
+                self._over = True
+                self._watching.cancel()
+                for each in self._queues.values():
+                    each.wake_all()
+                break
+            self._lull.seconds(len(self.open))  # it may begin now
+            await queue.idle()
+        return None
+
+    def _new(self) -> WorkItem | None:
+        """A planned job, if there is room for one more in flight."""
+        limit, self._searching = self._selection.limit, False
+        if (
+            self._halts
+            or self._limiter.creates.down
+            or self._waits_for_proof
+            or self._in_flight >= self._settings.limits.in_flight
+            or (limit is not None and self._started >= limit)
+            or len(self._queues[Stage.FETCH]) >= FETCH_BACKLOG
+        ):
+            return None
+        found = self._backlog.next(lambda job: job.id in self.open or job.id in self._given_up)
+        if found is None:
+            self._searching = self._backlog.searching
+            return None
+        item = WorkItem(found.id, found)
+        item.state.look, self._first = not self._proven, found.id
+        self.open[found.id] = item
+        self._started += 1
+        self._in_flight += 1
+        return item
+
+    @property
+    def _waits_for_proof(self) -> bool:
+        """Whether the first job of the run is still to show that this key may read what it buys."""
+        return not self._proven and self._first in self.open and not self._limiter.creates.suspects(self._first)
+
+    def put(self, item: WorkItem) -> None:
+        """Let what is open be sent."""
+        self._queues[Stage.SUBMIT].put(item)
+
+    def add(self, item: WorkItem, stage: Stage, seconds: float = 0.0) -> None:
+        self.open[item.job_id] = item
+        self._lull.note(item.job_id, prices=stage is Stage.PRICE)
+        self._in_flight += item.in_flight
+        self._queues[stage].put(item, seconds)
+
+    def _place(self, item: WorkItem, stage: Stage, step: Step) -> None:
+        if not self._proven and (item.state.polled or step in (Reschedule(Stage.FETCH), Done(Status.SUCCEEDED))):
+            self._proven = True
+            self._queues[Stage.SUBMIT].wake_all()
+        if stage is Stage.SUBMIT and self._stalled.takes(item, step):
+            return
+        if stage is Stage.FETCH:
+            self._fetched(item)
+        match step:
+            case Reschedule(to, seconds):
+                self._queues[to].put(item, seconds)
+                self._lull.note(item.job_id, prices=to is Stage.PRICE)
+                if to in (Stage.FETCH, Stage.PRICE) and item.in_flight:
+                    self._land(item)
+                if to is not stage:
+                    self._succeed(to)
+                return
+            case Deferred(refusal):
+                assert item.pending is not None, "what was bought before has passed the caps already"
+                self._backlog.close(item.pending, refusal)
+                self._tell_of_cap(refusal)
+                # The price may have been named, or credits come free, since the refusal: then nobody else would look.
+                self._backlog.reopen(self._lifecycle.refusal)
+            case Abort(halt):
+                self.halted(_HALTS[halt.reason], f"{halt.code}: {halt.message}")
+            case Done(status, left):
+                self.finished(item, status, left)
+                self._backlog.reopen(self._lifecycle.refusal)
+        self.drop(item)
+
+    def drop(self, item: WorkItem) -> None:
+        if item.pending and not item.state.bought:
+            self._started -= 1  # `--limit` counts intents
+        del self.open[item.job_id]
+        self._lull.note(item.job_id, prices=False)
+        if item.in_flight:
+            self._land(item)
+        self._queues[Stage.SUBMIT].wake()
+
+    def _land(self, item: WorkItem) -> None:
+        item.in_flight = False
+        self._in_flight -= 1
+        self._queues[Stage.SUBMIT].wake()
+
+    def _succeed(self, to: Stage) -> None:
+        """A job went on to another stage: its price is named, or a part of its hold may have come free."""
+        self._backlog.reopen(self._lifecycle.refusal)
+        if to in (Stage.FETCH, Stage.PRICE):
+            self._row_of_failures = 0
+        self._queues[Stage.SUBMIT].wake()
+
+    def finished(self, item: WorkItem, status: Status, left: str) -> None:
+        if left:
+            self._left[left.partition(" (request ")[0]] += 1  # the same reason, whatever the request was
+        if status is Status.PLANNED:
+            self._given_up.add(item.job_id)
+        if status is Status.SUCCEEDED:
+            self._row_of_failures = 0
+        elif status is Status.FAILED:
+            self._row_of_failures += 1
+            if self._row_of_failures == self._settings.failures_in_a_row:
+                self.halted(Kind.CAPPED, f"{self._row_of_failures} jobs failed in a row (stop.failures_in_a_row)")
+
+    def halted(self, kind: Kind, reason: str) -> None:
+        if any(known == kind for known, _ in self._halts):
+            return
+        self._ledger.note("halted", kind=kind.value, reason=reason)
+        if kind in (Kind.KEY, Kind.UNREACHABLE):
+            # Once a file was whole, its later absence changes no exit code.
+            done = not self._backlog.has_jobs and all(item.done for item in self.open.values())
+            self.stop(Kind.DONE if done else kind, reason)
+        else:
+            self._halts.append((kind, reason))
+
+    def _fetched(self, item: WorkItem) -> None:
+        """Stop buying what cannot be fetched: downloads of different jobs, and no others, end for one local cause."""
+        cause = item.state.barred
+        if not cause or cause != self._barred_by:
+            self._barred.clear()
+        self._barred_by = cause
+        if cause:
+            self._barred.add(item.job_id)
+        if len(self._barred) == _BARRED:
+            self.halted(Kind.CAPPED, f"downloads_blocked: {cause}")
+
+    def _tell_of_cap(self, refusal: Refusal) -> None:
+        """Write down, once a run, that a cap has kept a job from being bought."""
+        if refusal.cap != "price" and refusal.cap not in self._caps_met:
+            self._caps_met.add(refusal.cap)
+            self._ledger.note("cap_reached", cap=refusal.cap, message=refusal.message)
+
+    # The API as a whole
+
+    async def _watch(self) -> None:
+        with self._watching:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._outages.watch, self._answers_again)
+                group.start_soon(self._stalled.watch)
+                group.start_soon(self._preflight.at_models)
+                if self._lifecycle.caps.keep is not None and self._backlog.has_jobs:
+                    group.start_soon(self._watch_wallet)
+
+    def _answers_again(self) -> None:
+        """Nobody was let in for a while: what each met in that time says nothing of it."""
+        self._limiter.creates.since(self._clock.monotonic())
+        self._lifecycle.calmed()
+        for item in self.open.values():
+            item.state.answered()
+
+    async def _look(self) -> None:
+        """Tell how far the wallet goes; what is to be kept of it has to be known, else buying may go on without."""
+        if (keep := self._lifecycle.caps.keep) is None:
+            if short := await self._preflight.at_wallet():
+                self.halted(*short)
+            return
+        await self._first_reading()
+        if self._readings:
+            self._preflight.tell_kept(keep)
+
+    async def _first_reading(self) -> None:
+        """Know the wallet before the next purchase, if some of it is to be kept; else there is none."""
+        trouble = None
+        for _ in range(self._settings.retries.times + 1):
+            trouble = await self._lifecycle.read_wallet()
+            if trouble is None:
+                self._readings += 1
+                return
+            if isinstance(trouble, Fatal):
+                break
+            await anyio.sleep(_READING_AGAIN_SECONDS)
+        why = f"{trouble.code}: {trouble.message}" if trouble else ""
+        if isinstance(trouble, Fatal) and not self._readings:
+            self.halted(_HALTS[trouble.reason], why)
+        else:  # what is bought goes on, whatever keeps the wallet from being read
+            self.halted(Kind.CAPPED, f"the wallet could not be read, which budget.keep needs ({why})")
+
+    async def _read_again(self) -> bool:
+        """Have the wallet read by one of those that wait for it; False when it cannot be."""
+        known = self._readings
+        async with self._reading:
+            if known == self._readings and not self._halts:
+                await self._first_reading()
+            return known != self._readings and not self._halts
+
+    async def _watch_wallet(self) -> None:
+        """Read the wallet now and then: others spend from it too."""
+        while True:
+            await anyio.sleep(_READING_SECONDS)
+            await self._lifecycle.read_wallet()
+            self._backlog.reopen(self._lifecycle.refusal)
+            self._queues[Stage.SUBMIT].wake()
+
+    # The end
+
+    def _ending(self) -> Ending:
+        limit = self._selection.limit
+        # What `--limit` leaves planned was not selected, whatever cap it would have met.
+        refusals = [] if limit is not None and self._started >= limit else self._backlog.closed
+        undone = unfinished(self._ledger.read, self._campaigns, self._settings, self._selection, len(self._given_up))
+        return ending_of(self._halts, refusals, undone, dict(self._left.most_common(20)))

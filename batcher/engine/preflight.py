@@ -1,0 +1,104 @@
+"""What a run tells before it buys: how far the wallet goes, and where the API's models differ from the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import anyio
+
+from batcher.errors import Kind
+from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger.queries.budgets import ToBuy, to_buy
+from batcher.lifecycle import Lifecycle
+from batcher.providers import Fatal
+from batcher.settings import Selection
+
+#: The models are asked for when the first job is out already, in seconds after the wallet.
+_MODELS_AFTER_SECONDS = 1.0
+_PAGE = 1000
+
+
+class Preflight:
+    """Looks once, and tells it in events `looked`."""
+
+    def __init__(self, ledger: Ledger, lifecycle: Lifecycle, campaigns: Sequence[str], selection: Selection) -> None:
+        self._ledger = ledger
+        self._lifecycle = lifecycle
+        self._campaigns = campaigns
+        self._selection = selection
+        self._done = anyio.Event()
+
+    def done(self) -> None:
+        """The wallet is known, or cannot be: buying begins, and the models have time."""
+        self._done.set()
+
+    async def at_wallet(self) -> tuple[Kind, str] | None:
+        """Ask for the wallet, once; why nothing may be bought, if so. What cannot be read stops nobody: it is told."""
+        if not self._wanted:
+            return None
+        found = await self._lifecycle.looks.wallet()
+        if isinstance(found, int):
+            return self._tell(found, 0)
+        why = f"{found.code}: {found.message}"
+        if isinstance(found, Fatal) and found.code != "api_scope_denied":
+            return (Kind.KEY if found.reason == "key" else Kind.CAPPED), why
+        self._note(
+            "wallet", f"the wallet could not be read ({why}); buying goes on until the API says that it is short"
+        )
+        return None
+
+    def tell_kept(self, keep: int) -> None:
+        """Tell it by the reading that counts where some of the wallet is to be kept."""
+        caps = self._lifecycle.caps
+        taken = self._ledger.read.taken_since(self._lifecycle.looks.account, caps.wallet_mark)
+        self._tell(caps.wallet - taken, keep)
+
+    def _tell(self, wallet: int, keep: int) -> tuple[Kind, str] | None:
+        """Tell for how many of the jobs a wallet pays; why nothing may be bought, if it pays for none."""
+        wanted = self._wanted
+        jobs = sum(each.jobs for each in wanted)
+        if self._selection.limit is not None:
+            jobs = min(jobs, self._selection.limit)
+        pays, left = 0, wallet - keep
+        for each in sorted(wanted, key=lambda each: each.quote):
+            here = min(each.jobs, jobs - pays, max(0, left) // each.quote if each.quote else each.jobs)
+            pays, left = pays + here, left - here * each.quote
+        several = "at most " if 0 < pays < jobs and len({each.quote for each in wanted}) > 1 else ""
+        kept = f" ({keep:,} to be kept)" if keep else ""
+        message = f"wallet {wallet:,}{kept}: pays for {several}{pays:,} of {jobs:,} job{'s' * (jobs != 1)}"
+        self._note("wallet", message)
+        if pays or not jobs:
+            return None
+        cheapest = min(each.quote for each in wanted)
+        return Kind.CAPPED, f"insufficient credits: the wallet has {wallet:,}, and no job costs less than {cheapest:,}"
+
+    async def at_models(self) -> None:
+        """Compare the API's models with the catalogue, beside the buying."""
+        await self._done.wait()
+        await anyio.sleep(_MODELS_AFTER_SECONDS)
+        for message in await self._lifecycle.looks.drift(dict.fromkeys(each.model for each in self._wanted)):
+            self._note("models", message)
+
+    @cached_property
+    def _wanted(self) -> list[ToBuy]:
+        """What the run has to buy, as it was at the start."""
+        read = self._ledger.read
+        found = []
+        for campaign in self._campaigns:
+            for price_class in read.pending_classes(campaign):
+                each = to_buy(read, campaign, price_class, self._lifecycle.looks.account)
+                if self._selection.only:
+                    each = ToBuy(each.model, self._selected(read, campaign, price_class), each.quote)
+                found.append(each)
+        return [each for each in found if each.jobs]
+
+    def _selected(self, read: LedgerReader, campaign: str, price_class: str) -> int:
+        after, jobs = -1, 0
+        while page := read.pending(campaign, price_class, after=after, limit=_PAGE):
+            jobs += sum(self._selection.takes(job.name) for job in page)
+            after = page[-1].position
+        return jobs
+
+    def _note(self, of: str, message: str) -> None:
+        self._ledger.note("looked", of=of, message=message)

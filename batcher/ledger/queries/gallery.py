@@ -1,0 +1,194 @@
+"""What the HTML report asks of the ledger beside the figures: a row a job, and what changed when. Reads only.
+
+What changed is summed up in a few steps of time, so that it stays small however many jobs there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store.amounts import OPEN_HOLD
+
+from .spend import AT, JOINED, LATEST, WAIT, WAITED, Scope, where_of
+from .sql import KEPT, marks
+
+#: So many steps a time is cut into: more than a chart has room for.
+STEPS = 160
+#: Days between an ISO 8601 time and the first of 1970, as SQLite counts them.
+_EPOCH_DAYS = 2440587.5
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A job as the gallery shows it.
+
+    `settled` and `held` are the credits of all its purchases, `files` the saved files of the latest one (relative to
+    the state folder). `error_code` and `error_message` are the ledger's, `wait` is in seconds. `reference` is a URL
+    where `reference_is_url`, else a path.
+    """
+
+    id: str
+    campaign: str
+    name: str
+    model: str
+    prompt: str
+    params: dict[str, Any]
+    reference: str | None
+    reference_is_url: bool
+    take: int
+    status: str
+    attempts: int
+    settled: int
+    held: int
+    files: tuple[str, ...]
+    task_id: str | None
+    error_code: str | None
+    error_message: str | None
+    finished_at: str | None
+    wait: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From when to when, in seconds since the epoch."""
+
+    start: float
+    end: float
+
+    @property
+    def step(self) -> float:
+        return max(self.end - self.start, 1.0) / STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """By how many credits a campaign's sums had changed at the end of a step (`at`: seconds since the epoch)."""
+
+    campaign: str
+    at: float
+    settled: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """So many jobs went from a status (None: they were new) to another in the step that ends at `at`."""
+
+    at: float
+    old: str | None
+    new: str
+    jobs: int
+
+
+def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
+    """The jobs that a report counts, by campaign and place in the manifest, `limit` of them at most, as a stream.
+
+    Where there are more, those that have a file come first.
+    """
+    where, values = where_of(scope, AT)
+    saved = f"f.attempt_id = a.id AND {KEPT}"
+    sql = (
+        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.reference,"
+        " w.reference_kind,"
+        " w.reference_sha256, w.take, w.status, coalesce(a.number, 0) AS attempts, a.task_id,"
+        " (SELECT coalesce(sum(final_credits), 0) FROM attempts WHERE job_id = w.id) AS settled,"
+        f" (SELECT coalesce(sum({OPEN_HOLD}), 0) FROM attempts WHERE job_id = w.id) AS held,"
+        " (SELECT json_group_array(target) FROM"
+        f" (SELECT f.target FROM files AS f WHERE {saved} ORDER BY f.number)) AS files,"
+        " coalesce(w.error_code, a.error_code) AS error_code, coalesce(w.error_message, a.error_message)"
+        f" AS error_message, a.finished_at, CASE WHEN {WAITED} THEN {WAIT} END AS wait {LATEST}"
+        f" WHERE w.seq IN (SELECT w.seq {LATEST} WHERE {where}"
+        f" ORDER BY EXISTS (SELECT 1 FROM files AS f WHERE {saved}) DESC, w.campaign, w.position, w.seq LIMIT ?)"
+        " ORDER BY w.campaign, w.position, w.seq"
+    )
+    for row in read.stream(sql, [*values, limit]):
+        yield Card(
+            **{name: row[name] for name in _PLAIN},
+            params=json.loads(row["params"]),
+            reference_is_url=row["reference"] is not None and row["reference_sha256"] is None,
+            files=tuple(json.loads(row["files"])),
+        )
+
+
+_PLAIN = tuple(name for name in Card.__dataclass_fields__ if name not in ("params", "reference_is_url", "files"))
+
+
+def span(read: LedgerReader, scope: Scope) -> Span | None:
+    """From the first to the last change of what a report counts; None where nothing is."""
+    where, values = where_of(scope, AT)
+    row = read.row(
+        "SELECT min(e.at), max(e.at) FROM events AS e WHERE e.job_id IN"
+        f" (SELECT w.id {LATEST} WHERE {where}) AND ifnull(e.at >= ?, 1)",
+        [*values, scope.since],
+    )
+    if row is None or row[0] is None:
+        return None
+    found = read.row(f"SELECT {_seconds('?')}, {_seconds('?')}", [row[0], row[1]])
+    assert found is not None
+    return Span(*found)
+
+
+def spending(read: LedgerReader, campaigns: Sequence[str], within: Span) -> list[Spent]:
+    """What was held and settled by each campaign, step by step, of all its purchases.
+
+    What came before the span stands in its first step, what came after it in its last: the sums are those of now.
+    """
+    chosen = f" WHERE w.campaign IN ({marks(campaigns)})" if campaigns else ""
+    ended = "coalesce(a.finished_at, a.submitted_at, a.intended_at)"
+    answered = f"coalesce(a.submitted_at, {ended})"
+    parts = (
+        "SELECT w.campaign, a.intended_at AS at, 0 AS settled, a.quoted_credits AS held",
+        f"SELECT w.campaign, {answered}, 0, a.hold_credits - a.quoted_credits",
+        f"SELECT w.campaign, {ended}, a.final_credits, -a.hold_credits",
+    )
+    conditions = ("1", "a.hold_credits <> a.quoted_credits", "a.final_credits IS NOT NULL")
+    changes = " UNION ALL ".join(
+        f"{part} {JOINED}{chosen or ' WHERE 1'} AND {condition}"
+        for part, condition in zip(parts, conditions, strict=True)
+    )
+    step, values = _step("at", within)
+    found = read.rows(
+        f"SELECT campaign, {step} AS step, sum(settled), sum(held) FROM ({changes}) GROUP BY 1, 2 ORDER BY 1, 2",
+        [*values, *campaigns, *campaigns, *campaigns],
+    )
+    return [Spent(row[0], within.start + (row[1] + 1) * within.step, row[2], row[3]) for row in found]
+
+
+def moves(read: LedgerReader, scope: Scope, within: Span) -> list[StatusChange]:
+    """How the jobs that a report counts went from status to status, step by step, from their beginnings on."""
+    where, limits = where_of(scope, AT)
+    step, values = _step("at", within)
+    found = read.rows(
+        "WITH said AS (SELECT e.id, e.job_id, e.at, json_extract(e.detail, '$.to') AS new FROM events AS e"
+        f" WHERE e.job_id IN (SELECT w.id {LATEST} WHERE {where})),"
+        " moved AS (SELECT at, lag(new) OVER (PARTITION BY job_id ORDER BY id) AS old, new FROM said"
+        " WHERE new IS NOT NULL)"
+        f" SELECT {step} AS step, old, new, count(*) FROM moved WHERE old IS NOT new GROUP BY 1, 2, 3 ORDER BY 1",
+        [*limits, *values],
+    )
+    return [StatusChange(within.start + (row[0] + 1) * within.step, row[1], row[2], row[3]) for row in found]
+
+
+def waits(read: LedgerReader, scope: Scope, width: float) -> list[tuple[float, int]]:
+    """How many waits of succeeded purchases lie in which piece of `width` seconds: its lower end, and their number."""
+    where, values = where_of(scope, "a.intended_at")
+    found = read.rows(
+        f"SELECT cast({WAIT} / ? AS INTEGER) AS piece, count(*) {JOINED} WHERE {where} AND {WAITED}"
+        " GROUP BY 1 ORDER BY 1",
+        [width, *values],
+    )
+    return [(row[0] * width, row[1]) for row in found]
+
+
+def _seconds(at: str) -> str:
+    return f"(julianday({at}) - {_EPOCH_DAYS}) * 86400"
+
+
+def _step(at: str, within: Span) -> tuple[str, list[float]]:
+    """The number of the step in which a time lies, from 0, and the values of its question marks."""
+    place = f"cast(({_seconds(at)} - ?) / ? AS INTEGER)"
+    return f"max(0, min({STEPS - 1}, {place}))", [within.start, within.step]

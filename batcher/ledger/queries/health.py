@@ -1,0 +1,145 @@
+"""Is the ledger sound? What `batcher doctor` asks of it. Reads only, and also what other commands refuse."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from batcher.clock import iso
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store import schema
+from batcher.ledger.store.amounts import OPEN_HOLD
+from batcher.ledger.store.connection import open_reader, storage_errors
+
+from .sql import UNSAVED
+
+#: `STRICT` tables came with this version.
+SQLITE_NEEDED = (3, 37, 0)
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite library that Python brings."""
+    return sqlite3.sqlite_version
+
+
+def sqlite_is_new_enough() -> bool:
+    """Whether it can keep a ledger."""
+    return sqlite3.sqlite_version_info >= SQLITE_NEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is to be known of a ledger.
+
+    `migrations` names its version; `older` when this batcher's is a later one (then nothing below is known).
+    `damage` is what SQLite finds wrong with the file. `held` and `settled` are the attempts, added up by hand;
+    `wrong_sums` names the runs, campaigns and days where `spent` differs. `open` attempts hold credits; `leaks` of them
+    belong to no job that is under way, doubtful, or succeeded without a price. `ahead` is the newest time in the ledger
+    that lies in the future, if one does.
+    """
+
+    migrations: tuple[str, ...]
+    older: bool
+    damage: tuple[str, ...] = ()
+    held: int = 0
+    settled: int = 0
+    wrong_sums: tuple[str, ...] = ()
+    open: int = 0
+    leaks: int = 0
+    ahead: str | None = None
+
+
+def look(path: Path, *, now: float) -> Health:
+    """Look at the ledger at `path`; a time later than `now` (seconds since the epoch) is in the future.
+
+    Raises StorageError when it cannot be read, or is of a newer version.
+    """
+    with closing(open_reader(path)) as connection, storage_errors(path):
+        migrations = tuple(sorted(schema.applied(connection)))
+        if schema.pending(connection, path):
+            return Health(migrations, older=True)
+        damage = tuple(row[0] for row in connection.execute("PRAGMA quick_check(5)") if row[0] != "ok")
+        damage = damage or tuple(schema.differences(connection))
+        if damage:
+            return Health(migrations, older=False, damage=damage)
+        read = LedgerReader(connection, path)
+        with _snapshot(connection):
+            held, settled = _sums(read)
+            return Health(
+                migrations,
+                older=False,
+                held=held,
+                settled=settled,
+                wrong_sums=tuple(_wrong_sums(read)),
+                open=_count(read, "SELECT count(*) FROM attempts WHERE final_credits IS NULL"),
+                leaks=_count(
+                    read,
+                    "SELECT count(*) FROM attempts AS a LEFT JOIN wanted AS w ON w.attempt_id = a.id"
+                    " AND w.status IN ('submitting', 'queued', 'processing', 'succeeded', 'doubtful')"
+                    " WHERE a.final_credits IS NULL AND w.id IS NULL",
+                ),
+                ahead=_ahead(read, iso(now)),
+            )
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """One state of the ledger for several questions, whatever a run writes meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _sums(read: LedgerReader) -> tuple[int, int]:
+    row = read.row(f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts")
+    assert row is not None
+    return row[0], row[1]
+
+
+def _wrong_sums(read: LedgerReader) -> Iterator[str]:
+    by_hand = (
+        f"SELECT a.run_id, w.campaign, a.day, sum({OPEN_HOLD}) AS held,"
+        " sum(coalesce(a.final_credits, 0)) AS settled FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id"
+        " GROUP BY a.run_id, w.campaign, a.day"
+    )
+    kept = "SELECT run_id, campaign, day, held, settled FROM spent"
+    rows = read.rows(
+        f"SELECT DISTINCT run_id, campaign, day FROM (SELECT * FROM ({by_hand} EXCEPT {kept})"
+        f" UNION ALL SELECT * FROM ({kept} EXCEPT {by_hand})) ORDER BY 1, 2, 3"
+    )
+    for row in rows:
+        yield f"run {row['run_id']}, {row['campaign']}, {row['day']}"
+
+
+def _count(read: LedgerReader, sql: str) -> int:
+    row = read.row(sql)
+    assert row is not None
+    return int(row[0])
+
+
+def _ahead(read: LedgerReader, now: str) -> str | None:
+    row = read.row(
+        "SELECT max(at) FROM (SELECT max(at) AS at FROM events UNION ALL SELECT max(at) FROM sends"
+        " UNION ALL SELECT max(intended_at) FROM attempts)"
+    )
+    assert row is not None
+    return str(row[0]) if row[0] is not None and row[0] > now else None
+
+
+def parts(read: LedgerReader, names: dict[str, tuple[int, int]]) -> list[str]:
+    """Of these part files (name: attempt and number) those that no download will take up."""
+    found = []
+    for name, (attempt, number) in names.items():
+        wanted = read.row(
+            "SELECT 1 FROM files AS f JOIN wanted AS w ON w.attempt_id = f.attempt_id AND w.status = 'succeeded'"
+            f" WHERE f.attempt_id = ? AND f.number = ? AND {UNSAVED}",
+            (attempt, number),
+        )
+        if wanted is None:
+            found.append(name)
+    return found

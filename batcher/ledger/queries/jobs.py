@@ -1,0 +1,217 @@
+"""What `status`, `jobs`, `show` and a run's summary ask of the ledger. Reads only."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from batcher.fs import look
+from batcher.ledger.lock import holder_words, is_held
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store.amounts import BOUGHT, HOLD, OPEN_HOLD
+from batcher.spelling import named_like
+from batcher.statuses import JobId
+
+from .sql import KEPT, of_jobs
+
+
+class CampaignState(NamedTuple):
+    """One campaign: jobs by status, files saved, credits; `doubtful` is the part of `held` that nobody knows of."""
+
+    campaign: str
+    manifest: str
+    statuses: dict[str, int]
+    files: int
+    held: int
+    settled: int
+    doubtful: int
+
+
+class Bill(NamedTuple):
+    """What one run bought, in credits; `doubtful` is the part of `held` that nobody knows of.
+
+    `attempts` are those that were accepted or may have been received; `refused` ones were closed at no cost.
+    """
+
+    attempts: int
+    refused: int
+    quoted: int
+    settled: int
+    held: int
+    doubtful: int
+
+
+class Holder(NamedTuple):
+    """The run that holds the ledger's lock; what is not known (yet) is None."""
+
+    pid: int | None
+    started: str | None
+
+
+def campaigns(read: LedgerReader, names: Sequence[str] = ()) -> list[CampaignState]:
+    """Every campaign of the ledger, or those named, in the order in which they came."""
+    counts = read.counts(names)
+    found = []
+    for row in read.rows("SELECT name, manifest, files FROM campaigns ORDER BY rowid"):
+        name = row["name"]
+        if names and name not in names:
+            continue
+        money = read.spent(campaign=name)
+        found.append(
+            CampaignState(
+                campaign=name,
+                manifest=row["manifest"],
+                statuses=counts.get(name, {}),
+                files=row["files"],
+                held=money.held,
+                settled=money.settled,
+                doubtful=_doubtful(read, name),
+            )
+        )
+    return found
+
+
+def _doubtful(read: LedgerReader, campaign: str) -> int:
+    row = read.row(
+        f"SELECT coalesce(sum({HOLD}), 0) FROM wanted AS w CROSS JOIN attempts AS a ON a.id = w.attempt_id"
+        " WHERE w.campaign = ? AND w.status = 'doubtful' AND a.final_credits IS NULL",
+        (campaign,),
+    )
+    return int(row[0]) if row else 0
+
+
+def run(read: LedgerReader, run_id: int | None = None) -> dict[str, Any] | None:
+    """A run, or the newest one, as a JSON value; None when there is none."""
+    row = read.last_run() if run_id is None else read.row("SELECT * FROM runs WHERE id = ?", (run_id,))
+    return None if row is None else _plain(row, decode=("campaigns", "settings"))
+
+
+def bill(read: LedgerReader, run_id: int) -> Bill:
+    """What a run bought."""
+    row = read.row(
+        f"SELECT coalesce(sum({BOUGHT}), 0) AS attempts, coalesce(sum(NOT {BOUGHT}), 0) AS refused,"
+        f" coalesce(sum(CASE WHEN {BOUGHT} THEN quoted_credits END), 0) AS quoted,"
+        " coalesce(sum(final_credits), 0) AS settled,"
+        f" coalesce(sum({OPEN_HOLD}), 0) AS held,"
+        f" coalesce(sum(CASE WHEN outcome = 'doubtful' THEN {OPEN_HOLD} ELSE 0 END), 0) AS doubtful"
+        " FROM attempts WHERE run_id = ?",
+        (run_id,),
+    )
+    assert row is not None
+    return Bill(**_plain(row))
+
+
+def jobs(
+    read: LedgerReader,
+    *,
+    campaign: str | None = None,
+    statuses: Sequence[str] = (),
+    name: str | None = None,
+    limit: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Rows of the view `jobs` as JSON values, in manifest order, as a stream. `name` is a glob."""
+    where, values = of_jobs(campaign, statuses)
+    left = limit
+    chosen = " AND ".join(["1", *where])
+    for row in read.stream(f"SELECT * FROM jobs WHERE {chosen} ORDER BY campaign, position", values):
+        if name is not None and not named_like(row["name"], name):
+            continue
+        if left is not None:
+            if left == 0:
+                return
+            left -= 1
+        yield _plain(row, decode=("params",))
+
+
+def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
+    """A job's row of the view `jobs`, with its attempts (each with its files) and its events, oldest first."""
+    from batcher.ledger.store import rows  # brings all of `jobs` along, which the others do without
+
+    row = read.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
+    assert row is not None, "an id that the ledger has resolved"
+    attempts = []
+    for attempt in read.rows("SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,)):
+        held = 0 if attempt["final_credits"] is not None else rows.price(attempt)
+        files = read.rows(
+            f"SELECT number, CASE WHEN {KEPT} THEN target END AS target, sha256, size, saved_at, unverified,"
+            " forgotten_at FROM files AS f WHERE attempt_id = ? ORDER BY number",
+            (attempt["id"],),
+        )
+        shown = _plain(attempt, decode=("body", "params", "result_urls"))
+        shown |= {"maybe_received": bool(attempt["maybe_received"]), "held_credits": held}
+        attempts.append(shown | {"files": [_plain(file) for file in files]})
+    events = read.rows("SELECT at, run_id, attempt, event, detail FROM events WHERE job_id = ? ORDER BY id", (job_id,))
+    return {
+        "job": _plain(row, decode=("params",)),
+        "attempts": attempts,
+        "events": [_plain(event, decode=("detail",)) for event in events],
+    }
+
+
+class KeptFile(NamedTuple):
+    """A saved file of a job's latest attempt; `target` is relative to the state folder, `size` in bytes."""
+
+    job_id: JobId
+    number: int
+    target: str
+    size: int
+    sha256: str
+
+
+def kept_files(read: LedgerReader, campaign: str) -> Iterator[KeptFile]:
+    """The campaign's saved files that are wanted, as a stream."""
+    for row in read.stream(
+        "SELECT w.id, f.number, f.target, f.size, f.sha256 FROM wanted AS w CROSS JOIN files AS f"
+        f" ON f.attempt_id = w.attempt_id WHERE w.campaign = ? AND w.status = 'succeeded' AND {KEPT}",
+        (campaign,),
+    ):
+        yield KeptFile(*row)
+
+
+def damaged_files(read: LedgerReader, campaign: str, state: Path) -> Iterator[tuple[KeptFile, str]]:
+    """Of these such as are `missing` or, by their size, `changed`; nothing is read of them."""
+    for file in kept_files(read, campaign):
+        if how := look(state, file.target, file.size):
+            yield file, how
+
+
+def job_name(read: LedgerReader, job_id: JobId) -> str:
+    """The prompt's name of a job; empty for an unknown one."""
+    row = read.row("SELECT name FROM wanted WHERE id = ?", (job_id,))
+    return str(row["name"]) if row else ""
+
+
+def _plain(row: sqlite3.Row, decode: Sequence[str] = ()) -> dict[str, Any]:
+    """A row as a JSON value; `decode` names the columns that hold JSON."""
+    found = {name: row[name] for name in row.keys()}  # noqa: SIM118  (iterating a Row gives its values)
+    for name in decode:
+        found[name] = _json(found[name])
+    return found
+
+
+def _json(text: str | bytes | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # somebody else wrote it; shown as it is
+        return text.decode(errors="replace") if isinstance(text, bytes) else text
+
+
+def holder(state: Path, read: LedgerReader) -> Holder | None:
+    """Which run holds the state folder's lock now; None when none does.
+
+    Only looks at the lock when the newest run has not ended, since trying it could turn away a run that starts at
+    that very moment.
+    """
+    last = read.last_run()
+    if last is None or last["ended_at"] is not None:
+        return None
+    if not is_held(state):
+        return None
+    match = re.fullmatch(r"pid (\d+), started (\S+)", holder_words(state))
+    return Holder(int(match[1]), match[2]) if match else Holder(None, None)

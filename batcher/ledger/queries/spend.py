@@ -1,0 +1,244 @@
+"""What reports ask of the ledger: sums, waits, prices, caps. Reads only; one pass each, whatever the number of jobs.
+
+Money is counted purchase by purchase, at the time of the intent, as the caps count it. A job is counted once: at the
+intent of its latest attempt or, if it was never bought, when its status moved last.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from batcher.jobs import ParamValue
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store.amounts import HOLD, OPEN_HOLD
+
+from .sql import marks
+
+# In the order of the file: an index would only lead up and down in it.
+ALL = "FROM attempts AS a NOT INDEXED"
+JOINED = f"{ALL} CROSS JOIN wanted AS w ON w.id = a.job_id"
+# A job with its latest attempt, and when it counts.
+LATEST = "FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
+AT = "coalesce(a.intended_at, w.updated_at)"
+# Closed at no cost and planned again (no key, short wallet, no connection): nobody's failure.
+_UNSENT = (
+    "CASE WHEN a.outcome = 'refused' THEN EXISTS (SELECT 1 FROM events AS e WHERE e.job_id = a.job_id"
+    " AND e.attempt = a.number AND e.event = 'refused' AND json_extract(e.detail, '$.to') = 'planned') ELSE 0 END"
+)
+# A wall clock that was set in between says nothing about how long it took.
+WAITED = (
+    "a.outcome IS 'succeeded' AND a.submitted_at IS NOT NULL AND a.finished_at >= a.submitted_at AND NOT a.clock_jumped"
+)
+# julianday counts milliseconds in whole numbers; a difference of its doubles is off by less than 0.1 ms.
+WAIT = "round((julianday(a.finished_at) - julianday(a.submitted_at)) * 86400, 3)"
+_SUMS = {
+    "attempts": "count(*)",
+    "succeeded": "sum(a.outcome IS 'succeeded')",
+    "failed": "sum(a.outcome IS 'failed')",
+    "refused": "sum(a.outcome IS 'refused')",
+    "unsent": f"sum({_UNSENT})",
+    "resolved": "sum(a.outcome IS 'resolved')",
+    "doubtful": "sum(a.outcome IS 'doubtful')",
+    "quoted_credits": "sum(quoted_credits)",
+    "reserved_credits": f"sum({HOLD})",
+    "held_credits": f"sum({OPEN_HOLD})",
+    "doubtful_credits": f"sum(iif(a.outcome IS 'doubtful', {OPEN_HOLD}, 0))",
+    "settled_credits": "sum(coalesce(final_credits, 0))",
+    "returned_credits": f"sum(max(0, {HOLD} - coalesce(final_credits, {HOLD})))",
+    "waited": f"sum({WAITED})",
+    "files": "sum((SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL))",
+}
+
+Key = tuple[ParamValue | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which purchases: since <= intent < until (ISO 8601, UTC; None: open), of these campaigns; none named: all."""
+
+    since: str | None = None
+    until: str | None = None
+    campaigns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What to group by: `campaign`, `day` (local date), `model`, `prompt` (name), `reference` (path, URL), or a param.
+
+    `defaults` has the value that a job of a model has where none was chosen.
+    """
+
+    name: str
+    defaults: tuple[tuple[str, ParamValue], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseTotals:
+    """The purchases of a group. Credits as in docs/report.md; `refused` has `unsent` in it.
+
+    `waited` is how many have a time of submission and one of success; `files` how many files of them are saved.
+    """
+
+    attempts: int
+    succeeded: int
+    failed: int
+    refused: int
+    unsent: int
+    resolved: int
+    doubtful: int
+    quoted_credits: int
+    reserved_credits: int
+    held_credits: int
+    doubtful_credits: int
+    settled_credits: int
+    returned_credits: int
+    waited: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """Why so many jobs have failed or are doubtful; `message` and `job_id` are those of the newest of them."""
+
+    status: str
+    error_code: str | None
+    jobs: int
+    message: str | None
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTimes:
+    """Seconds from submission to result over `count` succeeded purchases: the median and the 90th percentile."""
+
+    count: int
+    median: float
+    p90: float
+
+
+@contextmanager
+def snapshot(read: LedgerReader) -> Iterator[None]:
+    """One state of the ledger for several questions, whatever a run writes meanwhile."""
+    read.rows("SAVEPOINT snapshot")
+    try:
+        yield
+    finally:
+        read.rows("RELEASE snapshot")
+
+
+# What there is
+
+
+def campaign_names(read: LedgerReader) -> list[str]:
+    """Every campaign, in the order in which they came."""
+    return [row["name"] for row in read.rows("SELECT name FROM campaigns ORDER BY rowid")]
+
+
+def models(read: LedgerReader) -> list[str]:
+    """The ids of all models that jobs ask for."""
+    return [row["model"] for row in read.rows("SELECT DISTINCT model FROM wanted ORDER BY model")]
+
+
+def param_names(read: LedgerReader) -> list[str]:
+    """The names of all params that a job sets."""
+    return [row["key"] for row in read.rows("SELECT DISTINCT p.key FROM wanted, json_each(wanted.params) AS p")]
+
+
+# Groups
+
+
+def bought(read: LedgerReader, scope: Scope, axes: Sequence[Grouping]) -> Iterator[tuple[Key, PurchaseTotals]]:
+    """The purchases by group; one group of all without axes, and none where nothing was bought."""
+    sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
+    for key, row in _grouped(read, scope, axes, sums, JOINED, "a.intended_at"):
+        if row["attempts"]:
+            yield key, PurchaseTotals(**{name: row[name] for name in _SUMS})
+
+
+def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Grouping]) -> Iterator[tuple[Key, str, int]]:
+    """How many jobs of each group have which status."""
+    for key, row in _grouped(read, scope, axes, "w.status, count(*) AS jobs", LATEST, AT, more=", w.status"):
+        yield key, row["status"], row["jobs"]
+
+
+def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:
+    """Why jobs have failed or are doubtful, the most frequent reason first."""
+    where, values = where_of(scope, AT)
+    found = read.rows(
+        "SELECT w.status, coalesce(w.error_code, a.error_code) AS code, count(*) AS jobs,"
+        " coalesce(w.error_message, a.error_message), w.id, max(w.seq)"
+        f" {LATEST} WHERE {where} AND w.status IN ('failed', 'doubtful') GROUP BY 1, 2 ORDER BY jobs DESC, 1, 2",
+        values,
+    )
+    return [FailureCount(*row[:-1]) for row in found]
+
+
+def waits(
+    read: LedgerReader, scope: Scope, axes: Sequence[Grouping], counts: Mapping[Key, int]
+) -> Iterator[tuple[Key, WaitingTimes]]:
+    """The waits by group; `counts` has how many there are (`Bought.waited`), in the same state of the ledger.
+
+    SQLite sorts them, on disk if they are many, and three of a group are kept.
+    """
+    keys, values = _keys(axes)
+    where, limits = where_of(scope, "a.intended_at")
+    order = ", ".join(str(place + 1) for place in range(len(keys) + 1))
+    source = JOINED if axes or scope.campaigns else ALL
+    sql = f"SELECT {', '.join([*keys, WAIT])} {source} WHERE {where} AND {WAITED} ORDER BY {order}"
+    for key, rows in groupby(read.stream(sql, [*values, *limits]), lambda row: row[:-1]):
+        n = counts[key]
+        low, high, ninth = (n + 1) // 2, n // 2 + 1, (9 * n + 9) // 10
+        found = {rank: row[-1] for rank, row in enumerate(rows, 1) if rank in (low, high, ninth)}
+        yield key, WaitingTimes(n, round((found[low] + found[high]) / 2, 3), found[ninth])
+
+
+def _grouped(
+    read: LedgerReader, scope: Scope, axes: Sequence[Grouping], columns: str, source: str, at: str, *, more: str = ""
+) -> Iterator[tuple[Key, sqlite3.Row]]:
+    keys, values = _keys(axes)
+    where, limits = where_of(scope, at)
+    groups = ", ".join(str(place + 1) for place in range(len(axes))) + more
+    sql = f"SELECT {''.join(f'{key}, ' for key in keys)}{columns} {source} WHERE {where}"
+    grouping = f" GROUP BY {groups.removeprefix(', ')}" if groups else ""
+    for row in read.stream(sql + grouping, [*values, *limits]):
+        yield tuple(row)[: len(axes)], row
+
+
+def _keys(axes: Sequence[Grouping]) -> tuple[list[str], list[Any]]:
+    """The columns to group by, and the values of their question marks."""
+    columns = {
+        "campaign": "w.campaign",
+        "day": "coalesce(a.day, ledger_day(w.updated_at))",
+        "model": "w.model",
+        "prompt": "w.name",
+        "reference": "w.reference",
+    }
+    keys, values = list[str](), list[Any]()
+    for axis in axes:
+        if axis.name in columns:
+            keys.append(columns[axis.name])
+            continue
+        cases = " WHEN ? THEN ?" * len(axis.defaults)
+        default = f"CASE w.model{cases} END" if cases else "NULL"
+        # What was bought had its params written down, whatever the catalogue says today.
+        keys.append(f"coalesce(json_extract(coalesce(a.params, w.params), ?), {default})")
+        values += [f"$.{json.dumps(axis.name)}", *(part for pair in axis.defaults for part in pair)]
+    return keys, values
+
+
+def where_of(scope: Scope, at: str) -> tuple[str, list[Any]]:
+    where, values = ["1"], list[Any]()
+    if scope.campaigns:
+        where.append(f"w.campaign IN ({marks(scope.campaigns)})")
+        values += scope.campaigns
+    for bound, sign in ((scope.since, ">="), (scope.until, "<")):
+        if bound is not None:
+            where.append(f"{at} {sign} ?")
+            values.append(bound)
+    return " AND ".join(where), values

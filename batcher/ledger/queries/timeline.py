@@ -1,0 +1,340 @@
+"""What the post-mortem asks of the ledger: runs, and what happened in them. Reads only.
+
+Events of jobs come summed up by minute, so that what is read grows with the time looked at, not with the jobs.
+The order of what happened is that of the events' row ids: a clock can be set back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store.amounts import BOUGHT, OPEN_HOLD
+
+from .run_settings import of_kind, read_settings, texts
+from .spend import ALL, JOINED, Scope, where_of
+from .sql import UNSAVED, marks
+
+#: What happens to a run as a whole (`cap_reached`: {cap, message}; `looked`: {of, message};
+#: `wallet_odd`: {what, message}).
+NOTES = (
+    *("halted", "outage_began", "outage_ended", "limit_cut", "limit_restored", "cap_reached", "run_ended"),
+    *("looked", "wallet_odd"),
+)
+_JOB_EVENTS = (
+    *("failed", "refused", "doubtful", "maybe_received", "late_answer"),
+    *("price_rose", "holds_raised", "final_unknown", "final_changed", "final_ignored"),
+    *("unknown_state", "model_differs"),
+    *("retried", "resolved", "cancelled"),
+)
+_TROUBLES = ("failed", "refused", "doubtful", "maybe_received", "late_answer")
+#: With these a job that an earlier run had bought goes on.
+_NEWS = ("succeeded", "failed", "doubtful", "refused", "saved")
+
+# Columns of `events AS e`. Somebody may have edited a ledger by hand: what is no JSON says nothing.
+_DETAIL = "iif(json_valid(e.detail), e.detail, '{}')"
+_WHY = f"CAST(json_extract({_DETAIL}, '$.why') AS TEXT)"
+
+
+def _text(member: str) -> str:
+    return f"CAST(json_extract({_DETAIL}, '$.{member}') AS TEXT)"
+
+
+# `unsent`: closed at no cost, the job planned again. `reference`: nothing was sent, for the reference was not usable.
+_KIND = (
+    f"CASE e.event WHEN 'refused' THEN iif({_text('to')} IS 'planned', 'unsent', 'refused')"
+    f" WHEN 'failed' THEN iif({_text('from')} IS 'planned', 'reference', 'failed')"
+    " WHEN 'maybe_received' THEN 'unanswered' ELSE e.event END"
+)
+# `maybe_received` has code and message in one text.
+_CODE = (
+    f"CASE e.event WHEN 'maybe_received' THEN nullif(substr({_WHY}, 1, instr({_WHY}, ': ') - 1), '')"
+    f" WHEN 'resolved' THEN {_text('as')} ELSE {_text('code')} END"
+)
+# Events that set one figure or word in another's place: the members of their detail.
+_INSTEAD = {
+    "price_rose": ("taken", "expected"),
+    "final_changed": ("now", "was"),
+    "final_ignored": ("said", "charged"),
+    "model_differs": ("said", "asked"),
+}
+_MESSAGE = (
+    f"CASE e.event WHEN 'maybe_received' THEN substr({_WHY}, iif(instr({_WHY}, ': '), instr({_WHY}, ': ') + 2, 1))"
+    + "".join(
+        f" WHEN '{event}' THEN {_text(new)} || ' instead of ' || {_text(old)}" for event, (new, old) in _INSTEAD.items()
+    )
+    + f" WHEN 'holds_raised' THEN {_text('attempts')} || ' open, ' || {_text('credits')} || ' each now'"
+    f" WHEN 'final_unknown' THEN {_text('credits')} WHEN 'unknown_state' THEN {_text('word')}"
+    f" ELSE {_text('message')} END"
+)
+# Whether a job is still as an event of that kind and code has left it.
+_OPEN = (
+    "CASE t.kind WHEN 'doubtful' THEN w.status = 'doubtful' AND {same} WHEN 'unsent' THEN w.status = 'planned'"
+    " WHEN 'unanswered' THEN w.status = 'submitting' WHEN 'late_answer' THEN 0"
+    " ELSE w.status = 'failed' AND {same} END"
+).format(same="coalesce(w.error_code, a.error_code) IS t.code")
+# julianday counts milliseconds in whole numbers; a difference of its doubles is off by less than 0.1 ms.
+_SECONDS = "round((julianday({1}) - julianday({0})) * 86400, 3)"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as its row and its events tell it; `first` and `last` are ids of events, `last_at` its last sign of life.
+
+    `limits` are the stated rates by name: so many requests in so many seconds.
+    """
+
+    id: int
+    started_at: str
+    ended_at: str | None
+    exit_code: int | None
+    reason: str | None
+    campaigns: tuple[str, ...]
+    limits: Mapping[str, tuple[int, float]]
+    first: int
+    last: int
+    last_at: str
+    saved: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purchases:
+    """What a run bought, in credits; `refused` attempts were closed at no cost, and not bought."""
+
+    attempts: int
+    refused: int
+    quoted: int
+    settled: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An event of a run as a whole."""
+
+    id: int
+    at: str
+    run_id: int
+    event: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events of one kind and code in one minute of a run; message and job are those of the newest."""
+
+    id: int
+    run_id: int | None
+    kind: str
+    code: str | None
+    count: int
+    first: str
+    last: str
+    job_id: str
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Jobs that met one trouble; `open` ones are still in it. Message and job are those of the newest."""
+
+    kind: str
+    code: str | None
+    jobs: int
+    open: int
+    job_id: str
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A task that was waited for: seconds from submission to its end, or until now while it is `open`."""
+
+    seconds: float
+    open: bool
+    job_id: str
+    name: str
+    campaign: str
+    submitted_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which a run wrote nothing; `id` is the event before it."""
+
+    id: int
+    run_id: int
+    since: str
+    until: str
+    seconds: float
+
+
+def runs(read: LedgerReader, scope: Scope) -> list[RunRow]:
+    """The runs of these campaigns that touch the scope's time, oldest first."""
+    where, values = ["1"], list[Any]()
+    if scope.until is not None:
+        where.append("started_at < ?")
+        values.append(scope.until)
+    if scope.since is not None:
+        where.append("coalesce(ended_at, ?) >= ?")
+        values += [scope.since, scope.since]
+    rows = read.rows(f"SELECT * FROM runs WHERE {' AND '.join(where)} ORDER BY id", values)
+    lives = _lives(read, scope, rows[0]["id"], rows[-1]["id"]) if rows else {}
+    found = []
+    for row in rows:
+        campaigns = texts(row["campaigns"])
+        first, last, last_at, saved = lives.get(row["id"], (0, 0, row["started_at"], 0))
+        sign = row["ended_at"] or last_at
+        if scope.campaigns and not set(scope.campaigns) & set(campaigns):
+            continue
+        if scope.since and sign < scope.since:
+            continue
+        found.append(
+            RunRow(
+                id=row["id"],
+                started_at=row["started_at"],
+                ended_at=row["ended_at"],
+                exit_code=row["exit_code"],
+                reason=row["reason"],
+                campaigns=campaigns,
+                limits=read_settings(row["settings"]).limits,
+                first=first,
+                last=last,
+                last_at=sign,
+                saved=saved,
+            )
+        )
+    return found
+
+
+def _lives(read: LedgerReader, scope: Scope, first: int, last: int) -> dict[int, tuple[int, int, str, int]]:
+    saved, join, values = "e.event = 'saved'", "", list[Any]()
+    if scope.campaigns:
+        saved += f" AND w.campaign IN ({marks(scope.campaigns)})"
+        join, values = " LEFT JOIN wanted AS w ON w.id = e.job_id", list(scope.campaigns)
+    sql = (
+        f"SELECT e.run_id, min(e.id), max(e.id), max(e.at), sum({saved}) FROM events AS e NOT INDEXED{join}"
+        " WHERE e.run_id BETWEEN ? AND ? GROUP BY 1"
+    )
+    return {row[0]: (row[1], row[2], row[3], row[4] or 0) for row in read.stream(sql, [*values, first, last])}
+
+
+def purchases(read: LedgerReader, scope: Scope) -> dict[int, Purchases]:
+    """What each run bought for these campaigns, whenever; by run."""
+    where, values = where_of(Scope(None, None, scope.campaigns), "")
+    found = read.rows(
+        f"SELECT a.run_id, sum({BOUGHT}), sum(NOT {BOUGHT}), sum(CASE WHEN {BOUGHT} THEN quoted_credits ELSE 0 END),"
+        f" sum(coalesce(final_credits, 0)), sum({OPEN_HOLD})"
+        f" {JOINED if scope.campaigns else ALL} WHERE {where} GROUP BY 1",
+        values,
+    )
+    return {row[0]: Purchases(*row[1:]) for row in found}
+
+
+def went_on(read: LedgerReader, scope: Scope) -> dict[int, int]:
+    """With how many jobs that earlier runs had bought each run went on."""
+    source, where, values = _source(scope, _NEWS)
+    found = read.rows(
+        f"SELECT e.run_id, count(DISTINCT e.job_id) {source} CROSS JOIN attempts AS a"
+        f" ON a.job_id = e.job_id AND a.number = e.attempt WHERE {where} AND a.run_id < e.run_id GROUP BY 1",
+        values,
+    )
+    return {row[0]: row[1] for row in found}
+
+
+def notes(read: LedgerReader, runs: Collection[int]) -> Iterator[Note]:
+    """What happened to these runs as a whole, in the order of its writing."""
+    sql = (
+        f"SELECT e.id, e.at, e.run_id, e.event, {_DETAIL} AS detail FROM events AS e NOT INDEXED"
+        f" WHERE e.job_id IS NULL AND e.event IN ({marks(NOTES)}) AND e.run_id BETWEEN ? AND ? ORDER BY e.id"
+    )
+    for row in read.stream(sql, [*NOTES, min(runs), max(runs)]) if runs else ():
+        if row["run_id"] in runs:
+            yield Note(row["id"], row["at"], row["run_id"], row["event"], of_kind(row["detail"], dict))
+
+
+def _source(scope: Scope, events: Sequence[str]) -> tuple[str, str, list[Any]]:
+    where, values = where_of(scope, "e.at")
+    join = " CROSS JOIN wanted AS w ON w.id = e.job_id" if scope.campaigns else ""
+    wanted = f"e.job_id IS NOT NULL AND e.event IN ({marks(events)}) AND {where}"
+    return f"FROM events AS e NOT INDEXED{join}", wanted, [*events, *values]
+
+
+def batches(read: LedgerReader, scope: Scope) -> Iterator[Batch]:
+    """What happened to jobs, in the order of its writing, but for what is meant to happen."""
+    source, where, values = _source(scope, _JOB_EVENTS)
+    groups = (
+        f"SELECT e.run_id, {_KIND} AS kind, {_CODE} AS code, substr(e.at, 1, 16) AS minute, count(*) AS n,"
+        f" min(e.id) AS first, max(e.id) AS newest, min(e.at) AS since, max(e.at) AS until {source} WHERE {where}"
+        " GROUP BY 1, 2, 3, 4"
+    )
+    sql = (
+        f"SELECT g.first, g.run_id, g.kind, g.code, g.n, g.since, g.until, e.job_id, {_MESSAGE} FROM ({groups}) AS g"
+        " CROSS JOIN events AS e ON e.id = g.newest ORDER BY 1"
+    )
+    for row in read.stream(sql, values):
+        yield Batch(*row)
+
+
+def troubles(read: LedgerReader, scope: Scope) -> list[FailureGroup]:
+    """Which troubles jobs met, the most frequent first; a job counts once for each."""
+    source, where, values = _source(scope, _TROUBLES)
+    each = (
+        f"SELECT e.job_id, {_KIND} AS kind, {_CODE} AS code, {_MESSAGE} AS message, max(e.id) AS id"
+        f" {source} WHERE {where} GROUP BY 1, 2, 3"
+    )
+    found = read.rows(
+        f"SELECT t.kind, t.code, count(*) AS jobs, sum({_OPEN}), t.job_id, t.message, max(t.id) FROM ({each}) AS t"
+        " CROSS JOIN wanted AS w ON w.id = t.job_id LEFT JOIN attempts AS a ON a.id = w.attempt_id"
+        " GROUP BY 1, 2 ORDER BY jobs DESC, 1, 2",
+        values,
+    )
+    return [FailureGroup(*row[:-1]) for row in found]
+
+
+def without_file(read: LedgerReader, scope: Scope) -> FailureGroup | None:
+    """Succeeded jobs of which a file is not saved, if there are any."""
+    where, values = where_of(scope, "a.intended_at")
+    row = read.row(
+        "SELECT count(DISTINCT w.id), w.id, max(a.id) FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
+        " JOIN wanted AS w ON w.attempt_id = a.id AND w.id = a.job_id"
+        f" WHERE {UNSAVED} AND w.status = 'succeeded' AND {where}",
+        values,
+    )
+    return FailureGroup("without_file", None, row[0], row[0], row[1], None) if row and row[0] else None
+
+
+def slowest(read: LedgerReader, scope: Scope, *, now: str, count: int) -> list[Wait]:
+    """The tasks bought in the scope that were waited for longest, also such as are still with the API."""
+    where, values = where_of(scope, "a.intended_at")
+    found = read.rows(
+        f"SELECT {_SECONDS.format('a.submitted_at', 'coalesce(a.finished_at, ?)')} AS seconds,"
+        f" a.finished_at IS NULL, w.id, w.name, w.campaign, a.submitted_at {JOINED} WHERE {where}"
+        " AND a.submitted_at IS NOT NULL AND a.task_id IS NOT NULL AND a.outcome IS NOT 'doubtful'"
+        " AND a.outcome IS NOT 'resolved' ORDER BY seconds DESC, a.id LIMIT ?",
+        [now, *values, count],
+    )
+    return [Wait(row[0], bool(row[1]), *row[2:]) for row in found]
+
+
+def gaps(read: LedgerReader, scope: Scope, *, longer: float) -> list[Gap]:
+    """The times of more than so many seconds in which a run wrote nothing."""
+    where, values = where_of(Scope(scope.since, scope.until), "at")
+    found = read.rows(
+        f"SELECT id, run_id, before, at, {_SECONDS.format('before', 'at')} AS seconds FROM"
+        " (SELECT at, run_id, lag(id) OVER steps AS id, lag(at) OVER steps AS before, lag(run_id) OVER steps AS same"
+        " FROM events NOT INDEXED"
+        f" WHERE {where} WINDOW steps AS (ORDER BY id)) WHERE run_id = same AND seconds > ?",
+        [*values, longer],
+    )
+    return [Gap(*row) for row in found]
+
+
+def sends(read: LedgerReader, scope: Scope) -> Iterator[tuple[str, int, int]]:
+    """How many submissions, and how many requests in all, each second had: `YYYY-MM-DDTHH:MM:SS`, as long as kept."""
+    where, values = where_of(Scope(scope.since, scope.until), "at")
+    sql = f"SELECT substr(at, 1, 19), sum(kind = 'submit'), count(*) FROM sends WHERE {where} GROUP BY 1 ORDER BY 1"
+    for row in read.stream(sql, values):
+        yield row[0], row[1], row[2]

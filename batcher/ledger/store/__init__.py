@@ -1,0 +1,1 @@
+"""The SQLite store: its tables, its transactions, and every statement that writes."""

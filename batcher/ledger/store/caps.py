@@ -1,0 +1,97 @@
+"""What a run may commit, and why a job is not admitted: one question, asked in the transaction that takes the hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from batcher.clock import local_day, local_time
+from batcher.ledger.reader import LedgerReader
+
+from .prices import class_waits, last_final, seen_price
+
+#: A wallet reading that is older, in seconds, lets nothing through (product.md, promise 3).
+READING_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What this run may commit, in credits, and until when (seconds since the epoch); None means no cap.
+
+    `wallet` is the reading that counts and `wallet_mark` the newest attempt (row id) that it has felt for certain;
+    `wallet_at` (seconds since the epoch) when the newest reading was taken, None before the first; `wallet_most` the
+    highest one. It lets `room` credits through beyond the attempt `room_mark` (None: no bound), one job at least.
+    """
+
+    run: int | None = None
+    campaigns: dict[str, int] = field(default_factory=dict)
+    day: int | None = None
+    keep: int | None = None
+    until: float | None = None
+    wallet: int = 0
+    wallet_mark: int = 0
+    wallet_at: float | None = None
+    wallet_most: int = 0
+    wallet_told: tuple[str, ...] = ()
+    room: int | None = None
+    room_mark: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a job was not admitted: `cap` is `until`, `price`, `run`, `campaign`, `day`, `keep` or `reading`.
+
+    `quote` is what would have been held for the job.
+    """
+
+    cap: str
+    message: str
+    quote: int
+
+
+class Offer(NamedTuple):
+    """What a job is expected to cost, and what is held for it: the class's newest final, if that is more."""
+
+    quote: int
+    hold: int
+
+
+def offer(
+    read: LedgerReader,
+    caps: Caps,
+    *,
+    run_id: int | None,
+    account: str,
+    campaign: str,
+    now: float,
+    price_class: str,
+    catalog_credits: int,
+) -> Offer | Refusal:
+    """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
+    if caps.until is not None and now >= caps.until:
+        return Refusal("until", f"no job is started after {local_time(caps.until)}", catalog_credits)
+    day = local_day(now, read.zone)
+    if class_waits(read, account, price_class):
+        return Refusal("price", "waits until the API has named this price", catalog_credits)
+    seen = seen_price(read, account, price_class)
+    quote = seen.quote(catalog_credits) if seen else catalog_credits
+    wanted = max(quote, last_final(read, account, price_class))
+    checks: list[tuple[str, int | None, Callable[[], int]]] = [
+        ("run", caps.run, lambda: read.spent(run_id=run_id).committed),
+        ("campaign", caps.campaigns.get(campaign), lambda: read.spent(campaign=campaign).committed),
+        ("day", caps.day, lambda: read.spent(day=day).committed),
+    ]
+    for cap, limit, committed in checks:
+        if limit is not None and (used := committed()) + wanted > limit:
+            return Refusal(cap, f"{cap} cap of {limit}: {used} held or settled, {wanted} more wanted", wanted)
+    if caps.keep is not None:
+        left = caps.wallet - read.taken_since(account, caps.wallet_mark)
+        if left - wanted < caps.keep:
+            return Refusal("keep", f"{left} in the wallet, {caps.keep} to keep, {wanted} wanted", wanted)
+        if caps.wallet_at is not None and abs(now - caps.wallet_at) > READING_SECONDS:
+            return Refusal("reading", "the last reading of the wallet is older than five minutes", wanted)
+        taken = read.taken_since(account, caps.room_mark) if caps.room is not None else 0
+        if caps.room is not None and taken and taken + wanted > caps.room:
+            return Refusal("reading", "waits for the next reading of the wallet", wanted)
+    return Offer(quote, wanted)

@@ -1,0 +1,148 @@
+"""Bringing an expansion of a manifest into the ledger, in batches.
+
+Each expansion has a number, taken before its first row is written. A job of an older number that is still
+planned is not wanted any more; so an expansion that a crash cut short can never leave a job behind that the
+manifest does not contain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from batcher.jobs import JobId, JobSpec
+from batcher.ledger import expansion_cache
+from batcher.ledger.expansion_cache import Origin
+from batcher.ledger.queries.sql import marks
+from batcher.ledger.reader import LedgerReader
+
+from . import rows
+from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from .writer import Ledger
+
+Asked = Callable[[], Origin | None]
+Write = AbstractContextManager[Transaction]
+BATCH = 500
+NOT_IN_MANIFEST = "not_in_manifest"
+
+_INSERT = (
+    f"INSERT INTO wanted ({', '.join(rows.SPEC_COLUMNS)}, expansion, position, status, created_at, updated_at)"
+    f" VALUES ({marks(rows.SPEC_COLUMNS)}, ?, ?, 'planned', ?, ?)"
+)
+
+# The first place of a job in an expansion counts; a second one finds the number set already.
+_UPDATE = (
+    "UPDATE wanted SET expansion = ?1, position = ?2, name = ?3, reference = ?4, file_name = ?5, price_class = ?6,"
+    " catalog_credits = ?7 WHERE id = ?8 AND expansion <> ?1"
+)
+
+_REVIVE = (
+    "UPDATE wanted SET status = 'planned', error_code = NULL, error_message = NULL, updated_at = ?"
+    f" WHERE id = ? AND status = 'cancelled' AND error_code = '{NOT_IN_MANIFEST}'"
+)
+
+_PLANNED = (
+    "INSERT INTO events (at, run_id, job_id, event, detail) VALUES (?, ?, ?, 'planned', '" + '{"to": "planned"}' + "')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What an enrolment did, in jobs."""
+
+    new: int
+    revived: int
+    cancelled: int
+
+
+def unknown() -> None:
+    """The origin of specs of which nobody can tell where they came from."""
+
+
+def enrol(
+    write: Write,
+    read: LedgerReader,
+    campaign: str,
+    manifest: str,
+    specs: Iterable[JobSpec],
+    origin: Asked,
+) -> Enrolled:
+    """Make the ledger hold exactly the planned jobs of this expansion; what is bought stays as it is.
+
+    `origin` is asked at the end of `specs` what they came from; None: nobody can tell for certain.
+    """
+    with write as t:
+        t.run(
+            "INSERT INTO campaigns (name, manifest, expansion) VALUES (?, ?, 1)"
+            " ON CONFLICT DO UPDATE SET expansion = expansion + 1, manifest = excluded.manifest",
+            (campaign, manifest),
+        )
+        expansion = t.value("SELECT expansion FROM campaigns WHERE name = ?", (campaign,))
+        expansion_cache.forget(t, campaign)
+    new = revived = position = 0
+    stream = iter(specs)
+    while batch := list(islice(stream, BATCH)):
+        added, back = _enrol_batch(write, read, batch, expansion, position)
+        new, revived, position = new + added, revived + back, position + len(batch)
+    found = origin()
+    with write as t:
+        cancelled = _cancel_gone(t, campaign, expansion)
+        if found is not None:
+            expansion_cache.remember(t, campaign, found, position)
+    return Enrolled(new, revived, cancelled)
+
+
+def cancel_gone(ledger: Ledger, campaign: str, expansion: int) -> int:
+    """Cancel what is planned and not in the expansion, for a person planned it again; how many jobs that were."""
+    with ledger._write as t:
+        return _cancel_gone(t, campaign, expansion)
+
+
+def _cancel_gone(t: Transaction, campaign: str, expansion: int) -> int:
+    gone = (campaign, expansion)
+    where = "campaign = ? AND status = 'planned' AND expansion <> ?"
+    t.run(
+        "INSERT INTO events (at, run_id, job_id, event, detail)"
+        f" SELECT ?, ?, id, 'cancelled', ? FROM wanted WHERE {where}",
+        (t.at, t.run_id, json.dumps({"from": "planned", "to": "cancelled", "code": NOT_IN_MANIFEST}), *gone),
+    )
+    return t.run(
+        f"UPDATE wanted SET status = 'cancelled', error_code = ?, error_message = ?, updated_at = ? WHERE {where}",
+        (NOT_IN_MANIFEST, "the manifest does not contain it any more", t.at, *gone),
+    ).rowcount
+
+
+def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansion: int, start: int) -> tuple[int, int]:
+    """Rows are plain tuples, for this is done to every job of every expansion."""
+    places: dict[JobId, tuple[int, JobSpec]] = {}
+    for position, spec in enumerate(batch, start):
+        places.setdefault(spec.id, (position, spec))
+    with write as t:
+        known = read.known(list(places))
+        fresh = [place for job_id, place in places.items() if job_id not in known]
+        t.many(_INSERT, _inserts(fresh, expansion, t.at))
+        t.many(_UPDATE, [_update(*place, expansion) for job_id, place in places.items() if job_id in known])
+        back = [job_id for job_id in places if job_id in known and known[job_id].error_code]
+        revived = [job_id for job_id in back if t.run(_REVIVE, (t.at, job_id)).rowcount]
+        planned = [spec.id for _, spec in fresh] + revived
+        t.many(_PLANNED, [(t.at, t.run_id, job_id) for job_id in planned])
+    return len(fresh), len(revived)
+
+
+def _inserts(places: list[tuple[int, JobSpec]], expansion: int, at: str) -> list[tuple[Any, ...]]:
+    # one mapping is shared by all jobs that set the same
+    mappings = {id(spec.params): spec.params for _, spec in places}
+    params = {key: rows.params_column(mapping) for key, mapping in mappings.items()}
+    return [(*rows.spec_values(s, params[id(s.params)]), expansion, position, at, at) for position, s in places]
+
+
+def _update(position: int, spec: JobSpec, expansion: int) -> tuple[Any, ...]:
+    reference = None if spec.reference is None else spec.reference.text
+    changing = (spec.name, reference, spec.file_name, spec.price_class, spec.catalog_credits)
+    return (expansion, position, *changing, spec.id)

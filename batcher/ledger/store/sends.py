@@ -1,0 +1,65 @@
+"""The send log: every request to the API's host, written down right before it left, for the rate windows."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from batcher.clock import Moment, iso
+from batcher.ledger.reader import LedgerReader
+
+from . import rows
+from .transaction import Transaction
+
+#: No more rows than this are kept, however often the machine is booted.
+_KEPT = 100_000
+
+
+class Send(NamedTuple):
+    """A request to the API's host, and when it was written down."""
+
+    id: int
+    sent: Moment
+    kind: str
+
+
+def after(read: LedgerReader, send_id: int) -> list[Send]:
+    """The rows after `send_id`, oldest first."""
+    return list(map(_send, read.rows("SELECT * FROM sends WHERE id > ? ORDER BY id", (send_id,))))
+
+
+def newest(read: LedgerReader, count: int, *, kind: str | None = None) -> list[Send]:
+    """The newest `count` rows, of one kind or of all, oldest first."""
+    found = read.rows(
+        "SELECT * FROM sends WHERE kind = ? ORDER BY id DESC LIMIT ?"
+        if kind
+        else "SELECT * FROM sends WHERE id > ? ORDER BY id DESC LIMIT ?",
+        (kind or 0, count),
+    )
+    return list(map(_send, reversed(found)))
+
+
+def _send(row: sqlite3.Row) -> Send:
+    return Send(row["id"], rows.moment(row, "at"), row["kind"])
+
+
+def write(t: Transaction, kind: str) -> int:
+    """Write a request down; returns the row id."""
+    boot, up = t.boot
+    return t.insert("sends", at=t.at, kind=kind, boot_id=boot, boot_seconds=up)
+
+
+def forget(t: Transaction, seconds: float) -> None:
+    """Drop what every clock says is older than that; what is younger is not looked at.
+
+    The uptime says which requests of this boot those are, wherever the wall clock has gone since; those of an earlier
+    boot are at least as old as this one, and the wall clock, which may be wrong after it, is not believed alone.
+    """
+    boot, up = t.boot
+    believed = up is None or up >= seconds
+    t.run(
+        "DELETE FROM sends WHERE id < coalesce((SELECT id FROM sends"
+        " WHERE iif(boot_id = ?, boot_seconds >= ?, at >= ? OR (boot_id IS NOT NULL AND NOT ?))"
+        " AND id > (SELECT max(id) - ? FROM sends) ORDER BY id LIMIT 1), (SELECT max(id) + 1 FROM sends))",
+        (boot, (up or 0.0) - seconds, iso(t.moment.wall - seconds), believed, _KEPT),
+    )

@@ -1,0 +1,308 @@
+"""One transaction: its statements, its legal moves, its events; and how it begins, ends and is shared."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+from batcher.clock import Clock, Moment, iso, moment
+from batcher.errors import BatcherError
+from batcher.jobs import MOVES, JobId, Status
+from batcher.ledger.queries.sql import marks
+
+from . import connection as opening
+from .connection import Locked, is_busy, storage_errors
+
+T = TypeVar("T")
+#: So long SQLite waits for another program's lock in one piece, in which nothing else moves and no signal is heard.
+WAIT_SECONDS = 0.05
+#: So long a lock is waited for that is met only when all hurry is over, such as that of `batcher cancel`.
+_LEAST_SECONDS = 1.0
+#: A wait that is longer than this is told.
+_TOLD_SECONDS = 2.0
+
+
+class Stale(BatcherError):
+    """The job has moved since it was read (a person decided meanwhile): read it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A fact after its commit, for observers; they cannot change the run."""
+
+    event: str
+    job_id: JobId | None = None
+    old: Status | None = None
+    new: Status | None = None
+    detail: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Stamp(NamedTuple):
+    """A time by each of the machine's clocks, and as the ledger writes it."""
+
+    moment: Moment
+    at: str
+
+
+class Transaction:
+    """What happens between BEGIN and COMMIT; collects the facts that observers get afterwards."""
+
+    def __init__(self, connection: sqlite3.Connection, stamp: Stamp, run_id: int | None) -> None:
+        self._connection = connection
+        self.moment, self.at = stamp
+        self.run_id = run_id
+        self.changes: list[Change] = []
+
+    def run(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(sql, values)
+
+    def many(self, sql: str, values: Sequence[Any]) -> None:
+        self._connection.executemany(sql, values)
+
+    def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        return self._connection.execute(sql, values).fetchone()[0]
+
+    def insert(self, table: str, **columns: Any) -> int:
+        values = tuple(columns.values())
+        cursor = self.run(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(values)})", values)
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def update(self, table: str, row_id: int, **columns: Any) -> None:
+        self.run(f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?", (*columns.values(), row_id))
+
+    @property
+    def boot(self) -> tuple[str | None, float | None]:
+        """The machine's uptime as columns."""
+        return self.moment.uptime or (None, None)
+
+    def attempt(self, attempt_id: int) -> sqlite3.Row:
+        row: sqlite3.Row = self.run("SELECT * FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
+        return row
+
+    def status(self, job_id: JobId, attempt_id: int) -> Status | None:
+        """The job's status; None when this is not its latest attempt."""
+        row = self.run("SELECT status, attempt_id FROM wanted WHERE id = ?", (job_id,)).fetchone()
+        return Status(row["status"]) if row["attempt_id"] == attempt_id else None
+
+    def latest(self, job_id: JobId, attempt_id: int) -> Status:
+        """The job's status, provided that this is its latest attempt. Raises Stale."""
+        found = self.status(job_id, attempt_id)
+        if found is None:
+            raise Stale(f"attempt {attempt_id} is not the latest of job {job_id}")
+        return found
+
+    def move(
+        self,
+        job_id: JobId,
+        old: Status,
+        new: Status,
+        *,
+        attempt_id: int | None = None,
+        code: str | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Compare and set: a legal move of a job that is still in `old`. Raises Stale."""
+        if new not in MOVES[old]:
+            raise Stale(f"job {job_id} cannot go from {old} to {new}")
+        moved = self.run(
+            "UPDATE wanted SET status = ?, attempt_id = coalesce(?, attempt_id), error_code = ?, error_message = ?,"
+            " updated_at = ? WHERE id = ? AND status = ?",
+            (new, attempt_id, code, message, self.at, job_id, old),
+        ).rowcount
+        if not moved:
+            raise Stale(f"job {job_id} is not {old} any more")
+
+    def event(
+        self,
+        event: str,
+        *,
+        job_id: JobId | None = None,
+        attempt: int | None = None,
+        old: Status | None = None,
+        new: Status | None = None,
+        detail: dict[str, Any] | None = None,
+        at: str | None = None,
+    ) -> None:
+        """Write an event row, as of now or an earlier time, and keep the fact for the observers."""
+        moved = {} if new is None else {"from": old and str(old), "to": str(new)}
+        newest = "?" if attempt is not None or job_id is None else "(SELECT max(number) FROM attempts WHERE job_id = ?)"
+        self.run(
+            f"INSERT INTO events (at, run_id, job_id, attempt, event, detail) VALUES (?, ?, ?, {newest}, ?, ?)",
+            (
+                at or self.at,
+                self.run_id,
+                job_id,
+                job_id if attempt is None else attempt,
+                event,
+                json.dumps(moved | (detail or {})),
+            ),
+        )
+        self.changes.append(Change(event, job_id, old, new, MappingProxyType(detail or {})))
+
+
+Observer = Callable[[Change], None]
+
+
+class _Shared(NamedTuple):
+    """A transaction that several share: when it began, and the facts so far."""
+
+    begun: Stamp
+    changes: list[Change]
+
+
+class Writing:
+    """`with` it for a transaction; `together` lets several of them share one. A class, for every write passes here.
+
+    It has its errors as StorageError, and tells observers the facts after their commit. Not to be nested.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, clock: Clock, observe: Observer, path: Path) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._observe = observe
+        self._errors = storage_errors(path)
+        self._path = path
+        self.patience = opening.BUSY_SECONDS
+        self.tell: Callable[[str], object] = lambda _: None
+        self._locked_since: float | None = None  # another program's lock was met, and none since was taken
+        self._told = False
+        self._hurry_at = math.inf
+        self._owed: list[Callable[[], None]] = []
+        with self._errors:
+            connection.execute(f"PRAGMA busy_timeout = {round(WAIT_SECONDS * 1000)}")
+        self._shared: _Shared | None = None
+        self._open: Transaction | None = None
+        self.run_id: int | None = None
+
+    def __enter__(self) -> Transaction:
+        with self._errors:
+            # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
+            if self._shared is None:
+                self._begin()
+            else:
+                self._connection.execute("SAVEPOINT part")
+        self._open = Transaction(self._connection, self._shared.begun if self._shared else self._now(), self.run_id)
+        return self._open
+
+    def _begin(self, *, patient: bool = True) -> None:
+        """Begin, in short waits for another program's lock: signals are heard between them."""
+        began, waited = self._clock.monotonic(), 0.0
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                waited += WAIT_SECONDS
+                if not self.still_waits(began + waited) or not patient:
+                    raise
+            else:
+                self._locked_since, self._told = None, False
+                return
+
+    def still_waits(self, at: float = 0.0) -> bool:
+        """Whether a lock that is in the way is to be waited for on; a long wait is told.
+
+        Who has waited in vain does not wait again: what is left to do is to come to an end. `at` is the monotonic time
+        if it is later than the clock says.
+        """
+        now = max(self._clock.monotonic(), at)
+        if self._locked_since is None:
+            self._locked_since = now
+        until = min(self._locked_since + self.patience, max(self._hurry_at, self._locked_since + _LEAST_SECONDS))
+        if not self._told and now >= self._locked_since + _TOLD_SECONDS:
+            self._told = True
+            self.tell(
+                f"{self._path} is held for writing by another program (`lsof {self._path}` names it): close that one."
+                f" This run waits for it, {max(0.0, until - now):.0f} s more; nothing is lost meanwhile."
+            )
+        return now < until
+
+    def hurry(self, seconds: float) -> None:
+        """Wait for locks no longer than so many seconds from now on."""
+        self._hurry_at = min(self._hurry_at, self._clock.monotonic() + seconds)
+
+    def note(self, event: str, detail: dict[str, Any]) -> None:
+        """Write down an event of the run as a whole; what another program's lock keeps out goes with the next group."""
+        at = self._now().at
+        json.dumps(detail)  # what no event can hold fails here, not in the midst of what has to be written
+
+        def write() -> None:
+            with self as t:
+                t.event(event, detail=detail, at=at)
+
+        if self._shared is not None:
+            write()
+        else:
+            self._owed.append(write)
+            with suppress(Locked):
+                self.together((), patient=False)
+
+    def _now(self) -> Stamp:
+        now = moment(self._clock)
+        return Stamp(now, iso(now.wall))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        transaction, self._open = self._open, None
+        assert transaction is not None
+        alone = self._shared is None
+        with self._errors:
+            try:
+                if error is not None:
+                    raise error
+                self._connection.execute("COMMIT" if alone else "RELEASE part")
+            except BaseException:
+                self._undo(*(("ROLLBACK",) if alone else ("ROLLBACK TO part", "RELEASE part")))
+                raise
+        if self._shared is None:
+            self._tell(transaction.changes)
+        else:
+            self._shared.changes.extend(transaction.changes)
+
+    def together(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
+        """Do operations, each some transactions, in one; what each returned or raised. Raises StorageError.
+
+        Unless `patient` it waits for another program's lock for a moment only (Locked).
+        """
+        try:
+            with self._errors:
+                self._begin(patient=patient)
+                self._shared = shared = _Shared(self._now(), [])
+                try:
+                    for owed in self._owed:
+                        owed()
+                    found = [self._try(operation) for operation in operations]
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    self._undo("ROLLBACK")
+                    raise
+        finally:
+            self._shared = None
+        self._owed.clear()
+        self._tell(shared.changes)
+        return found
+
+    def _try(self, operation: Callable[[], T]) -> T | Exception:
+        try:
+            return operation()
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise  # the disk is full, and SQLite took back what the others did too
+            return error
+
+    def _undo(self, *words: str) -> None:
+        if self._connection.in_transaction:  # a full disk makes SQLite roll back by itself
+            for word in words:
+                self._connection.execute(word)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._observe(change)

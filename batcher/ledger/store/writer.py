@@ -1,0 +1,339 @@
+"""Writing the ledger: every method is one transaction with its event in it, and returns after its commit.
+
+`together` lets many of them share one: a commit waits for the disk, however much it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from batcher.clock import Clock, iso, machine_zone
+from batcher.errors import BatcherError, UsageError
+from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
+from batcher.ledger.queries.lookup import Place
+from batcher.ledger.reader import LedgerReader
+
+from . import enrolment, purchases, schema, sends
+from .caps import Caps, Refusal
+from .connection import open_writer, storage_errors
+from .enrolment import Asked, Enrolled, unknown
+from .transaction import Observer, Stale, Writing
+
+_SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
+_WHOSE = {Place.SIMULATOR: "the simulator", Place.LOOPBACK: "an API on loopback", Place.NET: "the API on the net"}
+T = TypeVar("T")
+
+
+class Ledger:
+    """The one writer of a ledger. `read` reads through the same connection."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, clock: Clock, observe: Observer) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._write = Writing(connection, clock, observe, path)
+        self.path = path
+        self.read = LedgerReader(connection, path)
+        self._ledger_id = self.read.ledger_id
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock, observe: Observer = lambda _: None) -> Self:
+        """Open or make the ledger at `path`; the caller holds the run lock if it may have to be migrated.
+
+        Raises StorageError when it cannot be used or is of a newer version.
+        """
+        at = iso(clock.wall())
+        connection = open_writer(path, ledger_id=secrets.token_hex(16), at=at)
+        try:
+            with storage_errors(path):
+                if schema.pending(connection, path):
+                    schema.migrate(connection, path, stamp=at.replace(":", "")[:17])
+                schema.check(connection, path)
+                if connection.execute("SELECT timezone FROM meta").fetchone()[0] is None:
+                    connection.execute("UPDATE meta SET timezone = ?", (machine_zone(),))
+            return cls(connection, path, clock, observe)
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @property
+    def _buyer(self) -> purchases.Buyer:
+        return purchases.Buyer(self.read, self._ledger_id, self._write.run_id)
+
+    def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Asked = unknown) -> Enrolled:
+        """Make the ledger want exactly the jobs of this expansion; what is bought already stays as it is.
+
+        `manifest` is the file's path, for people. Streams `specs` in batches, a transaction each; then asks `origin`
+        what they came from, so that the next run need not expand the same again.
+        """
+        return enrolment.enrol(self._write, self.read, campaign, manifest, specs, origin)
+
+    def wait_for_locks(self, seconds: float, tell: Callable[[str], object]) -> None:
+        """Wait so long for another program's lock; a long wait is told."""
+        self._write.patience, self._write.tell = seconds, tell
+
+    def still_waits(self) -> bool:
+        """Whether the lock that was in the way just now is to be waited for on."""
+        return self._write.still_waits()
+
+    def hurry(self, seconds: float) -> None:
+        """Wait for locks no longer than so many seconds from now on; also called by handlers of signals."""
+        self._write.hurry(seconds)
+
+    def together(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
+        """Do operations, each some calls of this ledger's methods, in one transaction; returns after its commit.
+
+        Each call stands whole or not at all. The answer holds what each operation returned or raised. Raises
+        StorageError when nothing of any of them stands.
+        """
+        return self._write.together(operations, patient=patient)
+
+    # Runs
+
+    def start_run(self, *, version: str, pid: int, account: str, campaigns: Sequence[str], settings: str) -> int:
+        """Open a run. Every intent that it finds on disk may have been received, for good."""
+        with self._write as t:
+            run_id = t.insert(
+                "runs",
+                started_at=t.at,
+                version=version,
+                pid=pid,
+                account=account,
+                campaigns=json.dumps(list(campaigns)),
+                settings=settings,
+            )
+            t.run_id = run_id
+            t.run(
+                "UPDATE attempts SET maybe_received = 1 WHERE id IN (SELECT attempt_id FROM wanted"
+                " WHERE status = 'submitting' AND campaign IN (SELECT name FROM campaigns))"
+            )
+            sends.forget(t, _SENDS_KEPT_SECONDS)
+            t.event("run_started", detail={"version": version, "campaigns": list(campaigns)})
+        self._write.run_id = run_id
+        return run_id
+
+    def end_run(self, *, exit_code: int, reason: str, left: Mapping[str, int] | None = None) -> None:
+        """Close the run with exit code and reason in words; `left` counts why jobs did not come to their end."""
+
+        def end() -> None:
+            with self._write as t:
+                t.run(
+                    "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
+                    (t.at, exit_code, reason, self._write.run_id),
+                )
+                t.event("run_ended", detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
+
+        [failed] = self._write.together([end])  # with the notes that a lock has kept out
+        if failed is not None:
+            raise failed
+
+    def note(self, event: str, **detail: Any) -> None:
+        """Write down something that happened to the run as a whole.
+
+        Nobody waits for another program's lock for this: then it is written with the next group (`together`).
+        """
+        self._write.note(event, detail)
+
+    def belong(self, place: Place) -> None:
+        """Write down where the API is that this ledger is for, for good. Raises UsageError when it is for another."""
+        with self._write as t:
+            t.run("UPDATE meta SET place = ? WHERE place IS NULL", (place,))
+        row = self.read.row("SELECT place FROM meta")
+        if row is None or row["place"] != place:
+            raise UsageError(
+                f"{self.path} is the ledger of {_WHOSE[Place(row['place'])] if row else 'nobody'}, and this run would"
+                f" ask {_WHOSE[place]}",
+                hint="They never share one: name another folder with --state, or mend RIVYA_BASE_URL.",
+            )
+
+    def accept(self, traces: Sequence[str]) -> None:
+        """A person accepts that the ledger does not know of these (see `traces`): they are told no more."""
+        with self._write as t:
+            for trace in traces:
+                t.run("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (trace, t.at))
+            t.event("old_ledger_accepted", detail={"traces": len(traces), "first": list(traces[:10])})
+
+    # Sends
+
+    def stamp(self, kind: str) -> int:
+        """Write down a request right before it is sent, for the rate windows; returns the row id."""
+        with self._write as t:
+            return sends.write(t, kind)
+
+    # Money
+
+    def intend(
+        self, job: Job, *, account: Account, compose: Callable[[str], bytes], caps: Caps, api: float | None = None
+    ) -> Intent | Refusal:
+        """Commit key, exact body and hold of a new attempt, if every cap has room for it.
+
+        `compose` makes the body from the client_request_id; it runs once an attempt. `api` is the API's own time, if
+        it is known (seconds since the epoch). Raises Stale when the job is not planned any more.
+        """
+        with self._write as t:
+            return self._buyer.admit(t, job, account=account, compose=compose, caps=caps, api=api)
+
+    def refusal(
+        self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
+    ) -> Refusal | None:
+        """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
+        found = self._buyer.offer(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
+        return found if isinstance(found, Refusal) else None
+
+    def maybe_received(self, intent: Intent, why: str) -> None:
+        """Mark the attempt: a sending of it ended without a definite answer. Never taken back."""
+        with self._write as t:
+            t.run("UPDATE attempts SET maybe_received = 1 WHERE id = ?", (intent.attempt_id,))
+            t.event("maybe_received", job_id=intent.job_id, attempt=intent.number, detail={"why": why})
+
+    def submitted(self, intent: Intent, task: TaskState) -> None:
+        """Record the API's answer to a create, before anything else happens with it."""
+        self.record(intent.job_id, intent.attempt_id, task)
+
+    def record(self, job_id: JobId, attempt_id: int, task: TaskState, unfinished_for: float | None = None) -> None:
+        """Record what the API says of a task, whoever brings the news. Settles it once its price is named.
+
+        `unfinished_for`: it was last seen unfinished so many seconds after its submission; kept of one that succeeded.
+        Raises Stale when the attempt is not the job's latest or has been closed, or when another one has the task: look
+        at the job again. Task id and URLs are kept even then.
+        """
+        with self._write as t:
+            fits = purchases.record(t, job_id, attempt_id, task, unfinished_for)
+        if not fits:
+            raise Stale(f"attempt {attempt_id} of job {job_id} was closed before the API's answer came")
+
+    def final_unknown(self, job_id: JobId, attempt_id: int) -> None:
+        """Settle a success whose price the API has not named at its hold; changes nothing if it has meanwhile."""
+        with self._write as t:
+            purchases.settle_at_hold(t, job_id, attempt_id)
+
+    def refused(self, intent: Intent, code: str, message: str) -> Status:
+        """A definite refusal: the job failed and the hold is freed, unless an earlier sending may have arrived.
+
+        Then nobody knows whether it was charged: doubtful, and the hold stays. Returns the new status.
+        """
+        with self._write as t:
+            return purchases.close(t, intent, Status.FAILED, code, message)
+
+    def unsent(self, intent: Intent, code: str, message: str) -> Status:
+        """Close an attempt at no cost and plan its job again; the next attempt has a new key.
+
+        Only for an attempt that cannot have been received; a maybe-received one becomes doubtful instead.
+        Returns the new status.
+        """
+        with self._write as t:
+            return purchases.close(t, intent, Status.PLANNED, code, message)
+
+    def doubt(self, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
+        """We cannot know whether the API charged us: the hold stays, a person decides."""
+        with self._write as t:
+            purchases.doubt(t, job_id, attempt_id, code, message)
+
+    def cannot_send(self, job_id: JobId, code: str, message: str) -> None:
+        """A planned job that cannot be bought (its reference changed): failed, nothing was paid."""
+        with self._write as t:
+            t.move(job_id, Status.PLANNED, Status.FAILED, code=code, message=message)
+            t.event(
+                "failed",
+                job_id=job_id,
+                old=Status.PLANNED,
+                new=Status.FAILED,
+                detail={"code": code, "message": message},
+            )
+
+    # Uploads and files
+
+    def remember_upload(self, account: Account, upload: Upload) -> None:
+        """Keep an upload: one row a file and account; a newer one takes its place."""
+        with self._write as t:
+            t.run(
+                "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    account.text,
+                    upload.sha256,
+                    upload.url,
+                    upload.kind,
+                    upload.name,
+                    upload.mime,
+                    upload.file_id,
+                    upload.duration_token,
+                    upload.duration_seconds,
+                    t.at,
+                    iso(upload.checked_at),
+                ),
+            )
+            t.event("uploaded", detail={"sha256": upload.sha256, "name": upload.name})
+
+    def vouched(self, account: Account, sha256: str) -> None:
+        """The API still has the upload, as of now."""
+        with self._write as t:
+            t.run("UPDATE uploads SET checked_at = ? WHERE account = ? AND sha256 = ?", (t.at, account.text, sha256))
+
+    def begin_file(self, attempt_id: int, number: int, validator: str | None, announced: int | None = None) -> None:
+        """Remember under which validator (strong ETag) and for which length a download was begun, so it may go on."""
+        with self._write as t:
+            t.run(
+                "UPDATE files SET validator = ?, announced = ? WHERE attempt_id = ? AND number = ?",
+                (validator, announced, attempt_id, number),
+            )
+
+    def claim_file(self, attempt_id: int, number: int, *, target: str, sha256: str, size: int) -> bool:
+        """Commit hash and target of a whole file before it gets its name; False when another job has the target."""
+        try:
+            with self._write as t:
+                t.run(
+                    "UPDATE files SET target = ?, sha256 = ?, size = ? WHERE attempt_id = ? AND number = ?",
+                    (target, sha256, size, attempt_id, number),
+                )
+        except BatcherError as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):
+                return False
+            raise
+        return True
+
+    def set_aside(self, job_id: JobId, attempt_id: int, number: int, *, path: str, sha256: str, why: str) -> None:
+        """What came for a file cannot be shown to be whole; it stands at `path`, for a person to judge."""
+        with self._write as t:
+            t.run(
+                "UPDATE files SET unverified = ?, unverified_sha256 = ? WHERE attempt_id = ? AND number = ?",
+                (path, sha256, attempt_id, number),
+            )
+            t.event("unverified", job_id=job_id, detail={"number": number, "path": path, "why": why})
+
+    def odd_file(self, job_id: JobId, number: int, why: str) -> None:
+        """A file is saved, and something about it is odd."""
+        with self._write as t:
+            t.event("odd_file", job_id=job_id, detail={"number": number, "why": why})
+
+    def file_event(self, job_id: JobId, event: str, **detail: Any) -> None:
+        """Something happened to a file that was whole once."""
+        with self._write as t:
+            t.event(event, job_id=job_id, detail=detail)
+
+    def forget(self, job_id: JobId, *, forgotten: bool = True) -> int:
+        """A person does not want the files of a job's latest attempt, or wants them again; how many changed."""
+        with self._write as t:
+            changed = t.run(
+                "UPDATE files SET forgotten_at = ? WHERE attempt_id = (SELECT attempt_id FROM wanted WHERE id = ?)"
+                " AND (forgotten_at IS NULL) = ?",
+                (t.at if forgotten else None, job_id, int(forgotten)),
+            ).rowcount
+            if changed:
+                t.event("forgotten" if forgotten else "wanted_again", job_id=job_id, detail={"files": changed})
+            return changed
+
+    def file_saved(self, job_id: JobId, attempt_id: int, number: int) -> None:
+        """The file stands whole under its target."""
+        with self._write as t:
+            t.run(
+                "UPDATE files SET saved_at = ?, validator = NULL WHERE attempt_id = ? AND number = ?",
+                (t.at, attempt_id, number),
+            )
+            t.event("saved", job_id=job_id, detail={"number": number})

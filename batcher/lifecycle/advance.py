@@ -1,0 +1,402 @@
+"""One job's next step. Crash safety lives here: this is the only caller of `Provider.submit`.
+
+    planned     references uploaded → intend (key, body, hold committed) → submit → record the task id
+    submitting  the same key and the same bytes again
+    queued …    poll → record
+    succeeded   fetch the files
+
+After an answer to a paid POST comes nothing but the commit of what it said, which happens even if its task is
+cancelled while it waits for it. Sending and commit stand in one shielded block; `hurry` bounds how long the answer may
+still take.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+
+import anyio
+
+from batcher.catalog import whole
+from batcher.clock import Clock
+from batcher.errors import StorageError
+from batcher.jobs import (
+    Ended,
+    FileReference,
+    Intent,
+    Job,
+    JobId,
+    Planned,
+    Status,
+    Submitting,
+    Succeeded,
+    TaskState,
+    Upload,
+    Waiting,
+)
+from batcher.ledger import Caps, Ledger, Refusal
+from batcher.providers import Accepted, Conflict, Fatal, Going, Provider, Refused, Retryable, Unknown
+from batcher.settings import Settings
+from batcher.storage import Artifacts
+
+from .aging import Ages, trouble
+from .download import Downloader
+from .group_commit import Commits, Disk, Offload, inline
+from .poll_schedule import PollSchedule
+from .pricing import Pricer
+from .questions import FreeQuestions
+from .steps import PAGES, Abort, Deferred, Done, JobRunState, Limiter, Reschedule, Slot, Stage, Step, backoff
+from .uploads import Changed, Held, Uploads
+from .wallet import read_wallet
+
+#: A 409 on our own key is repeated for so many seconds before it counts as doubtful (issue on failure classes).
+CONFLICT_SECONDS = 600.0
+#: So long a task of ours may be unknown to the API before it counts as doubtful.
+UNKNOWN_SECONDS = 120.0
+_CONFLICT_EVERY = 30.0
+_UNKNOWN_EVERY = 20.0
+
+
+class Lifecycle:
+    """Moves jobs forward, one step a call; may be called for many jobs at once."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        commits: Commits,
+        provider: Provider,
+        limiter: Limiter,
+        artifacts: Artifacts,
+        clock: Clock,
+        settings: Settings,
+        caps: Caps,
+        rng: random.Random,
+        offload: Offload = inline,
+    ) -> None:
+        self._ledger = ledger
+        self._commits = commits
+        self._provider = provider
+        self._limiter = limiter
+        self._clock = clock
+        self._settings = settings
+        self.caps = caps
+        self._rng = rng
+        self._ages = Ages(provider, limiter, clock)
+        self._uploads = Uploads(ledger, commits, provider, limiter, clock)
+        self.calmed = self._uploads.calmed  # an outage is over
+        self._downloader = Downloader(
+            ledger, commits, Disk(artifacts, offload), provider, limiter, artifacts, rng, settings
+        )
+        self._schedule = PollSchedule(ledger, provider.account.text, self._ages, clock, settings.polling)
+        self.looks = FreeQuestions(provider, limiter)
+        self._pricer = Pricer(ledger, commits, provider, limiter, clock)
+        self._open_posts: set[anyio.CancelScope] = set()
+        self._hurry_at = math.inf
+
+    async def advance(self, job: Job, state: JobRunState) -> Step:
+        """One step of a job. Raises StorageError when it cannot be written down."""
+        state.price_class = job.price_class
+        match job.phase:
+            case Planned():
+                return await self._buy(job, state)
+            case Submitting(intent):
+                return await self._repeat_intent(intent, state)
+            case Waiting() as waiting:
+                return await self._poll(job, waiting, state)
+            case Succeeded() as succeeded:
+                if self._settings.downloads(job.campaign) and state.price_asked is None:
+                    if not isinstance(step := await self._downloader.step(job, succeeded, state), Done):
+                        return step
+                    state.left = step.left
+                return await self._pricer.step(job, succeeded, state)
+            case Ended(status):
+                return Done(status)
+
+    def hurry(self, seconds: float) -> None:
+        """Give open paid requests so many seconds more, and later ones no longer."""
+        self._hurry_at = min(self._hurry_at, anyio.current_time() + seconds)
+        self._ledger.hurry(seconds)
+        for scope in self._open_posts:
+            scope.deadline = self._hurry_at
+
+    def withdraw(self, job_id: JobId, why: str = "the run ended before the API could be reached") -> Status | None:
+        """Close an intent of this run at no cost if it was certainly not received; its new status, None if it was."""
+        match self._ledger.read.load(job_id).phase:
+            case Submitting(intent) if not intent.maybe_received:
+                return self._ledger.unsent(intent, "not_sent", why)
+        return None
+
+    def refusal(self, campaign: str, price_class: str, catalog_credits: int) -> Refusal | None:
+        """Why the caps would not let a planned job of this class be bought now, if they would not."""
+        found = self._ledger.refusal(
+            self.caps,
+            account=self._provider.account,
+            campaign=campaign,
+            price_class=price_class,
+            catalog_credits=catalog_credits,
+        )
+        # Whoever wants to buy has the wallet read, so that keeps nobody from trying.
+        return None if found and found.cap == "reading" else found
+
+    async def ask_api(self) -> Retryable | None:
+        """Ask the API with a request that costs nothing; returns why nobody should ask for more, if so."""
+        return await trouble(self._provider, self._limiter)
+
+    async def read_wallet(self) -> Fatal | Retryable | Refused | None:
+        """Take a wallet reading for `budget.keep`; returns what kept it from being taken, if anything."""
+        found = await read_wallet(self._ledger, self._provider, self._limiter, self._clock, self.caps)
+        if isinstance(found, Caps):
+            self.caps = found
+            return None
+        return found
+
+    # Buying
+
+    async def _buy(self, job: Job, state: JobRunState) -> Step:
+        if self._limiter.creates_down():
+            return Reschedule(Stage.SUBMIT)  # nothing is uploaded either
+        upload: Upload | None = None
+        if isinstance(job.reference, FileReference):
+            refusal = self._refusal_of(job)
+            if refusal and refusal.cap != "price":
+                return Deferred(refusal)  # nothing is uploaded for a job that will not be bought
+            match await self._uploads.upload(job.reference, job.model):
+                case Upload() as upload:
+                    state.answered()
+                case Changed(message):
+                    await self._commits(lambda: self._ledger.cannot_send(job.id, "reference_changed", message))
+                    return Done(Status.FAILED)
+                case Refused(code, message):
+                    why = f"the reference was refused: {message}"
+                    await self._commits(lambda: self._ledger.cannot_send(job.id, code, why))
+                    return Done(Status.FAILED)
+                case Fatal() as halt:
+                    return Abort(halt, Status.PLANNED)
+                case Held(seconds):
+                    return Reschedule(Stage.SUBMIT, seconds)
+                case Retryable() as later:
+                    return self._no_upload(job.reference.sha256, later)
+        async with AsyncExitStack() as stack:
+            with anyio.move_on_after(self._seconds_left()) as waiting:
+                slot = await stack.enter_async_context(self._limiter.slot("submit"))
+            if waiting.cancelled_caught:  # no room before `--until`
+                return Deferred(no) if (no := self._refusal_of(job)) else Reschedule(Stage.SUBMIT, 1.0)
+            if self._limiter.creates_down():  # since it began to wait for room
+                return Reschedule(Stage.SUBMIT)
+            made = await self._commits(partial(self._intend, whole(job), upload, slot))
+            if isinstance(made, Refusal):
+                return Deferred(made)
+            state.bought, state.upload = True, upload
+            return await self._send(made, slot, state)
+
+    def _intend(self, job: Job, upload: Upload | None, slot: Slot) -> Intent | Refusal:
+        """The intent and its row in the send log, in one commit."""
+        made = self._ledger.intend(
+            job,
+            account=self._provider.account,
+            compose=lambda request_id: self._provider.body(job, upload, request_id),
+            caps=self.caps,
+            api=self._provider.api_time(),
+        )
+        if isinstance(made, Intent):
+            slot.write()
+        return made
+
+    def _no_upload(self, sha256: str, later: Retryable) -> Step:
+        """Trouble with a file counts once, however many jobs wait for it."""
+        step = self._not_now(self._uploads.trouble(sha256), later, Stage.SUBMIT, Status.PLANNED)
+        self._uploads.put_off(sha256, later, step.seconds if isinstance(step, Reschedule) else None)
+        return step
+
+    def _refusal_of(self, job: Job) -> Refusal | None:
+        return self.refusal(job.campaign, job.price_class, job.catalog_credits)
+
+    def _seconds_left(self) -> float:
+        """For how long new jobs may be started."""
+        return math.inf if self.caps.until is None else self.caps.until - self._clock.wall()
+
+    async def _repeat_intent(self, intent: Intent, state: JobRunState) -> Step:
+        if intent.maybe_received:
+            if later := await self._ages.ask_the_time():
+                return self._not_now(state, later, Stage.SUBMIT, Status.SUBMITTING)
+            if self._ages.is_over(intent, self._settings.retries.replay_window):
+                return await self._grew_too_old(intent)  # whatever the account: nobody may send it any more
+        if intent.account != self._provider.account.text:
+            return Done(Status.SUBMITTING, left=f"it was bought with another key or base URL ({intent.account})")
+        if state.blocked:
+            await self._commits(lambda: self._ledger.doubt(intent.job_id, intent.attempt_id, "blocked", state.page))
+            return Done(Status.DOUBTFUL)
+        if self._limiter.creates_down() and not state.asking:
+            return Reschedule(Stage.SUBMIT)
+        async with self._limiter.slot("submit") as slot:
+            if self._limiter.creates_down() and not state.asking:
+                return Reschedule(Stage.SUBMIT)
+            # Asked after the wait for room: that may have been long (Retry-After, a slow limit). What was certainly
+            # not received has nothing to replay, however old its key is.
+            if intent.maybe_received and self._ages.is_over(intent, self._settings.retries.replay_window):
+                return await self._grew_too_old(intent)
+            await self._commits(slot.write)
+            return await self._send(intent, slot, state)
+
+    async def _grew_too_old(self, intent: Intent) -> Step:
+        message = "its key is too old to be trusted to replay (retries.replay_window)"
+        closed = await self._commits(lambda: self._ledger.unsent(intent, "replay_window", message))
+        return self._after_closing(closed, message)
+
+    async def _send(self, intent: Intent, slot: Slot, state: JobRunState) -> Step:
+        with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
+            self._open_posts.add(scope)
+            try:
+                slot.go()
+                outcome = await self._provider.submit(intent)
+            except BaseException:
+                # Given up at the deadline, or what nobody foresaw. `withdraw` trusts this mark, so it is set where
+                # the request was cut off and hangs on no event loop's way of passing a cancellation on.
+                self._ledger.maybe_received(intent, "given up before the API answered")
+                raise
+            finally:
+                self._open_posts.discard(scope)
+            scope.deadline = math.inf
+            step = await self._record(intent, outcome, state)
+            slot.heard(outcome)
+            return step
+        return Done(Status.SUBMITTING, left="the run ended before the API answered")
+
+    async def _record(
+        self, intent: Intent, outcome: Accepted | Refused | Conflict | Fatal | Retryable, state: JobRunState
+    ) -> Step:
+        self._limiter.create_ended(intent.job_id, outcome)
+        match outcome:
+            case Accepted(task):
+                await self._keep(intent, task)
+                self._uploads.helped(state)
+                state.answered()
+                state.submitted = self._clock.monotonic()
+                step = self._after(task, state, age=0.0)
+                if state.look and isinstance(step, Reschedule) and step.stage is Stage.POLL:
+                    state.look, state.asked = False, 0
+                    return Reschedule(Stage.POLL)  # whether this key may read tasks is known before more are bought
+                return step
+            case Refused(code, message):
+                if not self._may_have_arrived(intent) and self._uploads.at_fault(state):
+                    # It may be the upload's fault, which is looked at or made anew; this attempt cost nothing.
+                    await self._commits(lambda: self._ledger.unsent(intent, code, message))
+                    return Reschedule(Stage.SUBMIT)
+                closed = await self._commits(lambda: self._ledger.refused(intent, code, message))
+                return self._after_closing(closed, message)
+            case Conflict(code, message):
+                return await self._conflicted(intent, code, message, state)
+            case Fatal(code=code, message=message) as halt:
+                if self._may_have_arrived(intent):
+                    # Not about this attempt: its key asks again once the cause is gone.
+                    return Abort(halt, Status.SUBMITTING)
+                return Abort(halt, await self._commits(lambda: self._ledger.unsent(intent, code, message)))
+            case Retryable() as later:
+                return await self._unanswered(intent, later, state)
+
+    async def _conflicted(self, intent: Intent, code: str, message: str, state: JobRunState) -> Step:
+        """Somebody has used this key: no later answer proves that it was not charged."""
+        if not self._may_have_arrived(intent):
+            await self._commits(lambda: self._ledger.maybe_received(intent, f"{code}: {message}"))
+        if state.in_trouble("conflict", self._clock.monotonic()) < CONFLICT_SECONDS:
+            return Reschedule(Stage.SUBMIT, _CONFLICT_EVERY)
+        await self._commits(lambda: self._ledger.doubt(intent.job_id, intent.attempt_id, code, message))
+        return Done(Status.DOUBTFUL)
+
+    async def _unanswered(self, intent: Intent, later: Retryable, state: JobRunState) -> Step:
+        if later.maybe_received:
+            await self._commits(lambda: self._ledger.maybe_received(intent, f"{later.code}: {later.message}"))
+        if later.page:
+            state.pages, state.page = state.pages + 1, later.message
+        step = self._not_now(state, later, Stage.SUBMIT, Status.SUBMITTING)
+        # Where there was no answer, what others meet decides what becomes of the intent; else it is closed at once.
+        if isinstance(step, Reschedule) or later.outage or self._may_have_arrived(intent):
+            return step
+        status = await self._commits(lambda: self._ledger.unsent(intent, later.code, later.message))
+        return replace(step, status=status)
+
+    async def _keep(self, intent: Intent, task: TaskState) -> None:
+        try:
+            await self._commits(lambda: self._ledger.submitted(intent, task))
+        except StorageError as error:
+            raise StorageError(
+                f"{error.message}\nThe API accepted job {intent.job_id} as task {task.task_id}; that could not be"
+                " written down.",
+                hint=f"{error.hint} The same key will ask for this task again, it is not bought twice.",
+            ) from error
+
+    def _may_have_arrived(self, intent: Intent) -> bool:
+        match self._ledger.read.load(intent.job_id).phase:
+            case Submitting(now):
+                return now.maybe_received
+            case _:
+                return True
+
+    def _after_closing(self, status: Status, message: str) -> Step:
+        return Done(status, left=message if status is Status.PLANNED else "")
+
+    # Waiting
+
+    async def _poll(self, job: Job, waiting: Waiting, state: JobRunState) -> Step:
+        now = self._clock.monotonic()
+        if state.polling_since is None:
+            state.polling_since = now
+        elif now - state.polling_since > self._settings.polling.give_up:
+            return Done(waiting.status, left=state.given_up)
+        async with self._limiter.slot("poll") as slot:
+            await slot.stamp()
+            found = await self._provider.poll(waiting.task_id)
+            slot.heard(found)
+        state.polled_with(found)
+        match found:
+            case TaskState():
+                age = self._schedule.age(waiting, state)
+                record = partial(self._ledger.record, job.id, waiting.attempt_id, found, state.unfinished_for)
+                await self._commits(record)
+                state.answered()
+                if found.status is Status.SUCCEEDED:
+                    self._schedule.succeeded(state, age)
+                return self._after(found, state, age=age)
+            case Going():
+                state.answered()
+                return self._schedule.still_going(state, self._schedule.age(waiting, state))
+            case Unknown(code, message):
+                if waiting.account != self._provider.account.text:
+                    return Done(waiting.status, left=f"it was bought with another key ({waiting.account})")
+                if state.in_trouble("unknown", self._clock.monotonic()) >= UNKNOWN_SECONDS:
+                    why = f"the API does not know the task: {message}"
+                    await self._commits(lambda: self._ledger.doubt(job.id, waiting.attempt_id, code, why))
+                    return Done(Status.DOUBTFUL)
+                return Reschedule(Stage.POLL, _UNKNOWN_EVERY)
+            case Fatal() as halt:
+                return Abort(halt, waiting.status)
+            case Retryable(page=True):  # of something in between: it says nothing of the task, and ends no wait for it
+                return self._schedule.unseen(state, self._schedule.age(waiting, state))
+            case Retryable() as later:
+                return self._not_now(state, later, Stage.POLL, waiting.status)
+
+    def _after(self, task: TaskState, state: JobRunState, *, age: float) -> Step:
+        match task.status:
+            case Status.SUCCEEDED:
+                return Reschedule(Stage.FETCH if self._settings.download else Stage.PRICE)
+            case Status.FAILED:
+                return Done(task.status)
+            case _:
+                return self._schedule.still_going(state, age)
+
+    def _not_now(self, state: JobRunState, later: Retryable, stage: Stage, status: Status) -> Reschedule | Done | Abort:
+        longest = self._settings.retries.outage
+        if later.throttled and (lasted := self._limiter.refused_for()) > longest:
+            words = f"the API has said nothing else for {lasted:.0f} s, longer than retries.outage"
+            return Abort(Fatal("wait", later.code, f"{words}: {later.message}"), status)
+        if stage is Stage.SUBMIT and self._limiter.creates_down():
+            return Reschedule(stage)  # nobody's repeats are burnt: the engine says when who asks again
+        # Pages that meet a create are counted apart: the engine finds out whether they are this job's trouble.
+        state.repeats += not (later.page and status is Status.SUBMITTING)
+        if state.repeats > self._settings.retries.times or state.pages >= PAGES:
+            return Done(status, left=f"{later.code}: {later.message}")
+        return Reschedule(stage, backoff(state.repeats, self._rng, least=later.retry_after))

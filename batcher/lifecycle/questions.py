@@ -1,0 +1,53 @@
+"""What a run asks before it buys: the wallet and the models. Both cost nothing, and neither stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import get_args
+
+from batcher.catalog import get_model
+from batcher.catalog.drift import differences
+from batcher.providers import Cause, Fatal, Provider, Refused, Retryable
+
+from .aging import ask
+from .steps import Limiter
+
+#: A machine that is not reached answers nothing at all; any other trouble may be that of the one page that was asked.
+_NOT_REACHED = frozenset(get_args(Cause)) - {"", "timeout", "cut", "page", "server"}
+
+
+class FreeQuestions:
+    """Asks within the limits; trouble of a single page holds nobody."""
+
+    def __init__(self, provider: Provider, limiter: Limiter) -> None:
+        self._provider = provider
+        self.account = provider.account.text
+        self._limiter = limiter
+
+    async def wallet(self) -> int | Fatal | Retryable | Refused:
+        """One `GET /credits`, which also tells the API's time."""
+        return await ask(self._provider, self._limiter, heeds=_speaks_of_all)
+
+    async def drift(self, models: Iterable[str]) -> list[str]:
+        """One `GET /models`: where these models are served otherwise than the catalogue says. Nothing if unanswered."""
+        async with self._limiter.slot("models") as slot:
+            await slot.stamp()
+            found = await self._provider.models()
+            if _speaks_of_all(found):
+                slot.heard(found)
+        if not isinstance(found, list) or not found:
+            return []
+        served = {entry.get("id"): entry for entry in found}
+        told = []
+        for name in models:
+            words = differences(get_model(name), served[name]) if name in served else ["the API does not list it"]
+            if words:
+                told.append(f"{name}: {'; '.join(words)}")
+        return told
+
+
+def _speaks_of_all(found: object) -> bool:
+    """Whether what came of a request that is not needed says something of all others."""
+    if not isinstance(found, Retryable) or not found.outage:
+        return True
+    return found.cause in _NOT_REACHED or found.code == "public_api_disabled"

@@ -1,0 +1,356 @@
+"""From a checked document to what expansion works with: params in wire type, templates compiled, matrices joined.
+
+Faulty pieces are told and left out, so that the rest is still checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batcher.catalog import KindRule as _KindRule
+from batcher.catalog import Model, ReferenceRule, get_model, model_ids
+from batcher.errors import Problem, UsageError
+
+from .fields import variable_name_fault
+from .matrix import Axis, Claim, Matrix, MatrixRule, Rules, Shape
+from .names import FileNames, slug
+from .problems import Fault, Path, Problems, SourceMap, did_you_mean, joined, listed
+from .schema import Document, FileEntry, MatrixSection, TextEntry
+from .sources import suffix_of
+from .templates import Template, comment_note, compile_template, without_comments
+from .values import FAULTY, Faulty, Value, comparable, shown, wire
+
+# Stands for a model that does not exist: takes everything, so that other faults are still found.
+_ANY_MODEL = Model(
+    id="?",
+    result="video",
+    base_credits=0,
+    references=ReferenceRule(
+        max_files=1, image=_KindRule(max_bytes=1 << 27, mime_types=("image/jpeg", "image/png", "image/webp"))
+    ),
+)
+
+
+# What a prompt that is a mere text has besides.
+_BARE = TextEntry(prompt="x")
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSlot:
+    """An entry of `references`: a template, or None for a job without a reference."""
+
+    template: Template | None
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of `prompts`, ready for expansion.
+
+    `template` is None where the rows bring their own, and where it was faulty (`broken`). `base` are the
+    entry's vars and params over those of the campaign; `own` are the names that the entry itself sets. `shape` is what
+    is left of the matrix where no row sets more.
+    """
+
+    path: Path
+    text_path: Path
+    name: str | None
+    template: Template | None
+    broken: bool
+    file: str | None
+    base: dict[str, Value]
+    own: frozenset[str]
+    matrix: Matrix
+    shape: Shape
+    references: tuple[ReferenceSlot, ...]
+    repeat: int
+
+    @property
+    def names(self) -> set[str]:
+        """The names that its text, its references and the rules of its matrix use; the rows' texts use others."""
+        templates = [self.template, *(slot.template for slot in self.references)]
+        rules = (*self.matrix.include.rules, *self.matrix.exclude.rules)
+        return {
+            name for used in [*(t.names for t in templates if t), *(rule.values for rule in rules)] for name in used
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledManifest:
+    """Everything that expansion needs. `blind` when faults hide which names are used."""
+
+    campaign: str
+    model: Model
+    entries: tuple[Entry, ...]
+    file_names: FileNames
+    claims: tuple[Claim, ...]
+    marks: SourceMap
+    blind: bool
+
+
+def compile_manifest(
+    document: Document, marks: SourceMap, problems: Problems, *, blind: bool = False
+) -> CompiledManifest:
+    """The plan of a document; what is wrong with it goes into `problems`. `blind` as in `Plan`."""
+    return _Builder(document, marks, problems, blind=blind).plan()
+
+
+class _Shared:
+    """What a prompt has of the campaign, made once for all that add nothing to it."""
+
+    def __init__(
+        self,
+        outer: tuple[Axis, ...],
+        include: Rules,
+        exclude: Rules,
+        base: dict[str, Value],
+        references: tuple[ReferenceSlot, ...],
+    ) -> None:
+        self.matrix = Matrix(outer, (), include, exclude)
+        self.shape = self.matrix.shape(frozenset(), frozenset())
+        self.base = base
+        self.references = references
+        self.nothing: dict[str, Value] = {}
+
+
+class _Builder:
+    def __init__(self, document: Document, marks: SourceMap, problems: Problems, *, blind: bool) -> None:
+        self.document, self.marks, self.problems = document, marks, problems
+        self.blind = blind
+        self.model = self._model()
+        self.made_names: dict[str, int] = {}
+
+    def plan(self) -> CompiledManifest:
+        document = self.document
+        defaults = {name: self.model.default(name) for name in self.model.params}
+        params = self.params(document.params, ("params",))
+        base = {**{name: value for name, value in defaults.items() if value is not None}, **params}
+        outer = self.axes(document.matrix, ("matrix",))
+        include = self.rules(document.matrix, "include", ("matrix",))
+        exclude = self.rules(document.matrix, "exclude", ("matrix",))
+        references = self.references(document.references, ("references",))
+        file_names = self.file_names()
+        shared = _Shared(outer, Rules(include or ()), Rules(exclude or ()), base, references)
+        entries = []
+        for index, prompt in enumerate(document.prompts):
+            path: Path = ("prompts", index)
+            fields = _BARE.model_copy(update={"prompt": prompt}) if isinstance(prompt, str) else prompt
+            entries.append(self.entry(fields, path, shared))
+        self.check_excludes(exclude, [*outer, *(axis for entry in entries for axis in entry.matrix.inner)])
+        self.note_cuts()
+        claims = {claim: None for axis in outer for claim in [(axis.name, axis.path)]}
+        for matrix in {id(entry.matrix): entry.matrix for entry in entries}.values():
+            claims |= dict.fromkeys(matrix.shape(frozenset(), frozenset()).claims)
+        return CompiledManifest(
+            document.campaign, self.model, tuple(entries), file_names, tuple(claims), self.marks, self.blind
+        )
+
+    def note_cuts(self) -> None:
+        """Tell of texts that YAML ends at a ` #`: all prompts. Comments beside others are common; ` #1` is none."""
+        for path, (place, rest) in self.marks.cuts.items():
+            prompt = path[0] == "prompts" and (len(path) == 2 or path[2:] == ("prompt",))
+            text = path[0] in ("prompts", "matrix", "references", "results") and not rest[1:2].isspace() and rest != "#"
+            if prompt or text:
+                message = f"YAML takes {shown(rest)} for a comment and ends the text before it"
+                hint = "put the text in quotes if it belongs to it"
+                self.problems.notes.add(Problem(self.marks.file, message, *place, hint=hint))
+
+    def tell(self, path: Path, fault: Fault, *, key: bool = False, blinds: bool = False) -> None:
+        self.blind = self.blind or blinds
+        self.problems.add(self.marks.problem(path, fault.message, hint=fault.hint, key=key))
+
+    def _model(self) -> Model:
+        model_id = self.document.model
+        if isinstance(model_id, Faulty):
+            return _ANY_MODEL
+        try:
+            if model_id in model_ids():
+                return get_model(model_id)
+            raise UsageError(
+                f"unknown model {shown(model_id)}",
+                hint=joined(did_you_mean(model_id, model_ids()), f"known: {listed(model_ids())}"),
+            )
+        except UsageError as error:
+            self.tell(("model",), Fault(error.message, error.hint), blinds=True)
+            return _ANY_MODEL
+
+    def wired(self, name: str, value: Value, path: Path) -> Value:
+        """A param in wire type; FAULTY, and told, when the model does not take it."""
+        if isinstance(value, Faulty) or name not in self.model.params:
+            return value
+        try:
+            return wire(self.model, name, value)
+        except ValueError as error:
+            self.tell(path, Fault(f"{name} is {shown(value)}; {error}"))
+            return FAULTY
+
+    def params(self, params: Mapping[str, Value], path: Path) -> dict[str, Value]:
+        out: dict[str, Value] = {}
+        for name, value in params.items():
+            if name not in self.model.params and self.model is not _ANY_MODEL:
+                hint = joined(did_you_mean(name, self.model.params), f"allowed: {listed(sorted(self.model.params))}")
+                self.tell((*path, name), Fault(f"{self.model.id} has no param {shown(name)}", hint), key=True)
+                continue
+            value = self.wired(name, value, (*path, name))
+            if not isinstance(value, Faulty):
+                out[name] = value
+        return out
+
+    def variables(self, variables: Mapping[str, Value], path: Path) -> dict[str, Value]:
+        for name in variables:
+            if name in self.model.params:
+                message = f"{name!r} is a param of {self.model.id}, not a variable"
+                self.tell((*path, name), Fault(message, "put it under params"), key=True)
+            elif wrong := variable_name_fault(name):
+                self.tell((*path, name), Fault(*wrong), key=True, blinds=True)
+        return {name: value for name, value in variables.items() if name not in self.model.params}
+
+    def axes(self, section: MatrixSection, path: Path) -> tuple[Axis, ...]:
+        axes: list[Axis] = []
+        for name, values in section.axes.items():
+            where = (*path, name)
+            if name not in self.model.params and (wrong := variable_name_fault(name)):
+                self.tell(where, Fault(*wrong), key=True, blinds=True)
+            checked = [self.wired(name, value, (*where, index)) for index, value in enumerate(values)]
+            fine = [value for value in checked if not isinstance(value, Faulty)]
+            # an axis of faulty values only still is one: others may refer to it
+            axes.append(Axis(name, tuple(fine) or (checked[0],), where))
+        return tuple(axes)
+
+    def rules(self, section: MatrixSection, which: str, path: Path) -> tuple[MatrixRule, ...] | None:
+        """The list, or None when it is not given (an empty one replaces the campaign's)."""
+        given: list[dict[str, Value]] | None = getattr(section, which)
+        if given is None:
+            return None
+        rules: list[MatrixRule] = []
+        for index, values in enumerate(given):
+            where: Path = (*path, which, index)
+            wired: dict[str, Value] = {}
+            for name, value in values.items():
+                if name != "?" and name not in self.model.params and (wrong := variable_name_fault(name)):
+                    self.tell((*where, name), Fault(*wrong), key=True, blinds=True)
+                wired[name] = self.wired(name, value, (*where, name))
+            if not any(isinstance(value, Faulty) for value in wired.values()):
+                rules.append(MatrixRule(wired, where))
+        return tuple(rules)
+
+    def check_excludes(self, rules: tuple[MatrixRule, ...] | None, axes: list[Axis]) -> None:
+        """An exclude that can match nothing is a typo that would be paid for."""
+        values: dict[str, dict[str, Value]] = {}
+        for axis in axes:
+            values.setdefault(axis.name, {}).update((comparable(value), value) for value in axis.values)
+        for rule in rules or ():
+            for name, value in rule.values.items():
+                where = (*rule.path, name)
+                if name not in values:
+                    hint = joined(
+                        did_you_mean(name, values), f"axes: {listed(sorted(values))}" if values else "there are no axes"
+                    )
+                    self.tell(
+                        where, Fault(f"exclude names {shown(name)}, which is no axis of the matrix", hint), key=True
+                    )
+                elif comparable(value) not in values[name]:
+                    hint = joined(
+                        did_you_mean(comparable(value), values[name]), f"values: {listed(sorted(values[name]))}"
+                    )
+                    self.tell(where, Fault(f"the axis {name!r} has no value {shown(value)}", hint))
+
+    def template(self, text: str, path: Path) -> Template | None:
+        if isinstance(text, Faulty):
+            return None
+        try:
+            template = compile_template(text)
+        except Fault as fault:
+            self.tell(path, fault, blinds=True)
+            return None
+        for comment in template.comments:
+            note = comment_note(comment)
+            self.problems.notes.add(self.marks.problem(path, note.message, hint=note.hint))
+        return template
+
+    def references(self, texts: list[str | None], path: Path) -> tuple[ReferenceSlot, ...]:
+        slots: list[ReferenceSlot] = []
+        for index, text in enumerate(texts):
+            where = (*path, index)
+            if text is None:
+                slots.append(ReferenceSlot(None, where))
+                continue
+            if self.model.references.max_files == 0:
+                self.tell(where, Fault(f"{self.model.id} takes no references"), blinds=True)
+                continue
+            template = self.template(text, where)
+            if template is not None:
+                slots.append(ReferenceSlot(template, where))
+        return tuple(slots)
+
+    def file_names(self) -> FileNames:
+        path: Path = ("results", "name")
+        try:
+            return FileNames(compile_template(self.document.results.name))
+        except Fault as fault:
+            self.tell(path, fault, blinds=True)
+            return FileNames(compile_template("{{ job }}"))
+
+    def entry(self, fields: TextEntry | FileEntry, path: Path, shared: _Shared) -> Entry:
+        text_path = (*path, "prompt") if (*path, "prompt") in self.marks.values else path
+        template = None if fields.prompt is None else self.template(fields.prompt, text_path)
+        own = shared.nothing
+        if fields.vars or fields.params:
+            own = {**self.variables(fields.vars, (*path, "vars")), **self.params(fields.params, (*path, "params"))}
+        matrix, shape = shared.matrix, shared.shape
+        if fields.matrix.model_fields_set:
+            matrix = self.matrix(fields.matrix, (*path, "matrix"), shared)
+        if own or matrix is not shared.matrix:
+            shape = matrix.shape(own.keys(), frozenset())
+        references = shared.references
+        if fields.references is not None:
+            references = self.references(fields.references, (*path, "references"))
+        file = fields.file if isinstance(fields, FileEntry) else None
+        if file is not None and not isinstance(file, Faulty):
+            try:
+                suffix_of(file)
+            except Fault as fault:
+                self.tell((*path, "file"), Fault(f"{shown(file)}: {fault.message}", fault.hint), blinds=True)
+                file = FAULTY
+        return Entry(
+            path,
+            text_path,
+            fields.name if fields.name is not None or file is not None else self.made_name(fields, path),
+            template,
+            fields.prompt is not None and template is None,
+            file,
+            {**shared.base, **own} if own else shared.base,
+            frozenset(own),
+            matrix,
+            shape,
+            references,
+            self.document.repeat if fields.repeat is None else fields.repeat,
+        )
+
+    def matrix(self, section: MatrixSection, path: Path, shared: _Shared) -> Matrix:
+        """A prompt's own matrix within the campaign's."""
+        inner = self.axes(section, path)
+        include = self.rules(section, "include", path)
+        exclude = self.rules(section, "exclude", path)
+        self.check_excludes(exclude, [*shared.matrix.outer, *inner])
+        return Matrix(
+            shared.matrix.outer,
+            inner,
+            shared.matrix.include if include is None else Rules(include, inner=True),
+            shared.matrix.exclude if exclude is None else Rules(exclude, inner=True),
+        )
+
+    def made_name(self, fields: TextEntry | FileEntry, path: Path) -> str:
+        name = slug(without_comments(fields.prompt or "")) or f"prompt-{int(path[1]) + 1}"
+        # texts that begin alike still get names that --only can tell apart
+        count = self.made_names[name] = self.made_names.get(name, 0) + 1
+        return name if count == 1 else f"{name}-{count}"
+
+
+def explain_unused(name: str, model: Model, *, mentioned: bool) -> tuple[str, str]:
+    """Message and hint for an axis that makes no difference to any job."""
+    if name in model.params or mentioned:
+        return f"{name!r} varies nothing: in every job something nearer sets it", "remove it, or remove what is nearer"
+    hint = joined(did_you_mean(name, model.params), f"mention it as {{{{ {name} }}}} in a text, or remove it")
+    return f"no job uses {name!r}: it is no param of {model.id} and no template mentions it", hint

@@ -1,0 +1,399 @@
+"""What a run would do and cost: manifests compared with the ledger. Reads only; the value it returns is what runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+
+from batcher.errors import Problem, UsageError
+from batcher.jobs import SHORT_ID, UNSETTLED, JobId, JobSpec, Status, job_id
+from batcher.ledger import NOT_IN_MANIFEST, Caps, KnownJob, LedgerReader, Price, seen_price
+from batcher.ledger.expansion_cache import CachedExpansion, first_planned
+from batcher.ledger.queries.left_behind import LeftBehind
+from batcher.settings import Budget, Selection, Settings
+from batcher.spelling import spellings
+
+_BATCH = 500
+#: More jobs than this in one manifest have to be allowed by `--max-jobs`.
+MAX_JOBS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What the new jobs of one price class are expected to cost; `source` says who named the price."""
+
+    price_class: str
+    jobs: int
+    credits_each: int
+    source: str
+
+    @property
+    def credits(self) -> int:
+        return self.jobs * self.credits_each
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignPlan:
+    """The jobs of one manifest by where they stand; counts of distinct jobs.
+
+    `new` will be bought, `unselected` would be but for `--only` or `--limit`, `gone` are planned in the ledger and no
+    longer wanted. `duplicates` are entries that come to a job that another entry asks for.
+    """
+
+    campaign: str
+    manifest: str
+    jobs: int
+    duplicates: int
+    new: int
+    unselected: int
+    done: int
+    under_way: int
+    failed: int
+    doubtful: int
+    cancelled: int
+    gone: int
+    quotes: tuple[Quote, ...]
+    notes: tuple[Problem, ...] = ()
+
+    @property
+    def credits(self) -> int:
+        return sum(quote.credits for quote in self.quotes)
+
+
+@dataclass(frozen=True, slots=True)
+class CapLine:
+    """One cap against what is committed already and what the plan wants, in credits."""
+
+    cap: str
+    limit: int
+    used: int
+    wanted: int
+
+    @property
+    def bites(self) -> bool:
+        return self.used + self.wanted > self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the next run would do. `seconds` is the least time that the limits allow for its submissions."""
+
+    campaigns: tuple[CampaignPlan, ...]
+    caps: tuple[CapLine, ...]
+    seconds: float
+    #: what is right by the rules and may not be what was meant
+    notes: tuple[Problem, ...] = ()
+    #: other campaigns of the ledger with something paid under way
+    left_behind: tuple[LeftBehind, ...] = ()
+
+    @property
+    def new(self) -> int:
+        return sum(campaign.new for campaign in self.campaigns)
+
+    @property
+    def credits(self) -> int:
+        return sum(campaign.credits for campaign in self.campaigns)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignInput:
+    """One manifest's part of a plan: its name, its jobs as a stream, its caps.
+
+    Names of specs matter only where some are selected. With `standing` the ledger holds this very expansion, and says
+    how it stands; then `specs` is not looked at.
+    """
+
+    campaign: str
+    manifest: str
+    specs: Iterable[JobSpec]
+    budget: Budget
+    standing: CachedExpansion | None = None
+
+
+def make_plan(
+    wanted: Sequence[CampaignInput],
+    *,
+    ledger: LedgerReader | None,
+    account: str | None,
+    selection: Selection,
+    settings: Settings,
+    run_budget: int | None = None,
+    day: str,
+    max_jobs: int = MAX_JOBS,
+) -> Plan:
+    """Compare what is wanted with the ledger (None: there is none yet).
+
+    `account` finds prices that the API has named; without one the catalogue's count. `day` is the local date.
+    Raises UsageError when `--only` matches no prompt or there are more than `max_jobs` jobs.
+    """
+    names = _Names(selection)
+    left = _Countdown(selection.limit)
+    plans = [_one(each, ledger, account, names, left, max_jobs) for each in wanted]
+    if selection.only and not names.matched:
+        some = ", ".join(names.some)
+        raise UsageError(
+            f"--only {' '.join(selection.only)} matches no prompt", hint=f"There are {some} …" if some else ""
+        )
+    caps = list(_caps(wanted, plans, ledger, settings, run_budget, day))
+    new = sum(plan.new for plan in plans)
+    submit = settings.limits.submit
+    seconds = max(0, new - 1) // submit.count * submit.seconds
+    return Plan(tuple(plans), tuple(caps), seconds, tuple(note for plan in plans for note in plan.notes))
+
+
+#: So many names are told where none was meant.
+_NAMES_TOLD = 10
+_TWINS_TOLD = 10
+_UNBOUGHT = (Status.PLANNED, Status.CANCELLED)
+
+
+class _Names:
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self.matched = False
+        self.some: dict[str, None] = {}  # the first few, in order
+
+    @property
+    def choosing(self) -> bool:
+        """Whether names matter."""
+        return bool(self._selection.only)
+
+    def take(self, name: str) -> bool:
+        if len(self.some) < _NAMES_TOLD:
+            self.some[name] = None
+        taken = self._selection.takes(name)
+        self.matched = self.matched or taken
+        return taken
+
+
+class _Countdown:
+    def __init__(self, limit: int | None) -> None:
+        self._left = limit
+
+    def take(self) -> bool:
+        if self._left is None:
+            return True
+        self._left -= 1
+        return self._left >= 0
+
+    @property
+    def over(self) -> bool:
+        return self._left is not None and self._left <= 0
+
+    def take_all(self, count: int) -> bool:
+        """Take so many at once, if that many are left."""
+        if self._left is not None and self._left < count:
+            return False
+        self._left = None if self._left is None else self._left - count
+        return True
+
+
+def _one(
+    wanted: CampaignInput,
+    ledger: LedgerReader | None,
+    account: str | None,
+    names: _Names,
+    left: _Countdown,
+    max_jobs: int,
+) -> CampaignPlan:
+    if wanted.standing is not None and ledger is not None:
+        return _standing_plan(wanted, wanted.standing, ledger, account, names, left, max_jobs)
+    # half the memory of the ids as texts
+    seen: set[bytes] = set()
+    entries = jobs = planned = 0
+    found: Counter[str] = Counter()
+    classes: Counter[tuple[str, int]] = Counter()
+    choosing = names.choosing
+    notes: list[Problem] = []
+    for batch in _batches(wanted.specs):
+        entries += len(batch)
+        twins = {spec.id: ids for spec in batch if (ids := _twins(spec))}
+        asked = [spec.id for spec in batch] + [twin for ids in twins.values() for twin in ids]
+        known = ledger.known(asked) if ledger else {}
+        for spec in batch:
+            seen.add(bytes.fromhex(spec.id))
+            if len(seen) == jobs:
+                continue
+            jobs += 1
+            if jobs > max_jobs:
+                raise _too_many(wanted, max_jobs)
+            there = known.get(spec.id)
+            planned += there is not None and there.status is Status.PLANNED
+            taken = not choosing or names.take(spec.name)
+            standing = "new" if there is None else _standing(there)
+            for twin in twins.get(spec.id, ()) if standing == "new" and len(notes) < _TWINS_TOLD else ():
+                if bytes.fromhex(twin) in seen or (twin in known and known[twin].status not in _UNBOUGHT):
+                    notes.append(_twin_note(spec, twin, wanted))
+            if standing != "new":
+                found[standing] += 1
+            elif taken and left.take():
+                classes[spec.price_class, spec.catalog_credits] += 1
+            else:
+                found["unselected"] += 1
+    counts = ledger.counts([wanted.campaign])[wanted.campaign] if ledger else {}
+    return CampaignPlan(
+        campaign=wanted.campaign,
+        manifest=wanted.manifest,
+        jobs=jobs,
+        duplicates=entries - jobs,
+        new=classes.total(),
+        unselected=found["unselected"],
+        done=found["done"],
+        under_way=found["under_way"],
+        failed=found["failed"],
+        doubtful=found["doubtful"],
+        cancelled=found["cancelled"],
+        gone=counts.get(Status.PLANNED, 0) - planned,
+        quotes=tuple(_quote(name, n, price, ledger, account) for (name, price), n in sorted(classes.items())),
+        notes=tuple(notes),
+    )
+
+
+def _twins(spec: JobSpec) -> list[JobId]:
+    """The ids that the job would have, were its prompt spelled in another way (NFC, NFD) that looks the same."""
+    return [
+        job_id(
+            campaign=spec.campaign,
+            model=spec.model,
+            prompt=text,
+            params=spec.params,
+            reference=spec.reference,
+            take=spec.take,
+        )
+        for text in spellings(spec.prompt)
+    ]
+
+
+def _twin_note(spec: JobSpec, twin: JobId, wanted: CampaignInput) -> Problem:
+    text = spec.prompt if len(spec.prompt) <= 60 else spec.prompt[:59] + "…"
+    ids = f"{spec.id[:SHORT_ID]} and {twin[:SHORT_ID]}"
+    message = f"two jobs ({ids}) differ only in how their letters are spelled (NFC, NFD), and both are bought: {text!r}"
+    return Problem(wanted.manifest, message, hint="if one is enough, copy the text from the other")
+
+
+def _too_many(wanted: CampaignInput, max_jobs: int) -> UsageError:
+    return UsageError(
+        f"{wanted.manifest} makes more than {max_jobs:,} jobs", hint="If that is meant, allow it with --max-jobs."
+    )
+
+
+def _standing_plan(
+    wanted: CampaignInput,
+    standing: CachedExpansion,
+    ledger: LedgerReader,
+    account: str | None,
+    names: _Names,
+    left: _Countdown,
+    max_jobs: int,
+) -> CampaignPlan:
+    """What expanding `wanted` would come to, from the ledger that holds the same expansion."""
+    statuses, jobs = standing.statuses, standing.statuses.total()
+    if jobs > max_jobs:
+        raise _too_many(wanted, max_jobs)
+    chosen = _chosen(wanted.campaign, standing, ledger, names, left)
+    return CampaignPlan(
+        campaign=wanted.campaign,
+        manifest=wanted.manifest,
+        jobs=jobs,
+        duplicates=standing.entries - jobs,
+        new=chosen.total(),
+        unselected=statuses[Status.PLANNED] - chosen.total(),
+        done=statuses[Status.SUCCEEDED],
+        under_way=sum(statuses[status] for status in UNSETTLED),
+        failed=statuses[Status.FAILED],
+        doubtful=statuses[Status.DOUBTFUL],
+        cancelled=statuses[Status.CANCELLED],
+        gone=standing.gone,
+        quotes=tuple(_quote(name, n, standing.prices[name], ledger, account) for name, n in sorted(chosen.items())),
+    )
+
+
+def _chosen(
+    campaign: str, standing: CachedExpansion, ledger: LedgerReader, names: _Names, left: _Countdown
+) -> Counter[str]:
+    """How many of the planned jobs are selected, by price class."""
+    if not names.choosing and left.take_all(standing.planned.total()):
+        return standing.planned
+    found: Counter[str] = Counter()
+    in_order = first_planned(ledger, campaign, standing, named=names.choosing)
+    with closing(in_order):
+        while not left.over and (job := next(in_order, None)):
+            price_class, name = job
+            if names.take(name) and left.take():
+                found[price_class] += 1
+    return found
+
+
+def _batches(specs: Iterable[JobSpec]) -> Iterator[list[JobSpec]]:
+    stream = iter(specs)
+    while batch := list(islice(stream, _BATCH)):
+        yield batch
+
+
+def _standing(known: KnownJob | None) -> str:
+    """Where a wanted job stands, in the plan's words."""
+    if known is None or (known.status is Status.CANCELLED and known.error_code == NOT_IN_MANIFEST):
+        return "new"
+    match known.status:
+        case Status.PLANNED:
+            return "new"
+        case Status.SUBMITTING | Status.QUEUED | Status.PROCESSING:
+            return "under_way"
+        case Status.SUCCEEDED:
+            return "done"
+        case other:
+            return str(other)
+
+
+def _quote(price_class: str, jobs: int, catalog: int, ledger: LedgerReader | None, account: str | None) -> Quote:
+    seen = seen_price(ledger, account, price_class) if ledger and account else None
+    return quote_of(price_class, jobs, catalog, seen)
+
+
+def quote_of(price_class: str, jobs: int, catalog: int, seen: Price | None) -> Quote:
+    """What so many jobs of a class are expected to cost, and where that price is from; `catalog` in credits each."""
+    if seen and (credits_each := seen.quote(catalog)) == seen.credits:
+        return Quote(price_class, jobs, credits_each, f"seen {seen.at[:10]}")
+    return Quote(price_class, jobs, catalog, "catalogue, from")
+
+
+def _caps(
+    wanted: Sequence[CampaignInput],
+    plans: Sequence[CampaignPlan],
+    ledger: LedgerReader | None,
+    settings: Settings,
+    run_budget: int | None,
+    day: str,
+) -> Iterator[CapLine]:
+    def used(campaign: str | None = None, day: str | None = None) -> int:
+        return ledger.spent(campaign=campaign, day=day).committed if ledger else 0
+
+    total = sum(plan.credits for plan in plans)
+    if run_budget is not None:
+        yield CapLine("run", run_budget, 0, total)
+    for each, plan in zip(wanted, plans, strict=True):
+        if each.budget.campaign is not None:
+            yield CapLine(f"campaign {plan.campaign}", each.budget.campaign, used(plan.campaign), plan.credits)
+    if settings.budget.day is not None:
+        yield CapLine(f"day {day}", settings.budget.day, used(day=day), total)
+
+
+def caps_for(
+    plan: Plan, wanted: Sequence[CampaignInput], settings: Settings, run_budget: int | None, until: float | None = None
+) -> Caps:
+    """The caps that a run of this plan obeys. Without any, its cap is the total that the plan quotes.
+
+    `until` is when it starts no new job any more, in seconds since the epoch.
+    """
+    campaigns = {each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None}
+    none = run_budget is None and not campaigns and settings.budget.day is None
+    return Caps(
+        run=plan.credits if none else run_budget,
+        campaigns=campaigns,
+        day=settings.budget.day,
+        keep=settings.budget.keep,
+        until=until,
+    )
