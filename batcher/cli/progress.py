@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from batcher.clock import local_day
+from batcher.events import Event
 from batcher.jobs import JobId, Status
 from batcher.ledger import Caps, Change, LedgerReader
 from batcher.text import safe
@@ -65,37 +66,41 @@ class Tally:
             if change.new in (Status.FAILED, Status.DOUBTFUL) or (change.new is Status.SUCCEEDED and not self.download):
                 self._ends.append(self._monotonic())
         match change.event:
-            case "intended":
+            case Event.INTENDED:
                 self.bought += 1
-            case "saved" if change.detail.get("number") == 0:
+            case Event.SAVED if change.detail.get("number") == 0:
                 self.saved += 1
                 self._ends.append(self._monotonic())
-            case "maybe_received":
-                self._trouble(change, "no answer", str(change.detail.get("why")))
-            case "restored":
+            case Event.MAYBE_RECEIVED:
+                self._trouble(change, "no answer", self._said(change))
+            case Event.RESTORED:
                 self.saved += 1
-            case "odd_file" | "unverified":
+            case Event.ODD_FILE | Event.UNVERIFIED:
                 self._trouble(change, "file", str(change.detail.get("why")))
-            case "price_rose":
+            case Event.PRICE_ROSE:
                 self._trouble(change, "price", "{expected} credits expected, {taken} taken".format_map(change.detail))
-            case "looked" | "wallet_odd":
+            case Event.LOOKED | Event.WALLET_ODD:
                 self.told.append(safe(change.detail.get("message")))
-            case "halted":
+            case Event.HALTED:
                 self.halted = safe(change.detail.get("reason"))
-            case "outage_began":
+            case Event.OUTAGE_BEGAN:
                 self._outages[change.detail.get("of", "api")] = safe(change.detail.get("message", ""))
-            case "outage_ended":
+            case Event.OUTAGE_ENDED:
                 self._outages.pop(change.detail.get("of", "api"), None)
-            case "limit_cut":
+            case Event.LIMIT_CUT:
                 kind = "submissions" if change.detail["limit"] == "submit" else "requests"
                 wait = change.detail.get("retry_after")
                 pause = f"asks to wait {wait:.0f} s, then " if wait else ""
                 self._paces[kind] = f"{pause}{change.detail['per_minute']:g} {kind} a minute"
-            case "limit_restored":
+            case Event.LIMIT_RESTORED:
                 self._paces.pop("submissions" if change.detail["limit"] == "submit" else "requests", None)
             case _ if change.new in (Status.FAILED, Status.DOUBTFUL):
-                found = (change.detail.get("code"), change.detail.get("message"))
-                self._trouble(change, str(change.new), ": ".join(str(part) for part in found if part))
+                self._trouble(change, str(change.new), self._said(change))
+
+    @staticmethod
+    def _said(change: Change) -> str:
+        found = (change.detail.get("code"), change.detail.get("message"))
+        return ": ".join(str(part) for part in found if part)
 
     def _trouble(self, change: Change, what: str, text: str) -> None:
         assert change.job_id is not None

@@ -11,8 +11,8 @@ import anyio
 
 from batcher.clock import SystemClock
 from batcher.errors import ApiUnavailable, KeyRefused, UsageError
+from batcher.events import Event
 from batcher.ledger import Ledger
-from batcher.ledger.queries.budgets import WALLET_READ
 from batcher.providers import Fatal, Refused, Retryable
 from batcher.providers.rivya import Rivya
 from batcher.state import LEDGER, open_reader
@@ -43,7 +43,7 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     with closing(Ledger.open(state / LEDGER, SystemClock())) as ledger:
         ledger.stamp("credits")
         found = _credits(anyio.run(_ask, access.base_url, access.key))
-        ledger.together([partial(ledger.note, WALLET_READ, account=account, credits=found)])
+        ledger.together([partial(ledger.note, Event.WALLET_READ, account=account, credits=found)])
     return Wallet(account, found)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batcher.clock import from_iso, iso
+from batcher.events import Event
 from batcher.jobs import UNSETTLED
 from batcher.ledger import Caps, LedgerReader
 from batcher.ledger.queries import jobs, progress, spend
@@ -26,7 +27,7 @@ _SHARE = 0.2
 #: turn away a run that starts at this very moment.
 _QUIET = 1.0
 #: What a person does, and enrolment: after these the work of the run is another.
-_OTHER_WORK = frozenset({"planned", "cancelled", "retried", "resolved"})
+_OTHER_WORK = frozenset({Event.PLANNED, Event.CANCELLED, Event.RETRIED, Event.RESOLVED})
 
 
 class Follower:

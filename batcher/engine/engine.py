@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from batcher.clock import Clock
 from batcher.errors import Kind
+from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import Ledger, Refusal, Stale
 from batcher.lifecycle import Abort, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
@@ -289,7 +290,7 @@ class Engine:
     def halted(self, kind: Kind, reason: str) -> None:
         if any(known == kind for known, _ in self._halts):
             return
-        self._ledger.note("halted", kind=kind.value, reason=reason)
+        self._ledger.note(Event.HALTED, kind=kind.value, reason=reason)
         if kind in (Kind.KEY, Kind.UNREACHABLE):
             # Once a file was whole, its later absence changes no exit code.
             done = not self._backlog.has_jobs and all(item.done for item in self.open.values())
@@ -312,7 +313,7 @@ class Engine:
         """Write down, once a run, that a cap has kept a job from being bought."""
         if refusal.cap != "price" and refusal.cap not in self._caps_met:
             self._caps_met.add(refusal.cap)
-            self._ledger.note("cap_reached", cap=refusal.cap, message=refusal.message)
+            self._ledger.note(Event.CAP_REACHED, cap=refusal.cap, message=refusal.message)
 
     # The API as a whole
 

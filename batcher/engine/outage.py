@@ -12,6 +12,7 @@ import anyio
 
 from batcher.clock import Clock
 from batcher.errors import Kind
+from batcher.events import Event
 from batcher.ledger import Ledger
 from batcher.lifecycle import Lifecycle
 from batcher.providers import Retryable
@@ -92,10 +93,10 @@ class Outages:
     def _note_began(self, what: str, trouble: Retryable | None) -> None:
         cause, words = trouble.cause if trouble else "", why(trouble)
         message = words if what == "api" else f"of creates only: {words}"
-        self._ledger.note("outage_began", of=what, cause=cause, message=message)
+        self._ledger.note(Event.OUTAGE_BEGAN, of=what, cause=cause, message=message)
 
     def _note_ended(self, what: str, seconds: float) -> None:
-        self._ledger.note("outage_ended", of=what, seconds=round(seconds, 3))
+        self._ledger.note(Event.OUTAGE_ENDED, of=what, seconds=round(seconds, 3))
 
 
 def why(trouble: Retryable | None) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 import anyio
 
 from batcher.errors import Kind
+from batcher.events import Event
 from batcher.ledger import Ledger, LedgerReader
 from batcher.ledger.queries.budgets import ToBuy, to_buy
 from batcher.lifecycle import Lifecycle
@@ -101,4 +102,4 @@ class Preflight:
         return jobs
 
     def _note(self, of: str, message: str) -> None:
-        self._ledger.note("looked", of=of, message=message)
+        self._ledger.note(Event.LOOKED, of=of, message=message)

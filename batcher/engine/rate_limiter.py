@@ -16,6 +16,7 @@ from typing import Literal
 import anyio
 
 from batcher.clock import Clock, age, moment
+from batcher.events import Event
 from batcher.jobs import JobId
 from batcher.ledger import Ledger
 from batcher.ledger.store import sends
@@ -255,7 +256,7 @@ class RateLimiter:
                 limit.throttle.let_in()
                 if limit.cut and not limit.throttle.cut:
                     limit.cut = False
-                    self._ledger.note("limit_restored", limit=limit.name)
+                    self._ledger.note(Event.LIMIT_RESTORED, limit=limit.name)
 
     def _pause(self, seconds: float | None) -> None:
         """Everybody waits as long as the API asked; after ten minutes somebody asks whether it still holds."""
@@ -271,7 +272,7 @@ class RateLimiter:
         now = self._clock.monotonic()
         limit.throttle.refused(now, limit.window.since(now - limit.throttle.horizon), wait=wait)
         self._ledger.note(
-            "limit_cut", limit=limit.name, per_minute=round(60 * limit.throttle.pace, 2), retry_after=wait
+            Event.LIMIT_CUT, limit=limit.name, per_minute=round(60 * limit.throttle.pace, 2), retry_after=wait
         )
 
     def create_ended(self, job_id: JobId, outcome: object) -> None:

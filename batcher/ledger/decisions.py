@@ -16,6 +16,7 @@ from typing import assert_never
 
 from batcher.clock import Clock
 from batcher.errors import UsageError
+from batcher.events import Event
 from batcher.jobs import SHORT_ID, JobId, Status
 
 from .queries.reviews import JobReview as JobReview
@@ -179,20 +180,20 @@ def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: JobRev
         case Retry():
             if case.status is Status.SUCCEEDED and case.attempt_id is not None:
                 settle_at_hold(t, case.id, case.attempt_id)  # nobody will ask for its price any more
-            return _move(t, case, Status.PLANNED, "retried", {})
+            return _move(t, case, Status.PLANNED, Event.RETRIED, {})
         case Cancel() if case.status is Status.CANCELLED:
             t.run("UPDATE wanted SET error_code = ?, error_message = ? WHERE id = ?", (*_BY_A_PERSON, case.id))
-            t.event("cancelled", job_id=case.id, old=case.status, new=case.status, detail={"code": CANCELLED})
+            t.event(Event.CANCELLED, job_id=case.id, old=case.status, new=case.status, detail={"code": CANCELLED})
             return Decided(case, Status.CANCELLED)
         case Cancel():
-            return _move(t, case, Status.CANCELLED, "cancelled", {"code": CANCELLED}, because=_BY_A_PERSON)
+            return _move(t, case, Status.CANCELLED, Event.CANCELLED, {"code": CANCELLED}, because=_BY_A_PERSON)
         case Submitted(task_id):
             t.run(
                 "UPDATE attempts SET task_id = ?, outcome = NULL, error_code = NULL, error_message = NULL"
                 " WHERE id = ? AND final_credits IS NULL",
                 (task_id, case.attempt_id),
             )
-            return _move(t, case, Status.QUEUED, "resolved", {"as": "submitted", "task_id": task_id})
+            return _move(t, case, Status.QUEUED, Event.RESOLVED, {"as": "submitted", "task_id": task_id})
         case Closed(charged, again):
             t.run(
                 "UPDATE attempts SET final_credits = ?, outcome = 'resolved', finished_at = ?"
@@ -201,7 +202,7 @@ def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: JobRev
             )
             detail = {"as": "again" if again else "failed", "charged": charged, "hold": case.hold}
             new = Status.PLANNED if again else Status.FAILED
-            return Decided(case, _move(t, case, new, "resolved", detail).status, charged)
+            return Decided(case, _move(t, case, new, Event.RESOLVED, detail).status, charged)
         case _:
             assert_never(decision)
 
@@ -213,7 +214,7 @@ def _move(
     t: Transaction,
     case: JobReview,
     new: Status,
-    event: str,
+    event: Event,
     detail: Mapping[str, object],
     *,
     because: tuple[str | None, str | None] = (None, None),

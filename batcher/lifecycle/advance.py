@@ -256,7 +256,7 @@ class Lifecycle:
             except BaseException:
                 # Given up at the deadline, or what nobody foresaw. `withdraw` trusts this mark, so it is set where
                 # the request was cut off and hangs on no event loop's way of passing a cancellation on.
-                self._ledger.maybe_received(intent, "given up before the API answered")
+                self._ledger.maybe_received(intent, "given_up", "given up before the API answered")
                 raise
             finally:
                 self._open_posts.discard(scope)
@@ -301,7 +301,7 @@ class Lifecycle:
     async def _conflicted(self, intent: Intent, code: str, message: str, state: JobRunState) -> Step:
         """Somebody has used this key: no later answer proves that it was not charged."""
         if not self._may_have_arrived(intent):
-            await self._commits(lambda: self._ledger.maybe_received(intent, f"{code}: {message}"))
+            await self._commits(lambda: self._ledger.maybe_received(intent, code, message))
         if state.in_trouble("conflict", self._clock.monotonic()) < CONFLICT_SECONDS:
             return Reschedule(Stage.SUBMIT, _CONFLICT_EVERY)
         await self._commits(lambda: self._ledger.doubt(intent.job_id, intent.attempt_id, code, message))
@@ -309,7 +309,7 @@ class Lifecycle:
 
     async def _unanswered(self, intent: Intent, later: Retryable, state: JobRunState) -> Step:
         if later.maybe_received:
-            await self._commits(lambda: self._ledger.maybe_received(intent, f"{later.code}: {later.message}"))
+            await self._commits(lambda: self._ledger.maybe_received(intent, later.code, later.message))
         if later.page:
             state.pages, state.page = state.pages + 1, later.message
         step = self._not_now(state, later, Stage.SUBMIT, Status.SUBMITTING)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from batcher import fs
 from batcher.catalog import get_model
 from batcher.errors import UsageError
+from batcher.events import Event
 from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
 from batcher.ledger import Ledger
 from batcher.ledger.queries import export
@@ -116,13 +117,13 @@ class Downloader:
             if not changed:  # better than none: it is what was paid for
                 claim = partial(self._ledger.claim_file, phase.attempt_id, file.number, target=file.target)
                 await self._commits(partial(claim, sha256=whole.sha256, size=whole.size))
-            await self._commits(partial(self._ledger.file_event, job.id, "odd_file", number=file.number, why=why))
+            await self._commits(partial(self._ledger.file_event, job.id, Event.ODD_FILE, number=file.number, why=why))
             if changed:
                 self._artifacts.drop(part, all_of_it=True)
                 return
         for target in _originals(file.target) if changed else (file.target, *islice(_originals(file.target), 9)):
             if await self._named(part, target, whole.sha256):
-                told = partial(self._ledger.file_event, job.id, "restored", number=file.number, path=target)
+                told = partial(self._ledger.file_event, job.id, Event.RESTORED, number=file.number, path=target)
                 await self._commits(told)
                 return
 
@@ -324,7 +325,7 @@ def accept(ledger: Ledger, artifacts: Artifacts, job: Job) -> list[str]:
             )
             if claimed and artifacts.place(kept, target, sha256):
                 ledger.file_saved(job.id, job.phase.attempt_id, file.number)
-                ledger.file_event(job.id, "accepted", number=file.number, path=target)
+                ledger.file_event(job.id, Event.ACCEPTED, number=file.number, path=target)
                 taken.append(target)
                 break
     return taken

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batcher.clock import Clock, iso
+from batcher.events import Event
 from batcher.ledger import Caps, Ledger
 from batcher.ledger.queries import budgets
-from batcher.ledger.queries.budgets import WALLET_READ
 from batcher.providers import Fatal, Provider, Refused, Retryable
 
 from .aging import ask
@@ -54,10 +54,10 @@ async def read_wallet(
                 "fell": "falls faster than we buy: somebody else spends from it, or prices are higher than known",
             }[odd]
             message = f"the wallet reads {found} where {expected} is expected: it {words}"
-            ledger.note("wallet_odd", what=odd, message=message)
+            ledger.note(Event.WALLET_ODD, what=odd, message=message)
             told = (*told, odd)
     most = max(found, caps.wallet_most)
-    ledger.note(WALLET_READ, account=account, credits=found, counted=counts[0], mark=counts[1], most=most)
+    ledger.note(Event.WALLET_READ, account=account, credits=found, counted=counts[0], mark=counts[1], most=most)
     left = counts[0] - read.taken_since(account, counts[1])
     return replace(
         caps,

@@ -8,6 +8,7 @@ from typing import Any
 
 from batcher.clock import iso
 from batcher.errors import Kind, exit_code
+from batcher.events import Event
 from batcher.jobs import UNSETTLED, Status
 from batcher.ledger import LedgerReader
 from batcher.ledger.queries import budgets, spend, timeline
@@ -99,7 +100,7 @@ def _runs(
     read: LedgerReader, scope: Scope, rows: Sequence[RunRow], notes: Sequence[Note], *, going: int | None
 ) -> list[RunEntry]:
     bought, went_on = timeline.purchases(read, scope), timeline.went_on(read, scope)
-    ends = {note.run_id: note.detail for note in notes if note.event == "run_ended"}
+    ends = {note.run_id: note.detail for note in notes if note.event == Event.RUN_ENDED}
     nothing = Purchases(0, 0, 0, 0, 0)
     found = []
     for row in rows:
@@ -160,13 +161,13 @@ def _of_whole_runs(
     runs: Sequence[RunEntry], notes: Sequence[Note]
 ) -> Iterator[tuple[int | None, str, str | None, str | None]]:
     capped = {run.id for run in runs if run.state == "ended" and run.exit_code == exit_code(Kind.CAPPED)}
-    known = {note.run_id for note in notes if note.event in ("halted", "cap_reached")}
+    known = {note.run_id for note in notes if note.event in (Event.HALTED, Event.CAP_REACHED)}
     for note in notes:
         cap, message = (note.detail.get(name) for name in ("cap", "message"))
-        if note.event == "halted":
+        if note.event == Event.HALTED:
             yield (note.run_id, *halt_cause(str(note.detail.get("kind")), str(note.detail.get("reason"))))
         # A cap may be met in passing, until credits come free; and the time of --until is no trouble.
-        elif note.event == "cap_reached" and note.run_id in capped and cap != "until":
+        elif note.event == Event.CAP_REACHED and note.run_id in capped and cap != "until":
             yield note.run_id, "cap", None if cap is None else str(cap), None if message is None else str(message)
     for run in runs:
         if run.state == "killed":

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from batcher.clock import from_iso
+from batcher.events import Event
 from batcher.ledger.queries.spend import Scope
 from batcher.ledger.queries.timeline import Batch, Gap, Note
 
@@ -166,15 +167,15 @@ def of_notes(notes: Sequence[Note], apart: float) -> Iterator[Placed]:
     for note in notes:
         place, name = (note.id, 5), str(note.detail.get("limit"))
         match note.event:
-            case "outage_began":
+            case Event.OUTAGE_BEGAN:
                 key = (note.run_id, str(note.detail.get("of") or "api"))
                 yield from _taken(outage, key)
                 cause, message = _text(note.detail.get("cause")) or None, _text(note.detail.get("message"))
                 outage[key] = (place, TimelineEntry("outage", note.at, None, note.run_id, code=cause, message=message))
-            case "outage_ended" if (key := (note.run_id, str(note.detail.get("of") or "api"))) in outage:
+            case Event.OUTAGE_ENDED if (key := (note.run_id, str(note.detail.get("of") or "api"))) in outage:
                 at, moment = outage.pop(key)
                 yield at, replace(moment, until=note.at, seconds=_number(note.detail.get("seconds")))
-            case "limit_cut":
+            case Event.LIMIT_CUT:
                 key = (note.run_id, name)
                 before = cuts.get(key)
                 if before and before[1].until and _seconds(before[1].until, note.at) > apart:
@@ -191,10 +192,10 @@ def of_notes(notes: Sequence[Note], apart: float) -> Iterator[Placed]:
                         seconds=_most(moment.seconds, _number(note.detail.get("retry_after"))),
                     ),
                 )
-            case "limit_restored" if (note.run_id, name) in cuts:
+            case Event.LIMIT_RESTORED if (note.run_id, name) in cuts:
                 at, moment = cuts[note.run_id, name]
                 cuts[note.run_id, name] = (at, replace(moment, until=note.at))
-            case "halted" | "cap_reached" | "looked" | "wallet_odd":
+            case Event.HALTED | Event.CAP_REACHED | Event.LOOKED | Event.WALLET_ODD:
                 code, message = _SAID[note.event]
                 yield (
                     place,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from batcher.clock import from_iso
+from batcher.events import Event
 from batcher.ledger.queries.timeline import Note, RunRow
 
 #: The stated limits by the names that the ledger's events give them.
@@ -67,7 +68,7 @@ def usage(runs: Sequence[RunRow], notes: Sequence[Note], sends: Iterable[tuple[s
             cuts = [
                 note.detail.get("per_minute")
                 for note in notes
-                if note.run_id == run.id and note.event == "limit_cut" and note.detail.get("limit") == limit
+                if note.run_id == run.id and note.event == Event.LIMIT_CUT and note.detail.get("limit") == limit
             ]
             if limit in run.limits and (found or cuts):
                 count, seconds = run.limits[limit]

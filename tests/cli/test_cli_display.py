@@ -103,7 +103,7 @@ def worked(now: Now, *, download: bool = True) -> Tally:
     tally(change("succeeded", Status.QUEUED, Status.SUCCEEDED))
     tally(change("saved", None, None, number=0))
     tally(change("saved", None, None, number=1))
-    tally(change("maybe_received", None, None, why="cut\x1b[0m"))
+    tally(change("maybe_received", None, None, message="cut\x1b[0m"))
     tally(change("refused", Status.SUBMITTING, Status.FAILED, code="bad", message="no"))
     tally(change("doubtful", Status.SUBMITTING, Status.DOUBTFUL, code="409", message=None))
     tally(Change("halted", detail={"reason": "enough"}))

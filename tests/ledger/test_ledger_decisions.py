@@ -40,7 +40,7 @@ def put(shelf: Shelf, status: Status, number: int = JOB) -> None:
         case Status.SUBMITTING:
             return
         case Status.DOUBTFUL:
-            shelf.ledger.maybe_received(intent, "no answer")
+            shelf.ledger.maybe_received(intent, "no_answer", "")
             assert shelf.ledger.refused(intent, "validation_failed", "no") is Status.DOUBTFUL
         case Status.FAILED:
             shelf.ledger.submitted(intent, make_task(number))

@@ -135,7 +135,7 @@ class Money(Stage):
         number, intent = self.pick(data)
         if processed:
             self.post(intent, number)
-        self.shelf.ledger.maybe_received(intent, "no_answer")
+        self.shelf.ledger.maybe_received(intent, "no_answer", "")
         self.on_the_way[number] = self.now(intent)  # sent again, sooner or later
 
     @rule(data=st.data(), how=st.sampled_from(["refused", "unsent"]))

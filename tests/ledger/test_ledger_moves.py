@@ -11,6 +11,7 @@ from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
 from support import EPOCH
 
 from batcher.errors import StorageError, UsageError
+from batcher.events import Event
 from batcher.jobs import (
     MOVES,
     Ended,
@@ -185,8 +186,8 @@ def test_a_refusal_of_the_only_sending_frees_the_hold(shelf: Shelf) -> None:
 def test_what_was_maybe_received_becomes_doubtful_and_keeps_its_hold(shelf: Shelf, close: str) -> None:
     shelf.enrol([make_spec(1)])
     intent = shelf.buy(1)
-    shelf.ledger.maybe_received(intent, "no_answer")
-    assert last_event(shelf) == ("maybe_received", {"why": "no_answer"})
+    shelf.ledger.maybe_received(intent, "no_answer", "cut")
+    assert last_event(shelf) == ("maybe_received", {"code": "no_answer", "message": "cut"})
     assert getattr(shelf.ledger, close)(intent, "x", "y") is Status.DOUBTFUL
     assert shelf.ledger.read.spent().held == 10
     assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status.DOUBTFUL)
@@ -358,13 +359,13 @@ def test_an_intent_found_at_the_start_may_have_been_received(shelf: Shelf) -> No
 
 def test_runs_have_a_beginning_and_an_end(shelf: Shelf) -> None:
     shelf.clock.now += 5
-    shelf.ledger.note("paused", why="x")
+    shelf.ledger.note(Event.HALTED, reason="x")
     shelf.ledger.end_run(exit_code=3, reason="cap")
     row = shelf.ledger.read.last_run()
     assert row is not None
     assert (row["exit_code"], row["reason"], row["ended_at"][:19]) == (3, "cap", "2027-01-15T08:00:05")
     assert (row["account"], json.loads(row["campaigns"])) == (ACCOUNT.text, ["spring"])
-    assert shelf.events() == ["run_started", "paused", "run_ended"]
+    assert shelf.events() == ["run_started", "halted", "run_ended"]
 
 
 def test_the_send_log_is_kept_for_a_day(shelf: Shelf) -> None:

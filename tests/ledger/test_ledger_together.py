@@ -14,6 +14,7 @@ from core_helpers import Shelf, job_name, make_spec, make_task
 from support import VirtualClock
 
 from batcher.errors import StorageError
+from batcher.events import Event
 from batcher.jobs import Intent, Status
 from batcher.ledger import LedgerReader, Refusal, Stale
 from batcher.lifecycle import Commits
@@ -62,7 +63,7 @@ def test_what_fails_has_no_trace_and_spoils_nothing(shelf: Shelf) -> None:
     def broken() -> None:
         with shelf.ledger._write as t:
             t.run("UPDATE wanted SET name = 'half'")
-            t.event("half")
+            t.event(Event.SAVED)
             raise ValueError("in the middle")
 
     asked: list[Callable[[], object]] = [partial(shelf.buy, 1), broken, partial(shelf.buy, 1), partial(shelf.buy, 2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -82,6 +83,27 @@ def test_every_version_on_the_way_comes_to_todays_shape(
     with closing(Ledger.open(path, ManualClock())) as ledger_of_today:
         assert ledger_of_today.read.spent() == (10, 12)
     assert shape.differences(made(path), made(tmp_path / "new.db")) == []
+
+
+def test_what_a_sending_came_to_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before version 8, code and message of `maybe_received` were one text."""
+    path = restore(KEPT[-1].read_text(), tmp_path / "ledger.db")
+    with monkeypatch.context() as patch, closing(sqlite3.connect(path, isolation_level=None)) as ledger:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:7])
+        schema.migrate(ledger, path, stamp="old")
+        ledger.execute("DELETE FROM events")
+        details = [json.dumps({"why": why}) for why in ("cut: it broke: off", "given up")] + ["no JSON", "{}"]
+        ledger.executemany(
+            "INSERT INTO events (at, event, detail) VALUES ('2027-01-15T08:00:00.000000Z', 'maybe_received', ?)",
+            [(detail,) for detail in details],
+        )
+    with closing(Ledger.open(path, ManualClock())) as today:
+        rows = [row["detail"] for row in today.read.rows("SELECT detail FROM events ORDER BY id")]
+    assert rows[2:] == ["no JSON", "{}"]
+    assert [json.loads(row) for row in rows[:2]] == [
+        {"code": "cut", "message": "it broke: off"},
+        {"code": None, "message": "given up"},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import anyio
 import pytest
 from support import Bench
 
+from batcher.events import Event
 from batcher.ledger import Ledger
 from batcher.ledger.store import sends
 from batcher.ledger.store.connection import Locked
@@ -177,19 +178,19 @@ def test_a_note_does_not_wait(bench: Bench, ledger: Ledger) -> None:
     ledger._write._observe = lambda change: seen.append(change.event)
     ledger._connection.execute("PRAGMA busy_timeout = 0")
     with held(bench.ledger_path):
-        for name in ("first", "second"):
+        for name in (Event.LOOKED, Event.OUTAGE_BEGAN):
             ledger.note(name)
             bench.clock.start += 5
         with pytest.raises(TypeError):
             ledger.note("of what no event holds", detail=object())
         assert seen == []
-    ledger.note("third")
-    assert seen == ["first", "second", "third"]
+    ledger.note(Event.OUTAGE_ENDED)
+    assert seen == ["looked", "outage_began", "outage_ended"]
     rows = ledger.read.rows("SELECT event, at FROM events ORDER BY id")
     assert [row["event"] for row in rows] == seen
     first, second, third = (datetime.fromisoformat(row["at"]) for row in rows)
     assert (second - first).total_seconds() == 5 == (third - second).total_seconds()
     with held(bench.ledger_path):
-        ledger.note("fourth")
+        ledger.note(Event.LIMIT_CUT)
     ledger.end_run(exit_code=0, reason="")
-    assert seen[3:] == ["fourth", "run_ended"]
+    assert seen[3:] == ["limit_cut", "run_ended"]

@@ -13,9 +13,9 @@ from rich.console import Console
 from support import Bench, SimulatedApi
 
 from batcher.cli.report_view import report_view
+from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger import Ledger, LedgerReader, decisions
-from batcher.ledger.queries.budgets import WALLET_READ
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask
 from batcher.simulator.app import build_app
@@ -103,7 +103,7 @@ def read_wallet(bench: Bench) -> int:
     """Write down a wallet reading, as a run does; returns it."""
     found = bench.world.oracle().wallet
     with closing(Ledger.open(bench.ledger_path, bench.clock)) as ledger:
-        ledger.note(WALLET_READ, account=bench.provider().account.text, credits=found)
+        ledger.note(Event.WALLET_READ, account=bench.provider().account.text, credits=found)
     return found
 
 

@@ -11,9 +11,9 @@ from report.report_helpers import report_of
 from support import EPOCH, Bench
 
 from batcher.clock import iso
+from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger import decisions
-from batcher.ledger.queries.budgets import WALLET_READ
 from batcher.report.budget import Bite, Cap
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask
@@ -153,8 +153,8 @@ def test_keep_is_held_against_the_last_wallet_reading(shelf: Shelf) -> None:
     buy(shelf, 1, final=10)
     late = shelf.buy(2)  # has no answer yet at the reading
     shelf.clock.now += 1
-    shelf.ledger.note(WALLET_READ, account=OTHER.text, credits=5)
-    shelf.ledger.note(WALLET_READ, account=shelf.account.text, credits=190)
+    shelf.ledger.note(Event.WALLET_READ, account=OTHER.text, credits=5)
+    shelf.ledger.note(Event.WALLET_READ, account=shelf.account.text, credits=190)
     shelf.clock.now += 1
     shelf.ledger.submitted(late, make_task(2))
     buy(shelf, 3, final=9)

@@ -352,7 +352,7 @@ def test_bought_is_what_was_accepted_or_may_have_been(shelf: Shelf, end: str) ->
     elif end == "unsent":
         shelf.ledger.unsent(intent, "x", "no")
     elif end == "doubtful":
-        shelf.ledger.maybe_received(intent, "cut")
+        shelf.ledger.maybe_received(intent, "cut", "")
         shelf.ledger.doubt(intent.job_id, intent.attempt_id, "x", "no")
     bought, refused = (0, 1) if end in ("refused", "unsent") else (1, 0)
     attempts = figures(shelf).attempts

@@ -8,15 +8,15 @@ from report.report_helpers import report_of
 from support import Bench
 
 from batcher.clock import iso
+from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger import decisions
-from batcher.ledger.queries.budgets import WALLET_READ
 from batcher.report.wallet import Reconciliation, reconcile
 
 
 def read_wallet(shelf: Shelf, credits_there: int) -> None:
     shelf.clock.now += 1
-    shelf.ledger.note(WALLET_READ, account=shelf.account.text, credits=credits_there)
+    shelf.ledger.note(Event.WALLET_READ, account=shelf.account.text, credits=credits_there)
     shelf.clock.now += 1
 
 
@@ -62,9 +62,9 @@ def test_without_an_earlier_reading_there_is_nothing_to_compare(shelf: Shelf) ->
 
 
 def test_a_reading_of_another_account_or_of_now_is_none(shelf: Shelf) -> None:
-    shelf.ledger.note(WALLET_READ, account=OTHER.text, credits=1)
+    shelf.ledger.note(Event.WALLET_READ, account=OTHER.text, credits=1)
     now = iso(shelf.clock.now)
-    shelf.ledger.note(WALLET_READ, account=shelf.account.text, credits=500)
+    shelf.ledger.note(Event.WALLET_READ, account=shelf.account.text, credits=500)
     assert reconcile(shelf.ledger.read, account=shelf.account.text, wallet=500, at=now).since is None
 
 
@@ -211,10 +211,10 @@ def test_the_story(told: Bench) -> None:
 
 
 def test_a_reading_that_somebody_has_spoilt_is_passed_over(shelf: Shelf) -> None:
-    shelf.ledger.note(WALLET_READ, account=shelf.account.text, credits="many")
-    shelf.ledger.note(WALLET_READ, credits=7)
+    shelf.ledger.note(Event.WALLET_READ, account=shelf.account.text, credits="many")
+    shelf.ledger.note(Event.WALLET_READ, credits=7)
     shelf.clock.now += 1
-    shelf.ledger.note(WALLET_READ, account=shelf.account.text, credits=70)
+    shelf.ledger.note(Event.WALLET_READ, account=shelf.account.text, credits=70)
     found = compare(shelf, 70)
     assert found.since is not None
     assert (found.since.credits, found.difference) == (70, 0)

@@ -6,6 +6,7 @@ import pytest
 from core_helpers import Shelf, job_name, make_spec, make_task
 
 from batcher.clock import iso
+from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger import Stale, decisions
 from batcher.ledger.queries import timeline
@@ -58,9 +59,9 @@ def test_troubles_by_kind(shelf: Shelf) -> None:
     shelf.ledger.unsent(shelf.buy(2), "no_key", "none")
     shelf.ledger.cannot_send(job_name(3), "reference_changed", "other bytes")
     lost = shelf.buy(4)
-    shelf.ledger.maybe_received(lost, "cut: it broke: off")
+    shelf.ledger.maybe_received(lost, "cut", "it broke: off")
     given_up = shelf.buy(5)
-    shelf.ledger.maybe_received(given_up, "given up before the API answered")
+    shelf.ledger.maybe_received(given_up, "given_up", "given up before the API answered")
     shelf.ledger.refused(given_up, "bad", "again")
     found = {(t.kind, t.code): (t.jobs, t.open, t.message) for t in timeline.troubles(shelf.ledger.read, EVER)}
     assert found == {
@@ -69,7 +70,7 @@ def test_troubles_by_kind(shelf: Shelf) -> None:
         ("unsent", "no_key"): (1, 1, "none"),
         ("reference", "reference_changed"): (1, 1, "other bytes"),
         ("unanswered", "cut"): (1, 1, "it broke: off"),
-        ("unanswered", None): (1, 0, "given up before the API answered"),
+        ("unanswered", "given_up"): (1, 0, "given up before the API answered"),
         ("doubtful", "bad"): (1, 1, "again"),
     }
 
@@ -133,9 +134,9 @@ def test_a_task_that_is_still_waited_for_is_among_the_slowest(shelf: Shelf) -> N
 def test_gaps_are_of_one_run_and_longer_than_asked(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
     shelf.clock.now += 600
-    shelf.ledger.note("halted", kind="key", reason="x")
+    shelf.ledger.note(Event.HALTED, kind="key", reason="x")
     shelf.clock.now += 601
-    shelf.ledger.note("halted", kind="key", reason="y")
+    shelf.ledger.note(Event.HALTED, kind="key", reason="y")
     shelf.clock.now += 5000
     shelf.restart()
     [gap] = timeline.gaps(shelf.ledger.read, EVER, longer=600)
@@ -145,7 +146,7 @@ def test_gaps_are_of_one_run_and_longer_than_asked(shelf: Shelf) -> None:
 
 def test_a_run_without_an_end_has_a_last_sign_of_life(shelf: Shelf) -> None:
     shelf.clock.now += 77
-    shelf.ledger.note("halted", kind="key", reason="x")
+    shelf.ledger.note(Event.HALTED, kind="key", reason="x")
     shelf.clock.now += 1000
     shelf.restart()
     first, second = timeline.runs(shelf.ledger.read, EVER)
@@ -165,16 +166,16 @@ def causes(shelf: Shelf) -> list[tuple[str, str | None, int, int, str | None]]:
 
 def test_a_cap_is_a_trouble_only_if_it_ended_the_run(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
-    shelf.ledger.note("cap_reached", cap="campaign", message="no room")
+    shelf.ledger.note(Event.CAP_REACHED, cap="campaign", message="no room")
     shelf.ledger.end_run(exit_code=0, reason="done")
     assert causes(shelf) == []
     shelf.start()
-    shelf.ledger.note("cap_reached", cap="until", message="too late")
+    shelf.ledger.note(Event.CAP_REACHED, cap="until", message="too late")
     shelf.ledger.end_run(exit_code=3, reason="the time of --until has come")
     assert causes(shelf) == []
     for _ in range(2):
         shelf.start()
-        shelf.ledger.note("cap_reached", cap="day", message="no room today")
+        shelf.ledger.note(Event.CAP_REACHED, cap="day", message="no room today")
         shelf.ledger.end_run(exit_code=3, reason="no room left under: day")
     assert causes(shelf) == [("cap", "day", 2, 1, "no room today")]
 
@@ -185,7 +186,7 @@ def test_runs_that_ended_badly_are_causes_while_something_is_left(shelf: Shelf) 
     shelf.start()
     shelf.ledger.end_run(exit_code=7, reason="StorageError: full")
     shelf.start()
-    shelf.ledger.note("halted", kind="capped", reason="10 jobs failed in a row (stop.failures_in_a_row)")
+    shelf.ledger.note(Event.HALTED, kind="capped", reason="10 jobs failed in a row (stop.failures_in_a_row)")
     shelf.ledger.end_run(exit_code=3, reason="10 jobs failed in a row (stop.failures_in_a_row)")
     shelf.start()
     expected = {

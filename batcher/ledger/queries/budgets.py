@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from batcher.clock import from_iso, iso
+from batcher.events import Event
 from batcher.ledger.reader import CreditSum, LedgerReader
 from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD, TAKEN
 from batcher.ledger.store.prices import seen_price
@@ -15,8 +16,7 @@ from .spend import ALL, JOINED, Scope, where_of
 from .sql import marks
 
 #: The event of a wallet reading; its detail is `{"account": text, "credits": int}`.
-WALLET_READ = "wallet_read"
-_OF_WALLET = f"event = '{WALLET_READ}'"  # word for word as the index `events_of_wallet` has it
+_OF_WALLET = f"event = '{Event.WALLET_READ}'"  # word for word as the index `events_of_wallet` has it
 _HOUR = 3600.0
 
 

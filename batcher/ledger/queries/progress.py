@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from batcher.events import Event
 from batcher.jobs import JobId, Status
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.transaction import Change
 from batcher.settings import Selection
 
-from .sql import UNSAVED
+from .sql import UNSAVED, among
 
 #: Events by which a job comes to its end, or shows that something is wrong with it.
-_ENDS = "('succeeded', 'saved', 'failed', 'refused', 'doubtful')"
-_TROUBLES = "('failed', 'refused', 'doubtful', 'maybe_received')"
+_ENDS = among(Event.SUCCEEDED, Event.SAVED, Event.FAILED, Event.REFUSED, Event.DOUBTFUL)
+_TROUBLES = among(Event.FAILED, Event.REFUSED, Event.DOUBTFUL, Event.MAYBE_RECEIVED)
 _TROUBLES_TOLD = 3
 
 
@@ -48,7 +49,7 @@ def version(read: LedgerReader) -> int:
 
 def first_event(read: LedgerReader, run_id: int) -> int:
     """The event with which a run began."""
-    row = read.row("SELECT id FROM events WHERE run_id = ? AND event = 'run_started' ORDER BY id DESC", (run_id,))
+    row = read.row("SELECT id FROM events WHERE run_id = ? AND event = ? ORDER BY id DESC", (run_id, Event.RUN_STARTED))
     return int(row["id"]) if row else 0
 
 
@@ -126,9 +127,9 @@ def lately(read: LedgerReader, run_id: int, *, first: int, since: str) -> Iterat
     """Of a run's events since `first`: those since a time, what stopped it, and its last few troubles; oldest first."""
     yield from _events(
         read,
-        "id >= ?1 AND run_id = ?2 AND (at >= ?3 OR event = 'halted' OR id IN (SELECT id FROM events"
+        "id >= ?1 AND run_id = ?2 AND (at >= ?3 OR event = ?4 OR id IN (SELECT id FROM events"
         f" WHERE id >= ?1 AND run_id = ?2 AND event IN {_TROUBLES} ORDER BY id DESC LIMIT {_TROUBLES_TOLD}))",
-        (first, run_id, since),
+        (first, run_id, since, Event.HALTED),
     )
 
 

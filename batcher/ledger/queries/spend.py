@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from batcher.events import Event
 from batcher.jobs import ParamValue
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import HOLD, OPEN_HOLD
@@ -29,7 +30,8 @@ AT = "coalesce(a.intended_at, w.updated_at)"
 # Closed at no cost and planned again (no key, short wallet, no connection): nobody's failure.
 _UNSENT = (
     "CASE WHEN a.outcome = 'refused' THEN EXISTS (SELECT 1 FROM events AS e WHERE e.job_id = a.job_id"
-    " AND e.attempt = a.number AND e.event = 'refused' AND json_extract(e.detail, '$.to') = 'planned') ELSE 0 END"
+    f" AND e.attempt = a.number AND e.event = '{Event.REFUSED}'"
+    " AND json_extract(e.detail, '$.to') = 'planned') ELSE 0 END"
 )
 # A wall clock that was set in between says nothing about how long it took.
 WAITED = (

@@ -13,6 +13,11 @@ KEPT = (
 UNSAVED = "f.saved_at IS NULL AND f.forgotten_at IS NULL"
 
 
+def among(*words: str) -> str:
+    """Words of ours, such as names of events, as a list of SQL."""
+    return "(" + ", ".join(f"'{word}'" for word in words) + ")"
+
+
 def marks(values: Sequence[object]) -> str:
     """Question marks for values that stand in a list of SQL."""
     return ",".join("?" * len(values))

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batcher.events import Event
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import BOUGHT, OPEN_HOLD
 
@@ -20,22 +21,21 @@ from .sql import UNSAVED, marks
 #: What happens to a run as a whole (`cap_reached`: {cap, message}; `looked`: {of, message};
 #: `wallet_odd`: {what, message}).
 NOTES = (
-    *("halted", "outage_began", "outage_ended", "limit_cut", "limit_restored", "cap_reached", "run_ended"),
-    *("looked", "wallet_odd"),
+    *(Event.HALTED, Event.OUTAGE_BEGAN, Event.OUTAGE_ENDED, Event.LIMIT_CUT, Event.LIMIT_RESTORED, Event.CAP_REACHED),
+    *(Event.RUN_ENDED, Event.LOOKED, Event.WALLET_ODD),
 )
+_TROUBLES = (Event.FAILED, Event.REFUSED, Event.DOUBTFUL, Event.MAYBE_RECEIVED, Event.LATE_ANSWER)
 _JOB_EVENTS = (
-    *("failed", "refused", "doubtful", "maybe_received", "late_answer"),
-    *("price_rose", "holds_raised", "final_unknown", "final_changed", "final_ignored"),
-    *("unknown_state", "model_differs"),
-    *("retried", "resolved", "cancelled"),
+    *_TROUBLES,
+    *(Event.PRICE_ROSE, Event.HOLDS_RAISED, Event.FINAL_UNKNOWN, Event.FINAL_CHANGED, Event.FINAL_IGNORED),
+    *(Event.UNKNOWN_STATE, Event.MODEL_DIFFERS),
+    *(Event.RETRIED, Event.RESOLVED, Event.CANCELLED),
 )
-_TROUBLES = ("failed", "refused", "doubtful", "maybe_received", "late_answer")
 #: With these a job that an earlier run had bought goes on.
-_NEWS = ("succeeded", "failed", "doubtful", "refused", "saved")
+_NEWS = (Event.SUCCEEDED, Event.FAILED, Event.DOUBTFUL, Event.REFUSED, Event.SAVED)
 
 # Columns of `events AS e`. Somebody may have edited a ledger by hand: what is no JSON says nothing.
 _DETAIL = "iif(json_valid(e.detail), e.detail, '{}')"
-_WHY = f"CAST(json_extract({_DETAIL}, '$.why') AS TEXT)"
 
 
 def _text(member: str) -> str:
@@ -44,29 +44,25 @@ def _text(member: str) -> str:
 
 # `unsent`: closed at no cost, the job planned again. `reference`: nothing was sent, for the reference was not usable.
 _KIND = (
-    f"CASE e.event WHEN 'refused' THEN iif({_text('to')} IS 'planned', 'unsent', 'refused')"
-    f" WHEN 'failed' THEN iif({_text('from')} IS 'planned', 'reference', 'failed')"
-    " WHEN 'maybe_received' THEN 'unanswered' ELSE e.event END"
+    f"CASE e.event WHEN '{Event.REFUSED}' THEN iif({_text('to')} IS 'planned', 'unsent', 'refused')"
+    f" WHEN '{Event.FAILED}' THEN iif({_text('from')} IS 'planned', 'reference', 'failed')"
+    f" WHEN '{Event.MAYBE_RECEIVED}' THEN 'unanswered' ELSE e.event END"
 )
-# `maybe_received` has code and message in one text.
-_CODE = (
-    f"CASE e.event WHEN 'maybe_received' THEN nullif(substr({_WHY}, 1, instr({_WHY}, ': ') - 1), '')"
-    f" WHEN 'resolved' THEN {_text('as')} ELSE {_text('code')} END"
-)
+_CODE = f"CASE e.event WHEN '{Event.RESOLVED}' THEN {_text('as')} ELSE {_text('code')} END"
 # Events that set one figure or word in another's place: the members of their detail.
 _INSTEAD = {
-    "price_rose": ("taken", "expected"),
-    "final_changed": ("now", "was"),
-    "final_ignored": ("said", "charged"),
-    "model_differs": ("said", "asked"),
+    Event.PRICE_ROSE: ("taken", "expected"),
+    Event.FINAL_CHANGED: ("now", "was"),
+    Event.FINAL_IGNORED: ("said", "charged"),
+    Event.MODEL_DIFFERS: ("said", "asked"),
 }
 _MESSAGE = (
-    f"CASE e.event WHEN 'maybe_received' THEN substr({_WHY}, iif(instr({_WHY}, ': '), instr({_WHY}, ': ') + 2, 1))"
+    "CASE e.event"
     + "".join(
         f" WHEN '{event}' THEN {_text(new)} || ' instead of ' || {_text(old)}" for event, (new, old) in _INSTEAD.items()
     )
-    + f" WHEN 'holds_raised' THEN {_text('attempts')} || ' open, ' || {_text('credits')} || ' each now'"
-    f" WHEN 'final_unknown' THEN {_text('credits')} WHEN 'unknown_state' THEN {_text('word')}"
+    + f" WHEN '{Event.HOLDS_RAISED}' THEN {_text('attempts')} || ' open, ' || {_text('credits')} || ' each now'"
+    f" WHEN '{Event.FINAL_UNKNOWN}' THEN {_text('credits')} WHEN '{Event.UNKNOWN_STATE}' THEN {_text('word')}"
     f" ELSE {_text('message')} END"
 )
 # Whether a job is still as an event of that kind and code has left it.
@@ -210,7 +206,7 @@ def runs(read: LedgerReader, scope: Scope) -> list[RunRow]:
 
 
 def _lives(read: LedgerReader, scope: Scope, first: int, last: int) -> dict[int, tuple[int, int, str, int]]:
-    saved, join, values = "e.event = 'saved'", "", list[Any]()
+    saved, join, values = f"e.event = '{Event.SAVED}'", "", list[Any]()
     if scope.campaigns:
         saved += f" AND w.campaign IN ({marks(scope.campaigns)})"
         join, values = " LEFT JOIN wanted AS w ON w.id = e.job_id", list(scope.campaigns)

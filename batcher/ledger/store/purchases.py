@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batcher.clock import Moment, iso, local_day
+from batcher.events import Event
 from batcher.jobs import SHORT_ID, UNSETTLED, Account, Intent, Job, JobId, Status, TaskState
 from batcher.ledger.reader import LedgerReader
 
@@ -96,7 +97,7 @@ class Buyer:
         )
         t.move(job.id, Status.PLANNED, Status.SUBMITTING, attempt_id=attempt_id)
         t.event(
-            "intended",
+            Event.INTENDED,
             job_id=job.id,
             attempt=number,
             old=Status.PLANNED,
@@ -145,7 +146,7 @@ def record(
         detail |= {"code": task.error_code, "message": task.error_message}
     number = before["number"]
     if late or old is None:
-        t.event("late_answer", job_id=job_id, attempt=number, detail=detail)
+        t.event(Event.LATE_ANSWER, job_id=job_id, attempt=number, detail=detail)
         return False
     if task.status is Status.SUCCEEDED:
         for file in range(max(1, len(task.urls))):
@@ -153,7 +154,7 @@ def record(
     if old is not task.status:
         t.move(job_id, old, task.status)
     if old is not task.status or before["task_id"] is None or before["api_status"] != task.word:
-        t.event(str(task.status), job_id=job_id, attempt=number, old=old, new=task.status, detail=detail)
+        t.event(Event(task.status), job_id=job_id, attempt=number, old=old, new=task.status, detail=detail)
     return True
 
 
@@ -181,7 +182,7 @@ def _told_of_same_task(t: Transaction, before: sqlite3.Row, task: TaskState, oth
         doubt(t, before["job_id"], before["id"], SAME_TASK, message)
     else:
         detail = {"task_id": task.task_id, "word": task.word, "message": message}
-        t.event("late_answer", job_id=before["job_id"], attempt=before["number"], detail=detail)
+        t.event(Event.LATE_ANSWER, job_id=before["job_id"], attempt=before["number"], detail=detail)
     return False
 
 
@@ -241,13 +242,13 @@ def _tell_of_price(t: Transaction, before: sqlite3.Row, after: Mapping[str, Any]
     known, taken = rows.price(before), rows.price(after)
     was, final = before["final_credits"], after["final_credits"]
     if taken > known:
-        t.event("price_rose", **whose, detail={"expected": known, "taken": taken})
+        t.event(Event.PRICE_ROSE, **whose, detail={"expected": known, "taken": taken})
     if was is not None and final != was:
-        t.event("final_changed", **whose, detail={"was": was, "now": final})
+        t.event(Event.FINAL_CHANGED, **whose, detail={"was": was, "now": final})
     elif was is None and final is not None and before["outcome"] is not None:
-        t.event("settled", **whose, detail={"credits": final})
+        t.event(Event.SETTLED, **whose, detail={"credits": final})
     if before["outcome"] == "resolved" and task.status in _OVER and task.final_credits not in (None, was):
-        t.event("final_ignored", **whose, detail={"charged": was, "said": task.final_credits})
+        t.event(Event.FINAL_IGNORED, **whose, detail={"charged": was, "said": task.final_credits})
     if final is not None and final != was:
         raised = t.run(
             "UPDATE attempts SET hold_credits = ?1 WHERE account = ?2 AND price_class = ?3 AND final_credits IS NULL"
@@ -256,20 +257,20 @@ def _tell_of_price(t: Transaction, before: sqlite3.Row, after: Mapping[str, Any]
         ).rowcount
         if raised:
             detail = {"price_class": before["price_class"], "credits": final, "attempts": raised}
-            t.event("holds_raised", **whose, detail=detail)
+            t.event(Event.HOLDS_RAISED, **whose, detail=detail)
 
 
 def _tell_of_words(t: Transaction, before: sqlite3.Row, task: TaskState) -> None:
     """Tell, once an attempt, of another model than was asked for, and of each state that we do not know."""
     if task.word.strip().casefold() not in _STATES:
-        _once(t, before, "unknown_state", {"word": task.word})
+        _once(t, before, Event.UNKNOWN_STATE, {"word": task.word})
     if task.model is not None:
         asked = t.value("SELECT model FROM wanted WHERE id = ?", (before["job_id"],))
         if task.model.strip().casefold() != asked.casefold():
-            _once(t, before, "model_differs", {"asked": asked, "said": task.model})
+            _once(t, before, Event.MODEL_DIFFERS, {"asked": asked, "said": task.model})
 
 
-def _once(t: Transaction, before: sqlite3.Row, event: str, detail: dict[str, Any]) -> None:
+def _once(t: Transaction, before: sqlite3.Row, event: Event, detail: dict[str, Any]) -> None:
     told = t.run(
         "SELECT 1 FROM events WHERE job_id = ? AND attempt = ? AND event = ? AND detail = ?",
         (before["job_id"], before["number"], event, json.dumps(detail)),
@@ -284,7 +285,7 @@ def settle_at_hold(t: Transaction, job_id: JobId, attempt_id: int) -> None:
     if before["outcome"] == "succeeded" and before["final_credits"] is None:
         t.update("attempts", attempt_id, final_credits=before["hold_credits"])
         detail = {"credits": before["hold_credits"]}
-        t.event("final_unknown", job_id=job_id, attempt=before["number"], detail=detail)
+        t.event(Event.FINAL_UNKNOWN, job_id=job_id, attempt=before["number"], detail=detail)
 
 
 def close(t: Transaction, intent: Intent, new: Status, code: str, message: str) -> Status:
@@ -303,7 +304,7 @@ def close(t: Transaction, intent: Intent, new: Status, code: str, message: str) 
     )
     t.move(intent.job_id, Status.SUBMITTING, new)
     detail = {"code": code, "message": message}
-    t.event("refused", job_id=intent.job_id, attempt=intent.number, old=Status.SUBMITTING, new=new, detail=detail)
+    t.event(Event.REFUSED, job_id=intent.job_id, attempt=intent.number, old=Status.SUBMITTING, new=new, detail=detail)
     return new
 
 
@@ -315,4 +316,4 @@ def doubt(t: Transaction, job_id: JobId, attempt_id: int, code: str, message: st
         (code, message, attempt_id),
     )
     t.move(job_id, old, Status.DOUBTFUL)
-    t.event("doubtful", job_id=job_id, old=old, new=Status.DOUBTFUL, detail={"code": code, "message": message})
+    t.event(Event.DOUBTFUL, job_id=job_id, old=old, new=Status.DOUBTFUL, detail={"code": code, "message": message})

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from batcher.clock import Clock, Moment, iso, moment
 from batcher.errors import BatcherError
+from batcher.events import Event
 from batcher.jobs import MOVES, JobId, Status
 from batcher.ledger.queries.sql import marks
 
@@ -122,7 +123,7 @@ class Transaction:
 
     def event(
         self,
-        event: str,
+        event: Event,
         *,
         job_id: JobId | None = None,
         attempt: int | None = None,
@@ -230,7 +231,7 @@ class Writing:
         """Wait for locks no longer than so many seconds from now on."""
         self._hurry_at = min(self._hurry_at, self._clock.monotonic() + seconds)
 
-    def note(self, event: str, detail: dict[str, Any]) -> None:
+    def note(self, event: Event, detail: dict[str, Any]) -> None:
         """Write down an event of the run as a whole; what another program's lock keeps out goes with the next group."""
         at = self._now().at
         json.dumps(detail)  # what no event can hold fails here, not in the midst of what has to be written

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from batcher.clock import Clock, iso, machine_zone
 from batcher.errors import BatcherError, UsageError
+from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 from batcher.ledger.queries.lookup import Place
 from batcher.ledger.reader import LedgerReader
@@ -115,7 +116,7 @@ class Ledger:
                 " WHERE status = 'submitting' AND campaign IN (SELECT name FROM campaigns))"
             )
             sends.forget(t, _SENDS_KEPT_SECONDS)
-            t.event("run_started", detail={"version": version, "campaigns": list(campaigns)})
+            t.event(Event.RUN_STARTED, detail={"version": version, "campaigns": list(campaigns)})
         self._write.run_id = run_id
         return run_id
 
@@ -128,13 +129,13 @@ class Ledger:
                     "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
                     (t.at, exit_code, reason, self._write.run_id),
                 )
-                t.event("run_ended", detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
+                t.event(Event.RUN_ENDED, detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
 
         [failed] = self._write.together([end])  # with the notes that a lock has kept out
         if failed is not None:
             raise failed
 
-    def note(self, event: str, **detail: Any) -> None:
+    def note(self, event: Event, **detail: Any) -> None:
         """Write down something that happened to the run as a whole.
 
         Nobody waits for another program's lock for this: then it is written with the next group (`together`).
@@ -158,7 +159,7 @@ class Ledger:
         with self._write as t:
             for trace in traces:
                 t.run("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (trace, t.at))
-            t.event("old_ledger_accepted", detail={"traces": len(traces), "first": list(traces[:10])})
+            t.event(Event.OLD_LEDGER_ACCEPTED, detail={"traces": len(traces), "first": list(traces[:10])})
 
     # Sends
 
@@ -187,11 +188,16 @@ class Ledger:
         found = self._buyer.offer(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
         return found if isinstance(found, Refusal) else None
 
-    def maybe_received(self, intent: Intent, why: str) -> None:
+    def maybe_received(self, intent: Intent, code: str, message: str) -> None:
         """Mark the attempt: a sending of it ended without a definite answer. Never taken back."""
         with self._write as t:
             t.run("UPDATE attempts SET maybe_received = 1 WHERE id = ?", (intent.attempt_id,))
-            t.event("maybe_received", job_id=intent.job_id, attempt=intent.number, detail={"why": why})
+            t.event(
+                Event.MAYBE_RECEIVED,
+                job_id=intent.job_id,
+                attempt=intent.number,
+                detail={"code": code, "message": message},
+            )
 
     def submitted(self, intent: Intent, task: TaskState) -> None:
         """Record the API's answer to a create, before anything else happens with it."""
@@ -241,7 +247,7 @@ class Ledger:
         with self._write as t:
             t.move(job_id, Status.PLANNED, Status.FAILED, code=code, message=message)
             t.event(
-                "failed",
+                Event.FAILED,
                 job_id=job_id,
                 old=Status.PLANNED,
                 new=Status.FAILED,
@@ -269,7 +275,7 @@ class Ledger:
                     iso(upload.checked_at),
                 ),
             )
-            t.event("uploaded", detail={"sha256": upload.sha256, "name": upload.name})
+            t.event(Event.UPLOADED, detail={"sha256": upload.sha256, "name": upload.name})
 
     def vouched(self, account: Account, sha256: str) -> None:
         """The API still has the upload, as of now."""
@@ -305,14 +311,14 @@ class Ledger:
                 "UPDATE files SET unverified = ?, unverified_sha256 = ? WHERE attempt_id = ? AND number = ?",
                 (path, sha256, attempt_id, number),
             )
-            t.event("unverified", job_id=job_id, detail={"number": number, "path": path, "why": why})
+            t.event(Event.UNVERIFIED, job_id=job_id, detail={"number": number, "path": path, "why": why})
 
     def odd_file(self, job_id: JobId, number: int, why: str) -> None:
         """A file is saved, and something about it is odd."""
         with self._write as t:
-            t.event("odd_file", job_id=job_id, detail={"number": number, "why": why})
+            t.event(Event.ODD_FILE, job_id=job_id, detail={"number": number, "why": why})
 
-    def file_event(self, job_id: JobId, event: str, **detail: Any) -> None:
+    def file_event(self, job_id: JobId, event: Event, **detail: Any) -> None:
         """Something happened to a file that was whole once."""
         with self._write as t:
             t.event(event, job_id=job_id, detail=detail)
@@ -326,7 +332,7 @@ class Ledger:
                 (t.at if forgotten else None, job_id, int(forgotten)),
             ).rowcount
             if changed:
-                t.event("forgotten" if forgotten else "wanted_again", job_id=job_id, detail={"files": changed})
+                t.event(Event.FORGOTTEN if forgotten else Event.WANTED_AGAIN, job_id=job_id, detail={"files": changed})
             return changed
 
     def file_saved(self, job_id: JobId, attempt_id: int, number: int) -> None:
@@ -336,4 +342,4 @@ class Ledger:
                 "UPDATE files SET saved_at = ?, validator = NULL WHERE attempt_id = ? AND number = ?",
                 (t.at, attempt_id, number),
             )
-            t.event("saved", job_id=job_id, detail={"number": number})
+            t.event(Event.SAVED, job_id=job_id, detail={"number": number})

@@ -17,6 +17,7 @@ from . import (
     version_4_clock,
     version_6_files,
     version_7_readings,
+    version_8_said,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -30,4 +31,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_4_clock", version_4_clock.SQL),
     ("version_6_files", version_6_files.SQL),
     ("version_7_readings", version_7_readings.SQL),
+    ("version_8_said", version_8_said.SQL),
 )
