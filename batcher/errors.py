@@ -1,7 +1,9 @@
 """One tree of errors. Each has a kind (which decides the exit code), what happened, and what to do now.
 
     BatcherError
-    ├── UsageError          2  wrong arguments, an unknown job, a missing key
+    ├── UsageError          2  wrong arguments, an unknown campaign, a missing key
+    │   ├── UnknownJob      2  no job has that id
+    │   └── AmbiguousJob    2  several jobs have an id that begins so
     ├── ManifestError       2  every problem of the manifests at once
     ├── KeyRefused          4  the API refused the key or its scope
     ├── LedgerLocked        5  another run holds the ledger
@@ -86,7 +88,7 @@ class BatcherError(Exception):
 
 
 class UsageError(BatcherError):
-    """Wrong arguments, an unknown job or campaign, a missing key."""
+    """Wrong arguments, an unknown campaign, a missing key."""
 
 
 class Problem(NamedTuple):
@@ -125,6 +127,14 @@ class ManifestError(BatcherError):
         if more:
             lines.append(f"… and {more} more")
         super().__init__("\n".join(lines), hint=f"{count} error{'s' * (count != 1)}; nothing was sent.")
+
+
+class UnknownJob(UsageError):
+    """No job has an id that begins so."""
+
+
+class AmbiguousJob(UsageError):
+    """Several jobs have an id that begins so."""
 
 
 class KeyRefused(BatcherError):

@@ -11,7 +11,7 @@ import pytest
 import batcher
 
 ROOT = Path(batcher.__file__).parent
-BASE = {"errors", "statuses", "jobs", "clock", "settings", "spelling"}
+BASE = {"errors", "events", "statuses", "jobs", "clock", "settings", "spelling"}
 
 # room: rooms of ours that it may import. `clock`, `settings`, `spelling`, `filetypes` are values that anybody may need.
 ALLOWED: dict[str, set[str]] = {
@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": {"errors", "statuses", "clock"},
     "settings": {"errors", "spelling"},
     "spelling": set(),
+    "events": set(),
     "install": set(),
     "catalog": {"errors", "jobs"},
     "manifest": BASE | {"catalog", "containers", "filetypes"},

@@ -35,7 +35,7 @@ def test_the_first_of_several_kinds() -> None:
 
 def test_every_error_has_a_kind_and_a_place_in_the_docstring() -> None:
     found = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BatcherError)]
-    assert len(found) == 7
+    assert len(found) == 9
     assert {each.kind for each in found} == {
         *(Kind.USAGE, Kind.KEY, Kind.LOCKED, Kind.UNREACHABLE, Kind.STORAGE),
     }

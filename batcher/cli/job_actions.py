@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batcher.clock import SystemClock
-from batcher.errors import UsageError
+from batcher.errors import AmbiguousJob, UnknownJob, UsageError
 from batcher.jobs import JobId, Status
 from batcher.ledger import Ledger, LedgerReader
 from batcher.ledger.decisions import (
@@ -70,18 +70,18 @@ def find_job(read: LedgerReader, word: str, noun: str = "job") -> JobReview:
     """The one job whose id begins so. Raises UsageError."""
     try:
         return review_of(read, read.resolve(word))
-    except UsageError as error:
-        if error.message.startswith("there is no job"):
-            hint = "`batcher jobs` lists the jobs, `batcher status` the campaigns."
-            raise UsageError(f"there is no {noun} {word!r} in {read.path}", hint=hint) from None
-        raise
+    except UnknownJob:
+        hint = "`batcher jobs` lists the jobs, `batcher status` the campaigns."
+        raise UnknownJob(f"there is no {noun} {word!r} in {read.path}", hint=hint) from None
 
 
 def _begins_a_job(read: LedgerReader, word: str) -> bool:
     try:
         read.resolve(word)
-    except UsageError as error:
-        return "several" in error.message
+    except AmbiguousJob:
+        return True
+    except UnknownJob:
+        return False
     return True
 
 

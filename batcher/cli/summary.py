@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,7 @@ def summary_view(result: RunOutcome, order: RunRequest, command: str) -> Iterato
     for name, text in _rows(result, order):
         grid.add_row(Text(f"  {name}"), Text(text))
     yield grid
-    for reason, jobs in _left(result).items():
+    for reason, jobs in result.ending.left.items():
         yield f"  {count(jobs, 'job')} left: {safe(reason)}"
     for refusal in ending.blocked:
         yield f"  {safe(refusal)}"
@@ -119,14 +118,6 @@ def _spent(result: RunOutcome) -> int:
     return result.bill.settled + result.bill.held
 
 
-def _left(result: RunOutcome) -> Counter[str]:
-    """Why jobs did not come to their end, and how many: the same reason once, whatever the request was called."""
-    found: Counter[str] = Counter()
-    for reason, jobs in result.ending.left.items():
-        found[re.sub(r" \(request [^)]*\)$", "", reason)] += jobs
-    return found
-
-
 def _resumable(result: RunOutcome) -> bool:
     """Whether the same command would find something to do."""
     return bool(result.ending.left) or any(
@@ -154,7 +145,7 @@ def summary_json(result: RunOutcome, order: RunRequest) -> dict[str, Any]:
         "used_before": result.used_before,
         "doubtful_jobs": doubtful_json(result.doubtful),
         "files": result.fetched,
-        "left": _left(result),
+        "left": result.ending.left,
         "blocked": list(ending.blocked),
         "left_behind": left_behind_json(result.plan.left_behind) if order.buys else [],
     }

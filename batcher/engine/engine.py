@@ -277,7 +277,7 @@ class Engine:
 
     def finished(self, item: WorkItem, status: Status, left: str) -> None:
         if left:
-            self._left[left.partition(" (request ")[0]] += 1  # the same reason, whatever the request was
+            self._left[left] += 1
         if status is Status.PLANNED:
             self._given_up.add(item.job_id)
         if status is Status.SUCCEEDED:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from batcher.clock import find_zone, from_iso, local_day
-from batcher.errors import StorageError, UsageError
+from batcher.errors import AmbiguousJob, StorageError, UnknownJob
 from batcher.statuses import JobId, Status
 
 from .queries.sql import UNSAVED, marks
@@ -148,12 +148,12 @@ class LedgerReader:
         return str(row["ledger_id"])
 
     def load(self, job_id: JobId) -> Job:
-        """A job with its phase. Raises UsageError when it is unknown."""
+        """A job with its phase. Raises UnknownJob."""
         from .store import rows  # brings all of `jobs` along, which the commands that only look do without
 
         wanted = self.row("SELECT * FROM wanted WHERE id = ?", (job_id,))
         if wanted is None:
-            raise UsageError(f"there is no job {job_id} in {self.path}")
+            raise UnknownJob(f"there is no job {job_id} in {self.path}")
         attempt, files = None, list[sqlite3.Row]()
         if (attempt_id := wanted["attempt_id"]) is not None and wanted["status"] != Status.PLANNED:
             attempt = self.row("SELECT * FROM attempts WHERE id = ?", (attempt_id,))
@@ -162,14 +162,14 @@ class LedgerReader:
         return rows.job(wanted, attempt, files)
 
     def resolve(self, prefix: str) -> JobId:
-        """The one job whose id begins with `prefix`. Raises UsageError for none or several."""
+        """The one job whose id begins with `prefix`. Raises UnknownJob, AmbiguousJob."""
         low = prefix.lower()
         found = self.rows("SELECT id FROM wanted WHERE id >= ? AND id < ? LIMIT 3", (low, low + "g"))
         if len(found) == 1 and low:
             return JobId(found[0]["id"])
         if found:
-            raise UsageError(f"{prefix!r} is the beginning of several job ids", hint="Type more of it.")
-        raise UsageError(f"there is no job {prefix!r} in {self.path}", hint="`batcher jobs` lists them.")
+            raise AmbiguousJob(f"{prefix!r} is the beginning of several job ids", hint="Type more of it.")
+        raise UnknownJob(f"there is no job {prefix!r} in {self.path}", hint="`batcher jobs` lists them.")
 
     def known(self, ids: Sequence[JobId]) -> dict[JobId, KnownJob]:
         """Of these jobs the ones that the ledger has, with their status."""

@@ -52,12 +52,11 @@ from .steps import PAGES, Abort, Deferred, Done, JobRunState, Limiter, Reschedul
 from .uploads import Changed, Held, Uploads
 from .wallet import read_wallet
 
-#: A 409 on our own key is repeated for so many seconds before it counts as doubtful (issue on failure classes).
+#: A 409 on our own key is repeated for so many seconds before it counts as doubtful.
 CONFLICT_SECONDS = 600.0
 #: So long a task of ours may be unknown to the API before it counts as doubtful.
 UNKNOWN_SECONDS = 120.0
-_CONFLICT_EVERY = 30.0
-_UNKNOWN_EVERY = 20.0
+_CONFLICT_EVERY, _UNKNOWN_EVERY = 30.0, 20.0
 
 
 class Lifecycle:
@@ -88,9 +87,8 @@ class Lifecycle:
         self._ages = Ages(provider, limiter, clock)
         self._uploads = Uploads(ledger, commits, provider, limiter, clock)
         self.calmed = self._uploads.calmed  # an outage is over
-        self._downloader = Downloader(
-            ledger, commits, Disk(artifacts, offload), provider, limiter, artifacts, rng, settings
-        )
+        disk = Disk(artifacts, offload)
+        self._downloader = Downloader(ledger, commits, disk, provider, limiter, artifacts, rng, settings)
         self._schedule = PollSchedule(ledger, provider.account.text, self._ages, clock, settings.polling)
         self.looks = FreeQuestions(provider, limiter)
         self._pricer = Pricer(ledger, commits, provider, limiter, clock)
@@ -287,7 +285,7 @@ class Lifecycle:
                     await self._commits(lambda: self._ledger.unsent(intent, code, message))
                     return Reschedule(Stage.SUBMIT)
                 closed = await self._commits(lambda: self._ledger.refused(intent, code, message))
-                return self._after_closing(closed, message)
+                return self._after_closing(closed, outcome.bare)
             case Conflict(code, message):
                 return await self._conflicted(intent, code, message, state)
             case Fatal(code=code, message=message) as halt:
@@ -398,5 +396,5 @@ class Lifecycle:
         # Pages that meet a create are counted apart: the engine finds out whether they are this job's trouble.
         state.repeats += not (later.page and status is Status.SUBMITTING)
         if state.repeats > self._settings.retries.times or state.pages >= PAGES:
-            return Done(status, left=f"{later.code}: {later.message}")
+            return Done(status, left=f"{later.code}: {later.bare}")
         return Reschedule(stage, backoff(state.repeats, self._rng, least=later.retry_after))

@@ -157,8 +157,8 @@ class Downloader:
                         return await self._take(job, phase, file, part, incoming)
                     case Redirected(url):
                         continue
-                    case Refused(code, message):
-                        return Retryable(code, message)
+                    case Refused(code, message, request_id):
+                        return Retryable(code, message, request_id=request_id)
                     case Gone():
                         # A part that is whole already cannot go on either: begin anew next time.
                         self._artifacts.drop(part)
@@ -294,7 +294,7 @@ class Downloader:
     def _repeat(self, state: JobRunState, trouble: Retryable) -> Step:
         state.repeats += 1
         if state.repeats > self._times:
-            return Done(Status.SUCCEEDED, left=f"no file yet: {trouble.message}")
+            return Done(Status.SUCCEEDED, left=f"no file yet: {trouble.bare}")
         return Reschedule(Stage.FETCH, backoff(state.repeats, self._rng, least=trouble.retry_after))
 
 

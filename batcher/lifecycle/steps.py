@@ -91,8 +91,8 @@ class JobRunState:
         match found:
             case TaskState(status=status, word=word):
                 self.odd = "" if word.strip().casefold() == status else f"it says {word!r}"
-            case Unknown(code, message) | Retryable(code, message):
-                self.odd = f"{code}: {message}"
+            case Unknown() | Retryable():
+                self.odd = f"{found.code}: {found.bare}"
             case Going(message=message):
                 self.odd = message
 

@@ -25,8 +25,21 @@ class Accepted:
 Cause = Literal["", "certificate", "dns", "refused", "proxy", "socks", "timeout", "cut", "page", "server"]
 
 
+class _Said:
+    """An answer with a message, at whose end the API's own name for the request stands if it gave one."""
+
+    __slots__ = ()
+    message: str
+    request_id: str
+
+    @property
+    def bare(self) -> str:
+        """The message without that name: the same for the same reason."""
+        return self.message.removesuffix(f" (request {self.request_id})")
+
+
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(_Said):
     """A definite no to this request as it is; repeating it changes nothing.
 
     `request_id` is the API's own name for the request, here and below; "" where it gave none.
@@ -38,7 +51,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(_Said):
     """The API says that our idempotency key is in use otherwise."""
 
     code: str
@@ -47,7 +60,7 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(_Said):
     """The API does not know what was asked for (a task, a file)."""
 
     code: str
@@ -67,7 +80,7 @@ class Going:
 
 
 @dataclass(frozen=True, slots=True)
-class Fatal:
+class Fatal(_Said):
     """No request can succeed for long: the key, its scope, or the wallet need a person, or the API asks to wait."""
 
     reason: Literal["key", "credits", "wait"]
@@ -77,7 +90,7 @@ class Fatal:
 
 
 @dataclass(frozen=True, slots=True)
-class Retryable:
+class Retryable(_Said):
     """No definite answer, or "not now": wait and repeat.
 
     `maybe_received` says whether the request can have reached the API (always true unless no connection was

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from batcher.errors import UsageError
+from batcher.errors import UnknownJob
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import HOLD
 from batcher.statuses import SHORT_ID, JobId, Status
@@ -57,10 +57,10 @@ def has_campaign(read: LedgerReader, name: str) -> bool:
 
 
 def review_of(read: LedgerReader, job: JobId) -> JobReview:
-    """One job. Raises UsageError when it is unknown."""
+    """One job. Raises UnknownJob."""
     row = read.row(f"{_CASE} WHERE w.id = ?", (job,))
     if row is None:
-        raise UsageError(f"there is no job {job} in {read.path}")
+        raise UnknownJob(f"there is no job {job} in {read.path}")
     return _case(row)
 
 
