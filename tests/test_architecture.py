@@ -139,6 +139,15 @@ def test_what_happens_in_one_place_only(call: str, rooms: set[str]) -> None:
     assert wrong == set()
 
 
+def test_no_two_public_classes_share_a_name() -> None:
+    found: dict[str, list[str]] = {}
+    for _, path, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
 def test_modules_fit_in_the_head() -> None:
     long = {str(p.relative_to(ROOT)): n for _, p, _ in modules() if (n := len(p.read_text("utf-8").splitlines())) > 400}
     assert long == {}

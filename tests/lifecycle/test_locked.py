@@ -182,7 +182,7 @@ def test_a_note_does_not_wait(bench: Bench, ledger: Ledger) -> None:
             ledger.note(name)
             bench.clock.start += 5
         with pytest.raises(TypeError):
-            ledger.note("of what no event holds", detail=object())
+            ledger.note(Event.HALTED, reason=object())
         assert seen == []
     ledger.note(Event.OUTAGE_ENDED)
     assert seen == ["looked", "outage_began", "outage_ended"]
