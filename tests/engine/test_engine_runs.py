@@ -405,7 +405,7 @@ def test_polls_come_at_growing_distances(bench: Bench) -> None:
     assert max(gaps) == 30
 
 
-# The feeder
+# The backlog
 
 
 @pytest.fixture
@@ -417,8 +417,8 @@ def reader(bench: Bench) -> Any:
     found.close()
 
 
-def names(feeder: Backlog, count: int) -> list[str]:
-    found = [feeder.next(lambda job: False) for _ in range(count)]
+def names(backlog: Backlog, count: int) -> list[str]:
+    found = [backlog.next(lambda job: False) for _ in range(count)]
     return [job.name for job in found if job]
 
 
@@ -433,10 +433,10 @@ def test_a_long_search_for_a_selected_job_lets_others_move(
 ) -> None:
     monkeypatch.setattr("batcher.engine.backlog._PAGE", 1)
     monkeypatch.setattr("batcher.engine.backlog._PAGES_AT_ONCE", 1)
-    feeder = Backlog(reader, ["mixed"], Selection(only=("short",)))
+    backlog = Backlog(reader, ["mixed"], Selection(only=("short",)))
     found = []
     searched = 0
-    while (job := feeder.next(lambda job: False)) or feeder.searching:
+    while (job := backlog.next(lambda job: False)) or backlog.searching:
         searched += job is None
         if job is not None:
             found.append((job.name, job.position))
@@ -454,36 +454,36 @@ def test_a_run_whose_selected_jobs_are_far_away(bench: Bench, monkeypatch: pytes
 
 
 def test_the_feeder_passes_over_closed_classes_and_comes_back_to_the_very_job(reader: LedgerReader) -> None:
-    feeder = Backlog(reader, ["mixed"], Selection())
-    first, second = feeder.next(lambda job: False), feeder.next(lambda job: False)
+    backlog = Backlog(reader, ["mixed"], Selection())
+    first, second = backlog.next(lambda job: False), backlog.next(lambda job: False)
     assert first is not None
     assert second is not None
     refusal = Refusal("run", "no", 40)
-    feeder.close(second, refusal)
-    feeder.close(first, refusal)
-    assert feeder.closed == [refusal]
-    assert names(feeder, 2) == ["short", "short"]
+    backlog.close(second, refusal)
+    backlog.close(first, refusal)
+    assert backlog.closed == [refusal]
+    assert names(backlog, 2) == ["short", "short"]
     asked: list[tuple[str, str, int]] = []
 
     def still(*what: Any) -> Refusal:
         asked.append(what)
         return refusal
 
-    feeder.reopen(still)
+    backlog.reopen(still)
     assert asked == [("mixed", first.price_class, first.catalog_credits)]
-    assert names(feeder, 1) == ["short"]
-    feeder.reopen(lambda *what: None)
-    assert feeder.closed == []
-    again = feeder.next(lambda job: False)
+    assert names(backlog, 1) == ["short"]
+    backlog.reopen(lambda *what: None)
+    assert backlog.closed == []
+    again = backlog.next(lambda job: False)
     assert again == first
 
 
 def test_a_closed_class_costs_no_query_however_many_jobs_it_has(reader: LedgerReader) -> None:
-    feeder = Backlog(reader, ["mixed"], Selection())
-    first = feeder.next(lambda job: False)
+    backlog = Backlog(reader, ["mixed"], Selection())
+    first = backlog.next(lambda job: False)
     assert first is not None
-    feeder.close(first, Refusal("run", "no", 40))
-    assert names(feeder, 20) == ["short"] * 6
+    backlog.close(first, Refusal("run", "no", 40))
+    assert names(backlog, 20) == ["short"] * 6
     count = 0
 
     def counted(*args: Any, **options: Any) -> Any:
@@ -492,7 +492,7 @@ def test_a_closed_class_costs_no_query_however_many_jobs_it_has(reader: LedgerRe
         return []
 
     reader.pending = counted  # type: ignore[method-assign]
-    assert names(feeder, 50) == []
+    assert names(backlog, 50) == []
     assert count == 0
 
 

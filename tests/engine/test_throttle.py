@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from engine.test_gate import check_windows, opened, stamps
+from engine.test_rate_limiter import check_windows, opened, stamps
 from lifecycle.lifecycle_helpers import done, manifest, statuses
 from support import PIXEL, Bench, VirtualClock
 
