@@ -20,6 +20,7 @@ from batcher.ledger.queries.run_settings import last_settings
 from batcher.ledger.store import enrolment
 from batcher.manifest import InputRecorder, Manifest, Problems, load
 from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
+from batcher.providers.registry import KnownProvider, only
 from batcher.settings import Selection, Settings, merged
 from batcher.state import open_reader
 
@@ -42,6 +43,11 @@ class Workload:
     @property
     def campaigns(self) -> list[str]:
         return [*(manifest.campaign for manifest in self.manifests), *self.remembered]
+
+    @property
+    def provider(self) -> KnownProvider:
+        """Whom the models are asked from. Raises UsageError where they are of several."""
+        return only(manifest.model.provider for manifest in self.manifests)
 
     def unchanged(self, ledger: LedgerReader | None) -> dict[str, CachedExpansion]:
         """The campaigns whose expansion the ledger holds as it would come out now, and how it stands."""

@@ -128,7 +128,7 @@ class ReferenceRule(_Value):
 
 
 class Model(_Value):
-    """One model of the API. `base_credits` is the price of its default settings ("from").
+    """One model of an API. `base_credits` is the price of its default settings ("from"), in the unit of its `provider`.
 
     `identity_defaults` are what a job has where it sets nothing, and what its identity leaves out: frozen when a param
     comes into the file, whatever its page says later (the param's own `default`). So a default that moves buys nothing
@@ -136,6 +136,7 @@ class Model(_Value):
     """
 
     id: str
+    provider: str = "rivya"
     result: Literal["video", "image", "audio"]
     base_credits: int
     price_params: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batcher.jobs import SHORT_ID
+from batcher.providers.registry import RIVYA
 from batcher.report.timeline import FailureCause
 from batcher.report.timeline_entries import RunEntry
 from batcher.text import number
@@ -15,14 +16,14 @@ from .open_ledger import state_words
 
 #: By the kind of a cause; {state} is what a command needs to find the state folder, {job} the newest such job's id.
 _ADVICE = {
-    "key": "Put a key that the API takes, with its scopes, into RIVYA_API_KEY (`batcher doctor{state}`). {again}.",
+    "key": "Put a key that the API takes, with its scopes, into {key} (`batcher doctor{state}`). {again}.",
     "credits": "Top up the wallet (`batcher credits{state}` shows it). {again}.",
     "cap": (
         "Raise it in the manifest's budget, or wait for its next day. {again}. A run's own cap (--budget, else the"
         " plan's total) counts from nothing in each run: take off what earlier runs have used{used}."
     ),
     "stop": "Look first at what failed: the same command goes on, and would buy into the same trouble.",
-    "unreachable": "Check the network and RIVYA_BASE_URL (`batcher doctor{state}`). {again}.",
+    "unreachable": "Check the network and {base_url} (`batcher doctor{state}`). {again}.",
     "storage": "Free or mend the disk (`batcher doctor{state}`). {again}: nothing bought is lost.",
     "killed": (
         "{again}: nothing is paid twice. But a --budget counts from nothing in each run: take off what earlier runs"
@@ -55,5 +56,11 @@ def advice(cause: FailureCause, state: Path, runs: Sequence[RunEntry] = ()) -> s
     found = _ADVICE.get(cause.kind, "")
     used = f" (the last one {number(runs[-1].settled + runs[-1].held)})" if runs else ""
     return found.format(
-        state=state_words(state), job=job, doubtful=doubtful_advice(job, state), again=_AGAIN, used=used
+        state=state_words(state),
+        job=job,
+        doubtful=doubtful_advice(job, state),
+        again=_AGAIN,
+        used=used,
+        key=RIVYA.key_variable,
+        base_url=RIVYA.base_url_variable,
     )

@@ -27,7 +27,7 @@ from batcher.state import LEDGER
 from batcher.text import amount, count, moment, number
 
 from .doubtful import resolve_command
-from .environment import BASE_URL, DOTENV, KEY, Access, read_access
+from .environment import DOTENV, Access, read_access
 from .left_behind import strays
 from .probe import mount_of, try_out
 from .simulated import missing_extra
@@ -89,12 +89,13 @@ def check_access() -> tuple[Access | None, list[Check]]:
     except UsageError as error:
         return None, [Check("access", Severity.ATTENTION, error.message, error.hint)]
     if account is None:
-        hint = f"Set {KEY} in the environment or in {DOTENV}; `run --simulate` needs none."
-        found = [Check("key", Severity.ATTENTION, f"{KEY} is not set", hint)]
+        hint = f"Set {access.provider.key_variable} in the environment or in {DOTENV}; `run --simulate` needs none."
+        found = [Check("key", Severity.ATTENTION, f"{access.provider.key_variable} is not set", hint)]
     else:
         found = [Check("key", Severity.OK, f"from {access.key_from}, fingerprint {account.rpartition('#')[2]}")]
     found.append(Check("base URL", Severity.OK, f"{access.base_url}, from {access.base_url_from}"))
-    found += [Check("base URL", Severity.ATTENTION, each, f"Set {BASE_URL} in the environment.") for each in warnings]
+    hint = f"Set {access.provider.base_url_variable} in the environment."
+    found += [Check("base URL", Severity.ATTENTION, each, hint) for each in warnings]
     return access, [*found, *_dotenv(access)]
 
 

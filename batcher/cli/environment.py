@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batcher.errors import UsageError
+from batcher.providers.registry import KNOWN, RIVYA, KnownProvider
 from batcher.redact import SHORTEST_KEY
 
-KEY, BASE_URL = "RIVYA_API_KEY", "RIVYA_BASE_URL"
-DEFAULT_BASE_URL = "https://rivya.ai"
+#: Every variable that may hold a key or a base URL.
+VARIABLES = tuple(name for known in KNOWN.values() for name in (known.key_variable, known.base_url_variable))
 DOTENV = Path(".env")
 #: Where a value was found that is not from `.env`.
 ENVIRONMENT = "the environment"
-_LINE = re.compile(rf"\s*(?:export\s+)?({KEY}|{BASE_URL})\s*=\s*(.*?)\s*")
+_LINE = re.compile(rf"\s*(?:export\s+)?({'|'.join(VARIABLES)})\s*=\s*(.*?)\s*")
 _MAX_BYTES = 1_000_000
 
 
@@ -36,54 +37,65 @@ class Access:
     name: str | None = None
     key_from: str = ""
     base_url_from: str = ""
+    provider: KnownProvider = RIVYA
 
     @property
     def account(self) -> str | None:
         """The account's text in the ledger; None without a key. Raises UsageError for a wrong base URL."""
         if self.key is None:
             return None
-        from batcher.providers.rivya import account_of
+        return self.provider.account(self.base_url, self.key, self.name).text
 
-        return account_of(self.base_url, self.key, self.name).text
+    def need_key(self, otherwise: str = "") -> str:
+        """The key. Raises UsageError where there is none; `otherwise` says what can be done without one."""
+        if self.key is None:
+            hint = f"Set it in the environment or in {DOTENV}{otherwise}."
+            raise UsageError(f"{self.provider.key_variable} is not set", hint=hint)
+        return self.key
 
 
-def read_access(warn: Callable[[str], None], *, environ: Mapping[str, str] | None = None) -> Access:
+def read_access(
+    warn: Callable[[str], None], provider: KnownProvider = RIVYA, *, environ: Mapping[str, str] | None = None
+) -> Access:
     """What the environment and `.env` say. Raises UsageError for what cannot be a key or a line of `.env`."""
     real = os.environ if environ is None else environ
-    found = {name: value for name in (KEY, BASE_URL) if (value := real.get(name, "").strip())}
+    key_name, url_name = provider.key_variable, provider.base_url_variable
+    found = {name: value for name in (key_name, url_name) if (value := real.get(name, "").strip())}
     path = DOTENV
     written = _read_file(path)
-    if written and KEY not in found and _is_foreign(path):
+    if written and key_name not in found and _is_foreign(path):
         raise UsageError(
             f"{path} belongs to another user than this folder and you, and is not used",
-            hint=f"Make it yours (chown), or set {KEY} and remove it.",
+            hint=f"Make it yours (chown), or set {key_name} and remove it.",
         )
-    key = found.get(KEY) or written.get(KEY)
-    base_url = found.get(BASE_URL)
-    if base_url is None and BASE_URL in written:
-        if key is not None and KEY not in found:
-            base_url = written[BASE_URL]
+    key = found.get(key_name) or written.get(key_name)
+    base_url = found.get(url_name)
+    if base_url is None and url_name in written:
+        if key is not None and key_name not in found:
+            base_url = written[url_name]
         elif key is not None:
-            warn(f"{BASE_URL} in {path} is ignored: the key is not from there, and a folder may not say where it goes.")
+            warn(f"{url_name} in {path} is ignored: the key is not from there, and a folder may not say where it goes.")
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
-        raise UsageError(f"{KEY} has characters that a key cannot have", hint="Copy it again, without spaces.")
+        raise UsageError(f"{key_name} has characters that a key cannot have", hint="Copy it again, without spaces.")
     if key is not None and len(key) < SHORTEST_KEY:
-        raise UsageError(f"{KEY} is shorter than {SHORTEST_KEY} characters", hint="Copy it again, all of it.")
+        raise UsageError(f"{key_name} is shorter than {SHORTEST_KEY} characters", hint="Copy it again, all of it.")
     return Access(
-        base_url or DEFAULT_BASE_URL,
+        base_url or provider.base_url,
         key,
-        key_from="" if key is None else ENVIRONMENT if KEY in found else str(path),
-        base_url_from=ENVIRONMENT if BASE_URL in found else str(path) if base_url else "the default",
+        key_from="" if key is None else ENVIRONMENT if key_name in found else str(path),
+        base_url_from=ENVIRONMENT if url_name in found else str(path) if base_url else "the default",
+        provider=provider,
     )
 
 
 def secrets() -> list[str]:
     """Every key that could be in use, for taking it out of what is written down. Never raises."""
     try:
-        written = _read_file(DOTENV).get(KEY, "")
+        written = _read_file(DOTENV)
     except UsageError:
-        written = ""
-    return [key for key in (os.environ.get(KEY, "").strip(), written) if key]
+        written = {}
+    names = [known.key_variable for known in KNOWN.values()]
+    return [key for name in names for key in (os.environ.get(name, "").strip(), written.get(name, "")) if key]
 
 
 def _is_foreign(path: Path) -> bool:
@@ -95,16 +107,18 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _read_file(path: Path) -> dict[str, str]:
-    """Our two names from an `.env` file; the lines of other programs are none of our business."""
+    """Our names from an `.env` file; the lines of other programs are none of our business."""
     try:
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             return {}
         data = path.read_bytes()
     except OSError as error:
         why = error.strerror or error
-        raise UsageError(f"{path} cannot be read: {why}", hint=f"Mend it, or set {KEY} and remove it.") from None
+        raise UsageError(
+            f"{path} cannot be read: {why}", hint=f"Mend it, or set {VARIABLES[0]} and remove it."
+        ) from None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        hint = f"Save it as UTF-8, or set {KEY} and remove it."
+        hint = f"Save it as UTF-8, or set {VARIABLES[0]} and remove it."
         raise UsageError(f"{path} cannot be read: it is UTF-16", hint=hint)
     # the lines of other programs may be in any encoding
     lines = data.decode("utf-8-sig", "replace").splitlines()

@@ -18,7 +18,6 @@ from batcher.ledger.queries import jobs
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.providers.addresses import is_loopback, parse_url
-from batcher.providers.rivya import Rivya
 from batcher.providers.transport import check_base_url
 from batcher.run import Run, RunOutcome, RunRequest
 from batcher.text import duration, number, safe
@@ -51,13 +50,12 @@ def request(
 
     With `simulate`, `access` lacks the simulator's base URL yet.
     """
-    key = access.key
-    assert key is not None, "the command has looked"
+    key = access.need_key()
 
     @contextmanager
     def connect() -> Iterator[Provider]:
         with simulated.running(state) if simulate else _known(access.base_url) as base_url:
-            yield Rivya(base_url, key, SystemClock(), account_name=access.name, allow_net=allow_net)
+            yield access.provider.connect(base_url, key, SystemClock(), account_name=access.name, allow_net=allow_net)
 
     return RunRequest(
         workload,

@@ -17,7 +17,7 @@ from batcher.errors import StorageError, UsageError
 from batcher.fs import Outside, below, is_own
 from batcher.install import install_hint
 
-from .environment import BASE_URL, KEY, Access
+from .environment import VARIABLES, Access
 
 #: Stands for the base URL, whose port may change, in the account's name.
 ACCOUNT_NAME = "simulator"
@@ -89,7 +89,7 @@ def _start(folder: Path, port: str) -> subprocess.Popen[str]:
     # ends with us, whatever ends us; a session of its own keeps the terminal's signals away from it.
     command = [sys.executable, "-P", "-m", "batcher.simulator", "--port", port, "--folder", str(folder)]
     ours = str(Path(batcher.__file__).parents[1])
-    environ = {name: value for name, value in os.environ.items() if name not in (KEY, BASE_URL)}
+    environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, environ.get("PYTHONPATH")]))
     with _errors(folder), (folder / "log.txt").open("w", encoding="utf-8") as log:
         return subprocess.Popen(  # noqa: S603

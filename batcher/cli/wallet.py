@@ -14,7 +14,7 @@ from batcher.errors import ApiUnavailable, KeyRefused, UsageError
 from batcher.events import Event
 from batcher.ledger import Ledger
 from batcher.providers import Fatal, Refused, Retryable
-from batcher.providers.rivya import Rivya
+from batcher.providers.registry import KnownProvider
 from batcher.state import LEDGER, open_reader
 
 from .environment import Access
@@ -33,36 +33,35 @@ def read_wallet(access: Access, state: Path) -> Wallet:
 
     Raises UsageError without a key, KeyRefused, ApiUnavailable, StorageError.
     """
-    account = access.account
-    if access.key is None or account is None:
-        raise UsageError("RIVYA_API_KEY is not set", hint="Set it in the environment or in .env.")
+    access.need_key()
+    account = access.account or ""
     reader = open_reader(state)  # tells what is wrong with a ledger before anything is sent
     if reader is None:
-        return Wallet(account, _credits(anyio.run(_ask, access.base_url, access.key)))
+        return Wallet(account, _credits(anyio.run(_ask, access), access.provider))
     reader.close()
     with closing(Ledger.open(state / LEDGER, SystemClock())) as ledger:
         ledger.stamp("credits")
-        found = _credits(anyio.run(_ask, access.base_url, access.key))
+        found = _credits(anyio.run(_ask, access), access.provider)
         ledger.together([partial(ledger.note, Event.WALLET_READ, account=account, credits=found)])
     return Wallet(account, found)
 
 
-async def _ask(base_url: str, key: str) -> int | Fatal | Retryable | Refused:
-    provider = Rivya(base_url, key, SystemClock())
+async def _ask(access: Access) -> int | Fatal | Retryable | Refused:
+    provider = access.provider.connect(access.base_url, access.need_key(), SystemClock())
     try:
         return await provider.credits()
     finally:
         await provider.aclose()
 
 
-def _credits(answer: int | Fatal | Retryable | Refused) -> int:
+def _credits(answer: int | Fatal | Retryable | Refused, provider: KnownProvider) -> int:
     """The wallet. Raises BatcherError for any other answer."""
     match answer:
         case int():
             return answer
         case Fatal(code=code, message=message):
-            raise KeyRefused(f"{code}: {message}", hint="Look at RIVYA_API_KEY and the scopes of that key.")
+            raise KeyRefused(f"{code}: {message}", hint=f"Look at {provider.key_variable} and the scopes of that key.")
         case Retryable(code=code, message=message):
             raise ApiUnavailable(f"the API gave no wallet: {code}: {message}", hint="Try again in a while.")
         case Refused(code, message):
-            raise UsageError(f"the API refused: {code}: {message}", hint="Is RIVYA_BASE_URL right?")
+            raise UsageError(f"the API refused: {code}: {message}", hint=f"Is {provider.base_url_variable} right?")

@@ -35,6 +35,7 @@ from .addresses import (
 from .encodings import Undecodable, decoded
 from .faults import retryable_of
 from .outcomes import Answer
+from .registry import RIVYA
 from .routes import Route, Routes, allowed_here
 
 #: A JSON answer longer than this many bytes, once decoded, is not read to its end.
@@ -72,10 +73,10 @@ def check_base_url(url: str, key: str = "") -> str:
     The message does not repeat the URL: it may hold a password, or be the key in the wrong place.
     """
     if key and without(url, key) != url:
-        raise UsageError("the API's base URL holds the key", hint="RIVYA_BASE_URL and RIVYA_API_KEY are two things.")
-    wrong = UsageError(
-        "that cannot be the API's base URL", hint="RIVYA_BASE_URL is an https URL (http for loopback only)."
-    )
+        hint = f"{RIVYA.base_url_variable} and {RIVYA.key_variable} are two things."
+        raise UsageError("the API's base URL holds the key", hint=hint)
+    hint = f"{RIVYA.base_url_variable} is an https URL (http for loopback only)."
+    wrong = UsageError("that cannot be the API's base URL", hint=hint)
     try:
         parts = parse_url(url)
     except Unfit:

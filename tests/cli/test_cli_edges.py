@@ -18,9 +18,10 @@ from cli.cli_helpers import BATCHER, MANIFEST, Cli, Site
 from batcher import install
 from batcher.__main__ import main
 from batcher.cli import app, crash
-from batcher.cli.environment import KEY, read_access
+from batcher.cli.environment import read_access
 from batcher.errors import UsageError
 from batcher.install import install_hint
+from batcher.providers.registry import RIVYA
 
 
 @pytest.mark.parametrize(
@@ -70,14 +71,14 @@ def test_a_strange_env_file(case: str, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(data)
     ran = cli("plan", "m.yaml", "--json")
     assert ran.code == (0 if key is not None else 2)
-    assert key is not None or ".env" in ran.err or KEY in ran.err
+    assert key is not None or ".env" in ran.err or RIVYA.key_variable in ran.err
     assert "caf" not in ran.err
     if key is not None:
         assert (read_access(lambda _: None).key or "") == key
 
 
 def test_an_env_file_that_somebody_put_here(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".env").write_text(f"{KEY}=a-key-of-another\n")
+    (tmp_path / ".env").write_text(f"{RIVYA.key_variable}=a-key-of-another\n")
     mine = Path.stat
 
     def others(path: Path, **options: Any) -> os.stat_result:
@@ -87,7 +88,7 @@ def test_an_env_file_that_somebody_put_here(cli: Cli, tmp_path: Path, monkeypatc
     monkeypatch.setattr(Path, "stat", others)
     with pytest.raises(UsageError, match="belongs to another user"):
         read_access(lambda _: None)
-    monkeypatch.setenv(KEY, "a-key-of-mine")
+    monkeypatch.setenv(RIVYA.key_variable, "a-key-of-mine")
     assert read_access(lambda _: None).key == "a-key-of-mine"
 
 

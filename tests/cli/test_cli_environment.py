@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from batcher.cli.environment import DEFAULT_BASE_URL, Access, read_access, secrets
+from batcher.cli.environment import Access, read_access, secrets
 from batcher.errors import UsageError
 from batcher.redact import without
 
+DEFAULT_BASE_URL = "https://rivya.ai"
 STRANGER = "RIVYA_BASE_URL=https://stranger.example\n"
 
 

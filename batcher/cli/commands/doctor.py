@@ -75,7 +75,6 @@ def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
 
     from batcher.clock import SystemClock
     from batcher.ledger.decisions import open_ledger
-    from batcher.providers.rivya import Rivya
 
     clock = SystemClock()
     if ledger is not None:
@@ -84,7 +83,7 @@ def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
                 writer.stamp(kind)
 
     async def ask(base_url: str, key: str) -> Iterator[Check]:
-        provider = Rivya(base_url, key, clock)
+        provider = access.provider.connect(base_url, key, clock)
         try:
             wallet, models = await provider.credits(), await provider.models()
         finally:

@@ -68,8 +68,7 @@ def command(
     access = simulated.access() if simulate else read_access(terminal.warn)
     if simulate:
         simulated.need_extra()
-    if access.key is None:
-        raise UsageError("RIVYA_API_KEY is not set", hint="Set it in the environment or in .env.")
+    access.need_key()
     order = request(workload, folder, access, terminal, simulate=simulate, buys=False)
     try:
         result = perform(order, terminal, quiet=quiet)

@@ -11,6 +11,7 @@ from batcher.cli.simulated import missing_extra
 from batcher.cli.terminal import Terminal
 from batcher.errors import StorageError, UsageError
 from batcher.install import install_hint
+from batcher.providers.registry import RIVYA
 from batcher.text import safe
 
 NAME = "campaign.yaml"
@@ -42,6 +43,6 @@ def command(terminal: Terminal, *, folder: Path) -> int:
         f"  batcher plan {name}             what it would do and cost",
         *needs,
         f"  batcher run {name} --simulate   try it: no key, no cost",
-        f"  batcher run {name}              do it, with RIVYA_API_KEY set",
+        f"  batcher run {name}              do it, with {RIVYA.key_variable} set",
     )
     return 0

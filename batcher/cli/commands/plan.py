@@ -35,7 +35,7 @@ def command(
 ) -> int:
     """Show what a run would do and cost. Offline; changes nothing."""
     workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
-    account = read_access(terminal.warn).account
+    account = read_access(terminal.warn, workload.provider).account
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests))
     plan = offline_plan(workload, folder, account)
     tell_notes(plan, terminal)

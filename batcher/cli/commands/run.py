@@ -14,7 +14,7 @@ from batcher.cli.plan_view import plan_json, plan_view, tell_notes
 from batcher.cli.run_log import keep_and_tell
 from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
-from batcher.errors import Stopped, UsageError, exit_code
+from batcher.errors import Stopped, exit_code
 from batcher.manifest import campaign_of
 from batcher.workload import offline_plan, prepare
 
@@ -64,7 +64,7 @@ def command(
     """
     with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
         workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
-    access = simulated.access() if simulate else read_access(terminal.warn)
+    access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if dry_run:
         plan = offline_plan(workload, folder, access.account)
@@ -76,11 +76,7 @@ def command(
         return 0
     if simulate:
         simulated.need_extra()
-    if access.key is None:
-        raise UsageError(
-            "RIVYA_API_KEY is not set",
-            hint="Set it in the environment or in .env; `--simulate` needs none and costs nothing.",
-        )
+    access.need_key("; `--simulate` needs none and costs nothing")
     order = request(
         workload,
         folder,

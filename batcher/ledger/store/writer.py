@@ -151,7 +151,7 @@ class Ledger:
             raise UsageError(
                 f"{self.path} is the ledger of {_WHOSE[Place(row['place'])] if row else 'nobody'}, and this run would"
                 f" ask {_WHOSE[place]}",
-                hint="They never share one: name another folder with --state, or mend RIVYA_BASE_URL.",
+                hint="They never share one: name another folder with --state, or mend the base URL.",
             )
 
     def accept(self, traces: Sequence[str]) -> None:
