@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from batcher.errors import Problem, UsageError
@@ -84,10 +84,11 @@ class Plan:
     campaigns: tuple[CampaignPlan, ...]
     caps: tuple[CapLine, ...]
     seconds: float
-    #: what is right by the rules and may not be what was meant
-    notes: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()  # what is right by the rules and may not be what was meant
     #: other campaigns of the ledger with something paid under way
     left_behind: tuple[LeftBehind, ...] = ()
+    #: every job that the manifests ask for, bought already or not, once, in their order: expanded as it is read
+    jobs: Iterable[JobSpec] = field(default=(), repr=False, compare=False)
 
     @property
     def new(self) -> int:

@@ -31,7 +31,7 @@ from batcher.engine import GRACE_SECONDS, Ending, Engine, RateLimiter
 from batcher.engine.driver import Companion, Driver
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 from batcher.jobs import Status
-from batcher.ledger import Change, Ledger, Observer, decisions, hold_lock, traces
+from batcher.ledger import Change, LedgerWriter, Observer, decisions, hold_lock, traces
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.budgets import used_before
 from batcher.ledger.queries.lookup import Place
@@ -95,6 +95,16 @@ class RunOutcome:
     seconds: float
     dropped: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> Kind:
+        """Why it ended; `DONE` when everything selected is done."""
+        return self.ending.kind
+
+    @property
+    def reason(self) -> str:
+        """The same in words."""
+        return self.ending.reason
+
 
 class Run:
     """One run over a state folder, whose lock it holds for its block.
@@ -145,7 +155,7 @@ class Run:
                 self._tell("ledger_opening", path=path)
             elif not request.accept_old:
                 traces.refuse(path, traces.without_ledger(request.state))
-            self.ledger = Ledger.open(path, self._clock, self._observe)
+            self.ledger = LedgerWriter.open(path, self._clock, self._observe)
             stack.callback(self.ledger.close)
             self.ledger.belong(request.place)
             self._accept(traces.of_runs(self.ledger.read, request.state))
@@ -225,6 +235,8 @@ class Run:
             self._ending = Ending(stopped.kind, stopped.reason, {}, ())
         except BaseException as error:
             kind = error.kind if isinstance(error, BatcherError) else Kind.UNFINISHED
+            if isinstance(error, KeyboardInterrupt):
+                kind = Kind.INTERRUPTED
             if self._driver.asked and isinstance(error, StorageError):
                 kind = self._driver.asked[0]  # it comes before storage in the order of exit codes
             reason = self.request.redact(f"{type(error).__name__}: {error}")[:500]
@@ -244,11 +256,17 @@ class Run:
         self._begin_log()
         for manifest in workload.manifests:
             self._check_stopped()
-            enrol(self.ledger, manifest, self._unchanged.get(manifest.campaign))
+            enrol(self.ledger, manifest, self._unchanged.get(manifest.campaign), self._check_stopped)
         if self.plan.new:
             self._accept(traces.of_files(read, request.state, workload.campaigns))
         self.found = find_damage(
-            read, request.state, workload.campaigns, self.settings, workload.selection, thorough=not request.buys
+            read,
+            request.state,
+            workload.campaigns,
+            self.settings,
+            workload.selection,
+            thorough=not request.buys,
+            check=self._check_stopped,
         )
         if self.found.missing or self.found.changed:
             self._tell("files_damaged", missing=self.found.missing, changed=self.found.changed)

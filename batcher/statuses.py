@@ -43,3 +43,6 @@ MOVES: Mapping[Status, frozenset[Status]] = {
 
 #: Bought and not at an end: a run goes on with these whatever its manifest says.
 UNSETTLED = (Status.SUBMITTING, Status.QUEUED, Status.PROCESSING)
+
+#: The name, in the place of a file's, of a manifest that was made from data: nobody can look whether it is still there.
+DATA_MANIFEST = "<data>"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import Self
 
 from batcher.clock import local_day
 from batcher.errors import ManifestError, Problem, UsageError
 from batcher.jobs import JobId, JobSpec
-from batcher.ledger import Ledger, LedgerReader, expansion_cache
+from batcher.ledger import LedgerReader, LedgerWriter, expansion_cache
 from batcher.ledger.expansion_cache import CachedExpansion, Origin
 from batcher.ledger.queries.left_behind import left_behind
 from batcher.ledger.queries.run_settings import last_settings
@@ -29,6 +30,21 @@ _SEARCH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
+class _Jobs:
+    """Every job that manifests ask for, once, in their order. Raises ManifestError for what became faulty."""
+
+    manifests: tuple[Manifest, ...]
+
+    def __iter__(self) -> Iterator[JobSpec]:
+        seen = set[JobId]()
+        for manifest in self.manifests:
+            for spec in specs(manifest, manifest.witness()):
+                if spec.id not in seen:
+                    seen.add(spec.id)
+                    yield spec
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """Manifests without faults of their own, what of them is selected, and this run's own cap, if it has one."""
 
@@ -39,6 +55,28 @@ class Workload:
     budget: int | None
     #: campaigns that are gone on with without a manifest
     remembered: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        manifests: Sequence[Manifest],
+        *,
+        only: Sequence[str] = (),
+        limit: int | None = None,
+        max_jobs: int | None = None,
+        budget: int | None = None,
+    ) -> Self:
+        """What of these manifests is selected. Raises UsageError for one campaign twice."""
+        by_campaign: dict[str, Manifest] = {}
+        for manifest in manifests:
+            other = by_campaign.setdefault(manifest.campaign, manifest)
+            if other is not manifest:
+                raise UsageError(
+                    f"{other.path} and {manifest.path} both describe the campaign {manifest.campaign!r}",
+                    hint="A campaign's name is its identity in the ledger: give one of them another name.",
+                )
+        settings = merged({manifest.campaign: manifest.settings for manifest in manifests})
+        return cls(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS, budget)
 
     @property
     def campaigns(self) -> list[str]:
@@ -105,7 +143,7 @@ class Workload:
         if problems.notes.more:
             found.append(Problem(found[-1].file, f"{problems.notes.more:,} more notes of this kind"))
         left = left_behind(ledger, self.campaigns) if ledger else ()
-        return replace(plan, notes=(*found, *plan.notes), left_behind=tuple(left))
+        return replace(plan, notes=(*found, *plan.notes), left_behind=tuple(left), jobs=_Jobs(self.manifests))
 
     def wanted(
         self, problems: Problems, known: Mapping[str, CachedExpansion] = MappingProxyType({})
@@ -120,9 +158,12 @@ class Workload:
         ]
 
 
-def enrol(ledger: Ledger, manifest: Manifest, standing: CachedExpansion | None) -> None:
+def enrol(
+    ledger: LedgerWriter, manifest: Manifest, standing: CachedExpansion | None, check: Callable[[], None] = lambda: None
+) -> None:
     """Bring a manifest's jobs into the ledger; with `standing` they are there, and what a person planned besides goes.
 
+    `check` is called for each of them, and ends it by raising.
     Raises ManifestError when a file has become faulty since the plan.
     """
     if standing is not None:
@@ -131,11 +172,16 @@ def enrol(ledger: Ledger, manifest: Manifest, standing: CachedExpansion | None) 
         return
     witness = manifest.witness()
 
+    def wanted() -> Iterator[JobSpec]:
+        for spec in specs(manifest, witness):
+            check()
+            yield spec
+
     def origin() -> Origin | None:
         inputs = witness.sealed()
         return None if inputs is None else Origin(manifest.fingerprint, inputs)
 
-    ledger.enrol(manifest.campaign, str(manifest.path.absolute()), specs(manifest, witness), origin)
+    ledger.enrol(manifest.campaign, str(manifest.path.absolute()), wanted(), origin)
 
 
 def specs(manifest: Manifest, witness: InputRecorder) -> Iterator[JobSpec]:
@@ -164,16 +210,7 @@ def prepare(
             errors.append(error)
     if errors:
         raise _together(errors, manifests)
-    by_campaign: dict[str, Manifest] = {}
-    for manifest in manifests:
-        other = by_campaign.setdefault(manifest.campaign, manifest)
-        if other is not manifest:
-            raise UsageError(
-                f"{other.path} and {manifest.path} both describe the campaign {manifest.campaign!r}",
-                hint="A campaign's name is its identity in the ledger: give one of them another name.",
-            )
-    settings = merged({manifest.campaign: manifest.settings for manifest in manifests})
-    return Workload(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS, budget)
+    return Workload.of(manifests, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
 
 
 def offline_plan(workload: Workload, state: Path, account: str | None) -> Plan:

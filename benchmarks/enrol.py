@@ -1,4 +1,4 @@
-"""Rows a second into a ledger: `Ledger.enrol` beside a bare `executemany` of the very same rows, in this process.
+"""Rows a second into a ledger: `LedgerWriter.enrol` beside a bare `executemany` of the very same rows, in this process.
 
 Bare means: tables, indexes, pragmas, sizes of transactions, rows of `wanted` and `events` as the ledger has them, but
 prepared as tuples beforehand; nothing is asked, nothing compared. What is enrolled is prepared too: making jobs is the
@@ -20,7 +20,7 @@ from typing import Any
 
 from batcher.clock import SystemClock
 from batcher.jobs import JobSpec, ParamValue, job_id
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.ledger.store.connection import open_writer
 from batcher.ledger.store.enrolment import BATCH
 
@@ -54,7 +54,7 @@ def measure(full: bool) -> Iterator[Figure]:
     turns = [_turn(specs) for _ in range(1 if full else _TURNS)]
     for what, took in (("new", [new for new, _ in turns]), ("again", [again for _, again in turns])):
         middle = sorted(took, key=lambda each: each.ratio)[len(took) // 2]
-        yield Figure(f"{what}: Ledger.enrol, {jobs:,} jobs", jobs / middle.enrolled, "rows/s")
+        yield Figure(f"{what}: LedgerWriter.enrol, {jobs:,} jobs", jobs / middle.enrolled, "rows/s")
         yield Figure(f"{what}: bare executemany of the same rows", jobs / middle.bare, "rows/s")
         yield at_least(f"{what}: enrol as fast as executemany, times", middle.ratio, GOAL)
 
@@ -62,11 +62,11 @@ def measure(full: bool) -> Iterator[Figure]:
 def _turn(specs: Sequence[JobSpec]) -> tuple[_Took, _Took]:
     with TemporaryDirectory() as scratch:
         path, bare = Path(scratch) / "ledger.db", Path(scratch) / "bare.db"
-        with closing(Ledger.open(path, SystemClock())) as ledger:
+        with closing(LedgerWriter.open(path, SystemClock())) as ledger:
             new = _seconds(lambda: ledger.enrol(_CAMPAIGN, "m.yaml", specs))
             rows = _Rows.of(path)
             again = _seconds(lambda: ledger.enrol(_CAMPAIGN, "m.yaml", specs))
-        Ledger.open(bare, SystemClock()).close()
+        LedgerWriter.open(bare, SystemClock()).close()
         with closing(open_writer(bare, ledger_id="0", at="")) as connection:
             connection.execute(
                 "INSERT INTO campaigns (name, manifest, expansion) VALUES (?, 'm.yaml', 1)", (_CAMPAIGN,)

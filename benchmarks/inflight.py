@@ -22,7 +22,7 @@ from typing import Any
 
 from batcher.clock import SystemClock
 from batcher.jobs import Intent, Job, Status, TaskState
-from batcher.ledger import Caps, Ledger
+from batcher.ledger import Caps, LedgerWriter
 from batcher.manifest import Problems, load
 from batcher.providers.rivya import account_of
 
@@ -51,7 +51,7 @@ def write_ledger(path: Path, manifest: Path, api: Server) -> None:
     """Every job of the manifest bought and not at its end."""
     found = load(manifest)
     account = account_of(api.url, api.environment["RIVYA_API_KEY"])
-    with closing(Ledger.open(path, SystemClock())) as ledger:
+    with closing(LedgerWriter.open(path, SystemClock())) as ledger:
         ledger.start_run(version="0", pid=0, account=account.text, campaigns=[found.campaign], settings="{}")
         ledger.enrol(found.campaign, str(manifest), found.expand(Problems()))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from batcher.clock import SystemClock, iso
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 
 START = 1_780_000_000.0
 ACCOUNT = "https://rivya.ai#0123456789ab"
@@ -48,7 +48,7 @@ FATES = {3: "failed", 17: "failed", 23: "refused", 29: "unsent", 31: "doubtful",
 
 def make(path: Path, jobs: int) -> None:
     """A ledger of so many jobs at `path`."""
-    with closing(Ledger.open(path, SystemClock())):
+    with closing(LedgerWriter.open(path, SystemClock())):
         pass
     with closing(sqlite3.connect(path)) as ledger, ledger:
         ledger.execute("PRAGMA synchronous = OFF")

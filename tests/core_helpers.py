@@ -11,7 +11,7 @@ from support import EPOCH
 
 from batcher.clock import Uptime
 from batcher.jobs import Account, Intent, JobId, JobSpec, Status, TaskState
-from batcher.ledger import Caps, Change, Ledger, Refusal
+from batcher.ledger import Caps, Change, LedgerWriter, Refusal
 
 ACCOUNT = Account("https://api.test", "0123456789ab")
 OTHER = Account("https://api.test", "ba9876543210")
@@ -74,7 +74,7 @@ class Shelf:
 
     def __post_init__(self) -> None:
         self.changes: list[Change] = []
-        self.ledger = Ledger.open(self.path, self.clock, self.changes.append)
+        self.ledger = LedgerWriter.open(self.path, self.clock, self.changes.append)
         self.start()
 
     def start(self) -> int:
@@ -82,7 +82,7 @@ class Shelf:
 
     def restart(self) -> None:
         self.ledger.close()
-        self.ledger = Ledger.open(self.path, self.clock, self.changes.append)
+        self.ledger = LedgerWriter.open(self.path, self.clock, self.changes.append)
         self.start()
 
     def enrol(self, specs: Iterable[JobSpec], campaign: str = "spring") -> None:

@@ -14,7 +14,7 @@ from test_architecture import ALLOWED
 from batcher.cli.timeline_view import MET
 from batcher.errors import Kind, exit_code
 from batcher.jobs import MOVES, Status
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.ledger.queries.timeline import NOTES
 from batcher.manifest import Problems, json_schema, load
 
@@ -51,13 +51,13 @@ CONTRACT = [
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(tmp_path / "ledger.db", VirtualClock())
+def ledger(tmp_path: Path) -> Iterator[LedgerWriter]:
+    ledger = LedgerWriter.open(tmp_path / "ledger.db", VirtualClock())
     yield ledger
     ledger.close()
 
 
-def test_every_table_and_column_is_on_the_page(ledger: Ledger) -> None:
+def test_every_table_and_column_is_on_the_page(ledger: LedgerWriter) -> None:
     tables = [
         row["name"]
         for row in ledger.read.rows("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
@@ -73,7 +73,7 @@ def test_every_table_and_column_is_on_the_page(ledger: Ledger) -> None:
         assert columns <= set(re.findall(r"`([a-z0-9_]+)`", text)), table
 
 
-def test_the_view_has_the_columns_of_the_contract(ledger: Ledger) -> None:
+def test_the_view_has_the_columns_of_the_contract(ledger: LedgerWriter) -> None:
     columns = [row["name"] for row in ledger.read.rows("PRAGMA table_info(jobs)")]
     assert set(CONTRACT) <= set(columns)
 

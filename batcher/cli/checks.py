@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from batcher import __version__
+from batcher.access import Access
 from batcher.clock import iso
 from batcher.errors import StorageError, UsageError
 from batcher.install import install_hint
@@ -23,14 +24,14 @@ from batcher.jobs import Status
 from batcher.ledger import LedgerReader, traces
 from batcher.ledger.decisions import select
 from batcher.ledger.queries import health, jobs
+from batcher.simulated import missing_extra
 from batcher.state import LEDGER
 from batcher.text import amount, count, moment, number
 
 from .doubtful import resolve_command
-from .environment import DOTENV, Access, read_access
+from .environment import DOTENV, read_access
 from .left_behind import strays
 from .probe import mount_of, try_out
-from .simulated import missing_extra
 
 PYTHON_NEEDED = (3, 11)
 #: Less free space than this is worth a word.

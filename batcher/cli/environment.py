@@ -9,49 +9,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from batcher.access import VARIABLES, Access, check_key
 from batcher.errors import UsageError
 from batcher.providers.registry import KNOWN, RIVYA, KnownProvider
-from batcher.redact import SHORTEST_KEY
 
-#: Every variable that may hold a key or a base URL.
-VARIABLES = tuple(name for known in KNOWN.values() for name in (known.key_variable, known.base_url_variable))
 DOTENV = Path(".env")
 #: Where a value was found that is not from `.env`.
 ENVIRONMENT = "the environment"
 _LINE = re.compile(rf"\s*(?:export\s+)?({'|'.join(VARIABLES)})\s*=\s*(.*?)\s*")
 _MAX_BYTES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Where the API is and what it is asked with. `name` stands for the base URL in the account's name.
-
-    `key_from` and `base_url_from` say where they were found.
-    """
-
-    base_url: str
-    key: str | None = field(repr=False)
-    name: str | None = None
-    key_from: str = ""
-    base_url_from: str = ""
-    provider: KnownProvider = RIVYA
-
-    @property
-    def account(self) -> str | None:
-        """The account's text in the ledger; None without a key. Raises UsageError for a wrong base URL."""
-        if self.key is None:
-            return None
-        return self.provider.account(self.base_url, self.key, self.name).text
-
-    def need_key(self, otherwise: str = "") -> str:
-        """The key. Raises UsageError where there is none; `otherwise` says what can be done without one."""
-        if self.key is None:
-            hint = f"Set it in the environment or in {DOTENV}{otherwise}."
-            raise UsageError(f"{self.provider.key_variable} is not set", hint=hint)
-        return self.key
 
 
 def read_access(
@@ -75,10 +43,8 @@ def read_access(
             base_url = written[url_name]
         elif key is not None:
             warn(f"{url_name} in {path} is ignored: the key is not from there, and a folder may not say where it goes.")
-    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
-        raise UsageError(f"{key_name} has characters that a key cannot have", hint="Copy it again, without spaces.")
-    if key is not None and len(key) < SHORTEST_KEY:
-        raise UsageError(f"{key_name} is shorter than {SHORTEST_KEY} characters", hint="Copy it again, all of it.")
+    if key is not None:
+        check_key(key, key_name)
     return Access(
         base_url or provider.base_url,
         key,

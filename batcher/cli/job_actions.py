@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from batcher.clock import SystemClock
-from batcher.errors import AmbiguousJob, UnknownJob, UsageError
+from batcher.errors import AmbiguousJob, UnknownJob
 from batcher.jobs import JobId, Status
-from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger import LedgerReader, LedgerWriter
 from batcher.ledger.decisions import (
+    SHOWN,
     Decided,
     Decision,
     JobReview,
@@ -23,7 +24,6 @@ from batcher.ledger.decisions import (
     open_ledger,
     review_of,
     select,
-    weigh,
 )
 from batcher.state import LEDGER
 from batcher.text import count, number, safe, short
@@ -31,12 +31,9 @@ from batcher.text import count, number, safe, short
 from .open_ledger import need_reader
 from .terminal import Terminal
 
-#: So many jobs are told one by one.
-SHOWN = 20
-
 
 @contextmanager
-def decisive_ledger(state: Path) -> Iterator[Ledger]:
+def decisive_ledger(state: Path) -> Iterator[LedgerWriter]:
     """The ledger of a state folder, open for decisions, also while a run is going. Raises StorageError."""
     need_reader(state).close()
     with closing(open_ledger(state / LEDGER, SystemClock())) as ledger:
@@ -85,16 +82,6 @@ def _begins_a_job(read: LedgerReader, word: str) -> bool:
     return True
 
 
-def check_all(read: LedgerReader, decision: Decision, cases: Iterable[JobReview]) -> None:
-    """Raises UsageError, naming every job that the decision does not fit; then nothing has been changed."""
-    found = [left for case in cases if (left := weigh(read, decision, case)) and not left.settled]
-    if found:
-        lines = [f"job {left.case.short}: {left.why}" for left in found[:SHOWN]]
-        if len(found) > SHOWN:
-            lines.append(f"… and {number(len(found) - SHOWN)} more")
-        raise UsageError("\n".join(lines), hint="Nothing was changed.")
-
-
 @dataclass(slots=True)
 class ActionOutcome:
     """What a command has changed, what it has left, and how the other jobs of the named campaigns stand."""
@@ -137,7 +124,7 @@ class ActionOutcome:
         }
 
 
-def carry_out(ledger: Ledger, decision: Decision, jobs: Iterable[JobId]) -> ActionOutcome:
+def carry_out(ledger: LedgerWriter, decision: Decision, jobs: Iterable[JobId]) -> ActionOutcome:
     """Take the decision of each of these jobs."""
     outcome = ActionOutcome()
     for found in decide(ledger, decision, jobs):
@@ -149,7 +136,7 @@ def carry_out(ledger: Ledger, decision: Decision, jobs: Iterable[JobId]) -> Acti
 
 
 def carry_out_on(
-    ledger: Ledger, decision: Decision, targets: Targets, statuses: Iterable[Status], wide: Decision | None = None
+    ledger: LedgerWriter, decision: Decision, targets: Targets, statuses: Iterable[Status], wide: Decision | None = None
 ) -> ActionOutcome:
     """Take the decision of the named jobs, and (as `wide`, if that differs) of those with a status in the campaigns."""
     outcome = carry_out(ledger, decision, [case.id for case in targets.jobs])

@@ -11,23 +11,21 @@ from typing import Any
 
 import anyio
 
+from batcher import simulated
+from batcher.access import Access
 from batcher.clock import SystemClock, local_day, local_time
 from batcher.errors import Kind
 from batcher.ledger import Change
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
-from batcher.providers.addresses import is_loopback, parse_url
-from batcher.providers.transport import check_base_url
 from batcher.run import Run, RunOutcome, RunRequest
 from batcher.text import duration, number, safe
 from batcher.workload import Workload
 
-from . import simulated
 from .crash import redact
 from .damage import tell_damage
 from .display import Display, Feed, display_for
-from .environment import Access
 from .left_behind import left_behind_view
 from .places import announce, remember
 from .plan_view import plan_view, tell_notes
@@ -62,7 +60,7 @@ def request(
         state,
         connect,
         account=access.account or "",
-        place=Place.SIMULATOR if simulate else _place(access.base_url),
+        place=access.place,
         redact=redact,
         command=terminal.typed,
         **words,
@@ -72,10 +70,6 @@ def request(
 @contextmanager
 def _known(base_url: str) -> Iterator[str]:
     yield base_url
-
-
-def _place(base_url: str) -> Place:
-    return Place.LOOPBACK if is_loopback(parse_url(check_base_url(base_url)).host) else Place.NET
 
 
 def perform(order: RunRequest, terminal: Terminal, *, quiet: bool) -> RunOutcome:
@@ -94,6 +88,7 @@ def perform(order: RunRequest, terminal: Terminal, *, quiet: bool) -> RunOutcome
             terminal.say(
                 f"No job is started after {local_day(order.until, None)} {local_time(order.until)} (in {left})."
             )
+        signals.on_first = run.stop
         return run.execute(lambda ready: screen.show(run, signals, ready))
 
 

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import anyio
 
+from batcher.access import Access
 from batcher.clock import SystemClock
 from batcher.errors import ApiUnavailable, KeyRefused, UsageError
 from batcher.events import Event
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.providers import Fatal, Refused, Retryable
 from batcher.providers.registry import KnownProvider
 from batcher.state import LEDGER, open_reader
-
-from .environment import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     if reader is None:
         return Wallet(account, _credits(anyio.run(_ask, access), access.provider))
     reader.close()
-    with closing(Ledger.open(state / LEDGER, SystemClock())) as ledger:
+    with closing(LedgerWriter.open(state / LEDGER, SystemClock())) as ledger:
         ledger.stamp("credits")
         found = _credits(anyio.run(_ask, access), access.provider)
         ledger.together([partial(ledger.note, Event.WALLET_READ, account=account, credits=found)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import anyio
 
@@ -21,8 +22,7 @@ class Driver:
 
     def __init__(self, failed: Callable[[Exception], object]) -> None:
         self._failed = failed
-        self._engine: Engine | None = None
-        self._soon: Callable[[Callable[[], None]], object] | None = None
+        self._wake: Callable[[], object] | None = None
         self.asked: tuple[Kind, str] | None = None  # to stop, and why
         self.ending: Ending | None = None
 
@@ -32,13 +32,9 @@ class Driver:
         if self.asked is not None:
             return
         self.asked = (kind, reason)
-        if self._soon is not None:
+        if self._wake is not None:
             with suppress(RuntimeError):  # the loop has ended meanwhile
-                self._soon(self._stop)
-
-    def _stop(self) -> None:
-        if self._engine is not None and self.asked is not None:
-            self._engine.stop(*self.asked)
+                self._wake()
 
     async def drive(
         self, compose: Callable[[], Engine], close: Callable[[], Awaitable[None]], beside: Companion | None
@@ -78,36 +74,41 @@ class Driver:
         self, compose: Callable[[], Engine], close: Callable[[], Awaitable[None]], beside: Companion | None
     ) -> Ending:
         try:
-            self._engine = engine = compose()
-            self._soon = _caller()
-            self._stop()  # it may have been asked for already
-            return await (engine.run() if beside is None else self._accompanied(engine, beside))
+            engine = compose()
+            woken, ready = anyio.Event(), anyio.Event()
+            self._wake = partial(_caller(), woken.set)
+            if self.asked is not None:
+                woken.set()
+
+            async def stop() -> None:
+                await woken.wait()
+                assert self.asked is not None
+                engine.stop(*self.asked)
+
+            async def accompany() -> None:
+                try:
+                    if beside is not None:
+                        await beside(ready.set)
+                except Exception as error:
+                    self._failed(error)
+                ready.set()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(accompany)
+                await ready.wait()
+                group.start_soon(stop)
+                try:
+                    outcome: Ending | BaseException = await engine.run()
+                except BaseException as error:
+                    outcome = error  # raised below, where no task group wraps it
+                group.cancel_scope.cancel()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
         finally:
-            self._engine = None
+            self._wake = None
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await close()
-
-    async def _accompanied(self, engine: Engine, beside: Companion) -> Ending:
-        ready = anyio.Event()
-
-        async def accompany() -> None:
-            try:
-                await beside(ready.set)
-            except Exception as error:
-                self._failed(error)
-            ready.set()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(accompany)
-            await ready.wait()
-            try:
-                outcome: Ending | Exception = await engine.run()
-            except Exception as error:
-                outcome = error  # raised below, where no task group wraps it
-            group.cancel_scope.cancel()
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
 
 
 def _caller() -> Callable[[Callable[[], None]], object]:

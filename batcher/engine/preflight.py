@@ -9,7 +9,7 @@ import anyio
 
 from batcher.errors import Kind
 from batcher.events import Event
-from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger import LedgerReader, LedgerWriter
 from batcher.ledger.queries.budgets import ToBuy, to_buy
 from batcher.lifecycle import Lifecycle
 from batcher.providers import Fatal
@@ -23,7 +23,9 @@ _PAGE = 1000
 class Preflight:
     """Looks once, and tells it in events `looked`."""
 
-    def __init__(self, ledger: Ledger, lifecycle: Lifecycle, campaigns: Sequence[str], selection: Selection) -> None:
+    def __init__(
+        self, ledger: LedgerWriter, lifecycle: Lifecycle, campaigns: Sequence[str], selection: Selection
+    ) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
         self._campaigns = campaigns

@@ -18,7 +18,7 @@ import anyio
 from batcher.clock import Clock, age, moment
 from batcher.events import Event
 from batcher.jobs import JobId
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.ledger.store import sends
 from batcher.ledger.store.sends import Send
 from batcher.lifecycle import Commits
@@ -94,7 +94,7 @@ class _Permit:
 class RateLimiter:
     """Lets requests to the API's host out, within `limits.submit` and `limits.requests`, over restarts too."""
 
-    def __init__(self, ledger: Ledger, limits: Limits, clock: Clock, commits: Commits) -> None:
+    def __init__(self, ledger: LedgerWriter, limits: Limits, clock: Clock, commits: Commits) -> None:
         self._ledger = ledger
         self.commits = commits
         self._clock = clock

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .store.caps import Caps, Refusal
     from .store.enrolment import NOT_IN_MANIFEST, Enrolled
     from .store.transaction import Change, Observer, Stale
-    from .store.writer import Ledger
+    from .store.writer import LedgerWriter
 
 __all__ = [
     "NOT_IN_MANIFEST",
@@ -24,8 +24,8 @@ __all__ = [
     "CreditSum",
     "Enrolled",
     "KnownJob",
-    "Ledger",
     "LedgerReader",
+    "LedgerWriter",
     "Observer",
     "PlannedJob",
     "Price",
@@ -44,7 +44,7 @@ _WRITING = {
     "NOT_IN_MANIFEST": "store.enrolment",
     "Change": "store.transaction",
     "Stale": "store.transaction",
-    "Ledger": "store.writer",
+    "LedgerWriter": "store.writer",
     "Observer": "store.transaction",
 }
 

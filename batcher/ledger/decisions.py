@@ -27,11 +27,13 @@ from .reader import LedgerReader
 from .store.enrolment import NOT_IN_MANIFEST
 from .store.purchases import settle_at_hold
 from .store.transaction import Transaction
-from .store.writer import Ledger
+from .store.writer import LedgerWriter
 
 #: `error_code` of a job that a person cancelled; no manifest brings it back.
 CANCELLED = "cancelled"
 _PAGE = 200
+#: So many jobs are told one by one.
+SHOWN = 20
 _TASK_ID = re.compile(r"[!-~]{1,200}")
 
 
@@ -90,10 +92,10 @@ class Left:
     settled: bool = False
 
 
-def open_ledger(path: Path, clock: Clock) -> Ledger:
+def open_ledger(path: Path, clock: Clock) -> LedgerWriter:
     """The ledger for a decision. Takes no lock, so it makes and migrates nothing: raises StorageError instead."""
     LedgerReader.open(path).close()
-    return Ledger.open(path, clock)
+    return LedgerWriter.open(path, clock)
 
 
 # Judging
@@ -158,10 +160,20 @@ def _why_no_cancel(case: JobReview) -> tuple[str, bool]:
             return f"it is {status}: there is nothing left to send", False
 
 
+def check_all(read: LedgerReader, decision: Decision, cases: Iterable[JobReview]) -> None:
+    """Raises UsageError, naming every job that the decision does not fit; then nothing has been changed."""
+    found = [left for case in cases if (left := weigh(read, decision, case)) and not left.settled]
+    if found:
+        lines = [f"job {left.case.short}: {left.why}" for left in found[:SHOWN]]
+        if len(found) > SHOWN:
+            lines.append(f"… and {len(found) - SHOWN:,} more")
+        raise UsageError("\n".join(lines), hint="Nothing was changed.")
+
+
 # Writing
 
 
-def decide(ledger: Ledger, decision: Decision, jobs: Iterable[JobId]) -> Iterator[Decided | Left]:
+def decide(ledger: LedgerWriter, decision: Decision, jobs: Iterable[JobId]) -> Iterator[Decided | Left]:
     """Take a decision of each job that it fits, some to a transaction; a job's news comes after its commit.
 
     Stop reading, and the jobs of the transactions to come stay as they are.
@@ -227,32 +239,32 @@ def _move(
 # One job at a time; each raises UsageError, saying why, when the job is not in a state for it.
 
 
-def retry(ledger: Ledger, job: JobId, statuses: Iterable[Status] = (Status.FAILED,)) -> Decided:
+def retry(ledger: LedgerWriter, job: JobId, statuses: Iterable[Status] = (Status.FAILED,)) -> Decided:
     """Plan a job again: a new attempt, with a new key, at the next run."""
     return _one(ledger, Retry(frozenset(statuses)), job)
 
 
-def cancel(ledger: Ledger, job: JobId) -> Decided:
+def cancel(ledger: LedgerWriter, job: JobId) -> Decided:
     """Do not send a planned job, until a retry."""
     return _one(ledger, Cancel(), job)
 
 
-def resolve_submitted(ledger: Ledger, job: JobId, task_id: str) -> Decided:
+def resolve_submitted(ledger: LedgerWriter, job: JobId, task_id: str) -> Decided:
     """A doubtful attempt reached the API as this task: it is polled by the next run."""
     return _one(ledger, Submitted(task_id), job)
 
 
-def resolve_failed(ledger: Ledger, job: JobId, charged: int = 0) -> Decided:
+def resolve_failed(ledger: LedgerWriter, job: JobId, charged: int = 0) -> Decided:
     """A doubtful attempt came to nothing and cost so much; the job has failed."""
     return _one(ledger, Closed(charged), job)
 
 
-def resolve_again(ledger: Ledger, job: JobId, charged: int = 0) -> Decided:
+def resolve_again(ledger: LedgerWriter, job: JobId, charged: int = 0) -> Decided:
     """A doubtful attempt came to nothing and cost so much; the job is planned again."""
     return _one(ledger, Closed(charged, again=True), job)
 
 
-def _one(ledger: Ledger, decision: Decision, job: JobId) -> Decided:
+def _one(ledger: LedgerWriter, decision: Decision, job: JobId) -> Decided:
     for found in decide(ledger, decision, [job]):
         if isinstance(found, Decided):
             return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -34,8 +34,12 @@ def find_damage(
     selection: Selection,
     *,
     thorough: bool,
+    check: Callable[[], None] = lambda: None,
 ) -> Found:
-    """The files to bring back: missing ones and, if `thorough`, those whose hash is another. Others are told only."""
+    """The files to bring back: missing ones and, if `thorough`, those whose hash is another. Others are told only.
+
+    `check` is called for each file, and ends it by raising.
+    """
     found: dict[JobId, dict[int, str]] = {}
     missing, changed = 0, list[str]()
     artifacts = Artifacts(state)
@@ -45,6 +49,7 @@ def find_damage(
         for file in jobs.kept_files(read, campaign):
             if not selection.takes_job(file.job_id) or not is_result(file.target):
                 continue
+            check()
             how = look(state, file.target, file.size)
             if thorough and not how and not artifacts.holds(file.target, file.sha256):
                 how = "changed"

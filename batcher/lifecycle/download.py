@@ -15,7 +15,7 @@ from batcher.catalog import get_model
 from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.ledger.queries import export
 from batcher.providers import Fatal, Gone, Incoming, Provider, Redirected, Refused, Retryable, TransferCut
 from batcher.settings import Settings
@@ -34,7 +34,7 @@ class Downloader:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: LedgerWriter,
         commits: Commits,
         disk: Disk,
         provider: Provider,
@@ -305,7 +305,7 @@ def _result_kind(model: str) -> str:
         return ""  # a model that left the catalogue: its results are still ours to save
 
 
-def accept(ledger: Ledger, artifacts: Artifacts, job: Job) -> list[str]:
+def accept(ledger: LedgerWriter, artifacts: Artifacts, job: Job) -> list[str]:
     """Take what is kept aside of a job as its result, for a person says so; the paths. The caller holds the run lock.
 
     Raises UsageError when it is not what was kept.

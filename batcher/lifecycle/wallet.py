@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from batcher.clock import Clock, iso
 from batcher.events import Event
-from batcher.ledger import Caps, Ledger
+from batcher.ledger import Caps, LedgerWriter
 from batcher.ledger.queries import budgets
 from batcher.providers import Fatal, Provider, Refused, Retryable
 
@@ -20,7 +20,7 @@ _PART = 4
 
 
 async def read_wallet(
-    ledger: Ledger, provider: Provider, limiter: Limiter, clock: Clock, caps: Caps
+    ledger: LedgerWriter, provider: Provider, limiter: Limiter, clock: Clock, caps: Caps
 ) -> Caps | Fatal | Retryable | Refused:
     """Take a reading; the caps with it, or what kept it from being taken.
 

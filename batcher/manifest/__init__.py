@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from batcher.catalog import Model
 from batcher.errors import ManifestError, Problem
 from batcher.jobs import JobSpec
 from batcher.settings import Settings
+from batcher.statuses import DATA_MANIFEST
 
 from .check import check_document
 from .compiler import CompiledManifest, compile_manifest
 from .expand import check_names, expand
 from .expansion_inputs import Input, InputRecorder, fingerprint, still
 from .files import Files
-from .problems import Problems
+from .problems import Problems, SourceMap
 from .schema import json_schema
 from .starter import STARTER
 from .yaml_loader import parse, read
@@ -37,9 +41,18 @@ __all__ = ["STARTER", "InputRecorder", "Manifest", "Problems", "campaign_of", "j
 _SEARCH = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Manifest:
-    """A manifest without faults of its own. What its rows, globs and combinations hold shows in `expand`."""
+    """A manifest without faults of its own: what a file says (`load`), or the same from data.
+
+        Manifest(campaign="spring", model="grok-imagine-video", prompts=["A boat", {"name": "k", "prompt": "A kite"}])
+
+    `campaign` is its identity in the ledger, `prompts` what an entry of a file's `prompts` may be, `keys` are a
+    manifest's other keys (docs/manifest.md) with plain values: `matrix`, `params`, `budget`, `limits` … References and
+    files of prompts are looked for below `folder`, and below `allow_paths`. Raises ManifestError with every fault.
+
+    What its rows, globs and combinations hold shows in `expand`.
+    """
 
     path: Path
     campaign: str
@@ -49,6 +62,58 @@ class Manifest:
     _text: str = field(repr=False)  # hash of the bytes that were read
     _plan: CompiledManifest = field(repr=False)
     _files: Files = field(repr=False)
+
+    def __init__(
+        self,
+        *,
+        campaign: str,
+        model: str,
+        prompts: Sequence[str | Mapping[str, Any]],
+        folder: str | os.PathLike[str] = ".",
+        allow_paths: Sequence[str | os.PathLike[str]] = (),
+        **keys: Any,
+    ) -> None:
+        path, problems = Path(folder) / DATA_MANIFEST, Problems()
+        try:
+            document = {"campaign": campaign, "model": model, "prompts": prompts, **keys}
+            data = json.dumps(document, allow_nan=False, default=_plain).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ManifestError([Problem(str(path), f"this is no plain data: {error}")]) from None
+        with _nothing_collected():
+            self._fill(path, data, json.loads(data), SourceMap(str(path), {}, {}), problems, allow_paths)
+
+    def _fill(
+        self,
+        path: Path,
+        data: bytes,
+        document: Any,
+        marks: SourceMap,
+        problems: Problems,
+        allow_paths: Sequence[str | os.PathLike[str]],
+    ) -> None:
+        checked = check_document(document, marks, problems)
+        if checked is None:
+            raise ManifestError(problems.values, more=problems.more)
+        found, blind = checked
+        plan = compile_manifest(found, marks, problems, blind=blind)
+        files = Files(path.parent, [Path(each) for each in allow_paths], plan.model)
+        check_names(plan, files, problems)
+        if problems.count:
+            for _ in islice(expand(plan, files, problems), _SEARCH):
+                pass
+            problems.raise_if_any()
+        values = {
+            "path": path,
+            "campaign": plan.campaign,
+            "model": plan.model,
+            "settings": found.settings(),
+            "notes": tuple(problems.notes.values),
+            "_text": hashlib.sha256(data).hexdigest(),
+            "_plan": plan,
+            "_files": files,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # it is frozen from here on
 
     def expand(
         self, problems: Problems, witness: InputRecorder | None = None, *, named: bool = True
@@ -76,10 +141,31 @@ class Manifest:
         return still(self._files, inputs)
 
 
-def load(path: Path, *, allow_paths: Sequence[Path] = ()) -> Manifest:
-    """Reads and checks a manifest. Raises ManifestError with every problem of it, and of what it names."""
+def load(path: str | os.PathLike[str], *, allow_paths: Sequence[str | os.PathLike[str]] = ()) -> Manifest:
+    """Read and check a manifest's file. References may lie below its folder and below `allow_paths`.
+
+    Raises ManifestError with every problem of it, and of what it names.
+    """
+    file, problems = Path(path), Problems()
     with _nothing_collected():
-        return _load(path, allow_paths)
+        data = read(file, problems)
+        found = None if data is None else parse(data, str(file), problems)
+        if data is None or found is None:
+            raise ManifestError(problems.values, more=problems.more)
+        manifest = object.__new__(Manifest)
+        manifest._fill(file, data, *found, problems, allow_paths)
+    return manifest
+
+
+def _plain(value: object) -> object:
+    """What JSON does not know: a path is its text, a mapping a dict, and other sequences are lists."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} {value!r}")
 
 
 def campaign_of(path: Path) -> str | None:
@@ -98,23 +184,3 @@ def _nothing_collected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _load(path: Path, allow_paths: Sequence[Path]) -> Manifest:
-    problems = Problems()
-    data = read(path, problems)
-    found = None if data is None else parse(data, str(path), problems)
-    checked = check_document(*found, problems) if found else None
-    if data is None or found is None or checked is None:
-        raise ManifestError(problems.values, more=problems.more)
-    document, blind = checked
-    plan = compile_manifest(document, found[1], problems, blind=blind)
-    files = Files(path.parent, allow_paths, plan.model)
-    check_names(plan, files, problems)
-    if problems.count:
-        for _ in islice(expand(plan, files, problems), _SEARCH):
-            pass
-        problems.raise_if_any()
-    text = hashlib.sha256(data).hexdigest()
-    notes = tuple(problems.notes.values)
-    return Manifest(path, plan.campaign, plan.model, document.settings(), notes, text, plan, files)

@@ -227,7 +227,8 @@ def test_what_cannot_be_cancelled_is_told_and_the_rest_is_cancelled(
 def test_many_that_cannot_be_done_are_not_all_told(
     cli: Cli, place: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_actions, "SHOWN", 2)
+    for module in (job_actions, decisions):
+        monkeypatch.setattr(module, "SHOWN", 2)
     assert cli("run", "m.yaml").code == 0
     names = [REVEAL_1, REVEAL_2, DUNES_1, DUNES_2]
     ran = cli("cancel", *names)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from batcher.cli.environment import Access, read_access, secrets
+from batcher.access import Access
+from batcher.cli.environment import read_access, secrets
 from batcher.errors import UsageError
 from batcher.redact import without
 

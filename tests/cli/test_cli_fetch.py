@@ -12,7 +12,7 @@ import pytest
 from cli.cli_helpers import Cli, Site
 from core_helpers import ManualClock
 
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.ledger.queries.run_settings import last_settings
 from batcher.settings import Settings
 from batcher.simulator.faults import parse_all
@@ -163,7 +163,7 @@ UNUSABLE = (
 
 
 def test_a_run_that_says_nothing_usable_of_its_settings(tmp_path: Path) -> None:
-    with closing(Ledger.open(tmp_path / "ledger.db", ManualClock())) as ledger:
+    with closing(LedgerWriter.open(tmp_path / "ledger.db", ManualClock())) as ledger:
         for settings in UNUSABLE:
             ledger.start_run(version="test", pid=1, account="", campaigns=["tiny"], settings=settings)
             assert last_settings(ledger.read, "tiny") == Settings() == last_settings(ledger.read, "other"), settings

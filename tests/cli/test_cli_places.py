@@ -58,7 +58,7 @@ def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def net(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulator on loopback counts as the API on the net."""
-    monkeypatch.setattr("batcher.cli.session.is_loopback", lambda host: False)
+    monkeypatch.setattr("batcher.providers.addresses.is_loopback", lambda host: False)
 
 
 # Finding it
@@ -191,7 +191,7 @@ def test_a_ledger_belongs_to_one_place_for_good(
     assert cli("run", "m.yaml", "--quiet").code == 0
     assert not lists.exists(), "what is on loopback is in no list"
     before = charged(place)
-    monkeypatch.setattr("batcher.cli.session.is_loopback", lambda host: False)
+    monkeypatch.setattr("batcher.providers.addresses.is_loopback", lambda host: False)
     ran = cli("run", "m.yaml")
     assert (ran.code, charged(place)) == (2, before)
     assert "is the ledger of an API on loopback, and this run would ask the API on the net" in ran.err

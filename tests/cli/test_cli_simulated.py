@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli.cli_helpers import ROOT, Cli
 
-from batcher.cli import simulated
+from batcher import simulated
 from batcher.errors import StorageError, UsageError
 from batcher.install import install_hint
 from batcher.simulator.switches import DEFAULT_KEY

@@ -13,7 +13,7 @@ import pytest
 from lifecycle.lifecycle_helpers import events, faults, manifest, pictured
 from support import Bench
 
-from batcher.ledger import Change, Ledger, LedgerReader
+from batcher.ledger import Change, LedgerReader, LedgerWriter
 from batcher.ledger.store import caps, prices
 from batcher.settings import Selection
 from batcher.simulator.switches import Limit
@@ -161,7 +161,7 @@ def test_a_scan_is_found(bench: Bench, seen: Statements, monkeypatch: pytest.Mon
         return honest(read, account, price_class)
 
     monkeypatch.setattr(caps, "class_waits", planted)
-    Ledger.open(bench.ledger_path, bench.clock).close()  # what makes the tables is no query of a run
+    LedgerWriter.open(bench.ledger_path, bench.clock).close()  # what makes the tables is no query of a run
     monkeypatch.setattr(Watched, "seen", seen)
     bench.run(manifest(bench, "Boat"))
     with planner(bench) as ledger:

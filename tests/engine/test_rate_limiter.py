@@ -16,7 +16,7 @@ from support import EPOCH, VirtualClock
 
 from batcher.engine.rate_limiter import RateLimiter
 from batcher.engine.window import Window
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.ledger.store import sends
 from batcher.lifecycle import Commits
 from batcher.providers import Retryable
@@ -24,8 +24,8 @@ from batcher.settings import Limits, Rate
 
 
 @contextmanager
-def opened(path: Path, clock: VirtualClock) -> Iterator[Ledger]:
-    ledger = Ledger.open(path, clock)
+def opened(path: Path, clock: VirtualClock) -> Iterator[LedgerWriter]:
+    ledger = LedgerWriter.open(path, clock)
     ledger._connection.execute("PRAGMA synchronous = OFF")
     try:
         yield ledger
@@ -33,7 +33,7 @@ def opened(path: Path, clock: VirtualClock) -> Iterator[Ledger]:
         ledger.close()
 
 
-def stamps(ledger: Ledger, kind: str | None = None) -> list[float]:
+def stamps(ledger: LedgerWriter, kind: str | None = None) -> list[float]:
     return [send.sent.wall for send in sends.after(ledger.read, 0) if kind in (None, send.kind)]
 
 
@@ -332,7 +332,7 @@ def test_only_what_every_clock_says_is_older_is_forgotten(
     clock = ManualClock()
     clock.boot, clock.now = (boot and "boot-1"), 0.0
     clock.shift = EPOCH
-    with closing(Ledger.open(tmp_path / "ledger.db", clock)) as ledger:
+    with closing(LedgerWriter.open(tmp_path / "ledger.db", clock)) as ledger:
         ledger.stamp("poll")
         clock.now, clock.boot = hours * 3600, boot
         clock.shift += jump * 3600
@@ -343,7 +343,7 @@ def test_only_what_every_clock_says_is_older_is_forgotten(
 def test_the_send_log_does_not_grow_with_each_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sends, "_KEPT", 5)
     clock = ManualClock()
-    with closing(Ledger.open(tmp_path / "ledger.db", clock)) as ledger:
+    with closing(LedgerWriter.open(tmp_path / "ledger.db", clock)) as ledger:
         for boot in range(9):
             clock.boot, clock.shift, clock.now = f"boot-{boot}", clock.shift + 90_000, 10.0
             ledger.stamp("poll")

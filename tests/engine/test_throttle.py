@@ -16,7 +16,7 @@ from support import PIXEL, Bench, VirtualClock
 from batcher.engine.rate_limiter import RateLimiter
 from batcher.engine.throttle import PAUSE_SECONDS, PAUSE_SECONDS_MAX, Throttle
 from batcher.errors import Kind
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.lifecycle import Commits
 from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
@@ -76,7 +76,7 @@ async def press(
         asking.cancel_scope.cancel()
 
 
-def events(ledger: Ledger, name: str) -> list[dict[str, Any]]:
+def events(ledger: LedgerWriter, name: str) -> list[dict[str, Any]]:
     rows = ledger.read.rows("SELECT detail FROM events WHERE event = ? ORDER BY id", (name,))
     return [json.loads(row["detail"]) for row in rows]
 

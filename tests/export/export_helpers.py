@@ -11,7 +11,7 @@ from typing import Any
 from cli.cli_helpers import normal
 from support import PIXEL, Bench
 
-from batcher.ledger import Ledger, decisions
+from batcher.ledger import LedgerWriter, decisions
 from batcher.settings import Selection
 from batcher.simulator.faults import parse_all
 
@@ -54,7 +54,7 @@ def mixed(bench: Bench) -> None:
     bench.app.faults.replace([])
     bench.world.switches.set({"fail_prompt": "", "price_factor": 1.5})
     ids = {job["name"]: job["id"] for job in bench.jobs()}
-    with closing(Ledger.open(bench.ledger_path, bench.clock)) as ledger:
+    with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         decisions.retry(ledger, ids["storm"])
         decisions.cancel(ledger, ids["later"])
     bench.run(spring, autumn)

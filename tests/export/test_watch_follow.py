@@ -22,7 +22,7 @@ from batcher.cli.terminal import Terminal
 from batcher.cli.watcher import Follower
 from batcher.engine import Engine
 from batcher.jobs import JobId, Status
-from batcher.ledger import Change, Ledger, LedgerReader, decisions, hold_lock
+from batcher.ledger import Change, LedgerReader, LedgerWriter, decisions, hold_lock
 from batcher.ledger.queries import jobs
 from batcher.ledger.store.transaction import Writing
 from batcher.settings import Selection
@@ -153,7 +153,7 @@ def test_who_joins_late_sees_what_the_run_sees(watched: Watched) -> None:
     watched.bench.observe = watched.tally
     with (
         watched.bench.reader() as read,
-        closing(Ledger.open(watched.bench.ledger_path, watched.bench.clock)) as led,
+        closing(LedgerWriter.open(watched.bench.ledger_path, watched.bench.clock)) as led,
     ):
         failed = [JobId(j["id"]) for j in jobs.jobs(read, statuses=["failed"])]
         for job in failed:
@@ -211,7 +211,7 @@ def test_what_a_person_decides_meanwhile_is_counted(watched: Watched) -> None:
         if change.event != "failed" or seen:
             return
         seen.append({})
-        with closing(Ledger.open(bench.ledger_path, bench.clock)) as other, bench.reader() as read:
+        with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as other, bench.reader() as read:
             follower = watched.join(read)
             assert follower.look()
             before = dict(follower.tally.parts())
@@ -293,7 +293,7 @@ def test_a_follower_notices_a_newer_run(watched: Watched) -> None:
     with bench.reader() as read, hold_lock(bench.state, started="2027-01-15T08:00:00Z"):
         follower = watched.join(read)
         assert follower.look()
-        with closing(Ledger.open(bench.ledger_path, bench.clock)) as ledger:
+        with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
             ledger.start_run(version="2", pid=1, account="", campaigns=["spring"], settings="{}")
         assert not follower.look()
         assert follower.state().endswith("was cut off, and another one has begun.")

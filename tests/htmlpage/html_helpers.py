@@ -17,7 +17,7 @@ from playwright.sync_api import ConsoleMessage, Page, Request
 from report.report_helpers import keep_caps
 from support import PIXEL, Bench, SimulatedApi
 
-from batcher.ledger import Ledger, decisions
+from batcher.ledger import LedgerWriter, decisions
 from batcher.report.html import page as pages
 from batcher.report.question import ask
 from batcher.report.wallet import Reconciliation
@@ -91,7 +91,7 @@ def campaign(folder: Path) -> Bench:
     bench.app.faults.replace([])
     bench.run(manifest, selection=Selection(only=("boat", "<b>*", "picture", "storm")))
     keep_caps(bench, {"run": None, "campaigns": {"spring": 150}, "day": 200, "keep": 50})
-    with closing(Ledger.open(bench.ledger_path, bench.clock)) as ledger:
+    with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         decisions.cancel(ledger, next(job["id"] for job in bench.jobs() if job["name"] == "later"))
     return bench
 

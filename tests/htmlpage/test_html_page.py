@@ -29,7 +29,7 @@ from support import KEY, Bench
 
 from batcher.install import install_hint
 from batcher.jobs import Status
-from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger import LedgerReader, LedgerWriter
 from batcher.ledger.queries import gallery
 from batcher.ledger.queries.budgets import Reading
 from batcher.ledger.queries.gallery import Span
@@ -436,7 +436,7 @@ def test_a_report_without_a_page_loads_nothing_heavy(here: Path) -> None:
 
 def test_an_empty_ledger_has_a_page(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    Ledger.open(bench.ledger_path, bench.clock).close()
+    LedgerWriter.open(bench.ledger_path, bench.clock).close()
     made = write_page(bench, tmp_path / "empty.html")
     assert made.jobs == 0
     assert "Nothing has happened yet." in made.text

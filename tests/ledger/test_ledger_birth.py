@@ -15,7 +15,7 @@ from core_helpers import ManualClock, Shelf, make_spec
 
 from batcher.errors import LedgerLocked, StorageError
 from batcher.jobs import Intent
-from batcher.ledger import Ledger, LedgerReader, hold_lock
+from batcher.ledger import LedgerReader, LedgerWriter, hold_lock
 from batcher.ledger.queries import health
 
 
@@ -57,10 +57,10 @@ def ids(ledger: Path) -> list[str]:
 
 
 def test_a_disk_that_is_full_at_any_step_leaves_nothing_malformed(tmp_path: Path) -> None:
-    Ledger.open(tmp_path / "first.db", ManualClock()).close()  # what is kept in memory is made
+    LedgerWriter.open(tmp_path / "first.db", ManualClock()).close()  # what is kept in memory is made
     with pytest.MonkeyPatch.context() as patch:
         effects = Effects(patch)
-        Ledger.open(tmp_path / "ledger.db", ManualClock()).close()
+        LedgerWriter.open(tmp_path / "ledger.db", ManualClock()).close()
     assert effects.seen > 10
     for fatal in range(1, effects.seen + 1):
         folder = tmp_path / str(fatal)
@@ -69,13 +69,13 @@ def test_a_disk_that_is_full_at_any_step_leaves_nothing_malformed(tmp_path: Path
         with pytest.MonkeyPatch.context() as patch:
             Effects(patch, fatal)
             with pytest.raises(StorageError):
-                Ledger.open(path, ManualClock())
+                LedgerWriter.open(path, ManualClock())
         left = {name.name for name in folder.iterdir()}
         if "ledger.db" in left:
             assert ids(path), "what has its name is whole"
         else:
             assert left == set()
-        Ledger.open(path, ManualClock()).close()
+        LedgerWriter.open(path, ManualClock()).close()
         assert len(ids(path)) == 1
 
 
@@ -90,7 +90,7 @@ def test_a_checkpoint_that_did_not_come_through_is_no_ledger(tmp_path: Path, mon
         "batcher.ledger.store.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
     )
     with pytest.raises(StorageError, match="SQLite keeps it in"):
-        Ledger.open(tmp_path / "ledger.db", ManualClock())
+        LedgerWriter.open(tmp_path / "ledger.db", ManualClock())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,7 +114,7 @@ def test_the_keys_outlive_the_loss_of_the_wal(tmp_path: Path) -> None:
 def test_a_ledger_without_its_id_is_damaged(shelf: Shelf, loss: str) -> None:
     shelf.ledger._connection.execute(loss)
     shelf.ledger.close()
-    for opened in (lambda: LedgerReader.open(shelf.path), lambda: Ledger.open(shelf.path, shelf.clock)):
+    for opened in (lambda: LedgerReader.open(shelf.path), lambda: LedgerWriter.open(shelf.path, shelf.clock)):
         with pytest.raises(StorageError, match="has lost its id"):
             opened()
 
@@ -147,6 +147,10 @@ def test_a_ledger_with_two_names_is_refused(shelf: Shelf, make: Callable[..., No
     other = shelf.path.parent / "other"
     other.mkdir()
     make(shelf.path, other / "ledger.db")
-    for opened in (LedgerReader.open, lambda path: Ledger.open(path, shelf.clock), lambda p: health.look(p, now=0)):
+    for opened in (
+        LedgerReader.open,
+        lambda path: LedgerWriter.open(path, shelf.clock),
+        lambda p: health.look(p, now=0),
+    ):
         with pytest.raises(StorageError, match=told):
             opened(other / "ledger.db")

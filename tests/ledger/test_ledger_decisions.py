@@ -15,7 +15,7 @@ from support import Bench
 
 from batcher.errors import StorageError, UsageError
 from batcher.jobs import Intent, JobSpec, Status
-from batcher.ledger import Enrolled, Ledger, Refusal, Stale, decisions
+from batcher.ledger import Enrolled, LedgerWriter, Refusal, Stale, decisions
 from batcher.ledger.decisions import Cancel, Closed, Decided, Decision, Left, Retry, Submitted, weigh
 from batcher.ledger.queries import health
 from batcher.ledger.store import schema
@@ -400,7 +400,7 @@ polling: {first: 1s, every: 1s, max: 2s}
 REFUSED: dict[str, object] = {"on": "create", "do": "status", "status": 400, "code": "validation_failed", "nth": 2}
 
 
-def decide(bench: Bench, act: Callable[[Ledger, Any], Decided]) -> Decided:
+def decide(bench: Bench, act: Callable[[LedgerWriter, Any], Decided]) -> Decided:
     """In a connection of its own, as another process does it."""
     with closing(decisions.open_ledger(bench.ledger_path, bench.clock)) as ledger:
         [job] = decisions.select(ledger.read)
@@ -517,7 +517,7 @@ def test_an_older_and_a_damaged_ledger(shelf: Shelf, monkeypatch: pytest.MonkeyP
     shelf.path.write_bytes(whole[: leaf + 8] + b"\x55" * 4088 + whole[leaf + 4096 :])
     assert health.look(shelf.path, now=0).damage
     shelf.path.write_bytes(whole)
-    shelf.ledger = Ledger.open(shelf.path, shelf.clock)
+    shelf.ledger = LedgerWriter.open(shelf.path, shelf.clock)
 
 
 def test_versions_of_sqlite() -> None:

@@ -21,7 +21,7 @@ from sqlite_utils import Database
 
 from batcher.errors import Kind, LedgerLocked, StorageError, UsageError
 from batcher.jobs import Status
-from batcher.ledger import Ledger, LedgerReader, hold_lock, storage_errors
+from batcher.ledger import LedgerReader, LedgerWriter, hold_lock, storage_errors
 from batcher.ledger.store import schema, sends
 from batcher.ledger.store.schema import copy_ledger
 
@@ -30,7 +30,7 @@ from batcher.ledger.store.schema import copy_ledger
 
 def test_a_new_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    ledger = Ledger.open(path, ManualClock())
+    ledger = LedgerWriter.open(path, ManualClock())
     first = ledger.read.ledger_id
     assert len(first) == 32
     pragma = {
@@ -39,7 +39,7 @@ def test_a_new_ledger(tmp_path: Path) -> None:
     }
     assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     ledger.close()
-    ledger = Ledger.open(path, ManualClock())
+    ledger = LedgerWriter.open(path, ManualClock())
     assert ledger.read.ledger_id == first, "the keys of what was bought are derived from it"
     ledger.close()
     assert [p.name for p in tmp_path.iterdir()] == ["ledger.db"], "nothing is copied where nothing changes"
@@ -64,7 +64,7 @@ def test_the_columns_of_the_contract(shelf: Shelf) -> None:
     assert {"attempts", "events", "uploads", "runs", "jobs"} <= tables
 
 
-@pytest.mark.parametrize("opened", [lambda p: Ledger.open(p, ManualClock()), LedgerReader.open])
+@pytest.mark.parametrize("opened", [lambda p: LedgerWriter.open(p, ManualClock()), LedgerReader.open])
 def test_a_newer_version_is_left_alone(shelf: Shelf, opened: Callable[[Path], Any]) -> None:
     shelf.ledger._connection.execute(
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('batcher', 'version_99', 'x')"
@@ -78,7 +78,7 @@ def test_an_empty_file_has_lost_what_it_held(tmp_path: Path) -> None:
     """A ledger has its name only once it is whole, so no crash leaves one: tables made here would hide a loss."""
     path = tmp_path / "ledger.db"
     path.touch()
-    for opened in (lambda: LedgerReader.open(path), lambda: Ledger.open(path, ManualClock())):
+    for opened in (lambda: LedgerReader.open(path), lambda: LedgerWriter.open(path, ManualClock())):
         with pytest.raises(StorageError, match="it has lost what it held"):
             opened()
     assert path.stat().st_size == 0
@@ -88,12 +88,12 @@ def test_no_file_is_no_ledger(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="there is no ledger"):
         LedgerReader.open(tmp_path / "ledger.db")
     with pytest.raises(StorageError) as caught:
-        Ledger.open(tmp_path / "no" / "ledger.db", ManualClock())
+        LedgerWriter.open(tmp_path / "no" / "ledger.db", ManualClock())
     assert "writable" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("opened", [lambda p: Ledger.open(p, ManualClock()), LedgerReader.open])
+@pytest.mark.parametrize("opened", [lambda p: LedgerWriter.open(p, ManualClock()), LedgerReader.open])
 def test_what_is_no_database(tmp_path: Path, opened: Callable[[Path], Any]) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"campaign: spring\n" * 100)
@@ -112,7 +112,7 @@ def test_a_damaged_ledger(shelf: Shelf) -> None:
     shelf.path.write_bytes(content)
 
     def use() -> None:
-        with closing(Ledger.open(shelf.path, shelf.clock)) as ledger:
+        with closing(LedgerWriter.open(shelf.path, shelf.clock)) as ledger:
             ledger.enrol("spring", "m", [make_spec(n) for n in range(2000)])
 
     with pytest.raises(StorageError) as caught:
@@ -156,7 +156,7 @@ def test_an_older_ledger_is_copied_and_brought_up_to_date(shelf: Shelf, monkeypa
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("version_2", "CREATE TABLE more (x TEXT) STRICT;")))
     with pytest.raises(StorageError, match="older version"):
         LedgerReader.open(shelf.path)
-    ledger = Ledger.open(shelf.path, shelf.clock)
+    ledger = LedgerWriter.open(shelf.path, shelf.clock)
     assert ledger.read.rows("SELECT * FROM more") == []
     assert ledger.read.spent().held == 10
     ledger.close()
@@ -166,7 +166,7 @@ def test_an_older_ledger_is_copied_and_brought_up_to_date(shelf: Shelf, monkeypa
         assert copy.execute("SELECT count(*) FROM attempts").fetchone() == (1,)
         with pytest.raises(sqlite3.OperationalError):
             copy.execute("SELECT * FROM more")
-    shelf.ledger = Ledger.open(shelf.path, shelf.clock)
+    shelf.ledger = LedgerWriter.open(shelf.path, shelf.clock)
 
 
 def test_a_migration_that_fails_leaves_everything_as_it_was(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +174,9 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(shelf: Shelf, monkey
     broken = "CREATE TABLE more (x TEXT) STRICT;\nINSERT INTO nowhere VALUES (1);"
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("version_2", broken)))
     with pytest.raises(StorageError, match="nowhere"):
-        Ledger.open(shelf.path, shelf.clock)
+        LedgerWriter.open(shelf.path, shelf.clock)
     monkeypatch.undo()
-    ledger = Ledger.open(shelf.path, shelf.clock)
+    ledger = LedgerWriter.open(shelf.path, shelf.clock)
     assert ledger.read.counts() == {"spring": {"planned": 1}}
     assert ledger.read.rows("SELECT name FROM sqlite_master WHERE name = 'more'") == []
     ledger.close()
@@ -261,7 +261,7 @@ def test_a_reader_cannot_write_and_reads_while_a_transaction_is_open(shelf: Shel
 def test_another_process_may_write_meanwhile(shelf: Shelf) -> None:
     """`retry` and friends write while a run goes on: each waits for the other's transaction."""
     shelf.enrol([make_spec(n) for n in range(50)])
-    other = Ledger.open(shelf.path, shelf.clock)
+    other = LedgerWriter.open(shelf.path, shelf.clock)
     for n in range(50):
         (shelf.ledger if n % 2 else other).stamp("poll")
     assert len(sends.after(shelf.ledger.read, 0)) == 50

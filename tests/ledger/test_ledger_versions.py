@@ -14,7 +14,7 @@ from core_helpers import ManualClock, Shelf, make_spec, make_task
 
 from batcher.errors import StorageError
 from batcher.jobs import Status
-from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger import LedgerReader, LedgerWriter
 from batcher.ledger.queries import health
 from batcher.ledger.store import schema, shape
 from batcher.ledger.store.migrations import version_1
@@ -80,7 +80,7 @@ def test_every_version_on_the_way_comes_to_todays_shape(
         patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-behind])
         with closing(sqlite3.connect(path, isolation_level=None)) as ledger:
             schema.migrate(ledger, path, stamp="old")
-    with closing(Ledger.open(path, ManualClock())) as ledger_of_today:
+    with closing(LedgerWriter.open(path, ManualClock())) as ledger_of_today:
         assert ledger_of_today.read.spent() == (10, 12)
     assert shape.differences(made(path), made(tmp_path / "new.db")) == []
 
@@ -97,7 +97,7 @@ def test_what_a_sending_came_to_is_taken_apart(tmp_path: Path, monkeypatch: pyte
             "INSERT INTO events (at, event, detail) VALUES ('2027-01-15T08:00:00.000000Z', 'maybe_received', ?)",
             [(detail,) for detail in details],
         )
-    with closing(Ledger.open(path, ManualClock())) as today:
+    with closing(LedgerWriter.open(path, ManualClock())) as today:
         rows = [row["detail"] for row in today.read.rows("SELECT detail FROM events ORDER BY id")]
     assert rows[2:] == ["no JSON", "{}"]
     assert [json.loads(row) for row in rows[:2]] == [
@@ -126,7 +126,7 @@ def test_what_a_sending_came_to_is_taken_apart(tmp_path: Path, monkeypatch: pyte
 def test_another_shape_is_told_by_all_who_open_it(shelf: Shelf, change: str, told: str) -> None:
     shelf.ledger.close()
     restore(change, shelf.path)
-    for opened in (lambda: LedgerReader.open(shelf.path), lambda: Ledger.open(shelf.path, shelf.clock)):
+    for opened in (lambda: LedgerReader.open(shelf.path), lambda: LedgerWriter.open(shelf.path, shelf.clock)):
         with pytest.raises(StorageError, match=told):
             opened()
     assert any(re.fullmatch(told, damage) for damage in health.look(shelf.path, now=2e9).damage)
@@ -146,5 +146,5 @@ def test_what_nobody_can_bring_into_shape_is_left_as_it_is(tmp_path: Path) -> No
     path = restore(KEPT[0].read_text() + "ALTER TABLE wanted ADD COLUMN colour TEXT;", tmp_path / "ledger.db")
     before = made(path)
     with pytest.raises(StorageError, match="the table wanted has what no batcher has made: colour"):
-        Ledger.open(path, ManualClock())
+        LedgerWriter.open(path, ManualClock())
     assert made(path) == before

@@ -12,7 +12,7 @@ from support import Bench
 
 from batcher.errors import Kind, StorageError
 from batcher.jobs import Intent, TaskState
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 
 OFTEN = "retries: {times: 3}\n"
 
@@ -180,7 +180,7 @@ def test_a_key_past_the_window_is_doubtful_whatever_became_of_the_account(bench:
     path = manifest(bench, "Boat", more="retries: {times: 2, replay_window: 10m}\n")
     bench.run(path)
     if account == "other":
-        with Ledger.open(bench.ledger_path, bench.clock)._connection as connection:
+        with LedgerWriter.open(bench.ledger_path, bench.clock)._connection as connection:
             connection.execute("UPDATE attempts SET account = 'https://other#1'")
         connection.close()
     bench.switches.key_state = "revoked"
@@ -361,7 +361,7 @@ def test_a_task_of_another_key_is_left_alone(bench: Bench) -> None:
     bench.switches.run_seconds = (5000, 5000)
     path = manifest(bench, "Boat", more="polling: {first: 1s, every: 1s, max: 2s, give_up: 10s}\n", fast="")
     bench.run(path)
-    with Ledger.open(bench.ledger_path, bench.clock)._connection as connection:
+    with LedgerWriter.open(bench.ledger_path, bench.clock)._connection as connection:
         connection.execute("UPDATE attempts SET account = 'https://other#1'")
     connection.close()
     faults(bench, not_found())
@@ -375,7 +375,7 @@ def test_an_intent_of_another_key_is_not_sent(bench: Bench) -> None:
     faults(bench, {"on": "create", "do": "lost"})
     path = manifest(bench, "Boat", more="retries: {times: 1}\n")
     bench.run(path)
-    with Ledger.open(bench.ledger_path, bench.clock)._connection as connection:
+    with LedgerWriter.open(bench.ledger_path, bench.clock)._connection as connection:
         connection.execute("UPDATE attempts SET account = 'https://other#1'")
     connection.close()
     sent = len(seen(bench, "create"))
@@ -445,15 +445,15 @@ def test_task_ids_that_cannot_be_written_down_are_all_told(bench: Bench, monkeyp
     """The disk is full when several answers come: each id is told, and the next run finds the same tasks."""
     bench.switches.queue_seconds = (50, 50)
     path = manifest(bench, "First", *(f"Boat {n}" for n in range(4)), more="budget: {campaign: 1000}\n")
-    write = Ledger.submitted
+    write = LedgerWriter.submitted
 
-    def full(self: Ledger, intent: Intent, task: TaskState) -> None:
+    def full(self: LedgerWriter, intent: Intent, task: TaskState) -> None:
         if b"First" in intent.body:  # once it was asked for, all others go at once
             return write(self, intent, task)
         raise StorageError("ledger.db: database or disk is full", hint="Free some disk space.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "submitted", full)
+        patch.setattr(LedgerWriter, "submitted", full)
         with pytest.raises(StorageError) as caught:
             bench.run(path)
     tasks = [task for task in bench.world.oracle().tasks.values() if "Boat" in task.request["prompt"]]
@@ -470,7 +470,7 @@ def test_a_job_that_a_person_cancels_meanwhile_is_not_bought(bench: Bench) -> No
 
     def cancel(request: httpx.Request) -> None:
         if request.method == "POST":
-            other = Ledger.open(bench.ledger_path, bench.clock)
+            other = LedgerWriter.open(bench.ledger_path, bench.clock)
             other._connection.execute(
                 "UPDATE wanted SET status = 'cancelled' WHERE status = 'planned' AND position = 1"
             )
@@ -487,7 +487,7 @@ def test_an_answer_that_comes_after_a_person_decided_keeps_its_task_id(bench: Be
 
     def decide(request: httpx.Request) -> None:
         if request.method == "POST":
-            other = Ledger.open(bench.ledger_path, bench.clock)
+            other = LedgerWriter.open(bench.ledger_path, bench.clock)
             other._connection.execute("UPDATE wanted SET status = 'doubtful'")
             other.close()
 
@@ -513,7 +513,7 @@ def test_a_refusal_that_comes_after_a_person_decided_changes_nothing(bench: Benc
 
     def decide(request: httpx.Request) -> None:
         if request.method == "POST":
-            other = Ledger.open(bench.ledger_path, bench.clock)
+            other = LedgerWriter.open(bench.ledger_path, bench.clock)
             other._connection.execute("UPDATE wanted SET status = 'doubtful'")
             other.close()
 

@@ -14,7 +14,7 @@ from lifecycle.lifecycle_helpers import attempts, done, faults, held, manifest, 
 from support import PIXEL, Bench
 
 from batcher.errors import Kind, StorageError
-from batcher.ledger import Change, Ledger
+from batcher.ledger import Change, LedgerWriter
 
 # References
 
@@ -114,14 +114,14 @@ def test_a_picture_that_changed_on_disk_fails_its_jobs_without_a_purchase(
     bench: Bench, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = pictured(bench, 2)
-    begin = Ledger.enrol
+    begin = LedgerWriter.enrol
 
-    def enrol(self: Ledger, *args: Any) -> Any:
+    def enrol(self: LedgerWriter, *args: Any) -> Any:
         found = begin(self, *args)
         change(bench.folder / "refs" / "boat.png")
         return found
 
-    monkeypatch.setattr(Ledger, "enrol", enrol)
+    monkeypatch.setattr(LedgerWriter, "enrol", enrol)
     ending = bench.run(path)
     assert (ending.kind, statuses(bench)) == (Kind.UNFINISHED, ["failed"] * 2)
     assert {job["error_code"] for job in bench.jobs()} == {"reference_changed"}
@@ -351,7 +351,7 @@ def killed(bench: Bench, monkeypatch: pytest.MonkeyPatch, method: str) -> Path:
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, method, die)
+        patch.setattr(LedgerWriter, method, die)
         with pytest.raises(Died):
             bench.run(path)
     return path
@@ -407,7 +407,7 @@ def test_a_claim_whose_file_is_not_there_is_fetched_again(
 
 def test_a_model_that_left_the_catalogue_still_gets_its_file(bench: Bench) -> None:
     done(bench.run(manifest(bench, "Boat", more="results: {download: false}\n")))
-    ledger = Ledger.open(bench.ledger_path, bench.clock)
+    ledger = LedgerWriter.open(bench.ledger_path, bench.clock)
     ledger._connection.execute("UPDATE wanted SET model = 'gone-model'")
     ledger.close()
     ending = bench.run(manifest(bench, "Boat"))
@@ -445,7 +445,7 @@ def test_a_body_names_every_param_and_the_ledger_keeps_them(bench: Bench) -> Non
 def test_what_a_person_forgets_meanwhile_is_not_fetched(bench: Bench) -> None:
     def forget(change: Change) -> None:
         if change.event == "succeeded" and change.job_id:
-            with closing(Ledger.open(bench.ledger_path, bench.clock)) as other:
+            with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as other:
                 assert other.forget(change.job_id) == 1
 
     bench.observe = forget

@@ -15,7 +15,7 @@ import pytest
 from support import Bench
 
 from batcher.events import Event
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.ledger.store import sends
 from batcher.ledger.store.connection import Locked
 from batcher.lifecycle import Commits
@@ -33,8 +33,8 @@ def held(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.fixture
-def ledger(bench: Bench) -> Iterator[Ledger]:
-    found = Ledger.open(bench.ledger_path, bench.clock)
+def ledger(bench: Bench) -> Iterator[LedgerWriter]:
+    found = LedgerWriter.open(bench.ledger_path, bench.clock)
     yield found
     found.close()
 
@@ -53,7 +53,7 @@ def ledger(bench: Bench) -> Iterator[Ledger]:
     ],
 )
 def test_what_is_to_be_written_waits_for_another_program(
-    bench: Bench, ledger: Ledger, signal_at: float | None, freed_at: float, written: bool
+    bench: Bench, ledger: LedgerWriter, signal_at: float | None, freed_at: float, written: bool
 ) -> None:
     """As long as `retries.outage`, ten seconds after a signal; then everybody gives up at once."""
     told: list[str] = []
@@ -106,7 +106,7 @@ def test_what_is_to_be_written_waits_for_another_program(
         assert "close that one" in told[0]
 
 
-def test_a_signal_is_heard_between_two_waits(bench: Bench, ledger: Ledger) -> None:
+def test_a_signal_is_heard_between_two_waits(bench: Bench, ledger: LedgerWriter) -> None:
     """Where a write has to wait here and now."""
 
     class Heard(Exception):
@@ -132,7 +132,7 @@ def test_a_signal_is_heard_between_two_waits(bench: Bench, ledger: Ledger) -> No
 
 
 def test_who_has_waited_in_vain_does_not_wait_again(
-    bench: Bench, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until a lock was taken again."""
     tries = 0
@@ -172,7 +172,7 @@ def test_who_has_waited_in_vain_does_not_wait_again(
             assert tries == expected
 
 
-def test_a_note_does_not_wait(bench: Bench, ledger: Ledger) -> None:
+def test_a_note_does_not_wait(bench: Bench, ledger: LedgerWriter) -> None:
     """It is written with what is written next, in order, with its own time."""
     seen: list[str] = []
     ledger._write._observe = lambda change: seen.append(change.event)

@@ -15,7 +15,7 @@ from support import Bench, SimulatedApi
 from batcher.cli.report_view import report_view
 from batcher.events import Event
 from batcher.jobs import Status
-from batcher.ledger import Ledger, LedgerReader, decisions
+from batcher.ledger import LedgerReader, LedgerWriter, decisions
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask
 from batcher.simulator.app import build_app
@@ -64,7 +64,7 @@ def story(folder: Path) -> Bench:
     bench.run(spring)
     keep_caps(bench, {"run": None, "campaigns": {"spring": 200}, "day": 300, "keep": 50})
     bench.clock.start += 86_400
-    with closing(Ledger.open(bench.ledger_path, bench.clock)) as ledger:
+    with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         failed = [case.id for case in decisions.select(ledger.read, statuses=[Status.FAILED]) if case.name == "storm"]
         decisions.retry(ledger, failed[0])
         [doubtful] = decisions.select(ledger.read, statuses=[Status.DOUBTFUL])
@@ -78,7 +78,7 @@ def story(folder: Path) -> Bench:
     order_faults(bench, FAULTS[:2])
     bench.run(autumn)
     keep_caps(bench, {"run": None, "campaigns": {"autumn": 40}, "day": 300, "keep": None})
-    with closing(Ledger.open(bench.ledger_path, bench.clock)) as ledger:
+    with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         planned = [case.id for case in decisions.select(ledger.read, statuses=[Status.PLANNED])]
         decisions.cancel(ledger, planned[0])
     return bench
@@ -102,7 +102,7 @@ def order_faults(bench: Bench, faults: list[object]) -> None:
 def read_wallet(bench: Bench) -> int:
     """Write down a wallet reading, as a run does; returns it."""
     found = bench.world.oracle().wallet
-    with closing(Ledger.open(bench.ledger_path, bench.clock)) as ledger:
+    with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         ledger.note(Event.WALLET_READ, account=bench.provider().account.text, credits=found)
     return found
 

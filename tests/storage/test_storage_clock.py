@@ -17,7 +17,7 @@ from support import Bench
 
 from batcher.engine import Engine, RateLimiter
 from batcher.errors import Kind, StorageError
-from batcher.ledger import Ledger, LedgerReader
+from batcher.ledger import LedgerReader, LedgerWriter
 from batcher.ledger.queries import spend
 from batcher.lifecycle import Commits
 from batcher.settings import Limits, Rate
@@ -218,7 +218,7 @@ def test_waiting_times_across_a_jump_say_nothing(bench: Bench, step: float, know
 )
 def test_limits_over_a_restart_and_a_clock_that_was_set(bench: Bench, shift: float, boot: str, seconds: float) -> None:
     """A wall clock of the future forgets no request that was just sent, and is no pause for longer than the limit."""
-    ledger = Ledger.open(bench.ledger_path, bench.clock)
+    ledger = LedgerWriter.open(bench.ledger_path, bench.clock)
     ledger.start_run(version="1", pid=1, account="a", campaigns=[], settings="{}")
     for _ in range(3):
         ledger.stamp("submit")

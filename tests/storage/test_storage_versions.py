@@ -21,7 +21,7 @@ from storage.conftest import Give
 from storage.storage_helpers import DECIDING, LOOKING, Desk, charged_once, clean
 
 from batcher.errors import StorageError
-from batcher.ledger import Ledger, LedgerReader, hold_lock
+from batcher.ledger import LedgerReader, LedgerWriter, hold_lock
 from batcher.ledger.store import schema
 from batcher.ledger.store.schema import copy_ledger
 
@@ -132,7 +132,7 @@ DYING = f"""
 import os, sqlite3, sys
 from pathlib import Path
 from batcher.clock import SystemClock
-from batcher.ledger import Ledger
+from batcher.ledger import LedgerWriter
 from batcher.ledger.store import schema
 import sqlite_utils
 schema.MIGRATIONS += {NEXT[-1:]!r}
@@ -161,7 +161,7 @@ for number in range(1, 1000):
     left = number
     child = os.fork()
     if not child:
-        Ledger.open(folder / "ledger.db", SystemClock()).close()
+        LedgerWriter.open(folder / "ledger.db", SystemClock()).close()
         os._exit(0)
     if os.waitpid(child, 0)[1] == 0:
         break
@@ -196,7 +196,7 @@ def after_the_kill(folder: Path) -> tuple[bool, int]:
         assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", NEXT)
-        with closing(Ledger.open(ledger, ManualClock())) as again:
+        with closing(LedgerWriter.open(ledger, ManualClock())) as again:
             assert [row[0] for row in again.read.rows("SELECT count(*) FROM more")] == [2]
     assert {copy: copy.read_bytes() for copy in kept} == kept, "a copy is never overwritten"
     return done, len(kept)
@@ -227,7 +227,7 @@ def test_two_copies_of_one_second_have_two_names(older: Shelf, monkeypatch: pyte
     monkeypatch.setattr(schema, "MIGRATIONS", broken)
     for _ in range(3):
         with pytest.raises(StorageError, match="nowhere"):
-            Ledger.open(older.path, ManualClock())
+            LedgerWriter.open(older.path, ManualClock())
     names = [copy.name for copy in copies(older.path.parent)]
     stem = "ledger.before-2027-01-15T080000"
     assert names == [f"{stem}-2.db", f"{stem}-3.db", f"{stem}.db"]
@@ -248,7 +248,7 @@ def test_readers_while_a_migration_is_going(older: Shelf, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(schema, "_statements", look)
     monkeypatch.setattr(schema, "MIGRATIONS", NEXT)
-    Ledger.open(older.path, ManualClock()).close()
+    LedgerWriter.open(older.path, ManualClock()).close()
     assert seen == ["2"] * 4
     monkeypatch.setattr(schema, "MIGRATIONS", NEXT[:-1])
     with pytest.raises(StorageError, match="newer version"):

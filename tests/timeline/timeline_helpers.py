@@ -15,7 +15,7 @@ from support import EPOCH, Bench, Killed
 
 from batcher.errors import exit_code
 from batcher.jobs import Status
-from batcher.ledger import Change, Ledger, decisions
+from batcher.ledger import Change, LedgerWriter, decisions
 from batcher.report.question import ask
 from batcher.report.timeline import Timeline, make_timeline
 from batcher.settings import Settings
@@ -80,7 +80,7 @@ def night(folder: Path) -> Bench:
     bench.clock.start += 6.5 * 3600
     ran(bench, path)
     bench.clock.start += 60
-    with closing(Ledger.open(bench.ledger_path, bench.clock)) as ledger:
+    with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         [doubtful] = decisions.select(ledger.read, statuses=[Status.DOUBTFUL])
         decisions.resolve_failed(ledger, doubtful.id, charged=10)
         for job in decisions.select(ledger.read, statuses=[Status.PLANNED]):

@@ -15,8 +15,7 @@ import pytest
 from lifecycle.lifecycle_helpers import manifest
 from support import Bench
 
-from batcher import fs
-from batcher.cli import simulated
+from batcher import fs, simulated
 from batcher.cli.app import main
 from batcher.errors import StorageError
 from batcher.report.html.gallery import Links

@@ -12,9 +12,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from batcher.access import Access
 from batcher.cli import options
 from batcher.cli.checks import Check, Severity, check_access, check_folder, check_ledger, check_versions
-from batcher.cli.environment import Access
 from batcher.cli.terminal import Terminal
 from batcher.errors import Kind, exit_code
 from batcher.state import LEDGER

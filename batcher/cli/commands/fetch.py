@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from batcher.cli import options, simulated
+from batcher import simulated
+from batcher.cli import options
 from batcher.cli.environment import read_access
 from batcher.cli.job_actions import Targets, decisive_ledger, find_targets
 from batcher.cli.open_ledger import need_reader

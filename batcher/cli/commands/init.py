@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from batcher.cli.simulated import missing_extra
 from batcher.cli.terminal import Terminal
 from batcher.errors import StorageError, UsageError
 from batcher.install import install_hint
 from batcher.providers.registry import RIVYA
+from batcher.simulated import missing_extra
 from batcher.text import safe
 
 NAME = "campaign.yaml"

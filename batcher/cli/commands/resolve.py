@@ -9,12 +9,12 @@ from typing import assert_never
 import click
 
 from batcher.cli import options
-from batcher.cli.job_actions import SHOWN, carry_out, check_all, decisive_ledger, find_job, told
+from batcher.cli.job_actions import carry_out, decisive_ledger, find_job, told
 from batcher.cli.terminal import Terminal, table
 from batcher.errors import UsageError
 from batcher.jobs import JobId, Status
-from batcher.ledger import Ledger
-from batcher.ledger.decisions import Closed, JobReview, Submitted, has_campaign, select
+from batcher.ledger import LedgerWriter
+from batcher.ledger.decisions import SHOWN, Closed, JobReview, Submitted, check_all, has_campaign, select
 from batcher.text import amount, count, number
 
 #: No purchase costs more than this; a slip of the finger may.
@@ -99,7 +99,7 @@ def _decision(verdict: str, task: str | None, charged: int | None) -> Submitted 
     return Closed(charged or 0, again=verdict == "again")
 
 
-def _named(ledger: Ledger, words: Sequence[str]) -> list[JobReview]:
+def _named(ledger: LedgerWriter, words: Sequence[str]) -> list[JobReview]:
     found: dict[JobId, JobReview] = {}
     for word in words:
         case = find_job(ledger.read, word)
@@ -107,7 +107,7 @@ def _named(ledger: Ledger, words: Sequence[str]) -> list[JobReview]:
     return list(found.values())
 
 
-def _filtered(ledger: Ledger, campaign: str | None, code: str | None) -> list[JobReview]:
+def _filtered(ledger: LedgerWriter, campaign: str | None, code: str | None) -> list[JobReview]:
     if campaign is not None and not has_campaign(ledger.read, campaign):
         raise UsageError(f"there is no campaign {campaign!r} in {ledger.path}", hint="`batcher status` lists them.")
     return list(select(ledger.read, campaign=campaign, statuses=[Status.DOUBTFUL], code=code))

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
-from batcher.cli.job_actions import carry_out_on, check_all, decisive_ledger, find_targets, told
+from batcher.cli.job_actions import carry_out_on, decisive_ledger, find_targets, told
 from batcher.cli.terminal import Terminal
 from batcher.errors import LedgerLocked, UsageError
 from batcher.jobs import Status
 from batcher.ledger import hold_lock
-from batcher.ledger.decisions import Retry
+from batcher.ledger.decisions import Retry, check_all
 from batcher.text import count, now
 
 _NEVER = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from batcher.cli import options, simulated
+from batcher import simulated
+from batcher.cli import options
 from batcher.cli.environment import read_access
 from batcher.cli.left_behind import left_behind_view, naming_fetch
 from batcher.cli.places import Sought, find_state, knowing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from batcher.cli.simulated import need_extra
+from batcher.simulated import need_extra
 
 
 @click.command(

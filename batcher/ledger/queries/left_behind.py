@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
+from batcher.statuses import DATA_MANIFEST
 
 from .run_settings import of_kind, texts
 from .sql import UNSAVED
@@ -70,6 +71,8 @@ def _names_now(manifest: str) -> str | None:
 
     The path is the ledger's word: only a file is read, a bounded part of it, and nothing but a campaign's name is used.
     """
+    if os.path.basename(manifest) == DATA_MANIFEST:  # noqa: PTH119  (the ledger's word: it may be no path)
+        return None
     try:
         descriptor = os.open(manifest, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

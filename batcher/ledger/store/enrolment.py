@@ -24,7 +24,7 @@ from . import rows
 from .transaction import Transaction
 
 if TYPE_CHECKING:
-    from .writer import Ledger
+    from .writer import LedgerWriter
 
 Asked = Callable[[], Origin | None]
 Write = AbstractContextManager[Transaction]
@@ -98,7 +98,7 @@ def enrol(
     return Enrolled(new, revived, cancelled)
 
 
-def cancel_gone(ledger: Ledger, campaign: str, expansion: int) -> int:
+def cancel_gone(ledger: LedgerWriter, campaign: str, expansion: int) -> int:
     """Cancel what is planned and not in the expansion, for a person planned it again; how many jobs that were."""
     with ledger._write as t:
         return _cancel_gone(t, campaign, expansion)

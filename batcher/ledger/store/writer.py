@@ -30,7 +30,7 @@ _WHOSE = {Place.SIMULATOR: "the simulator", Place.LOOPBACK: "an API on loopback"
 T = TypeVar("T")
 
 
-class Ledger:
+class LedgerWriter:
     """The one writer of a ledger. `read` reads through the same connection."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, clock: Clock, observe: Observer) -> None:

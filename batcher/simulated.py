@@ -1,4 +1,4 @@
-"""The simulator of `run --simulate`: a process that dies with us, and comes back at the same port."""
+"""The simulator that stands for the API: a process that dies with us, and comes back at the same port."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import batcher
+from batcher.access import VARIABLES, Access
 from batcher.errors import StorageError, UsageError
 from batcher.fs import Outside, below, is_own
 from batcher.install import install_hint
-
-from .environment import VARIABLES, Access
 
 #: Stands for the base URL, whose port may change, in the account's name.
 ACCOUNT_NAME = "simulator"
