@@ -38,9 +38,6 @@ from .values import Value, shown, unsafe_character
 _ENOUGH = 100
 # Longer lists of files are looked up again rather than kept for many patterns.
 _FEW_FILES = 100
-_NO_NAME: list[str] | None = [""]
-_NO_REFERENCE: tuple[Reference | None, ...] = (None,)
-_NO_SOURCE = source_text(None)
 
 
 def expand(plan: CompiledManifest, files: Files, problems: Problems, *, named: bool = True) -> Iterator[JobSpec]:
@@ -107,101 +104,47 @@ class _Expansion:
 
     def jobs(self, prompt: Prompt) -> Iterator[JobSpec]:
         """Every combination, reference and take of a prompt."""
-        template, entry = self.fitting_template(prompt), prompt.entry
-        if template is None:
+        template, entry = prompt.template, prompt.entry
+        self.claim(prompt)
+        if template is None or not self.names_fit(prompt):
+            # a misspelt variable is told once, not a second time as an axis without use
+            self.blind = True
             return
-        takes = range(1, entry.repeat + 1)
-        around = self.around_the_id(prompt)
         faults_before = self.faults
-        raw_before: str | None = None
-        text = ""
         combinations = 0
         for variables in self.combinations(prompt):
             combinations += 1
             if self.faults - faults_before >= _ENOUGH:
                 return
             try:
-                raw = template.render(variables)
-                if raw != raw_before:
-                    text = self.checked_prompt(raw)
-                    raw_before = raw
+                text = self.checked_prompt(template.render(variables))
             except Fault as fault:
                 self.tell(prompt, entry.text_path, fault)
                 continue
             chosen = self.chosen(variables)
-            for reference in self.references_of(prompt, variables) if prompt.references else _NO_REFERENCE:
+            for reference in self.references_of(prompt, variables):
                 source = source_text(reference)
-                for take in takes:
-                    job = self.job(prompt, around, variables, text, chosen, reference, source, take)
-                    if job is None:
+                for take in range(1, entry.repeat + 1):
+                    identity = self.identities.of(text, chosen.text, source, take)
+                    file_name = self.file_name(prompt, variables, reference, identity, take) if self.named else ""
+                    if file_name is None:
                         break
-                    yield job
+                    yield JobSpec(
+                        identity,
+                        self.plan.campaign,
+                        self.model.id,
+                        prompt.name,
+                        text,
+                        chosen.params,
+                        reference,
+                        take,
+                        chosen.plain if reference is None else chosen.dearer,
+                        self.model.base_credits,
+                        file_name,
+                    )
         if not combinations and prompt.row is None and not self.endless:
             empty = Fault("the matrix leaves no combination of this prompt", "every one of them is excluded")
             self.tell(prompt, entry.path, empty)
-
-    def only_job(self, prompt: Prompt) -> JobSpec | None:
-        """The job of a prompt that makes one at most (`Prompt.single`), as `jobs` has it; None where it is faulty."""
-        template = self.fitting_template(prompt)
-        if template is None:
-            return None
-        variables = prompt.base
-        try:
-            text = self.checked_prompt(template.render(variables))
-        except Fault as fault:
-            self.tell(prompt, prompt.entry.text_path, fault)
-            return None
-        chosen = self.chosen(variables)
-        return self.job(prompt, self.around_the_id(prompt), variables, text, chosen, None, _NO_SOURCE, 1)
-
-    def fitting_template(self, prompt: Prompt) -> Template | None:
-        """The template of a prompt whose templates can do with the names that there are; else None, and told."""
-        self.claim(prompt)
-        if self.names_fit(prompt) and prompt.template is not None:
-            return prompt.template
-        # a misspelt variable is told once, not a second time as an axis without use
-        self.blind = True
-        return None
-
-    def around_the_id(self, prompt: Prompt) -> list[str] | None:
-        """What file names of a prompt have around the job's short id; None where each is made by itself."""
-        if not self.named:
-            return _NO_NAME
-        return self.plan.file_names.around_the_id({**self.words, "prompt_name": prompt.name})
-
-    def job(
-        self,
-        prompt: Prompt,
-        around: list[str] | None,
-        variables: dict[str, Value],
-        text: str,
-        chosen: _Chosen,
-        reference: Reference | None,
-        source: str,
-        take: int,
-    ) -> JobSpec | None:
-        """One job; `source` is its reference as `source_text` has it. None, and told, when its file has no name."""
-        identity = self.identities.of(text, chosen.text, source, take)
-        file_name: str | None
-        if around:
-            file_name = identity[:SHORT_ID].join(around)
-        else:
-            file_name = self.file_name(prompt, variables, reference, identity, take)
-            if file_name is None:
-                return None
-        return JobSpec(
-            identity,
-            self.plan.campaign,
-            self.model.id,
-            prompt.name,
-            text,
-            chosen.params,
-            reference,
-            take,
-            chosen.plain if reference is None else chosen.dearer,
-            self.model.base_credits,
-            file_name,
-        )
 
     def chosen(self, variables: dict[str, Value]) -> _Chosen:
         """What a combination sets, worked out once for all that set the same."""
@@ -378,10 +321,7 @@ class _Expansion:
                     prompts = [prompt for row in some if (prompt := rows.prompt_of(row)) is not None]
                     self.blind |= len(prompts) < len(some)
                     for prompt in prompts:
-                        if not prompt.single:
-                            yield from self.jobs(prompt)
-                        elif (job := self.only_job(prompt)) is not None:
-                            yield job
+                        yield from self.jobs(prompt)
             if self.problems.count == before:
                 rows.tell_unused()
             self.blind = self.blind or self.problems.count > before

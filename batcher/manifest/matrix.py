@@ -101,7 +101,6 @@ class Matrix:
             bare=bool(self.include.rules) and not declared,
             claims=tuple(claims),
             names=frozenset(name for name, _ in claims),
-            single=not (outer or inner or includes or excludes),
         )
 
 
@@ -117,8 +116,6 @@ class Shape:
     bare: bool
     claims: tuple[Claim, ...]
     names: frozenset[str]
-    #: whether it comes to what it is laid over, once
-    single: bool
 
     def combinations(self, base: dict[str, Value]) -> Iterator[dict[str, Value]]:
         """The variables of each combination, laid over `base`. Each is a dict of its own.
@@ -126,9 +123,6 @@ class Shape:
         Raises Fault when `exclude` removes far too many: a matrix can be endless, and no job costs time too.
         """
         outer, inner = self.outer, self.inner
-        if self.single:
-            yield base.copy()
-            return
         names = [axis.name for axis in outer + inner]
         pools = [axis.values for axis in outer + inner]
         if not self.includes and not self.excludes:

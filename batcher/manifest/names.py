@@ -23,7 +23,6 @@ _SMALL = bytes(ord(chr(c).lower()) if c < 128 and chr(c).isalnum() else ord(" ")
 _RESERVED = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE | re.DOTALL
 )
-_RESERVED_FIRST = frozenset("acnplACNPL")
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]+')
 _SPACE = re.compile(r"\s+")
 _CLEAN = re.compile(r"[A-Za-z0-9_.-]*")
@@ -32,8 +31,6 @@ _CLEAN = re.compile(r"[A-Za-z0-9_.-]*")
 _MOST_READ = 500
 #: What `results.name` knows beyond the variables.
 ALWAYS = ("prompt_name", "job", "take", "campaign", "model", "reference_name")
-# Stands for the short id of any job.
-_AN_ID = "0a1b2c3d4e5f"
 _SIMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,118}[A-Za-z0-9_-]")
 
 
@@ -110,29 +107,6 @@ class FileNames:
         self._layout = [
             piece.split("/") if isinstance(piece, str) else (piece, "job" in piece.names) for piece in template.pieces
         ]
-
-    def around_the_id(self, words: Mapping[str, str]) -> list[str] | None:
-        """What stands before, between and after the short id of the job, where nothing else varies for these words.
-
-        None where something else does, or a piece has to be made safe or short: then `render` makes each name.
-        """
-        pieces: list[str] = []
-        ids = 0
-        for piece in self.template.pieces:
-            if isinstance(piece, str):
-                pieces.append(piece)
-            elif piece.only == "job":
-                pieces.append(_AN_ID)
-                ids += 1
-            elif piece.only is not None and piece.only in words:
-                pieces.append(words[piece.only])
-            else:
-                return None
-        name = "".join(pieces)
-        if not _SIMPLE.fullmatch(name) or (name[0] in _RESERVED_FIRST and _RESERVED.fullmatch(name)):
-            return None
-        around = name.split(_AN_ID)
-        return around if len(around) == ids + 1 else None
 
     def render(self, variables: Mapping[str, Value]) -> str:
         """The name for these variables, without extension. Raises Fault."""

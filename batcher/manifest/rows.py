@@ -47,11 +47,6 @@ class Prompt:
     #: the columns that the row leaves empty and that nothing farther sets
     blank: frozenset[str] = frozenset()
 
-    @property
-    def single(self) -> bool:
-        """Whether it makes one job at most, as most rows of a file do."""
-        return self.shape.single and self.entry.repeat == 1 and not self.references
-
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
@@ -245,8 +240,6 @@ def row_name(template: Template | None, values: dict[str, Value]) -> str:
 
 
 def _in_a_name(piece: Piece, values: dict[str, Value]) -> str:
-    if piece.only is not None and type(value := values.get(piece.only)) is str:
-        return value
     try:
         value = piece.evaluate(values)
         return value if type(value) is str else text_of(value)

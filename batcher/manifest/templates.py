@@ -86,7 +86,6 @@ class Piece:
 class Template:
     """A text over variables. `names` are all it mentions, `required` those it cannot do without.
 
-    `holes` are the places among the pieces where a mere name stands; None when some piece is more than that.
     `comments` are in the source and in no text.
     """
 
@@ -94,7 +93,6 @@ class Template:
     pieces: tuple[str | Piece, ...]
     names: frozenset[str]
     required: frozenset[str]
-    holes: tuple[tuple[int, str], ...] | None = None
     comments: tuple[str, ...] = ()
 
     @property
@@ -104,8 +102,6 @@ class Template:
 
     def render(self, variables: Variables) -> str:
         """The text for these variables. Raises Fault."""
-        if self.holes is not None and (filled := self._filled(self.holes, variables)) is not None:
-            return filled
         out: list[str] = []
         left = MAX_OUTPUT
         for piece in self.pieces:
@@ -116,19 +112,6 @@ class Template:
                 raise Fault(f"the text grows to more than {MAX_OUTPUT:,} characters")
             out.append(text)
         return "".join(out)
-
-    def _filled(self, holes: tuple[tuple[int, str], ...], variables: Variables) -> str | None:
-        """The text, where texts and whole numbers stand for all names and it is not too long: a short way to most."""
-        out: list[Any] = [*self.pieces]
-        for at, name in holes:
-            value = variables.get(name)
-            if type(value) is str:
-                out[at] = value
-            elif type(value) is int:
-                out[at] = str(value)
-            else:
-                return None
-        return "".join(out) if sum(map(len, out)) <= MAX_OUTPUT else None
 
     def check_names(self, known: Collection[str]) -> None:
         """Raises Undefined for the first required name that is not known."""
@@ -142,7 +125,7 @@ def compile_template(source: str) -> Template:
     if len(source) > MAX_SOURCE:
         raise Fault(f"has {len(source):,} characters; a template has at most {MAX_SOURCE:,}")
     if "{{" not in source and "{%" not in source and "{#" not in source:
-        return Template(source, (source,) if source else (), frozenset(), frozenset(), ())
+        return Template(source, (source,) if source else (), frozenset(), frozenset())
     return _compile(source)
 
 
@@ -186,7 +169,7 @@ class _Compiler:
                 pieces.append(Piece(evaluate, frozenset(self.names), only))
                 every |= self.names
         names, required = frozenset(every), frozenset(self.required)
-        return Template(source, tuple(pieces), names, required, _holes(pieces), _comments(source))
+        return Template(source, tuple(pieces), names, required, _comments(source))
 
     def expression(self, node: nodes.Node, depth: int) -> _Eval:
         self.left -= 1
@@ -288,12 +271,6 @@ def without_comments(source: str) -> str:
         return "".join(text for _, kind, text in _ENVIRONMENT.lex(source) if not kind.startswith("comment"))
     except TemplateSyntaxError:
         return source
-
-
-def _holes(pieces: list[str | Piece]) -> tuple[tuple[int, str], ...] | None:
-    found = [(at, piece.only) for at, piece in enumerate(pieces) if isinstance(piece, Piece)]
-    holes = tuple((at, only) for at, only in found if only is not None)
-    return holes if len(holes) == len(found) else None
 
 
 def _refusal(node: nodes.Node) -> Fault:

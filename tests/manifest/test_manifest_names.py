@@ -122,33 +122,6 @@ def test_any_value_makes_a_safe_part(value: str) -> None:
     assert "/" not in safe(value)
 
 
-TEMPLATES = (
-    *("{{ prompt_name }}-{{ job }}", "{{ job }}", "{{ job }}{{ job }}.x", "{{ prompt_name }}.{{ job }}"),
-    *("{{ campaign }}_{{ job }}_{{ prompt_name }}", "a/{{ prompt_name }}/{{ job }}", "{{ prompt_name }}"),
-)
-PROMPT_NAMES = st.one_of(
-    st.text(max_size=130),
-    st.text("aZ0-._ ", max_size=130),
-    st.sampled_from(["con", "com1", "lpt1.x", "nul", "0a1b2c3d4e5f", "x0a1b2c3d4e5fy", "0a1b2c3d4e5", "-", ".", ""]),
-)
-
-
-@given(st.sampled_from(TEMPLATES), PROMPT_NAMES, st.text("0123456789abcdef", min_size=12, max_size=12))
-def test_what_is_prepared_around_the_id_comes_to_the_same_name(template: str, prompt_name: str, job: str) -> None:
-    names = FileNames(compile_template(template))
-    words = {"campaign": "c", "model": "m", "prompt_name": prompt_name}
-    around = names.around_the_id(words)
-    if around is not None:
-        assert job.join(around) == names.render({**words, "job": job})
-
-
-def test_names_are_prepared_where_only_the_id_varies() -> None:
-    words = {"campaign": "c", "model": "m", "prompt_name": "dunes"}
-    assert FileNames(compile_template("{{ prompt_name }}-{{ job }}")).around_the_id(words) == ["dunes-", ""]
-    for other in ("{{ prompt_name }}-{{ job | upper }}", "{{ job }}-{{ take }}", "{{ title }}-{{ job }}"):
-        assert FileNames(compile_template(other)).around_the_id(words) is None
-
-
 def test_what_is_only_counted_needs_no_names(tmp_path: Path) -> None:
     """Nobody looks at the names of a plan; the jobs are the same, and so is what is told of names that fail."""
     rows = '{"title": "a", "tags": ["x"]}\n{"title": "b", "tags": "y"}\n'
