@@ -18,7 +18,6 @@ from batcher.ledger import LedgerReader, LedgerWriter, expansion_cache
 from batcher.ledger.expansion_cache import CachedExpansion, Origin
 from batcher.ledger.queries.left_behind import left_behind
 from batcher.ledger.queries.run_settings import last_settings
-from batcher.ledger.store import enrolment
 from batcher.manifest import InputRecorder, Manifest, Problems, load
 from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
 from batcher.providers.registry import KnownProvider, only
@@ -168,7 +167,7 @@ def enrol(
     """
     if standing is not None:
         if standing.gone:
-            enrolment.cancel_gone(ledger, manifest.campaign, standing.expansion)
+            ledger.cancel_gone(manifest.campaign, standing.expansion)
         return
     witness = manifest.witness()
 

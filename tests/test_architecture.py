@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,41 @@ def test_what_happens_in_one_place_only(call: str, rooms: set[str]) -> None:
         if name == call and (call, path.name) != ("sleep", "group_commit.py")  # commits wait for another program's lock
     }
     assert wrong == set()
+
+
+#: A statement, or a part of one, as SQL is written here: words in capitals.
+SQL = re.compile(
+    r"^(SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|ALTER|DROP|PRAGMA|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|WITH) "
+    r"|\b(FROM|WHERE|ORDER BY|GROUP BY|INNER JOIN|LEFT JOIN|SET|VALUES|UNION ALL|IS NULL|IS NOT NULL) "
+)
+
+
+def test_no_sql_outside_the_ledger() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.value!r}"
+        for room, path, tree in modules()
+        if room != "ledger"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
+    ]
+    assert wrong == []
+
+
+def test_the_ledger_has_no_circles() -> None:
+    """Not even for types: whoever needs another's type needs what stands below both."""
+    here = ROOT / "ledger"
+    paths = {(*path.relative_to(here).parent.parts, path.stem): path for path in here.rglob("*.py")}
+    needs: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for name, path in paths.items():
+        found = needs.setdefault(name, set())
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                whole = node.module or ""
+                base = ("batcher", "ledger", *name[:-1])[: 2 + len(name) - node.level] if node.level else ()
+                start = (*base, *filter(None, whole.split(".")))[2:]
+                for alias in node.names:
+                    found |= {each for each in ((*start, alias.name), start) if each in paths} - {name}
+    TopologicalSorter(needs).prepare()  # raises CycleError
 
 
 def test_no_two_public_classes_share_a_name() -> None:

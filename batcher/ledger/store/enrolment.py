@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batcher.jobs import JobId, JobSpec
 from batcher.ledger import expansion_cache
@@ -22,9 +22,6 @@ from batcher.ledger.reader import LedgerReader
 
 from . import rows
 from .transaction import Transaction
-
-if TYPE_CHECKING:
-    from .writer import LedgerWriter
 
 Asked = Callable[[], Origin | None]
 Write = AbstractContextManager[Transaction]
@@ -92,19 +89,14 @@ def enrol(
         new, revived, position = new + added, revived + back, position + len(batch)
     found = origin()
     with write as t:
-        cancelled = _cancel_gone(t, campaign, expansion)
+        cancelled = cancel_gone(t, campaign, expansion)
         if found is not None:
             expansion_cache.remember(t, campaign, found, position)
     return Enrolled(new, revived, cancelled)
 
 
-def cancel_gone(ledger: LedgerWriter, campaign: str, expansion: int) -> int:
-    """Cancel what is planned and not in the expansion, for a person planned it again; how many jobs that were."""
-    with ledger._write as t:
-        return _cancel_gone(t, campaign, expansion)
-
-
-def _cancel_gone(t: Transaction, campaign: str, expansion: int) -> int:
+def cancel_gone(t: Transaction, campaign: str, expansion: int) -> int:
+    """Cancel what is planned and not in the expansion; how many jobs that were."""
     gone = (campaign, expansion)
     where = "campaign = ? AND status = 'planned' AND expansion <> ?"
     t.run(

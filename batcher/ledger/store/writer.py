@@ -76,6 +76,11 @@ class LedgerWriter:
         """
         return enrolment.enrol(self._write, self.read, campaign, manifest, specs, origin)
 
+    def cancel_gone(self, campaign: str, expansion: int) -> int:
+        """Cancel what is planned and not in the expansion, for a person planned it again; how many jobs that were."""
+        with self._write as t:
+            return enrolment.cancel_gone(t, campaign, expansion)
+
     def wait_for_locks(self, seconds: float, tell: Callable[[str], object]) -> None:
         """Wait so long for another program's lock; a long wait is told."""
         self._write.patience, self._write.tell = seconds, tell
