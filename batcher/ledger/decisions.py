@@ -191,7 +191,7 @@ def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: JobRev
     match decision:
         case Retry():
             if case.status is Status.SUCCEEDED and case.attempt_id is not None:
-                settle_at_hold(t, case.id, case.attempt_id)  # nobody will ask for its price any more
+                settle_at_hold(t, case.attempt_id)  # nobody will ask for its price any more
             return _move(t, case, Status.PLANNED, Event.RETRIED, {})
         case Cancel() if case.status is Status.CANCELLED:
             t.run("UPDATE wanted SET error_code = ?, error_message = ? WHERE id = ?", (*_BY_A_PERSON, case.id))

@@ -61,7 +61,7 @@ class Pricer:
         if state.idle is not None:
             left = min(left, IDLE_SECONDS - state.idle)
         if left <= _HAIR:
-            await self._commits(partial(self._ledger.final_unknown, job.id, phase.attempt_id))
+            await self._commits(partial(self._ledger.final_unknown, phase.attempt_id))
             return done
         return Reschedule(Stage.PRICE, min(_FIRST_SECONDS * _GROWTH**state.price_asked, left))
 

@@ -222,7 +222,7 @@ class Money(Stage):
     def give_up_a_price(self, data: st.DataObject) -> None:
         """It was asked for long enough: what was held is what it cost."""
         row = data.draw(st.sampled_from([row for row in self.before.values() if unpriced(row)]))
-        self.shelf.ledger.final_unknown(row["job_id"], row["id"])
+        self.shelf.ledger.final_unknown(row["id"])
         [now] = [each for each in self.attempts() if each["id"] == row["id"]]
         assert now["final_credits"] == row["hold_credits"]
 

@@ -453,7 +453,7 @@ def test_one_task_for_two_jobs_is_told_at_once_and_settled_once(priced: Shelf) -
 def test_a_price_that_is_known_is_not_given_up_for_the_hold(priced: Shelf) -> None:
     first = priced.buy(1)
     priced.ledger.submitted(first, make_task(1, S, reserved_credits=12, final_credits=11))
-    priced.ledger.final_unknown(first.job_id, first.attempt_id)
+    priced.ledger.final_unknown(first.attempt_id)
     assert priced.ledger.read.spent() == (0, 11)
     assert "final_unknown" not in priced.events()
 

@@ -146,7 +146,7 @@ def test_without_a_final_price_the_hold_counts_as_spent(shelf: Shelf) -> None:
     shelf.ledger.submitted(other, make_task(2, Status.SUCCEEDED))
     assert seen_price(shelf.ledger.read, ACCOUNT.text, "small") is None
     assert shelf.ledger.read.spent() == (10, 10)
-    shelf.ledger.final_unknown(other.job_id, other.attempt_id)
+    shelf.ledger.final_unknown(other.attempt_id)
     assert shelf.ledger.read.spent() == (0, 20)
     seen = seen_price(shelf.ledger.read, ACCOUNT.text, "small")
     assert seen is not None

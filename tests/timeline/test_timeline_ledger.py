@@ -82,7 +82,7 @@ def test_what_the_api_says_of_money_and_of_others_is_told(shelf: Shelf) -> None:
     shelf.ledger.submitted(priced, make_task(1, Status.SUCCEEDED, final_credits=10))
     shelf.ledger.record(priced.job_id, priced.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=25))
     shelf.ledger.submitted(unpriced, make_task(2, Status.SUCCEEDED, final_credits=0))
-    shelf.ledger.final_unknown(unpriced.job_id, unpriced.attempt_id)
+    shelf.ledger.final_unknown(unpriced.attempt_id)
     shelf.ledger.doubt(decided.job_id, decided.attempt_id, "conflict", "it lasts")
     decisions.resolve_failed(shelf.ledger, decided.job_id, charged=7)
     with pytest.raises(Stale):

@@ -129,21 +129,20 @@ def jobs(
 
 def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
     """A job's row of the view `jobs`, with its attempts (each with its files) and its events, oldest first."""
-    from batcher.ledger.store import rows  # brings all of `jobs` along, which the others do without
-
     row = read.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
     assert row is not None, "an id that the ledger has resolved"
     attempts = []
-    for attempt in read.rows("SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,)):
-        held = 0 if attempt["final_credits"] is not None else rows.price(attempt)
+    for attempt in read.rows(
+        f"SELECT *, {OPEN_HOLD} AS held_credits FROM attempts WHERE job_id = ? ORDER BY number", (job_id,)
+    ):
         files = read.rows(
             f"SELECT number, CASE WHEN {KEPT} THEN target END AS target, sha256, size, saved_at, unverified,"
             " forgotten_at FROM files AS f WHERE attempt_id = ? ORDER BY number",
             (attempt["id"],),
         )
         shown = _plain(attempt, decode=("body", "params", "result_urls"))
-        shown |= {"maybe_received": bool(attempt["maybe_received"]), "held_credits": held}
-        attempts.append(shown | {"files": [_plain(file) for file in files]})
+        shown |= {"maybe_received": bool(attempt["maybe_received"]), "files": [_plain(file) for file in files]}
+        attempts.append(shown)
     events = read.rows("SELECT at, run_id, attempt, event, detail FROM events WHERE job_id = ? ORDER BY id", (job_id,))
     return {
         "job": _plain(row, decode=("params",)),

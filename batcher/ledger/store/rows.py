@@ -179,9 +179,3 @@ def upload(row: sqlite3.Row) -> Upload:
         duration_seconds=row["duration_seconds"],
         checked_at=from_iso(row["checked_at"]),
     )
-
-
-def price(row: sqlite3.Row | Mapping[str, Any]) -> int:
-    """What an attempt counts with: its final price, else its hold (`amounts.COMMITTED`)."""
-    final: int | None = row["final_credits"]
-    return int(row["hold_credits"]) if final is None else final

@@ -220,10 +220,10 @@ class LedgerWriter:
         if not fits:
             raise Stale(f"attempt {attempt_id} of job {job_id} was closed before the API's answer came")
 
-    def final_unknown(self, job_id: JobId, attempt_id: int) -> None:
+    def final_unknown(self, attempt_id: int) -> None:
         """Settle a success whose price the API has not named at its hold; changes nothing if it has meanwhile."""
         with self._write as t:
-            purchases.settle_at_hold(t, job_id, attempt_id)
+            purchases.settle_at_hold(t, attempt_id)
 
     def refused(self, intent: Intent, code: str, message: str) -> Status:
         """A definite refusal: the job failed and the hold is freed, unless an earlier sending may have arrived.
