@@ -30,6 +30,7 @@ from batcher.clock import Clock, SystemClock, iso
 from batcher.engine import GRACE_SECONDS, Ending, Engine, RateLimiter
 from batcher.engine.driver import Companion, Driver
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
+from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger import Change, LedgerWriter, Observer, decisions, hold_lock, traces
 from batcher.ledger.queries import jobs
@@ -328,7 +329,8 @@ class Run:
 
     def _observe(self, change: Change) -> None:
         """Hand a fact on. An observer that raises hears no more, and the others are told so."""
-        self._fetched += change.event == "restored" or (change.event == "saved" and change.detail.get("number") == 0)
+        first = change.event == Event.SAVED and change.detail.get("number") == 0
+        self._fetched += first or change.event == Event.RESTORED
         for observer in tuple(self._observers):
             try:
                 observer(change)

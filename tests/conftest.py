@@ -7,9 +7,17 @@ import random
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 #: Another one gives every test other ledger ids and another order of tasks that are ready together.
 SEED = os.environ.get("BATCHER_TEST_SEED", "0")
+
+
+# The same examples each time, and no judgement of how long this machine takes for one.
+settings.register_profile(
+    "here", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("here")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -406,7 +406,7 @@ def test_money() -> None:
     run_state_machine_as_test(
         Money,
         settings=settings(
-            max_examples=20,
+            max_examples=150,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,
