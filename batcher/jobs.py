@@ -135,10 +135,15 @@ class JobSpec(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose money: the API's base URL and a fingerprint of the key (never the key)."""
+    """Whose money: the API's base URL and a fingerprint of the key (never the key).
+
+    Its amounts are whole numbers of `unit`, as the registry has it for `provider`.
+    """
 
     base_url: str
     fingerprint: str
+    provider: str = "rivya"
+    unit: str = "credits"
 
     @property
     def text(self) -> str:

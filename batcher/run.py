@@ -293,7 +293,7 @@ class Run:
         artifacts = Artifacts(self.request.state)
         artifacts.check(workload.campaigns)
         commits = Commits(self.ledger)
-        limiter = RateLimiter(self.ledger, self.settings.limits, self._clock, commits)
+        limiter = RateLimiter(self.ledger, self.settings.limits, self._clock, commits, provider.account.text)
         lifecycle = Lifecycle(
             ledger=self.ledger,
             commits=commits,

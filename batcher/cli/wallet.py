@@ -39,7 +39,7 @@ def read_wallet(access: Access, state: Path) -> Wallet:
         return Wallet(account, _credits(anyio.run(_ask, access), access.provider))
     reader.close()
     with closing(LedgerWriter.open(state / LEDGER, SystemClock())) as ledger:
-        ledger.stamp("credits")
+        ledger.stamp("credits", account)
         found = _credits(anyio.run(_ask, access), access.provider)
         ledger.together([partial(ledger.note, Event.WALLET_READ, account=account, credits=found)])
     return Wallet(account, found)

@@ -92,10 +92,16 @@ class _Permit:
 
 
 class RateLimiter:
-    """Lets requests to the API's host out, within `limits.submit` and `limits.requests`, over restarts too."""
+    """Lets requests to the API's host out, within `limits.submit` and `limits.requests`, over restarts too.
 
-    def __init__(self, ledger: LedgerWriter, limits: Limits, clock: Clock, commits: Commits) -> None:
+    What other accounts have sent does not count; without an account everything does.
+    """
+
+    def __init__(
+        self, ledger: LedgerWriter, limits: Limits, clock: Clock, commits: Commits, account: str | None = None
+    ) -> None:
         self._ledger = ledger
+        self._account = account
         self.commits = commits
         self._clock = clock
         self._submits = _Limit("submit", limits.submit)
@@ -138,19 +144,19 @@ class RateLimiter:
 
     def _remember(self, limits: Limits) -> None:
         """Take in what earlier runs have sent."""
-        requests = sends.newest(self._ledger.read, limits.requests.count)
-        submits = sends.newest(self._ledger.read, limits.submit.count, kind="submit")
+        read, account = self._ledger.read, self._account
+        self._last_send = sends.last(read)
+        requests = sends.newest(read, limits.requests.count, account=account)
+        submits = sends.newest(read, limits.submit.count, account=account, kind="submit")
         for limit, log in ((self._requests, requests), (self._submits, submits)):
             for stamp in self._sent_by(log):
                 limit.window.add(stamp)
-        if requests:
-            self._last_send = requests[-1].id
 
     def _learn(self, *, but: int = 0) -> None:
         """Take in what another process has sent meanwhile (`batcher credits`); `but` is a row of our own."""
         for send in sends.after(self._ledger.read, self._last_send):
             self._last_send = send.id
-            if send.id != but:
+            if send.id != but and (None in (self._account, send.account) or send.account == self._account):
                 for limit in self._limits(send.kind):
                     limit.window.add(self._sent_at(send))
 
@@ -212,7 +218,7 @@ class RateLimiter:
 
     def write(self, kind: SendKind) -> None:
         """Write a request down that is about to be sent; its row has to be committed before it is."""
-        own, before = self._ledger.stamp(kind), self._last_send
+        own, before = self._ledger.stamp(kind, self._account), self._last_send
         self._last_send = own
         if own != before + 1:  # another process wrote one since the last look
             self._last_send = before

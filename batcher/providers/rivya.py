@@ -26,6 +26,7 @@ from .addresses import joined
 from .answers import read_task, read_upload
 from .encodings import codings
 from .outcomes import Answer, sort
+from .registry import RIVYA
 from .transport import TRANSFER_ERRORS, UPLOAD_SECONDS, Barred, Stream, Transport, check_base_url
 from .uploads import echoed, usable_url
 from .values import as_content_range, as_count, as_date, as_number, as_retry_after
@@ -47,7 +48,8 @@ def account_of(base_url: str, key: str, name: str | None = None) -> Account:
 
     Raises UsageError for a base URL that cannot be the API's.
     """
-    return Account(name or check_base_url(base_url, key), hashlib.sha256(key.encode()).hexdigest()[:12])
+    fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return Account(name or check_base_url(base_url, key), fingerprint, RIVYA.name, RIVYA.unit)
 
 
 class Rivya:

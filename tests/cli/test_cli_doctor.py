@@ -78,7 +78,10 @@ def test_online(cli: Cli, bought: Site) -> None:
     assert len(bought.world.oracle().requests) == before + 2
     with closing(sqlite3.connect("state/ledger.db")) as ledger:
         kinds = ledger.execute("SELECT kind FROM sends ORDER BY id DESC LIMIT 2").fetchall()
+        accounts = ledger.execute("SELECT DISTINCT account FROM sends").fetchall()
+        bought_in = ledger.execute("SELECT account FROM accounts").fetchall()
     assert kinds == [("models",), ("credits",)], "in the send log, so the windows know of them"
+    assert accounts == bought_in, "as the run's own requests, in the windows of their account"
 
 
 def test_before_the_first_run(cli: Cli, place: Site) -> None:

@@ -177,6 +177,37 @@ def test_another_processes_sends_count(tmp_path: Path) -> None:
         check_windows(stamps(ledger), LIMITS.requests)
 
 
+def test_windows_are_by_account(tmp_path: Path) -> None:
+    """What one account has sent, before or meanwhile, takes no room from another; a row of nobody counts for both."""
+    clock, path = VirtualClock(), tmp_path / "ledger.db"
+    limits = Limits(submit=Rate(3, 60.0), requests=Rate(5, 60.0))
+
+    async def spree(ledger: LedgerWriter, account: str | None, meanwhile: Callable[[], object] = lambda: None) -> int:
+        """How many submissions go out within a second."""
+        limiter = RateLimiter(ledger, limits, clock, Commits(ledger), account)
+        sent = 0
+        with anyio.move_on_after(1.0):
+            while True:
+                async with limiter.slot("submit") as slot:
+                    meanwhile()
+                    await slot.stamp()
+                    sent += 1
+        return sent
+
+    async def main() -> None:
+        assert await spree(ledger, "one") == 3
+        assert await spree(ledger, "two", lambda: other.stamp("submit", "one")) == 3
+        assert await spree(ledger, "two") == 0, "over a restart too"
+        assert await spree(ledger, "one") == 0
+        assert await spree(ledger, None) == 0, "who has no account counts all"
+        other.stamp("submit")
+        assert await spree(ledger, "three") == 2
+        assert await spree(ledger, "four", lambda: other.stamp("submit")) == 1, "nobody's count meanwhile too"
+
+    with opened(path, clock) as ledger, opened(path, clock) as other:
+        clock.run(main)
+
+
 def test_a_send_between_our_reservation_and_our_stamp_is_not_forgotten(tmp_path: Path) -> None:
     """Another process writes its row while we commit an intent: its id is lower than ours, yet it counts."""
     clock, path = VirtualClock(), tmp_path / "ledger.db"
@@ -278,7 +309,7 @@ def test_a_stamp_that_cannot_be_written_gives_the_room_back(tmp_path: Path) -> N
         limiter = RateLimiter(ledger, Limits(submit=Rate(1, 10.0)), clock, Commits(ledger))
         real = ledger.stamp
 
-        def broken(kind: str) -> int:
+        def broken(kind: str, account: str | None = None) -> int:
             raise OSError("full")
 
         ledger.stamp = broken  # type: ignore[method-assign]

@@ -25,7 +25,7 @@ from batcher.jobs import (
     UrlReference,
     Waiting,
 )
-from batcher.ledger import Stale, seen_price
+from batcher.ledger import Refusal, Stale, seen_price
 from batcher.ledger.queries import jobs
 from batcher.ledger.store import sends
 
@@ -366,6 +366,18 @@ def test_runs_have_a_beginning_and_an_end(shelf: Shelf) -> None:
     assert (row["exit_code"], row["reason"], row["ended_at"][:19]) == (3, "cap", "2027-01-15T08:00:05")
     assert (row["account"], json.loads(row["campaigns"])) == (ACCOUNT.text, ["spring"])
     assert shelf.events() == ["run_started", "halted", "run_ended"]
+
+
+def test_an_account_is_written_down_with_its_first_purchase(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1), make_spec(2, price_class="large"), make_spec(3)])
+    assert isinstance(shelf.intend(1, run=0), Refusal)
+    assert shelf.rows("SELECT * FROM accounts") == []
+    shelf.buy(1)
+    shelf.buy(2)
+    shelf.account = OTHER
+    shelf.buy(3)
+    rows = shelf.rows("SELECT account, provider, unit FROM accounts ORDER BY account")
+    assert [tuple(row.values()) for row in rows] == sorted((each.text, "rivya", "credits") for each in (ACCOUNT, OTHER))
 
 
 def test_the_send_log_is_kept_for_a_day(shelf: Shelf) -> None:

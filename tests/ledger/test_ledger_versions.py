@@ -16,7 +16,7 @@ from batcher.errors import StorageError
 from batcher.jobs import Status
 from batcher.ledger import LedgerReader, LedgerWriter
 from batcher.ledger.queries import health
-from batcher.ledger.store import schema, shape
+from batcher.ledger.store import schema, sends, shape
 from batcher.ledger.store.migrations import version_1
 
 KEPT = sorted((Path(__file__).parent / "versions").glob("*.sql"))
@@ -104,6 +104,24 @@ def test_what_a_sending_came_to_is_taken_apart(tmp_path: Path, monkeypatch: pyte
         {"code": "cut", "message": "it broke: off"},
         {"code": None, "message": "given up"},
     ]
+
+
+def test_what_was_sent_before_accounts_counts_for_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before version 9 a request had no account; what had bought until then was Rivya's."""
+    path = restore(KEPT[-1].read_text(), tmp_path / "ledger.db")
+    with monkeypatch.context() as patch, closing(sqlite3.connect(path, isolation_level=None)) as ledger:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:8])
+        schema.migrate(ledger, path, stamp="old")
+        before = [row[0] for row in ledger.execute("SELECT DISTINCT account FROM attempts")]
+        ledger.execute("INSERT INTO sends (at, kind) VALUES ('2027-01-15T08:00:00.000000Z', 'submit')")
+        count = ledger.execute("SELECT count(*) FROM sends").fetchone()[0]
+    with closing(LedgerWriter.open(path, ManualClock())) as today:
+        found = [tuple(row) for row in today.read.rows("SELECT * FROM accounts")]
+        assert found == [(account, "rivya", "credits") for account in before]
+        assert before
+        for account in ("https://api.test#one", "https://api.test#other"):
+            assert len(sends.newest(today.read, 99, account=account)) == count
+            assert len(sends.newest(today.read, 99, account=account, kind="submit")) >= 1
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def test_what_is_made_has_the_account_that_is_told(known: KnownProvider) -> None
     key = "a-key-that-is-long-enough"
     provider = known.connect(known.base_url, key, ManualClock())
     assert provider.account == known.account(known.base_url, key)
+    assert (provider.account.provider, provider.account.unit) == (known.name, known.unit)
     assert key not in provider.account.text
     anyio.run(provider.aclose)
     assert known.account(known.base_url, key, "elsewhere").text.startswith("elsewhere#")

@@ -80,7 +80,7 @@ def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
     if ledger is not None:
         with closing(open_ledger(ledger, clock)) as writer:
             for kind in ("credits", "models"):
-                writer.stamp(kind)
+                writer.stamp(kind, access.account)
 
     async def ask(base_url: str, key: str) -> Iterator[Check]:
         provider = access.provider.connect(base_url, key, clock)

@@ -72,6 +72,7 @@ class Buyer:
         request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
         key, body = self.key(job.id, number), compose(request_id)
         boot, up = t.boot
+        t.run("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
         attempt_id = t.insert(
             "attempts",
             job_id=job.id,

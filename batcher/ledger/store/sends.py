@@ -16,11 +16,12 @@ _KEPT = 100_000
 
 
 class Send(NamedTuple):
-    """A request to the API's host, and when it was written down."""
+    """A request to an API's host, and when it was written down; `account` is None where nobody knows whose it was."""
 
     id: int
     sent: Moment
     kind: str
+    account: str | None
 
 
 def after(read: LedgerReader, send_id: int) -> list[Send]:
@@ -28,25 +29,34 @@ def after(read: LedgerReader, send_id: int) -> list[Send]:
     return list(map(_send, read.rows("SELECT * FROM sends WHERE id > ? ORDER BY id", (send_id,))))
 
 
-def newest(read: LedgerReader, count: int, *, kind: str | None = None) -> list[Send]:
-    """The newest `count` rows, of one kind or of all, oldest first."""
+def newest(read: LedgerReader, count: int, *, account: str | None = None, kind: str | None = None) -> list[Send]:
+    """The newest `count` rows that count for an account (None: all rows), of one kind or of all, oldest first.
+
+    A row of no account counts for every account. No index has the accounts: rows of another one are passed over, once
+    a run, and there is a day of them at most.
+    """
     found = read.rows(
-        "SELECT * FROM sends WHERE kind = ? ORDER BY id DESC LIMIT ?"
-        if kind
-        else "SELECT * FROM sends WHERE id > ? ORDER BY id DESC LIMIT ?",
-        (kind or 0, count),
+        f"SELECT * FROM sends WHERE {'kind = ?1' if kind else 'id > ?1'}"
+        " AND (?2 IS NULL OR account IS NULL OR account = ?2) ORDER BY id DESC LIMIT ?3",
+        (kind or 0, account, count),
     )
     return list(map(_send, reversed(found)))
 
 
+def last(read: LedgerReader) -> int:
+    """The id of the newest row, whosever it is; 0 where there is none."""
+    row = read.row("SELECT max(id) FROM sends")
+    return row[0] or 0 if row else 0
+
+
 def _send(row: sqlite3.Row) -> Send:
-    return Send(row["id"], rows.moment(row, "at"), row["kind"])
+    return Send(row["id"], rows.moment(row, "at"), row["kind"], row["account"])
 
 
-def write(t: Transaction, kind: str) -> int:
-    """Write a request down; returns the row id."""
+def write(t: Transaction, kind: str, account: str | None) -> int:
+    """Write a request of an account down (None: it counts for every account); returns the row id."""
     boot, up = t.boot
-    return t.insert("sends", at=t.at, kind=kind, boot_id=boot, boot_seconds=up)
+    return t.insert("sends", at=t.at, kind=kind, boot_id=boot, boot_seconds=up, account=account)
 
 
 def forget(t: Transaction, seconds: float) -> None:

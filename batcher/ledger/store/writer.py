@@ -168,10 +168,13 @@ class LedgerWriter:
 
     # Sends
 
-    def stamp(self, kind: str) -> int:
-        """Write down a request right before it is sent, for the rate windows; returns the row id."""
+    def stamp(self, kind: str, account: str | None = None) -> int:
+        """Write down a request right before it is sent, for the rate windows of its account; returns the row id.
+
+        One of no account counts in the windows of all.
+        """
         with self._write as t:
-            return sends.write(t, kind)
+            return sends.write(t, kind, account)
 
     # Money
 

@@ -18,6 +18,7 @@ from . import (
     version_6_files,
     version_7_readings,
     version_8_said,
+    version_9_accounts,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -32,4 +33,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_6_files", version_6_files.SQL),
     ("version_7_readings", version_7_readings.SQL),
     ("version_8_said", version_8_said.SQL),
+    ("version_9_accounts", version_9_accounts.SQL),
 )
