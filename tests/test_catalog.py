@@ -110,12 +110,6 @@ def test_a_text_is_taken_as_it_is() -> None:
     assert text.allowed == "text"
 
 
-def test_defaults_are_left_out_and_buy_nothing() -> None:
-    assert VIDEO.wire_params({}) == {}
-    assert VIDEO.wire_params({"duration": "6", "mode": "normal", "resolution": "480p", "aspect_ratio": "2:3"}) == {}
-    assert list(VIDEO.wire_params({"mode": "fun", "duration": "7"}).items()) == [("duration", 7), ("mode", "fun")]
-
-
 def test_a_price_class_is_what_may_move_the_price() -> None:
     base = VIDEO.price_class({}, has_reference=False)
     assert base == "grok-imagine-video mode=normal duration=6 resolution=480p reference=no"
@@ -141,9 +135,7 @@ def test_a_default_that_moves_on_its_page_changes_no_identity_price_class_or_bod
         for each, param in model.params.items()
     }
     later = model.model_copy(update={"params": moved})
-    for params in ({}, {each: model.default(each) for each in model.params}):
-        chosen = {each: value for each, value in params.items() if value is not None}
-        assert later.wire_params(chosen) == model.wire_params(chosen) == {}
+    assert [later.default(each) for each in model.params] == [model.default(each) for each in model.params]
     assert later.whole({}) == model.whole({}) == model.identity_defaults
     assert later.price_class({}, has_reference=False) == model.price_class({}, has_reference=False)
 

@@ -163,15 +163,10 @@ class Model(_Value):
         found = {name: params.get(name, self.default(name)) for name in self.params}
         return {name: value for name, value in found.items() if value is not None}
 
-    def wire_params(self, chosen: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
-        """The params of a job: in wire type, without those equal to the default. Raises ValueError."""
-        wired = {name: self.params[name].wire(value) for name, value in chosen.items()}
-        return {name: value for name, value in sorted(wired.items()) if value != self.default(name)}
-
     def price_class(self, params: Mapping[str, ParamValue], *, has_reference: bool) -> str:
         """The price class of a job: the model and every setting that may move its price.
 
-        `params` as `wire_params` returns them.
+        `params` are in wire type; those at their default may be left out.
         """
         parts = [self.id] + [f"{name}={params.get(name, self.default(name))}" for name in self.price_params]
         if self.price_reference:

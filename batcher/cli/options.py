@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from batcher.clock import next_time
+from batcher.statuses import Status
 
 from .terminal import Terminal
 
@@ -66,6 +67,19 @@ def state(function: Callable[..., Any]) -> Callable[..., Any]:
 def as_json(function: _F) -> _F:
     """`--json`."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout (docs/json.md).")(function)
+
+
+def statuses(words: str, *default: Status) -> Callable[[_F], _F]:
+    """`--status STATUS`, repeatable; `words` say which jobs it chooses."""
+    return click.option(
+        "--status",
+        "statuses",
+        type=click.Choice([str(status) for status in Status]),
+        multiple=True,
+        default=[str(status) for status in default] or None,
+        metavar="STATUS",
+        help=words,
+    )
 
 
 def manifests(function: _F) -> _F:

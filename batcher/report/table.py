@@ -1,10 +1,11 @@
-"""Tables for other programs: CSV whose cells no spreadsheet takes for formulas."""
+"""Tables for other programs, a line at a time: CSV whose cells no spreadsheet takes for formulas, and JSONL."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 #: A cell that begins so is a formula, or becomes one, in some spreadsheet (OWASP, "CSV injection").
@@ -17,12 +18,31 @@ def defuse(cell: object) -> object:
 
 
 def csv_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """CSV (RFC 4180), a record at a time, each without its line end. Cells are defused; None is an empty cell."""
-    buffer = io.StringIO()
+    """CSV (RFC 4180), a record at a time, each without its line end.
+
+    Cells are defused; objects and lists are JSON, None is an empty cell.
+    """
+    buffer = io.StringIO(newline="")
     # The writer quotes a cell for the characters of its line end only, so it gets the real one.
     writer = csv.writer(buffer, lineterminator="\r\n")
     for row in chain([headers], rows):
-        writer.writerow([defuse(cell) for cell in row])
+        writer.writerow([defuse(_cell(cell)) for cell in row])
         yield buffer.getvalue().removesuffix("\r\n")
         buffer.seek(0)
         buffer.truncate()
+
+
+def jsonl_rows(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """An object a line, with nothing changed; everything but ASCII is escaped."""
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=True)
+
+
+def _cell(value: object) -> object:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case dict() | list():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return value

@@ -27,7 +27,7 @@ from batcher.fs import whole_file
 from batcher.ledger import LedgerReader
 from batcher.ledger.queries import export
 from batcher.ledger.queries.spend import Scope
-from batcher.report.export_rows import csv_rows, jsonl_rows
+from batcher.report.table import csv_lines, jsonl_rows
 
 NAMES = "SELECT id AS job_id, campaign, name FROM wanted"
 #: The same rows, asked for by hand.
@@ -93,11 +93,11 @@ def test_no_cell_is_a_formula_and_jsonl_is_raw(bench: Bench, cli: Cli) -> None:
 
 def test_cells_of_every_kind() -> None:
     row = {"a": "\tx", "b": -5, "c": True, "d": None, "e": {"k": ["ü", 1]}, "f": 'say "a",\r\nb', "g": 0.5, "=h": "-1"}
-    assert list(csv_rows(list(row), [row])) == [
+    assert list(csv_lines(list(row), [list(row.values())])) == [
         "a,b,c,d,e,f,g,'=h",
         '\'\tx,-5,true,,"{""k"": [""ü"", 1]}","say ""a"",\r\nb",0.5,\'-1',
     ]
-    assert [*csv_rows(["a"], [{"a": "two\nlines"}, {"a": "a\rb"}])][1:] == ['"two\nlines"', '"a\rb"']
+    assert [*csv_lines(["a"], [["two\nlines"], ["a\rb"]])][1:] == ['"two\nlines"', '"a\rb"']
     assert [json.loads(line) for line in jsonl_rows([row, {"x": "\u2028\n"}])] == [row, {"x": "\u2028\n"}]
     assert all(line.isascii() and "\n" not in line for line in jsonl_rows([{"x": "\u2028\n\x85"}]))
 
@@ -324,7 +324,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return state
 
 
-@pytest.mark.parametrize("form", [lambda rows: csv_rows(["id", "prompt"], rows), jsonl_rows])
+@pytest.mark.parametrize(
+    "form", [lambda rows: csv_lines(["id", "prompt"], ([row["id"], row["prompt"]] for row in rows)), jsonl_rows]
+)
 def test_memory_stays_flat(many: Path, form: Callable[[Any], Any]) -> None:
     with closing(LedgerReader.open(many / "ledger.db")) as read:
         tracemalloc.start()

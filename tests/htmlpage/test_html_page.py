@@ -37,8 +37,8 @@ from batcher.ledger.queries.spend import Scope, WaitingTimes
 from batcher.report import html, tables
 from batcher.report.document import csv_headers, csv_rows, report_json
 from batcher.report.html import charts, page
+from batcher.report.html.charts import Cost, costs, states
 from batcher.report.html.gallery import Links, script_json
-from batcher.report.html.series import Cost, costs, states
 from batcher.report.question import ask
 from batcher.report.table import csv_lines
 from batcher.report.wallet import Discrepancy, Reconciliation
@@ -177,7 +177,7 @@ def test_a_retried_job_keeps_what_its_purchases_cost(tmp_path: Path) -> None:
             mine = gallery.spending(read, [campaign], within)
             spent = read.spent(campaign=campaign)
             assert (sum(s.settled for s in mine), sum(s.held for s in mine)) == (spent.settled, spent.held)
-        last = states(gallery.moves(read, Scope(), within)).levels[-1]
+        last = states(gallery.moves(read, Scope(), within))[-1]
         assert {status: n for status, n in last.jobs.items() if n} == {s: n for s, n in total.jobs.items() if n}
         # A window in which only the first day lies begins with what was there, and ends with what is now.
         early = Span(within.start, within.start + 3600)

@@ -17,8 +17,8 @@ from batcher.fs import whole_file
 from batcher.ledger import LedgerReader
 from batcher.ledger.lock import LOCK
 from batcher.ledger.queries import export
-from batcher.report.export_rows import csv_rows, jsonl_rows
 from batcher.report.question import ask
+from batcher.report.table import csv_lines, jsonl_rows
 from batcher.state import LEDGER
 from batcher.text import count, safe
 
@@ -103,7 +103,10 @@ def _format_of(output: Path) -> str:
 
 
 def _lines(read: LedgerReader, what: str, form: str, rows: Iterable[dict[str, object]]) -> Iterator[str]:
-    return jsonl_rows(rows) if form == "jsonl" else csv_rows(export.columns(read, what), rows)
+    if form == "jsonl":
+        return jsonl_rows(rows)
+    columns = export.columns(read, what)
+    return csv_lines(columns, ([row[name] for name in columns] for row in rows))
 
 
 def _print(terminal: Terminal, lines: Iterable[str]) -> None:

@@ -27,14 +27,7 @@ _MEASURED = 200
 @click.command()
 @options.state
 @click.option("--campaign", metavar="NAME", help="Only this campaign.")
-@click.option(
-    "--status",
-    "statuses",
-    type=click.Choice([str(status) for status in Status]),
-    multiple=True,
-    metavar="STATUS",
-    help=f"Only jobs with this status; repeatable. One of {', '.join(Status)}.",
-)
+@options.statuses(f"Only jobs with this status; repeatable. One of {', '.join(Status)}.")
 @click.option("--name", metavar="GLOB", help="Only prompts with such a name.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many.")
 @options.as_json

@@ -32,15 +32,7 @@ _OWN = ("name", "model", "take")
 
 @click.command(short_help="Print the paths of saved files, for scripts.")
 @click.argument("campaigns", metavar="CAMPAIGN...", nargs=-1, required=True)
-@click.option(
-    "--status",
-    "statuses",
-    type=click.Choice([str(status) for status in Status]),
-    multiple=True,
-    default=[str(Status.SUCCEEDED)],
-    metavar="STATUS",
-    help="Files of jobs with this status; repeatable. Default: succeeded.",
-)
+@options.statuses("Files of jobs with this status; repeatable. Default: succeeded.", Status.SUCCEEDED)
 @click.option(
     "--where",
     "conditions",

@@ -27,14 +27,7 @@ _NEVER = {
 
 @click.command(short_help="Buy jobs again at the next run.")
 @click.argument("words", metavar="CAMPAIGN|JOB...", nargs=-1, required=True)
-@click.option(
-    "--status",
-    "statuses",
-    type=click.Choice([str(status) for status in Status]),
-    multiple=True,
-    metavar="STATUS",
-    help="Retry jobs with this status: failed (unless said otherwise), succeeded or cancelled; repeatable.",
-)
+@options.statuses("Retry jobs with this status: failed (unless said otherwise), succeeded or cancelled; repeatable.")
 @options.state
 @options.as_json
 @click.pass_obj

@@ -12,7 +12,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
 from batcher.statuses import DATA_MANIFEST
 
-from .run_settings import of_kind, texts
+from .run_settings import leaves_files
 from .sql import UNSAVED
 
 # From the few that are under way or lack a file, whatever the planner thinks of their number.
@@ -45,7 +45,7 @@ def left_behind(read: LedgerReader, but: Collection[str] = ()) -> list[LeftBehin
     """
     found = []
     for row in read.rows(_LEFT):
-        files = 0 if row["campaign"] in but or _leaves_files(read, row["campaign"]) else row["files"]
+        files = 0 if row["campaign"] in but or leaves_files(read, row["campaign"]) else row["files"]
         if row["campaign"] not in but and (row["jobs"] or files):
             found.append(LeftBehind(row["campaign"], row["manifest"], row["jobs"], files, row["held"]))
     return found
@@ -55,15 +55,6 @@ def without_manifest(found: Sequence[LeftBehind]) -> list[tuple[LeftBehind, str]
     """Those of which the manifest is gone (""), or names another campaign now, with that name."""
     named = [(each, _names_now(each.manifest)) for each in found]
     return [(each, name) for each, name in named if name is not None and name != each.campaign]
-
-
-def _leaves_files(read: LedgerReader, campaign: str) -> bool:
-    row = read.row(
-        "SELECT settings FROM runs WHERE EXISTS (SELECT 1 FROM json_each(iif(json_valid(campaigns), campaigns, '[]'))"
-        " WHERE value = ?) ORDER BY id DESC LIMIT 1",
-        (campaign,),
-    )
-    return row is not None and campaign in texts(of_kind(row["settings"], dict).get("left_there"))
 
 
 def _names_now(manifest: str) -> str | None:

@@ -46,12 +46,7 @@ def last_settings(read: LedgerReader, campaign: str) -> Settings:
     """How the campaign was run last: limits, polling, retries and sidecars; a default where nobody can tell."""
     from batcher.settings import Limits, Polling, Rate, Retries, Settings  # slow to import, and needed here only
 
-    row = read.row(
-        "SELECT settings FROM runs WHERE EXISTS (SELECT 1 FROM json_each(iif(json_valid(campaigns), campaigns, '[]'))"
-        " WHERE value = ?) ORDER BY id DESC LIMIT 1",
-        (campaign,),
-    )
-    found = of_kind(row and row["settings"], dict)
+    found = _last(read, campaign)
     limits = of_kind(found.get("limits"), dict)
     rates = {name: Rate(*rate) for name, rate in read_settings(found).limits.items()}
     defaults = Limits()
@@ -65,6 +60,21 @@ def last_settings(read: LedgerReader, campaign: str) -> Settings:
         retries=Retries(**_numbers(asdict(Retries()), of_kind(found.get("retries"), dict), least=0)),
         sidecars=found.get("sidecars") is True and campaign not in texts(found.get("bare")),
     )
+
+
+def leaves_files(read: LedgerReader, campaign: str) -> bool:
+    """Whether the campaign's last run left its results where they are."""
+    return campaign in texts(_last(read, campaign).get("left_there"))
+
+
+def _last(read: LedgerReader, campaign: str) -> dict[str, Any]:
+    row = read.row(
+        "SELECT settings FROM runs WHERE EXISTS (SELECT 1 FROM json_each(iif(json_valid(campaigns), campaigns, '[]'))"
+        " WHERE value = ?) ORDER BY id DESC LIMIT 1",
+        (campaign,),
+    )
+    found: dict[str, Any] = of_kind(row and row["settings"], dict)
+    return found
 
 
 def _numbers(defaults: dict[str, Any], found: dict[str, Any], *, least: float) -> dict[str, Any]:

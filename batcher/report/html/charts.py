@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import altair as alt
 import vl_convert
 
-from batcher.jobs import Status
-from batcher.ledger.queries.gallery import Span, Spent
+from batcher.jobs import ParamValue, Status
+from batcher.ledger.queries.gallery import Span, Spent, StatusChange
 from batcher.ledger.queries.spend import WaitingTimes
+from batcher.report.figures import GroupRow
 from batcher.report.tables import Column, Table
 from batcher.text import count, number, wait
-
-from .series import Cost, States, StatusLevel
 
 _WIDTH, _HEIGHT = 420, 190
 #: A cap higher than so many times what was spent would press the rest flat.
@@ -53,6 +52,66 @@ _CONFIG: dict[str, Any] = {
     "legend": {"labelColor": "currentColor", "labelFontSize": 11, "symbolType": "square", "symbolStrokeWidth": 0},
     "text": {"color": "currentColor", "fontSize": 11},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the jobs with one value of an axis came to, in credits; `None` is the value of those that have none."""
+
+    value: ParamValue | None
+    jobs: int = 0
+    files: int = 0
+    settled: int = 0
+    held: int = 0
+
+    @property
+    def each(self) -> float | None:
+        """Settled credits a file."""
+        return round(self.settled / self.files, 2) if self.files else None
+
+
+def costs(rows: Iterable[GroupRow], axis: str) -> list[Cost]:
+    """The rows of a report, added up by one of its axes; in the order of its values."""
+    found: dict[ParamValue | None, Cost] = {}
+    for row in rows:
+        value = dict(row.by)[axis]
+        sums = found.get(value, Cost(value))
+        found[value] = replace(
+            sums,
+            jobs=sums.jobs + sum(row.figures.jobs.values()),
+            files=sums.files + row.figures.files,
+            settled=sums.settled + row.figures.credits.settled,
+            held=sums.held + row.figures.credits.held,
+        )
+    return sorted(found.values(), key=lambda cost: _order(cost.value))
+
+
+def _order(value: ParamValue | None) -> tuple[int, float, str]:
+    if value is None:
+        return 0, 0, ""
+    return (2, 0, value) if isinstance(value, str) else (1, value, "")
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLevel:
+    """How many jobs had which status from `at` (seconds since the epoch) on."""
+
+    at: float
+    jobs: Mapping[Status, int]
+
+
+def states(moves: Sequence[StatusChange]) -> list[StatusLevel]:
+    """The levels that the changes make."""
+    jobs: dict[Status, int] = {}
+    levels: list[StatusLevel] = []
+    for move in moves:
+        if move.old is not None:
+            jobs[Status(move.old)] = jobs.get(Status(move.old), 0) - move.jobs
+        jobs[Status(move.new)] = jobs.get(Status(move.new), 0) + move.jobs
+        if levels and levels[-1].at == move.at:
+            levels.pop()
+        levels.append(StatusLevel(move.at, dict(jobs)))
+    return levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +166,10 @@ def credits_by_day(days: Sequence[Cost], cap: int | None) -> Chart:
     )
 
 
-def states_over_time(states: States, within: Span) -> Chart:
+def states_over_time(found: Sequence[StatusLevel], within: Span) -> Chart:
     """How many jobs had which status."""
-    shown = [status for status in Status if any(level.jobs.get(status) for level in states.levels)]
-    levels = list(states.levels)
+    shown = [status for status in Status if any(level.jobs.get(status) for level in found)]
+    levels = list(found)
     if levels[-1].at < within.end:
         levels.append(StatusLevel(within.end, levels[-1].jobs))
     rows = [

@@ -30,7 +30,7 @@ from batcher.report.question import Question, find_axes
 from batcher.report.wallet import Reconciliation
 from batcher.text import count, moment, number
 
-from . import MARK, charts, gallery, glance, series
+from . import MARK, charts, gallery, glance
 from .charts import Chart
 
 #: So many jobs have a card; a page with more would be slow to open.
@@ -138,23 +138,23 @@ def _charts(read: LedgerReader, report: Report, split: Report, params: Sequence[
         return
     caps = {(cap.cap, cap.name): cap.limit for cap in reversed(report.caps)}
     day_caps = [cap.limit for cap in report.caps if cap.cap == "day"]
-    costs = series.costs(split.rows, "campaign")
+    costs = charts.costs(split.rows, "campaign")
     largest = sorted(costs, key=lambda cost: -(cost.settled + cost.held))[:_CAMPAIGNS]
     spent = ledger.spending(read, scope.campaigns, within)
     for cost in largest if total.attempts.total else ():
         name = str(cost.value)
         mine = [step for step in spent if step.campaign == name]
         yield charts.credits_over_time(name, mine, caps.get(("campaign", name)), within)
-    days = [day for day in series.costs(split.rows, "day") if day.settled or day.held]
+    days = [day for day in charts.costs(split.rows, "day") if day.settled or day.held]
     if days and (len(days) > 1 or day_caps):
         yield charts.credits_by_day(days, min(day_caps, default=None))
     if moves := ledger.moves(read, scope, within):
-        yield charts.states_over_time(series.states(moves), within)
+        yield charts.states_over_time(charts.states(moves), within)
     if total.wait is not None:
         width = charts.piece_width(max(total.wait.p90 * 1.5, total.wait.median))
         yield charts.waiting(ledger.waits(read, scope, width), width, total.wait)
     for param in params[:_PARAMS]:
-        found = series.costs(split.rows, param)
+        found = charts.costs(split.rows, param)
         if len(found) > 1:
             yield charts.cost_by_param(param, found)
 
