@@ -190,6 +190,11 @@ def model_ids() -> list[str]:
     return sorted(_files())
 
 
+def providers() -> list[str]:
+    """The names of all providers of the catalogue's models, sorted."""
+    return sorted({get_model(model_id).provider for model_id in model_ids()})
+
+
 @cache
 def get_model(model_id: str) -> Model:
     """The model of that id. Raises UsageError, with the nearest name, when there is none."""

@@ -107,6 +107,7 @@ def plan_json(plan: Plan, workload: Workload, account: str | None) -> dict[str, 
     """The plan as docs/json.md has it."""
     return {
         "account": account,
+        "unit": workload.provider.capabilities.unit,
         "campaigns": [
             {
                 "campaign": c.campaign,

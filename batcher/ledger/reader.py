@@ -301,6 +301,12 @@ class LedgerReader:
 
     # Uploads, runs, sums
 
+    @property
+    def unit(self) -> str | None:
+        """What the amounts are whole numbers of: credits before anything is bought, None where accounts differ."""
+        units = [row["unit"] for row in self.rows("SELECT DISTINCT unit FROM accounts")]
+        return None if len(units) > 1 else units[0] if units else "credits"
+
     def upload(self, account: Account, sha256: str) -> Upload | None:
         """The upload of a file in an account, if there is one."""
         from .store import rows

@@ -66,7 +66,12 @@ class Ages:
             return None
 
     def is_over(self, intent: Intent, window: float) -> bool:
-        """Whether the API may have forgotten the key; so it counts where nobody can tell how old it is."""
+        """Whether the API may have forgotten the key; so it counts where nobody can tell how old it is.
+
+        Nor can a key be trusted of an API to which a repeat is another purchase.
+        """
+        if self._provider.capabilities.repeat != "replay":
+            return True
         passed = age(intent.intended, self._now())
         return passed is None or passed > window
 

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from batcher.catalog import model_ids
+from batcher.catalog import model_ids, providers
 from batcher.settings import UNITS, Rate
 from batcher.spelling import nfc
 
+from .problems import did_you_mean, joined, listed
 from .values import Faulty, kind_of, shown, unsafe_character
 
 CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -55,7 +56,7 @@ def leaf(check: Callable[[Any], Any], json_schema: dict[str, Any]) -> Any:
     return PlainValidator(guarded), WithJsonSchema(json_schema)
 
 
-def whole(low: int, high: int) -> Any:
+def _whole(low: int, high: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise wrong(f"must be a whole number from {low:,} to {high:,}, not {kind_of(value)}")
@@ -63,7 +64,25 @@ def whole(low: int, high: int) -> Any:
             raise wrong(f"is {shown(value)}; must be a whole number from {low:,} to {high:,}")
         return int(value)
 
-    return leaf(check, {"type": "integer", "minimum": low, "maximum": high})
+    return check
+
+
+def whole(low: int, high: int) -> Any:
+    return leaf(_whole(low, high), {"type": "integer", "minimum": low, "maximum": high})
+
+
+def _cap(value: Any) -> int:
+    """A cap in the unit of the jobs under it: a number, or one by the name of their provider. Today there is one."""
+    if not isinstance(value, dict):
+        return _credits(value)
+    known = providers()
+    for name in value:
+        if name not in known:
+            hint = joined(did_you_mean(str(name), known), f"known: {listed(known)}")
+            raise wrong(f"names {shown(name)}, which is no provider", hint)
+    if len(value) != 1:
+        raise wrong("is an empty mapping", f"write a number, or one for each of {listed(known)}")
+    return _credits(*value.values())
 
 
 def duration(low: float, high: float) -> Any:
@@ -188,7 +207,10 @@ ReferenceText = Annotated[str | None, *leaf(_reference, {"type": ["string", "nul
 Repeat = Annotated[int, *whole(1, MAX_REPEAT)]
 Bool = Annotated[bool, *leaf(_yes_no, {"type": "boolean"})]
 Requests = Annotated[Rate, *leaf(_rate, {"type": "string", "pattern": "^[0-9]+ ?/ ?(second|minute|hour|day|s|m|h|d)$"})]
-Credits = Annotated[int, *whole(0, 1_000_000_000)]
+_credits = _whole(0, 1_000_000_000)
+_CREDITS_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 1_000_000_000}
+_BY_PROVIDER = {"type": "object", "additionalProperties": _CREDITS_SCHEMA, "minProperties": 1}
+Cap = Annotated[int, *leaf(_cap, {"anyOf": [_CREDITS_SCHEMA, _BY_PROVIDER]})]
 Campaign = Annotated[str, *leaf(_campaign, {"type": "string", "pattern": f"^{CAMPAIGN.pattern}$"})]
 ModelId = Annotated[str, *leaf(_text, {"enum": model_ids()})]
 ResultsName = Annotated[str, *leaf(_results_name, _TEXT_SCHEMA)]

@@ -16,7 +16,7 @@ from .fields import (
     AnyValue,
     Bool,
     Campaign,
-    Credits,
+    Cap,
     Given,
     ModelId,
     Name,
@@ -89,11 +89,11 @@ class StopSection(_Section):
 
 
 class BudgetSection(_Section):
-    """Caps in credits; none by default."""
+    """Caps in credits; none by default. Each may also name its provider: {rivya: 500}."""
 
-    campaign: Annotated[Credits | None, Given] = Field(default=None, description="All jobs of this campaign")
-    day: Annotated[Credits | None, Given] = Field(default=None, description="All jobs of the ledger on one local day")
-    keep: Annotated[Credits | None, Given] = Field(default=None, description="Leave this much in the wallet")
+    campaign: Annotated[Cap | None, Given] = Field(default=None, description="All jobs of this campaign")
+    day: Annotated[Cap | None, Given] = Field(default=None, description="All jobs of the ledger on one local day")
+    keep: Annotated[Cap | None, Given] = Field(default=None, description="Leave this much in the wallet")
 
 
 class ResultsSection(_Section):

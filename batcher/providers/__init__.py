@@ -148,11 +148,28 @@ class TransferCut(Exception):
     """A download broke off; what arrived is kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an API can do, as far as money hangs on it.
+
+    `repeat` says how a paid request that may have been received can be sent again without being paid twice: under its
+    own key ("replay"), or not at all ("none"). `price_known` says what first names a price: a question before the
+    purchase, the answer to the create, or only the task's end. Amounts are whole numbers of `unit`.
+    """
+
+    repeat: Literal["replay", "none"]
+    price_known: Literal["before", "create", "end"]
+    unit: str
+
+
 class Provider(Protocol):
     """One API, one key. Safe to call from many tasks at once."""
 
     @property
     def account(self) -> Account: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     def body(self, job: Job, upload: Upload | None, client_request_id: str) -> bytes:
         """The exact bytes of a create request. Pure."""

@@ -9,21 +9,18 @@ from batcher.clock import Clock
 from batcher.errors import UsageError
 from batcher.jobs import Account
 
-from . import Provider
+from . import Capabilities, Provider
 
 
 @dataclass(frozen=True, slots=True)
 class KnownProvider:
-    """How a provider is asked: the variables that hold its key and base URL, the base URL without one, and its unit.
-
-    Amounts of its accounts are whole numbers of `unit`.
-    """
+    """How a provider is asked (the variables of key and base URL, the base URL without one), and what it can do."""
 
     name: str
     key_variable: str
     base_url_variable: str
     base_url: str
-    unit: str
+    capabilities: Capabilities
 
     # The clients are imported where one is made: they are slow to import, and most commands ask nobody.
 
@@ -42,7 +39,9 @@ class KnownProvider:
         return Rivya(base_url, key, clock, account_name=account_name, allow_net=allow_net)
 
 
-RIVYA = KnownProvider("rivya", "RIVYA_API_KEY", "RIVYA_BASE_URL", "https://rivya.ai", "credits")
+RIVYA = KnownProvider(
+    "rivya", "RIVYA_API_KEY", "RIVYA_BASE_URL", "https://rivya.ai", Capabilities("replay", "create", "credits")
+)
 KNOWN = {known.name: known for known in (RIVYA,)}
 
 

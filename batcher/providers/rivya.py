@@ -49,11 +49,13 @@ def account_of(base_url: str, key: str, name: str | None = None) -> Account:
     Raises UsageError for a base URL that cannot be the API's.
     """
     fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
-    return Account(name or check_base_url(base_url, key), fingerprint, RIVYA.name, RIVYA.unit)
+    return Account(name or check_base_url(base_url, key), fingerprint, RIVYA.name, RIVYA.capabilities.unit)
 
 
 class Rivya:
     """The provider for one key. Safe to use from many tasks at once."""
+
+    capabilities = RIVYA.capabilities
 
     def __init__(
         self,

@@ -21,7 +21,11 @@ from batcher.simulator.__main__ import _parser
 CLI_PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
 JSON_PAGE = (ROOT / "docs/json.md").read_text("utf-8")
 #: A report with everything in it, which tests/report holds to what the command makes.
-REPORT = json.loads((ROOT / "tests/report/expected/report.json").read_text("utf-8")) | {"version": 1, "ledger": ""}
+REPORT = json.loads((ROOT / "tests/report/expected/report.json").read_text("utf-8")) | {
+    "version": 1,
+    "ledger": "",
+    "unit": "credits",
+}
 #: The same of tests/timeline.
 TIMELINE = json.loads((ROOT / "tests/timeline/expected/timeline.json").read_text("utf-8"))
 

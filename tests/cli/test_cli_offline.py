@@ -77,6 +77,7 @@ def test_plan_as_json(cli: Cli, tmp_path: Path) -> None:
     assert found == {
         "version": 1,
         "account": None,
+        "unit": "credits",
         "campaigns": [
             {
                 "campaign": "tiny",

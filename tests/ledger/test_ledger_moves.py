@@ -371,13 +371,15 @@ def test_runs_have_a_beginning_and_an_end(shelf: Shelf) -> None:
 def test_an_account_is_written_down_with_its_first_purchase(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1), make_spec(2, price_class="large"), make_spec(3)])
     assert isinstance(shelf.intend(1, run=0), Refusal)
-    assert shelf.rows("SELECT * FROM accounts") == []
+    assert (shelf.rows("SELECT * FROM accounts"), shelf.ledger.read.unit) == ([], "credits")
     shelf.buy(1)
     shelf.buy(2)
     shelf.account = OTHER
     shelf.buy(3)
     rows = shelf.rows("SELECT account, provider, unit FROM accounts ORDER BY account")
     assert [tuple(row.values()) for row in rows] == sorted((each.text, "rivya", "credits") for each in (ACCOUNT, OTHER))
+    shelf.ledger._connection.execute("UPDATE accounts SET unit = 'cents' WHERE account = ?", (OTHER.text,))
+    assert shelf.ledger.read.unit is None, "amounts of two units have no sum"
 
 
 def test_the_send_log_is_kept_for_a_day(shelf: Shelf) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from support import Bench
 from batcher.errors import Kind, StorageError
 from batcher.jobs import Intent, TaskState
 from batcher.ledger import LedgerWriter
+from batcher.providers.rivya import Rivya
 
 OFTEN = "retries: {times: 3}\n"
 
@@ -154,6 +156,19 @@ def test_a_key_past_the_replay_window_is_not_sent_again(bench: Bench) -> None:
     assert bench.run(path).kind is Kind.UNFINISHED
     assert (statuses(bench), held(bench)) == (["doubtful"], 10)
     assert len(seen(bench, "create")) == sent
+
+
+@pytest.mark.parametrize(("how", "sent", "status"), [("lost", 1, "doubtful"), ("429", 2, "succeeded")])
+def test_where_a_repeat_is_a_purchase_nothing_that_may_have_arrived_is_repeated(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str, sent: int, status: str
+) -> None:
+    """No provider is like that yet; what the API certainly has not taken is sent again even then."""
+    monkeypatch.setattr(Rivya, "capabilities", replace(Rivya.capabilities, repeat="none"))
+    faults(bench, {"on": "create", "do": how, "nth": [1]})
+    path = manifest(bench, "Boat")
+    for _ in range(2):
+        bench.run(path)
+        assert (len(seen(bench, "create")), statuses(bench)) == (sent, [status])
 
 
 def test_a_key_that_grows_too_old_while_it_waits_for_room_is_not_sent_again(bench: Bench) -> None:

@@ -102,6 +102,11 @@ def test_all_settings(tmp_path: Path) -> None:
     assert (manifest.path, manifest.campaign, manifest.model.id) == (path, "c", "grok-imagine-video")
 
 
+def test_a_cap_may_name_its_provider(tmp_path: Path) -> None:
+    path = write(tmp_path, "prompts: [x]\nbudget: {campaign: {rivya: 5}, day: {rivya: 0}, keep: 1}")
+    assert load(path).settings.budget == Budget(5, 0, 1)
+
+
 def test_the_defaults_of_the_schema_are_those_of_the_settings(tmp_path: Path) -> None:
     assert load(write(tmp_path, "prompts: [x]")).settings == Settings()
 

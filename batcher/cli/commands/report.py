@@ -104,12 +104,10 @@ def command(
                 reconciliation=reconciliation,
             )
             return 0
-        report = make_report(read, question, now=now, running=running)
+        report, unit = make_report(read, question, now=now, running=running), read.unit
     if as_json or form == "json":
-        ledger = str((state / LEDGER).absolute())
-        _write_json(
-            terminal, {"version": 1, "ledger": ledger, **report_json(report, reconciliation)}, rows_json(report)
-        )
+        head = {"version": 1, "ledger": str((state / LEDGER).absolute()), "unit": unit}
+        _write_json(terminal, head | report_json(report, reconciliation), rows_json(report))
     elif form == "csv":
         _write_csv(terminal, report)
     else:

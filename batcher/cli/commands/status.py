@@ -37,10 +37,12 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
         ]
         left = strays(read, state)
         doubtful = list(reviews.select(read, statuses=[Status.DOUBTFUL]))
+        unit = read.unit
     if as_json:
         terminal.document(
             {
                 "ledger": str(path.absolute()),
+                "unit": unit,
                 "running": holder._asdict() if holder else None,
                 "last_run": last,
                 "campaigns": [campaign._asdict() for campaign in campaigns],
