@@ -183,6 +183,19 @@ def test_the_ledger_has_no_circles() -> None:
     TopologicalSorter(needs).prepare()  # raises CycleError
 
 
+def test_lifecycle_and_engine_know_a_store_by_its_port_only() -> None:
+    """What stands behind it is the ledger's own affair; files are looked at before the run, in SQLite's ledger."""
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for room, path, tree in modules()
+        if room in ("lifecycle", "engine") and path.name != "damage.py"
+        for name in imports(tree)
+        if name.startswith(("batcher.ledger.store", "batcher.ledger.queries"))
+        or name in ("batcher.ledger.LedgerWriter", "batcher.ledger.LedgerReader")
+    ]
+    assert wrong == []
+
+
 def test_no_two_public_classes_share_a_name() -> None:
     found: dict[str, list[str]] = {}
     for _, path, tree in modules():

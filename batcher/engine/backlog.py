@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from batcher.ledger import LedgerReader, PlannedJob, Refusal
+from batcher.ledger import PlannedJob, Refusal, StoreReader
 from batcher.settings import Selection
 
 _PAGE = 200
@@ -32,7 +32,7 @@ class Backlog:
     Each class has a cursor of its own, so that a class that waits costs nothing however many jobs it has.
     """
 
-    def __init__(self, read: LedgerReader, campaigns: Sequence[str], selection: Selection) -> None:
+    def __init__(self, read: StoreReader, campaigns: Sequence[str], selection: Selection) -> None:
         self._read = read
         self._selection = selection
         self._cursors = [[_Cursor(name, each) for each in read.pending_classes(name)] for name in campaigns]

@@ -19,7 +19,7 @@ from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
-from batcher.ledger import LedgerWriter, Refusal, Stale
+from batcher.ledger import Refusal, Stale, Store
 from batcher.lifecycle import Abort, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
 from batcher.lifecycle.damage import Damage
 from batcher.providers import Fatal
@@ -59,7 +59,7 @@ class Engine:
     def __init__(
         self,
         *,
-        ledger: LedgerWriter,
+        ledger: Store,
         lifecycle: Lifecycle,
         settings: Settings,
         campaigns: Sequence[str],

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batcher.jobs import JobId, ResultFile, Status, Succeeded
-from batcher.ledger import LedgerReader
+from batcher.ledger import StoreReader
 from batcher.lifecycle import Stage
 from batcher.lifecycle.damage import Damage
 from batcher.settings import Selection, Settings
@@ -24,7 +24,7 @@ class Leftover:
 
 
 def leftovers(
-    read: LedgerReader, campaigns: Sequence[str], settings: Settings, selection: Selection, damage: Damage
+    read: StoreReader, campaigns: Sequence[str], settings: Settings, selection: Selection, damage: Damage
 ) -> Iterator[Leftover]:
     """What is bought and not at its end, and what lacks a file. Intents without an answer are left where nothing may be
     bought: their key could be the first to arrive."""
@@ -44,7 +44,7 @@ def leftovers(
 
 
 def unfinished(
-    read: LedgerReader, campaigns: Sequence[str], settings: Settings, selection: Selection, given_up: int
+    read: StoreReader, campaigns: Sequence[str], settings: Settings, selection: Selection, given_up: int
 ) -> dict[str, int]:
     """Selected jobs that are not done, by what is the matter with them. A file that was whole once is not asked for."""
     found: Counter[str] = Counter()
@@ -75,6 +75,6 @@ def unfinished(
     return dict(found)
 
 
-def _files(read: LedgerReader, job_id: JobId) -> Sequence[ResultFile]:
+def _files(read: StoreReader, job_id: JobId) -> Sequence[ResultFile]:
     phase = read.load(job_id).phase
     return phase.files if isinstance(phase, Succeeded) else ()

@@ -13,7 +13,7 @@ import anyio
 from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.events import Event
-from batcher.ledger import LedgerWriter
+from batcher.ledger import Store
 from batcher.lifecycle import Lifecycle
 from batcher.providers import Retryable
 
@@ -31,13 +31,7 @@ class Outages:
     """Sits out what keeps the API from answering, `longest` seconds at most."""
 
     def __init__(
-        self,
-        ledger: LedgerWriter,
-        lifecycle: Lifecycle,
-        limiter: RateLimiter,
-        clock: Clock,
-        longest: float,
-        halted: Halted,
+        self, ledger: Store, lifecycle: Lifecycle, limiter: RateLimiter, clock: Clock, longest: float, halted: Halted
     ) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle

@@ -9,8 +9,7 @@ import anyio
 
 from batcher.errors import Kind
 from batcher.events import Event
-from batcher.ledger import LedgerReader, LedgerWriter
-from batcher.ledger.queries.budgets import ToBuy, to_buy
+from batcher.ledger import Store, StoreReader, ToBuy
 from batcher.lifecycle import Lifecycle
 from batcher.providers import Fatal
 from batcher.settings import Selection
@@ -23,9 +22,7 @@ _PAGE = 1000
 class Preflight:
     """Looks once, and tells it in events `looked`."""
 
-    def __init__(
-        self, ledger: LedgerWriter, lifecycle: Lifecycle, campaigns: Sequence[str], selection: Selection
-    ) -> None:
+    def __init__(self, ledger: Store, lifecycle: Lifecycle, campaigns: Sequence[str], selection: Selection) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
         self._campaigns = campaigns
@@ -90,13 +87,13 @@ class Preflight:
         found = []
         for campaign in self._campaigns:
             for price_class in read.pending_classes(campaign):
-                each = to_buy(read, campaign, price_class, self._lifecycle.looks.account)
+                each = self._ledger.to_buy(campaign, price_class, self._lifecycle.looks.account)
                 if self._selection.only:
                     each = ToBuy(each.model, self._selected(read, campaign, price_class), each.quote)
                 found.append(each)
         return [each for each in found if each.jobs]
 
-    def _selected(self, read: LedgerReader, campaign: str, price_class: str) -> int:
+    def _selected(self, read: StoreReader, campaign: str, price_class: str) -> int:
         after, jobs = -1, 0
         while page := read.pending(campaign, price_class, after=after, limit=_PAGE):
             jobs += sum(self._selection.takes(job.name) for job in page)

@@ -18,9 +18,7 @@ import anyio
 from batcher.clock import Clock, age, moment
 from batcher.events import Event
 from batcher.jobs import JobId
-from batcher.ledger import LedgerWriter
-from batcher.ledger.store import sends
-from batcher.ledger.store.sends import Send
+from batcher.ledger import Send, Store
 from batcher.lifecycle import Commits
 from batcher.lifecycle.steps import LONGEST_WAIT, SendKind
 from batcher.providers import Retryable
@@ -98,7 +96,7 @@ class RateLimiter:
     """
 
     def __init__(
-        self, ledger: LedgerWriter, limits: Limits, clock: Clock, commits: Commits, account: str | None = None
+        self, ledger: Store, limits: Limits, clock: Clock, commits: Commits, account: str | None = None
     ) -> None:
         self._ledger = ledger
         self._account = account
@@ -144,17 +142,16 @@ class RateLimiter:
 
     def _remember(self, limits: Limits) -> None:
         """Take in what earlier runs have sent."""
-        read, account = self._ledger.read, self._account
-        self._last_send = sends.last(read)
-        requests = sends.newest(read, limits.requests.count, account=account)
-        submits = sends.newest(read, limits.submit.count, account=account, kind="submit")
+        self._last_send = self._ledger.last_send()
+        requests = self._ledger.newest_sends(limits.requests.count, account=self._account)
+        submits = self._ledger.newest_sends(limits.submit.count, account=self._account, kind="submit")
         for limit, log in ((self._requests, requests), (self._submits, submits)):
             for stamp in self._sent_by(log):
                 limit.window.add(stamp)
 
     def _learn(self, *, but: int = 0) -> None:
         """Take in what another process has sent meanwhile (`batcher credits`); `but` is a row of our own."""
-        for send in sends.after(self._ledger.read, self._last_send):
+        for send in self._ledger.sends_after(self._last_send):
             self._last_send = send.id
             if send.id != but and (None in (self._account, send.account) or send.account == self._account):
                 for limit in self._limits(send.kind):

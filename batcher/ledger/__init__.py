@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from .lock import hold_lock
 from .reader import CreditSum, KnownJob, LedgerReader, PlannedJob, PromptOutcome
-from .store.connection import storage_errors
+from .store.connection import Locked, storage_errors
 from .store.prices import Price, seen_price
 
 if TYPE_CHECKING:
+    from .port import Store, StoreReader
+    from .queries.budgets import ToBuy
     from .store.caps import Caps, Refusal
     from .store.enrolment import NOT_IN_MANIFEST, Enrolled
+    from .store.sends import Send
     from .store.transaction import Change, Observer, Stale
     from .store.writer import LedgerWriter
 
@@ -26,12 +29,17 @@ __all__ = [
     "KnownJob",
     "LedgerReader",
     "LedgerWriter",
+    "Locked",
     "Observer",
     "PlannedJob",
     "Price",
     "PromptOutcome",
     "Refusal",
+    "Send",
     "Stale",
+    "Store",
+    "StoreReader",
+    "ToBuy",
     "hold_lock",
     "seen_price",
     "storage_errors",
@@ -46,6 +54,10 @@ _WRITING = {
     "Stale": "store.transaction",
     "LedgerWriter": "store.writer",
     "Observer": "store.transaction",
+    "Send": "store.sends",
+    "Store": "port",
+    "StoreReader": "port",
+    "ToBuy": "queries.budgets",
 }
 
 

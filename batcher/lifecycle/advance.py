@@ -37,7 +37,7 @@ from batcher.jobs import (
     Upload,
     Waiting,
 )
-from batcher.ledger import Caps, LedgerWriter, Refusal
+from batcher.ledger import Caps, Refusal, Store
 from batcher.providers import Accepted, Conflict, Fatal, Going, Provider, Refused, Retryable, Unknown
 from batcher.settings import Settings
 from batcher.storage import Artifacts
@@ -65,7 +65,7 @@ class Lifecycle:
     def __init__(
         self,
         *,
-        ledger: LedgerWriter,
+        ledger: Store,
         commits: Commits,
         provider: Provider,
         limiter: Limiter,

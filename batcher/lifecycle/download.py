@@ -15,8 +15,7 @@ from batcher.catalog import get_model
 from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
-from batcher.ledger import LedgerWriter
-from batcher.ledger.queries import export
+from batcher.ledger import Store
 from batcher.providers import Fatal, Gone, Incoming, Provider, Redirected, Refused, Retryable, TransferCut
 from batcher.settings import Settings
 from batcher.storage import Artifacts, TooSlow, Unusable, Whole
@@ -34,7 +33,7 @@ class Downloader:
 
     def __init__(
         self,
-        ledger: LedgerWriter,
+        ledger: Store,
         commits: Commits,
         disk: Disk,
         provider: Provider,
@@ -117,7 +116,7 @@ class Downloader:
             if not changed:  # better than none: it is what was paid for
                 claim = partial(self._ledger.claim_file, phase.attempt_id, file.number, target=file.target)
                 await self._commits(partial(claim, sha256=whole.sha256, size=whole.size))
-            await self._commits(partial(self._ledger.file_event, job.id, Event.ODD_FILE, number=file.number, why=why))
+            await self._tell_odd(job, file, why)
             if changed:
                 self._artifacts.drop(part, all_of_it=True)
                 return
@@ -224,7 +223,7 @@ class Downloader:
             return None
         await self._save(job, phase, file, part, whole)
         if whole.note:
-            await self._commits(partial(self._ledger.odd_file, job.id, file.number, whole.note))
+            await self._tell_odd(job, file, whole.note)
         return None
 
     async def _receive(
@@ -267,11 +266,14 @@ class Downloader:
             self._artifacts.drop(part, all_of_it=True)
         return named
 
+    async def _tell_odd(self, job: Job, file: ResultFile, why: str) -> None:
+        await self._commits(partial(self._ledger.file_event, job.id, Event.ODD_FILE, number=file.number, why=why))
+
     async def _saved(self, job: Job, phase: Succeeded, file: ResultFile) -> None:
         await self._commits(partial(self._ledger.file_saved, job.id, phase.attempt_id, file.number))
         if self._settings.writes_sidecars(job.campaign):
             # A crash before this line leaves no sidecar; `results --sidecars` makes it from the ledger at any time.
-            for saved in export.saved_of(self._ledger.read, phase.attempt_id, file.number):
+            for saved in self._ledger.saved(phase.attempt_id, file.number):
                 self._artifacts.beside(saved.target, saved.sidecar)
 
     async def _ask_again(self, job: Job, phase: Succeeded, state: JobRunState, why: str) -> Step:
@@ -305,7 +307,7 @@ def _result_kind(model: str) -> str:
         return ""  # a model that left the catalogue: its results are still ours to save
 
 
-def accept(ledger: LedgerWriter, artifacts: Artifacts, job: Job) -> list[str]:
+def accept(ledger: Store, artifacts: Artifacts, job: Job) -> list[str]:
     """Take what is kept aside of a job as its result, for a person says so; the paths. The caller holds the run lock.
 
     Raises UsageError when it is not what was kept.

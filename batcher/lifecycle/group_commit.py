@@ -14,8 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 from anyio.lowlevel import checkpoint
 
-from batcher.ledger import LedgerWriter
-from batcher.ledger.store.connection import Locked
+from batcher.ledger import Locked, Store
 from batcher.storage import Artifacts
 
 T = TypeVar("T")
@@ -81,7 +80,7 @@ class _Together(Generic[Operation]):
 class Commits:
     """Group commit: the one way from tasks to the ledger."""
 
-    def __init__(self, ledger: LedgerWriter) -> None:
+    def __init__(self, ledger: Store) -> None:
         self._ledger = ledger
         self._groups = _Together(self._perform)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batcher.clock import Clock
 from batcher.jobs import Waiting
-from batcher.ledger import LedgerWriter
+from batcher.ledger import Store
 from batcher.settings import Polling
 
 from .aging import Ages
@@ -15,7 +15,7 @@ from .steps import JobRunState, Reschedule, Stage
 class PollSchedule:
     """The polls of one account's tasks."""
 
-    def __init__(self, ledger: LedgerWriter, account: str, ages: Ages, clock: Clock, polling: Polling) -> None:
+    def __init__(self, ledger: Store, account: str, ages: Ages, clock: Clock, polling: Polling) -> None:
         self._ledger = ledger
         self._account = account
         self._ages = ages

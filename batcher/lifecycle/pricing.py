@@ -10,7 +10,7 @@ from functools import partial
 
 from batcher.clock import Clock
 from batcher.jobs import Job, Status, Succeeded, TaskState
-from batcher.ledger import LedgerWriter
+from batcher.ledger import Store
 from batcher.providers import Fatal, Provider
 
 from .group_commit import Commits
@@ -27,9 +27,7 @@ _HAIR = 1e-3  # what is due at the minute's end may come that much too early
 class Pricer:
     """Asks for prices; may be called for many jobs at once."""
 
-    def __init__(
-        self, ledger: LedgerWriter, commits: Commits, provider: Provider, limiter: Limiter, clock: Clock
-    ) -> None:
+    def __init__(self, ledger: Store, commits: Commits, provider: Provider, limiter: Limiter, clock: Clock) -> None:
         self._ledger = ledger
         self._commits = commits
         self._provider = provider

@@ -15,7 +15,7 @@ import anyio
 
 from batcher.clock import Clock
 from batcher.jobs import FileReference, Upload
-from batcher.ledger import LedgerWriter
+from batcher.ledger import Store
 from batcher.providers import Fatal, Provider, Refused, Retryable
 
 from .group_commit import Commits
@@ -66,9 +66,7 @@ class _File:
 class Uploads:
     """Uploads of one account. Safe to call from many tasks: one upload a file, the others wait for it."""
 
-    def __init__(
-        self, ledger: LedgerWriter, commits: Commits, provider: Provider, limiter: Limiter, clock: Clock
-    ) -> None:
+    def __init__(self, ledger: Store, commits: Commits, provider: Provider, limiter: Limiter, clock: Clock) -> None:
         self._ledger = ledger
         self._commits = commits
         self._provider = provider

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from batcher.clock import Clock, iso
 from batcher.events import Event
-from batcher.ledger import Caps, LedgerWriter
-from batcher.ledger.queries import budgets
+from batcher.ledger import Caps, Store
 from batcher.providers import Fatal, Provider, Refused, Retryable
 
 from .aging import ask
@@ -20,7 +19,7 @@ _PART = 4
 
 
 async def read_wallet(
-    ledger: LedgerWriter, provider: Provider, limiter: Limiter, clock: Clock, caps: Caps
+    ledger: Store, provider: Provider, limiter: Limiter, clock: Clock, caps: Caps
 ) -> Caps | Fatal | Retryable | Refused:
     """Take a reading; the caps with it, or what kept it from being taken.
 
@@ -34,7 +33,7 @@ async def read_wallet(
     if not isinstance(found, int):
         return found
     now, mark = clock.wall(), marks[0]
-    if caps.wallet_at is None and (last := budgets.counted(read, account, iso(now - _LAG_SECONDS))):
+    if caps.wallet_at is None and (last := ledger.counted(account, iso(now - _LAG_SECONDS))):
         caps = replace(caps, wallet=last.credits, wallet_mark=last.mark, wallet_most=last.most, wallet_at=now)
     counts, told = (found, mark), caps.wallet_told
     if caps.wallet_at is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -16,6 +16,7 @@ from batcher.clock import Clock, iso, machine_zone
 from batcher.errors import BatcherError, UsageError
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
+from batcher.ledger.queries import budgets, export
 from batcher.ledger.queries.lookup import Place
 from batcher.ledger.reader import LedgerReader
 
@@ -23,6 +24,7 @@ from . import enrolment, purchases, schema, sends
 from .caps import Caps, Refusal
 from .connection import open_writer, storage_errors
 from .enrolment import Asked, Enrolled, unknown
+from .sends import Send
 from .transaction import Observer, Stale, Writing
 
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
@@ -176,6 +178,18 @@ class LedgerWriter:
         with self._write as t:
             return sends.write(t, kind, account)
 
+    def last_send(self) -> int:
+        """The newest request (row id), whosever it is; 0 where there is none."""
+        return sends.last(self.read)
+
+    def newest_sends(self, count: int, *, account: str | None = None, kind: str | None = None) -> list[Send]:
+        """The newest `count` requests that count for an account (None: all), of one kind or of all, oldest first."""
+        return sends.newest(self.read, count, account=account, kind=kind)
+
+    def sends_after(self, send_id: int) -> list[Send]:
+        """The requests after `send_id`, oldest first."""
+        return sends.after(self.read, send_id)
+
     # Money
 
     def intend(
@@ -195,6 +209,14 @@ class LedgerWriter:
         """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
         found = self._buyer.offer(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
         return found if isinstance(found, Refusal) else None
+
+    def to_buy(self, campaign: str, price_class: str, account: str) -> budgets.ToBuy:
+        """The planned jobs of a class that the campaign's newest expansion still contains, at what each should cost."""
+        return budgets.to_buy(self.read, campaign, price_class, account)
+
+    def counted(self, account: str, since: str) -> budgets.Counted | None:
+        """What counted at the newest reading of the wallet, if bought since with an answer after `since` (a time)."""
+        return budgets.counted(self.read, account, since)
 
     def maybe_received(self, intent: Intent, code: str, message: str) -> None:
         """Mark the attempt: a sending of it ended without a definite answer. Never taken back."""
@@ -321,13 +343,8 @@ class LedgerWriter:
             )
             t.event(Event.UNVERIFIED, job_id=job_id, detail={"number": number, "path": path, "why": why})
 
-    def odd_file(self, job_id: JobId, number: int, why: str) -> None:
-        """A file is saved, and something about it is odd."""
-        with self._write as t:
-            t.event(Event.ODD_FILE, job_id=job_id, detail={"number": number, "why": why})
-
     def file_event(self, job_id: JobId, event: Event, **detail: Any) -> None:
-        """Something happened to a file that was whole once."""
+        """Something about a file that is or was whole."""
         with self._write as t:
             t.event(event, job_id=job_id, detail=detail)
 
@@ -351,3 +368,7 @@ class LedgerWriter:
                 (t.at, attempt_id, number),
             )
             t.event(Event.SAVED, job_id=job_id, detail={"number": number})
+
+    def saved(self, attempt_id: int, number: int) -> Iterator[export.Saved]:
+        """One file of an attempt, if it is saved and the attempt is its job's latest."""
+        return export.saved_of(self.read, attempt_id, number)
