@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from support import EPOCH
 
 from batcher.clock import Uptime
+from batcher.events import Event
 from batcher.jobs import Account, Intent, JobId, JobSpec, Status, TaskState
-from batcher.ledger import Caps, Change, LedgerWriter, Refusal
+from batcher.ledger import Caps, Change, LedgerWriter, Observer, Refusal, Store
 
 ACCOUNT = Account("https://api.test", "0123456789ab")
 OTHER = Account("https://api.test", "ba9876543210")
@@ -63,18 +65,25 @@ def make_task(number: int = 1, status: Status = Status.QUEUED, **changes: Any) -
     return TaskState(**fields | changes)
 
 
-@dataclass
-class Shelf:
-    """A ledger that can be closed and opened again, as a process does that dies and comes back."""
+S = TypeVar("S", bound=Store)
 
-    path: Path
+
+@dataclass
+class StoreShelf(Generic[S]):
+    """A store that can be closed and opened again, as a process does that dies and comes back. Knows its port only."""
+
+    open_store: Callable[[ManualClock, Observer], S]
     clock: ManualClock = field(default_factory=ManualClock)
     account: Account = ACCOUNT
     caps: Caps = field(default_factory=Caps)
 
     def __post_init__(self) -> None:
         self.changes: list[Change] = []
-        self.ledger = LedgerWriter.open(self.path, self.clock, self.changes.append)
+        self.priced = 0
+        self.open()
+
+    def open(self) -> None:
+        self.ledger = self.open_store(self.clock, self.changes.append)
         self.start()
 
     def start(self) -> int:
@@ -82,8 +91,7 @@ class Shelf:
 
     def restart(self) -> None:
         self.ledger.close()
-        self.ledger = LedgerWriter.open(self.path, self.clock, self.changes.append)
-        self.start()
+        self.open()
 
     def enrol(self, specs: Iterable[JobSpec], campaign: str = "spring") -> None:
         self.ledger.enrol(campaign, "m.yaml", specs)
@@ -103,11 +111,27 @@ class Shelf:
 
     def name_price(self, price_class: str = "small", credits_each: int = 10) -> None:
         """Let the API name a price for a class, by a job of another campaign that fails at no cost."""
-        number = 0xF000 + len(self.rows("SELECT id FROM wanted"))
+        self.priced += 1
+        number = 0xF000 + self.priced
         self.enrol([make_spec(number, campaign="prices", price_class=price_class)], "prices")
         intent = self.buy(number)
         done = make_task(number, Status.FAILED, reserved_credits=credits_each, final_credits=0)
         self.ledger.submitted(intent, done)
+
+    def status(self, number: int) -> Status:
+        return self.ledger.read.known([job_name(number)])[job_name(number)].status
+
+    def told(self, event: Event) -> list[dict[str, Any]]:
+        """The details of the events of a kind, as observers heard them."""
+        return [dict(change.detail) for change in self.changes if change.event == event]
+
+
+class Shelf(StoreShelf[LedgerWriter]):
+    """A ledger of SQLite, and what stands in its tables."""
+
+    def __init__(self, path: Path, clock: ManualClock | None = None, account: Account = ACCOUNT) -> None:
+        self.path = path
+        super().__init__(partial(LedgerWriter.open, path), clock or ManualClock(), account)
 
     def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         return [dict(row) for row in self.ledger.read.rows(sql, values)]

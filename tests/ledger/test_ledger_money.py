@@ -14,7 +14,7 @@ import pytest
 from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
 
 from batcher.jobs import Intent, Status
-from batcher.ledger import Caps, Refusal, Stale, decisions, seen_price
+from batcher.ledger import Refusal, Stale, decisions, seen_price
 from batcher.ledger.queries import budgets
 from batcher.ledger.reader import CreditSum
 
@@ -33,46 +33,12 @@ def refusal(made: object) -> str:
     return made.cap
 
 
-@pytest.mark.parametrize(
-    ("cap", "caps", "more"),
-    [
-        ("run", {"run": 30}, {"run": 40}),
-        ("campaign", {"campaigns": {"spring": 30}}, {"campaigns": {"spring": 40}}),
-        ("day", {"day": 30}, {"day": 40}),
-    ],
-)
-def test_a_cap_may_be_filled_to_its_very_edge(
-    priced: Shelf, cap: str, caps: dict[str, Any], more: dict[str, Any]
-) -> None:
-    for number in (1, 2, 3):
-        priced.buy(number, **caps)
-    assert refusal(priced.intend(4, **caps)) == cap
-    priced.buy(4, **more)
-
-
 def test_a_refusal_writes_nothing(priced: Shelf) -> None:
     before = priced.rows("SELECT * FROM events"), priced.rows("SELECT * FROM attempts")
     made = priced.intend(1, run=9)
     assert made == Refusal("run", "run cap of 9: 0 held or settled, 10 more wanted", 10)
     assert (priced.rows("SELECT * FROM events"), priced.rows("SELECT * FROM attempts")) == before
     assert priced.job(1)["status"] == "planned"
-
-
-def test_a_cap_of_another_campaign_is_none_of_ours(priced: Shelf) -> None:
-    assert isinstance(priced.intend(1, campaigns={"autumn": 0}), Intent)
-
-
-def test_smaller_ones_may_pass(priced: Shelf) -> None:
-    priced.name_price("tiny", 3)
-    priced.enrol([*(make_spec(n) for n in range(1, 11)), make_spec(11, price_class="tiny", catalog_credits=3)])
-    assert refusal(priced.intend(1, run=5)) == "run"
-    assert isinstance(priced.intend(11, run=5), Intent)
-    assert not priced.ledger.refusal(
-        Caps(run=13), account=ACCOUNT, campaign="spring", price_class="small", catalog_credits=10
-    )
-    assert priced.ledger.refusal(
-        Caps(run=12), account=ACCOUNT, campaign="spring", price_class="small", catalog_credits=0
-    )
 
 
 def test_the_day_is_the_local_date_of_the_intent_and_counts_all_campaigns(priced: Shelf) -> None:
@@ -95,60 +61,6 @@ def priced_intent(shelf: Shelf, number: int) -> Intent:
     phase = shelf.ledger.read.load(job_name(number)).phase
     assert isinstance(phase, Submitting)
     return phase.intent
-
-
-def test_the_run_cap_counts_this_runs_intents(priced: Shelf) -> None:
-    assert isinstance(priced.intend(1, run=10), Intent)
-    assert refusal(priced.intend(2, run=10)) == "run"
-    priced.restart()
-    assert isinstance(priced.intend(2, run=10), Intent)
-
-
-def test_what_came_back_is_free_again(priced: Shelf) -> None:
-    intent = priced.buy(1, run=10)
-    assert refusal(priced.intend(2, run=10)) == "run"
-    priced.ledger.submitted(intent, make_task())
-    assert refusal(priced.intend(2, run=10)) == "run"
-    priced.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.FAILED, final_credits=0))
-    assert isinstance(priced.intend(2, run=10), Intent)
-
-
-def test_what_is_doubtful_stays_held(priced: Shelf) -> None:
-    intent = priced.buy(1, run=10)
-    priced.ledger.doubt(intent.job_id, intent.attempt_id, "a", "b")
-    assert refusal(priced.intend(2, run=10)) == "run"
-
-
-def test_keep_counts_from_the_last_reading_of_the_wallet(priced: Shelf) -> None:
-    mark = priced.ledger.read.wallet_mark()
-    keep: dict[str, Any] = {"keep": 75, "wallet": 100, "wallet_mark": mark}
-    assert isinstance(priced.intend(1, **keep), Intent)
-    assert isinstance(priced.intend(2, **keep), Intent)
-    assert refusal(priced.intend(3, **keep)) == "keep"
-    # Nobody has answered the two: a wallet that is read now may not have felt them yet.
-    assert priced.ledger.read.wallet_mark() == mark
-    assert isinstance(priced.intend(3, **keep | {"wallet_mark": mark + 2}), Intent)
-
-
-@pytest.mark.parametrize(("reserved", "left"), [(None, 90), (0, 90), (4, 94), (10, 100)])
-@pytest.mark.parametrize("status", [Status.QUEUED, Status.SUCCEEDED])
-def test_what_the_api_has_not_taken_yet_is_not_in_the_wallet(
-    priced: Shelf, status: Status, reserved: int | None, left: int
-) -> None:
-    """A wallet of 100 is read while a job is open of which the API has taken its reserve so far."""
-    priced.ledger.submitted(priced.buy(1), make_task(1, status, reserved_credits=reserved, final_credits=0))
-    keep: dict[str, Any] = {"wallet": 100, "wallet_mark": priced.ledger.read.wallet_mark()}
-    assert refusal(priced.intend(2, **keep, keep=left - 9)) == "keep"
-    assert isinstance(priced.intend(2, **keep, keep=left - 10), Intent)
-
-
-def test_what_another_key_has_under_way_may_draw_from_the_same_wallet(priced: Shelf) -> None:
-    """Nobody knows whose wallet a key draws from: an unanswered attempt holds the mark back, whatever its key."""
-    mark = priced.ledger.read.wallet_mark()
-    priced.account = OTHER
-    assert isinstance(priced.intend(1), Intent)
-    priced.account = ACCOUNT
-    assert priced.ledger.read.wallet_mark() == mark
 
 
 # A price that rises
@@ -192,21 +104,6 @@ def test_the_first_of_a_class_goes_alone_until_the_api_has_named_the_price(shelf
     shelf.ledger.submitted(first, make_task(reserved_credits=25))
     shelf.buy(2)
     assert shelf.attempts(2)[0]["quoted_credits"] == 25
-
-
-@pytest.mark.parametrize("end", ["refused", "unsent", "doubtful", "failed"])
-def test_when_the_first_of_a_class_ends_without_a_price_the_next_one_goes_alone(shelf: Shelf, end: str) -> None:
-    shelf.enrol([make_spec(n) for n in (1, 2, 3)])
-    first = shelf.buy(1)
-    match end:
-        case "failed":
-            shelf.ledger.submitted(first, make_task(1, Status.FAILED, final_credits=0))
-        case "doubtful":
-            shelf.ledger.doubt(first.job_id, first.attempt_id, "a", "b")
-        case _:
-            getattr(shelf.ledger, end)(first, "a", "b")
-    shelf.buy(2)
-    assert refusal(shelf.intend(3)) == "price"
 
 
 def test_a_task_whose_price_is_not_named_keeps_its_class_waiting(shelf: Shelf) -> None:
@@ -276,16 +173,6 @@ def test_what_an_answer_settles(
     assert (bought["final_credits"], bought["hold_credits"]) == (settled, hold)
     [burst] = [each for each in budgets.last_hour(priced.ledger.read) if each.campaign == "spring"]
     assert burst.credits == (hold if settled is None else settled)
-
-
-def test_what_the_api_took_for_a_doubtful_job_is_held_and_not_settled(priced: Shelf) -> None:
-    made = priced.buy(1)
-    priced.ledger.submitted(made, make_task(1))
-    priced.ledger.doubt(made.job_id, made.attempt_id, "not_found", "the API does not know the task")
-    with pytest.raises(Stale):
-        priced.ledger.record(made.job_id, made.attempt_id, make_task(1, S, final_credits=25))
-    [bought] = priced.attempts(1)
-    assert (bought["final_credits"], bought["hold_credits"]) == (None, 25)
 
 
 def test_a_success_that_an_older_version_settled_at_nothing_is_no_price(shelf: Shelf) -> None:
@@ -417,17 +304,6 @@ def last_detail(shelf: Shelf, event: str) -> dict[str, Any]:
     return found
 
 
-def test_a_later_final_counts_even_over_a_cap_which_then_lets_nothing_more_through(priced: Shelf) -> None:
-    first = priced.buy(1, run=30)
-    priced.ledger.submitted(first, make_task(1, Status.SUCCEEDED, final_credits=10))
-    assert isinstance(priced.intend(2, run=30), Intent)
-    priced.ledger.record(first.job_id, first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=25))
-    assert last_detail(priced, "final_changed") == {"was": 10, "now": 25}
-    assert priced.ledger.read.spent() == (25, 25), "what is under way may cost as much"
-    assert last_detail(priced, "holds_raised") == {"price_class": "small", "credits": 25, "attempts": 1}
-    assert refusal(priced.intend(3, run=50)) == "run"
-
-
 def test_a_figure_that_a_person_gave_is_not_touched_and_the_other_is_told(priced: Shelf) -> None:
     first = priced.buy(1)
     priced.ledger.doubt(first.job_id, first.attempt_id, "conflict", "it lasts")
@@ -436,26 +312,6 @@ def test_a_figure_that_a_person_gave_is_not_touched_and_the_other_is_told(priced
         priced.ledger.record(first.job_id, first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=10))
     assert priced.attempts(1)[0]["final_credits"] == 7
     assert last_detail(priced, "final_ignored") == {"charged": 7, "said": 10}
-
-
-def test_one_task_for_two_jobs_is_told_at_once_and_settled_once(priced: Shelf) -> None:
-    first, second = priced.buy(1), priced.buy(2)
-    priced.ledger.submitted(first, make_task(7))
-    with pytest.raises(Stale):
-        priced.ledger.submitted(second, make_task(7))
-    assert (priced.job(2)["status"], priced.job(2)["error_code"]) == ("doubtful", "same_task")
-    assert first.job_id[:8] in priced.job(2)["error_message"]
-    priced.ledger.record(first.job_id, first.attempt_id, make_task(7, Status.SUCCEEDED, final_credits=10))
-    assert priced.ledger.read.spent() == (10, 10)
-    assert priced.attempts(2)[0]["task_id"] is None
-
-
-def test_a_price_that_is_known_is_not_given_up_for_the_hold(priced: Shelf) -> None:
-    first = priced.buy(1)
-    priced.ledger.submitted(first, make_task(1, S, reserved_credits=12, final_credits=11))
-    priced.ledger.final_unknown(first.attempt_id)
-    assert priced.ledger.read.spent() == (0, 11)
-    assert "final_unknown" not in priced.events()
 
 
 def test_the_times_that_the_api_names_are_kept(priced: Shelf) -> None:

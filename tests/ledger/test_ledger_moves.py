@@ -21,13 +21,11 @@ from batcher.jobs import (
     Status,
     Submitting,
     Succeeded,
-    Upload,
     UrlReference,
     Waiting,
 )
 from batcher.ledger import Refusal, Stale, seen_price
 from batcher.ledger.queries import jobs
-from batcher.ledger.store import sends
 
 
 def last_event(shelf: Shelf) -> tuple[str, dict[str, Any]]:
@@ -60,19 +58,6 @@ def test_the_key_is_derived_from_ledger_job_and_attempt(shelf: Shelf) -> None:
     assert len({first.key, second.key, shelf.buy(2).key}) == 3
     assert (second.number, len(second.key)) == (2, 40)
     assert first.key == shelf.ledger._buyer.key(job_name(1), 1)
-
-
-def test_a_body_that_cannot_be_made_makes_no_attempt(shelf: Shelf) -> None:
-    shelf.enrol([make_spec(1)])
-
-    def compose(request_id: str) -> bytes:
-        raise ValueError(request_id)
-
-    with pytest.raises(ValueError, match="spring"):
-        shelf.ledger.intend(shelf.ledger.read.load(job_name(1)), account=ACCOUNT, compose=compose, caps=shelf.caps)
-    assert shelf.attempts(1) == []
-    assert shelf.job(1)["status"] == "planned"
-    assert shelf.ledger.read.spent().committed == 0
 
 
 def test_from_the_answer_to_the_file(shelf: Shelf) -> None:
@@ -182,18 +167,6 @@ def test_a_refusal_of_the_only_sending_frees_the_hold(shelf: Shelf) -> None:
     )
 
 
-@pytest.mark.parametrize("close", ["refused", "unsent"])
-def test_what_was_maybe_received_becomes_doubtful_and_keeps_its_hold(shelf: Shelf, close: str) -> None:
-    shelf.enrol([make_spec(1)])
-    intent = shelf.buy(1)
-    shelf.ledger.maybe_received(intent, "no_answer", "cut")
-    assert last_event(shelf) == ("maybe_received", {"code": "no_answer", "message": "cut"})
-    assert getattr(shelf.ledger, close)(intent, "x", "y") is Status.DOUBTFUL
-    assert shelf.ledger.read.spent().held == 10
-    assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status.DOUBTFUL)
-    assert last_event(shelf) == ("doubtful", {"from": "submitting", "to": "doubtful", "code": "x", "message": "y"})
-
-
 def test_an_attempt_closed_at_no_cost_is_planned_again_and_the_old_one_is_kept(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
     intent = shelf.buy(1)
@@ -261,24 +234,6 @@ def test_every_move_is_compared_with_the_row_and_else_nothing_is_written(shelf: 
         assert (shelf.job(1)["status"], shelf.ledger.read.spent(), shelf.attempts(1)[0]["outcome"]) == before, name
 
 
-def test_a_move_of_an_attempt_that_is_not_the_latest_is_refused(shelf: Shelf) -> None:
-    """A person said `again` while the answer was on its way: the new attempt is not touched by the old one's news."""
-    shelf.enrol([make_spec(1)])
-    old = shelf.buy(1)
-    assert shelf.ledger.unsent(old, "a", "b") is Status.PLANNED
-    new = shelf.buy(1)
-    for move in (
-        lambda: shelf.ledger.refused(old, "a", "b"),
-        lambda: shelf.ledger.unsent(old, "a", "b"),
-        lambda: shelf.ledger.doubt(job_name(1), old.attempt_id, "a", "b"),
-        lambda: shelf.ledger.record(job_name(1), old.attempt_id, make_task(9)),
-    ):
-        with pytest.raises(Stale):
-            move()
-    assert shelf.ledger.read.load(job_name(1)).phase == Submitting(new)
-    assert shelf.ledger.read.spent().held == 10
-
-
 def test_the_task_id_of_an_attempt_that_a_person_has_closed_is_kept(shelf: Shelf) -> None:
     """Nothing bought is lost: the answer comes too late for the job, not for the bill."""
     shelf.enrol([make_spec(1)])
@@ -311,18 +266,6 @@ def test_the_table_of_moves_is_closed() -> None:
     assert Status.PLANNED not in MOVES[Status.QUEUED] | MOVES[Status.PROCESSING], "what the API has is not bought anew"
 
 
-def test_observers_are_told_after_the_commit_and_only_of_what_was_committed(shelf: Shelf) -> None:
-    shelf.name_price()
-    shelf.enrol([make_spec(1)])
-    told: list[tuple[str, str]] = []
-    shelf.ledger._write._observe = lambda change: told.append((change.event, shelf.job(1)["status"]))
-    intent = shelf.buy(1)
-    with pytest.raises(Stale):
-        shelf.buy(1)
-    shelf.ledger.submitted(intent, make_task())
-    assert told == [("intended", "submitting"), ("queued", "queued")]
-
-
 # Restarts
 
 
@@ -343,18 +286,6 @@ def test_waits_of_a_class_come_back_the_newest_last(shelf: Shelf) -> None:
     assert read.waits(ACCOUNT.text, "small", 2) == small[1:]
     assert len(read.waits(ACCOUNT.text, "large", 10)) == 1
     assert read.waits(OTHER.text, "small", 10) == []
-
-
-def test_an_intent_found_at_the_start_may_have_been_received(shelf: Shelf) -> None:
-    shelf.enrol([make_spec(1)])
-    first = shelf.buy(1)
-    shelf.restart()
-    phase = shelf.ledger.read.load(job_name(1)).phase
-    assert isinstance(phase, Submitting)
-    assert phase.intent.maybe_received
-    assert (phase.intent.key, phase.intent.body) == (first.key, first.body)
-    # For good: no later sending takes it back.
-    assert shelf.ledger.refused(phase.intent, "a", "b") is Status.DOUBTFUL
 
 
 def test_runs_have_a_beginning_and_an_end(shelf: Shelf) -> None:
@@ -382,18 +313,6 @@ def test_an_account_is_written_down_with_its_first_purchase(shelf: Shelf) -> Non
     assert shelf.ledger.read.unit is None, "amounts of two units have no sum"
 
 
-def test_the_send_log_is_kept_for_a_day(shelf: Shelf) -> None:
-    first = shelf.ledger.stamp("poll")
-    shelf.clock.now += 24 * 3600
-    second = shelf.ledger.stamp("submit")
-    shelf.restart()
-    assert [send.id for send in sends.after(shelf.ledger.read, 0)] == [first, second]
-    shelf.clock.now += 2 * 3600
-    shelf.restart()
-    assert [(send.id, send.kind) for send in sends.newest(shelf.ledger.read, 9)] == [(second, "submit")]
-    assert sends.newest(shelf.ledger.read, 9, kind="poll") == []
-
-
 # References, uploads, files
 
 
@@ -404,22 +323,6 @@ def test_references_come_back_as_they_went_in(shelf: Shelf, tmp_path: Any) -> No
     assert [shelf.ledger.read.load(job_name(n)).reference for n in (1, 2, 3)] == [file, url, None]
     assert [shelf.job(n)["reference"] for n in (1, 2, 3)] == [str(file.path), url.url, None]
     assert shelf.ledger.read.load(job_name(3)).params == {"a": 1, "b": 0.5}
-
-
-def test_an_upload_a_file_and_account(shelf: Shelf) -> None:
-    one = Upload("ab", "https://cdn/1", "image", "a.png", "image/png", "f1", "tok", 1.5, EPOCH)
-    shelf.ledger.remember_upload(ACCOUNT, one)
-    assert shelf.ledger.read.upload(ACCOUNT, "ab") == one
-    assert shelf.ledger.read.upload(OTHER, "ab") is None
-    shelf.clock.now += 60
-    shelf.ledger.vouched(ACCOUNT, "ab")
-    found = shelf.ledger.read.upload(ACCOUNT, "ab")
-    assert found is not None
-    assert found.checked_at == EPOCH + 60
-    two = Upload("ab", "https://cdn/2", "image", "b.png", "image/png", None, None, None, EPOCH + 70)
-    shelf.ledger.remember_upload(ACCOUNT, two)
-    assert shelf.ledger.read.upload(ACCOUNT, "ab") == two
-    assert shelf.events()[-2:] == ["uploaded", "uploaded"]
 
 
 def test_no_two_files_have_one_name_on_any_disk(shelf: Shelf) -> None:

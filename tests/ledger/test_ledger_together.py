@@ -16,7 +16,7 @@ from support import VirtualClock
 from batcher.errors import StorageError
 from batcher.events import Event
 from batcher.jobs import Intent, Status
-from batcher.ledger import LedgerReader, Refusal, Stale
+from batcher.ledger import LedgerReader, Stale
 from batcher.lifecycle import Commits
 
 
@@ -74,14 +74,6 @@ def test_what_fails_has_no_trace_and_spoils_nothing(shelf: Shelf) -> None:
     assert isinstance(last, Intent)
     assert shelf.job(1)["name"] != "half"
     assert [change.event for change in shelf.changes] == ["intended", "intended"]
-
-
-def test_a_cap_counts_what_others_of_the_same_commit_hold(shelf: Shelf) -> None:
-    shelf.name_price()
-    shelf.enrol([make_spec(number) for number in range(1, 6)])
-    committed = shelf.ledger.read.spent(run_id=1).committed
-    found = shelf.ledger.together([partial(shelf.intend, number, run=committed + 25) for number in range(1, 6)])
-    assert [type(each) for each in found] == [Intent, Intent, Refusal, Refusal, Refusal]
 
 
 def test_a_commit_that_fails_takes_all_with_it_and_nobody_is_told(shelf: Shelf) -> None:
