@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from batcher.ledger.queries.reviews import JobReview
+from batcher.ledger.queries.jobs import JobReview
 from batcher.text import amount, count, number, safe, short
 
 from .open_ledger import state_words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from batcher.ledger.queries import jobs
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.run import Run, RunOutcome, RunRequest
-from batcher.text import duration, number, safe
+from batcher.text import count, duration, number, safe
 from batcher.workload import Workload
 
 from .crash import redact
-from .damage import tell_damage
 from .display import Display, Feed, display_for
 from .left_behind import left_behind_view
 from .places import announce, remember
@@ -32,6 +31,9 @@ from .plan_view import plan_view, tell_notes
 from .progress import CreditMeter, Tally
 from .signals import Signals
 from .terminal import Terminal
+
+#: Saved files that have been changed: so many are named.
+_CHANGED_TOLD = 20
 
 
 def request(
@@ -123,7 +125,7 @@ class _Screen:
                 terminal.warn(f"this run's log could not be begun: {detail['message']}")
             case "files_damaged":
                 thorough = not self._order.buys
-                tell_damage(detail["missing"], detail["changed"], self._order.state, terminal, thorough=thorough)
+                _tell_damage(detail["missing"], detail["changed"], self._order.state, terminal, thorough=thorough)
 
     async def show(self, run: Run, signals: Signals, ready: Callable[[], None]) -> None:
         """Show the run, and let a signal stop it; a display that fails ends, the run does not."""
@@ -159,3 +161,14 @@ class _Screen:
 
     def _say(self, text: str) -> None:
         (self._display or self._terminal).say(text)
+
+
+def _tell_damage(missing: int, changed: Sequence[str], state: Path, terminal: Terminal, *, thorough: bool) -> None:
+    """Say how many files are missing, and which are `changed` (their paths below the state folder)."""
+    if missing:
+        terminal.say(f"{count(missing, 'saved file')} missing: fetched again (`batcher fetch --forget` if not wanted).")
+    then = "its original is put beside it" if thorough else "`batcher fetch` puts its original beside it"
+    for target in changed[:_CHANGED_TOLD]:
+        terminal.warn(f"{safe(state / target)} has been changed; it stays as it is, {then}")
+    if len(changed) > _CHANGED_TOLD:
+        terminal.warn(f"… and {count(len(changed) - _CHANGED_TOLD, 'more file')} changed")

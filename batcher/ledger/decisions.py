@@ -19,10 +19,10 @@ from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, JobId, Status
 
-from .queries.reviews import JobReview as JobReview
-from .queries.reviews import has_campaign as has_campaign
-from .queries.reviews import review_of as review_of
-from .queries.reviews import select as select
+from .queries.jobs import JobReview as JobReview
+from .queries.jobs import has_campaign as has_campaign
+from .queries.jobs import review_of as review_of
+from .queries.jobs import select as select
 from .reader import LedgerReader
 from .store.enrolment import NOT_IN_MANIFEST
 from .store.purchases import settle_at_hold

@@ -19,7 +19,7 @@ from batcher.cli.terminal import Terminal
 from batcher.errors import Stopped, UsageError, exit_code
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader, hold_lock
-from batcher.ledger.queries.reviews import select
+from batcher.ledger.queries.jobs import select
 from batcher.lifecycle.download import accept
 from batcher.state import SIMULATED
 from batcher.storage import Artifacts

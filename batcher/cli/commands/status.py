@@ -13,7 +13,7 @@ from batcher.cli.doubtful import doubtful_json, doubtful_view
 from batcher.cli.left_behind import left_behind_json, strays
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Grid, Styled, Terminal, table
-from batcher.ledger.queries import jobs, reviews
+from batcher.ledger.queries import jobs
 from batcher.state import LEDGER
 from batcher.statuses import Status
 from batcher.text import moment, number, safe
@@ -36,7 +36,7 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
             for file, how in jobs.damaged_files(read, campaign.campaign, state)
         ]
         left = strays(read, state)
-        doubtful = list(reviews.select(read, statuses=[Status.DOUBTFUL]))
+        doubtful = list(jobs.select(read, statuses=[Status.DOUBTFUL]))
         unit = read.unit
     if as_json:
         terminal.document(
