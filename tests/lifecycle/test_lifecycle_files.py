@@ -313,11 +313,11 @@ def test_results_in_several_files(bench: Bench) -> None:
 
 
 def test_a_name_that_is_taken_is_left_to_its_owner(bench: Bench) -> None:
-    path = manifest(bench, "Boat", "Ship", "Raft", more="results: {name: same}\n")
+    done(bench.run(manifest(bench, "Boat", "Ship", "Raft", more="results: {name: same, download: false}\n")))
     folder = bench.state / "results" / "spring"
     folder.mkdir(parents=True)
     (folder / "same.mp4").write_bytes(b"mine")
-    done(bench.run(path))
+    done(bench.run(manifest(bench, "Boat", "Ship", "Raft", more="results: {name: same}\n")))
     assert (folder / "same.mp4").read_bytes() == b"mine"
     assert len({job["result_path"] for job in bench.jobs()}) == 3
     bench.check()
