@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
     if found is None:
         pytest.skip("no Chromium on this machine: the page is not looked at in a browser (apt-get install chromium)")
     with sync_playwright() as playwright:
-        expect.set_options(timeout=10_000)
+        expect.set_options(timeout=60_000)
         # A container has little shared memory; and root has no sandbox.
         words = ["--disable-dev-shm-usage", *([] if os.geteuid() else ["--no-sandbox"])]
         launched = playwright.chromium.launch(executable_path=found, args=words)
@@ -57,7 +57,7 @@ def watch(browser: Browser, report: Path) -> Iterator[Callable[..., Watched]]:
         context = browser.new_context(
             **{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "no-preference"} | profile
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         watched = Watched(context.new_page())
         if quiet:
             opened.append(watched)
