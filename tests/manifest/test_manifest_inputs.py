@@ -87,10 +87,14 @@ def test_what_is_read(case: str, tmp_path: Path) -> None:
 
 
 def test_a_line_end_between_two_reads(tmp_path: Path) -> None:
+    """A CRLF is one line end wherever it stands: told by the place of a fault behind it."""
     for length in range(65_530, 65_540):
-        rows = ["x"] * (length // 2)
-        content = "\n".join(rows) + "\r\nlast\r\n"
-        assert len(read(tmp_path, "a.txt", content)) == len(rows) + 1
+        rows = [f"{number} {'x' * 1023}"[:1023] for number in range(63)]
+        rows.append("x" * (length - 63 * 1024))
+        content = "\n".join(rows).encode() + b"\r\ncaf\xe9\r\n"
+        assert content.index(b"\r") == length
+        first = places(write(tmp_path, "prompts: [{file: a.txt}]", {"a.txt": content}))[0]
+        assert first.startswith("a.txt:65:4 (row 65)")
 
 
 # file, content, beginning of the first error, part of its hint
