@@ -210,7 +210,10 @@ class Artifacts:
         """Give a whole part file its name, or find it there already; False when neither has that hash."""
         with disk_errors(part):
             ours = self.holds(target, sha256) or (fs.is_own(part) and self.digest(part) == sha256)
-        return ours and self.place(part, target, sha256)
+        if not ours or not self.place(part, target, sha256):
+            return False
+        self.drop(part, all_of_it=True)  # a crash after the naming left what was doubtful before
+        return True
 
     def holds(self, target: str, sha256: str) -> bool:
         """Whether the file under `target` has that hash."""

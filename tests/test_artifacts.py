@@ -292,3 +292,15 @@ def test_where_there_is_a_full_sync_it_is_asked_for(
     monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
     fs.sync(tmp_path)
     assert asked == (["full 51"] if knows else ["full 51", "fsync"])
+
+
+def test_what_was_doubtful_goes_with_the_name_also_after_a_crash(store: Artifacts, tmp_path: Path) -> None:
+    """A kill between the naming and the tidying up: the next run finds the file named, and leaves no part behind."""
+    doubtful = whole(store, content=VIDEO + b"more")
+    assert not store.settle(doubtful, store.finish(doubtful, None, total=None, kind="video"))
+    part = whole(store)
+    sha256 = store.digest(part)
+    assert store.name(part, "results/a/film.mp4", sha256, set())
+    assert store.has_kept(part)
+    assert store.adopt(part, "results/a/film.mp4", sha256)
+    assert [path for path in (tmp_path / "results" / ".parts").rglob("*") if path.is_file()] == []
