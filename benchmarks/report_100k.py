@@ -65,7 +65,9 @@ def make(path: Path, jobs: int) -> None:
             if table == "latest":
                 ledger.execute("UPDATE wanted SET attempt_id = ? WHERE seq = ?", row)
                 continue
-            ledger.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
+            names = [column[0] for column in ledger.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+            columns = ", ".join(names[: len(row)])  # later migrations add theirs at the end
+            ledger.execute(f"INSERT INTO {table} ({columns}) VALUES ({','.join('?' * len(row))})", row)
 
 
 def _rows(jobs: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -126,7 +128,7 @@ def _attempt(
             json.dumps({"model": "grok-imagine-video", "prompt": prompt, "params": {}}).encode(),
             *(10, 10 if taken else None, final, int(end == "doubtful"), f"task_{attempt_id:032x}" if taken else None),
             *(outcome, f'["https://cdn.rivya.ai/results/{job_id}.mp4"]' if end == "succeeded" else "[]", outcome),
-            *(None, None, iso(at), iso(at + 1) if taken else None, finished, None),
+            *(None, None, iso(at), iso(at + 1) if taken else None, finished, None, 10),
         ),
     )
     moves = {"refused": ("refused", "failed"), "unsent": ("refused", "planned")}
