@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from batcher.errors import UsageError
 from batcher.providers.registry import KNOWN, RIVYA, KnownProvider
-from batcher.redact import SHORTEST_KEY
 
 if TYPE_CHECKING:
     from batcher.ledger.queries.lookup import Place
@@ -56,11 +55,3 @@ class Access:
             hint = f"Set it in the environment or in .env{otherwise}."
             raise UsageError(f"{self.provider.key_variable} is not set", hint=hint)
         return self.key
-
-
-def check_key(key: str, named: str) -> None:
-    """Raises UsageError for what cannot be a key; its text is in no message."""
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise UsageError(f"{named} has characters that a key cannot have", hint="Copy it again, without spaces.")
-    if len(key) < SHORTEST_KEY:
-        raise UsageError(f"{named} is shorter than {SHORTEST_KEY} characters", hint="Copy it again, all of it.")

@@ -11,8 +11,8 @@ from threading import Thread
 from typing import Any, Literal, Self
 
 from batcher import simulated
-from batcher.access import Access, check_key
-from batcher.clock import SystemClock, iso
+from batcher.access import Access
+from batcher.clock import SystemClock
 from batcher.errors import Kind, StorageError, UsageError
 from batcher.jobs import Status
 from batcher.ledger import Change, LedgerReader, hold_lock
@@ -37,12 +37,14 @@ from batcher.ledger.traces import log_name
 from batcher.manifest import Manifest
 from batcher.planning import Plan
 from batcher.providers import Provider
+from batcher.providers.keys import check_key
 from batcher.providers.registry import KnownProvider
 from batcher.records import JobRecord, record_of
 from batcher.redact import without
 from batcher.run import Run, RunOutcome, RunRequest, log_head
 from batcher.state import LEDGER, open_reader
 from batcher.storage import keep_log
+from batcher.text import now
 from batcher.workload import Workload
 
 #: One manifest, or several that run together.
@@ -204,7 +206,7 @@ class Ledger:
         with ExitStack() as stack:
             alone = Status.SUCCEEDED in statuses
             if alone:  # a run might be fetching the very result that is to be bought again
-                stack.enter_context(hold_lock(self.state, started=f"{iso(SystemClock().wall())[:19]}Z"))
+                stack.enter_context(hold_lock(self.state, started=now()))
             return self._decide(Retry(statuses, alone), jobs, campaign, statuses)
 
     def cancel(self, *jobs: str | JobRecord, campaign: str | None = None) -> list[JobRecord]:

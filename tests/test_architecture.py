@@ -44,12 +44,12 @@ ALLOWED: dict[str, set[str]] = {
     "workload": BASE | {"ledger", "manifest", "planning", "providers", "state"},
     "run": BASE
     | {"storage", "engine", "ledger", "lifecycle", "manifest", "planning", "providers", "state", "workload"},
-    "access": {"errors", "redact", "ledger", "providers"},
+    "access": {"errors", "ledger", "providers"},
     "records": {"statuses"},
     "simulated": {"access", "errors", "fs", "install"},
     "api": BASE
     | {"access", "storage", "ledger", "manifest", "planning", "providers", "records", "redact", "run", "simulated"}
-    | {"state", "workload"},
+    | {"state", "text", "workload"},
     "cli": BASE
     | {
         "catalog",

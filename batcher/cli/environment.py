@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from batcher.access import VARIABLES, Access, check_key
+from batcher.access import VARIABLES, Access
 from batcher.errors import UsageError
+from batcher.providers.keys import check_key
 from batcher.providers.registry import KNOWN, RIVYA, KnownProvider
 
 DOTENV = Path(".env")

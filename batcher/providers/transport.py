@@ -18,7 +18,7 @@ import httpx2 as httpx
 
 from batcher import __version__
 from batcher.errors import UsageError
-from batcher.redact import SHORTEST_KEY, without
+from batcher.redact import without
 
 from . import Retryable
 from .addresses import (
@@ -34,6 +34,7 @@ from .addresses import (
 )
 from .encodings import Undecodable, decoded
 from .faults import retryable_of
+from .keys import check_key
 from .outcomes import Answer
 from .registry import RIVYA
 from .routes import Route, Routes, allowed_here
@@ -86,14 +87,6 @@ def check_base_url(url: str, key: str = "") -> str:
     if parts.raw_path != b"/" or parts.fragment or url.rstrip("/").endswith(("?", "#")):
         raise UsageError("the API's base URL has parts that it may not have", hint="Give scheme, host and port only.")
     return url.rstrip("/")
-
-
-def check_key(key: str) -> None:
-    """Raises UsageError for what cannot be a key."""
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise UsageError("the API key has characters that a key cannot have", hint="Copy it again, without spaces.")
-    if len(key) < SHORTEST_KEY:
-        raise UsageError(f"the API key is shorter than {SHORTEST_KEY} characters", hint="Copy it again, all of it.")
 
 
 class _Body:
