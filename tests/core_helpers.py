@@ -11,9 +11,11 @@ from typing import Any, Generic, TypeVar
 from support import EPOCH
 
 from batcher.clock import Uptime
+from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import Account, Intent, JobId, JobSpec, Status, TaskState
 from batcher.ledger import Caps, Change, LedgerWriter, Observer, Refusal, Store
+from batcher.ledger.decisions import Cancel, Closed, Decided, Decision, Retry, Submitted, decide
 
 ACCOUNT = Account("https://api.test", "0123456789ab")
 OTHER = Account("https://api.test", "ba9876543210")
@@ -145,3 +147,33 @@ class Shelf(StoreShelf[LedgerWriter]):
 
     def events(self) -> list[str]:
         return [row["event"] for row in self.rows("SELECT event FROM events ORDER BY id")]
+
+
+# A person's decisions on one job; each raises UsageError, saying why, when the job is in no state for it.
+
+
+def retry(ledger: LedgerWriter, job: JobId, statuses: Iterable[Status] = (Status.FAILED,)) -> Decided:
+    return decide_one(ledger, Retry(frozenset(statuses)), job)
+
+
+def cancel(ledger: LedgerWriter, job: JobId) -> Decided:
+    return decide_one(ledger, Cancel(), job)
+
+
+def resolve_submitted(ledger: LedgerWriter, job: JobId, task_id: str) -> Decided:
+    return decide_one(ledger, Submitted(task_id), job)
+
+
+def resolve_failed(ledger: LedgerWriter, job: JobId, charged: int = 0) -> Decided:
+    return decide_one(ledger, Closed(charged), job)
+
+
+def resolve_again(ledger: LedgerWriter, job: JobId, charged: int = 0) -> Decided:
+    return decide_one(ledger, Closed(charged, again=True), job)
+
+
+def decide_one(ledger: LedgerWriter, decision: Decision, job: JobId) -> Decided:
+    [found] = decide(ledger, decision, [job])
+    if isinstance(found, Decided):
+        return found
+    raise UsageError(f"job {found.case.short}: {found.why}")

@@ -8,7 +8,7 @@ and none touches a job that a run may be at work on (submitting, queued, process
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from .queries.jobs import review_of as review_of
 from .queries.jobs import select as select
 from .reader import LedgerReader
 from .store.enrolment import NOT_IN_MANIFEST
-from .store.purchases import settle_at_hold
+from .store.purchases import resolve_as_closed, resolve_as_task, settle_at_hold
 from .store.transaction import Transaction
 from .store.writer import LedgerWriter
 
@@ -192,81 +192,28 @@ def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: JobRev
         case Retry():
             if case.status is Status.SUCCEEDED and case.attempt_id is not None:
                 settle_at_hold(t, case.attempt_id)  # nobody will ask for its price any more
-            return _move(t, case, Status.PLANNED, Event.RETRIED, {})
-        case Cancel() if case.status is Status.CANCELLED:
-            t.run("UPDATE wanted SET error_code = ?, error_message = ? WHERE id = ?", (*_BY_A_PERSON, case.id))
-            t.event(Event.CANCELLED, job_id=case.id, old=case.status, new=case.status, detail={"code": CANCELLED})
-            return Decided(case, Status.CANCELLED)
+            t.move(case.id, case.status, Status.PLANNED)
+            t.event(Event.RETRIED, job_id=case.id, old=case.status, new=Status.PLANNED)
+            return Decided(case, Status.PLANNED)
         case Cancel():
-            return _move(t, case, Status.CANCELLED, Event.CANCELLED, {"code": CANCELLED}, because=_BY_A_PERSON)
+            if case.status is Status.CANCELLED:
+                t.run("UPDATE wanted SET error_code = ?, error_message = ? WHERE id = ?", (*_BY_A_PERSON, case.id))
+            else:
+                code, message = _BY_A_PERSON
+                t.move(case.id, case.status, Status.CANCELLED, code=code, message=message)
+            detail = {"code": CANCELLED}
+            t.event(Event.CANCELLED, job_id=case.id, old=case.status, new=Status.CANCELLED, detail=detail)
+            return Decided(case, Status.CANCELLED)
         case Submitted(task_id):
-            t.run(
-                "UPDATE attempts SET task_id = ?, outcome = NULL, error_code = NULL, error_message = NULL"
-                " WHERE id = ? AND final_credits IS NULL",
-                (task_id, case.attempt_id),
-            )
-            return _move(t, case, Status.QUEUED, Event.RESOLVED, {"as": "submitted", "task_id": task_id})
+            assert case.attempt_id is not None
+            resolve_as_task(t, case.attempt_id, task_id)
+            return Decided(case, Status.QUEUED)
         case Closed(charged, again):
-            t.run(
-                "UPDATE attempts SET final_credits = ?, outcome = 'resolved', finished_at = ?"
-                " WHERE id = ? AND final_credits IS NULL",
-                (charged, t.at, case.attempt_id),
-            )
-            detail = {"as": "again" if again else "failed", "charged": charged, "hold": case.hold}
-            new = Status.PLANNED if again else Status.FAILED
-            return Decided(case, _move(t, case, new, Event.RESOLVED, detail).status, charged)
+            assert case.attempt_id is not None
+            resolve_as_closed(t, case.attempt_id, charged, again=again)
+            return Decided(case, Status.PLANNED if again else Status.FAILED, charged)
         case _:
             assert_never(decision)
 
 
 _BY_A_PERSON = (CANCELLED, "a person cancelled it; `batcher retry` brings it back")
-
-
-def _move(
-    t: Transaction,
-    case: JobReview,
-    new: Status,
-    event: Event,
-    detail: Mapping[str, object],
-    *,
-    because: tuple[str | None, str | None] = (None, None),
-) -> Decided:
-    t.move(case.id, case.status, new, code=because[0], message=because[1])
-    t.event(event, job_id=case.id, old=case.status, new=new, detail=dict(detail))
-    return Decided(case, new)
-
-
-# One job at a time; each raises UsageError, saying why, when the job is not in a state for it.
-
-
-def retry(ledger: LedgerWriter, job: JobId, statuses: Iterable[Status] = (Status.FAILED,)) -> Decided:
-    """Plan a job again: a new attempt, with a new key, at the next run."""
-    return _one(ledger, Retry(frozenset(statuses)), job)
-
-
-def cancel(ledger: LedgerWriter, job: JobId) -> Decided:
-    """Do not send a planned job, until a retry."""
-    return _one(ledger, Cancel(), job)
-
-
-def resolve_submitted(ledger: LedgerWriter, job: JobId, task_id: str) -> Decided:
-    """A doubtful attempt reached the API as this task: it is polled by the next run."""
-    return _one(ledger, Submitted(task_id), job)
-
-
-def resolve_failed(ledger: LedgerWriter, job: JobId, charged: int = 0) -> Decided:
-    """A doubtful attempt came to nothing and cost so much; the job has failed."""
-    return _one(ledger, Closed(charged), job)
-
-
-def resolve_again(ledger: LedgerWriter, job: JobId, charged: int = 0) -> Decided:
-    """A doubtful attempt came to nothing and cost so much; the job is planned again."""
-    return _one(ledger, Closed(charged, again=True), job)
-
-
-def _one(ledger: LedgerWriter, decision: Decision, job: JobId) -> Decided:
-    for found in decide(ledger, decision, [job]):
-        if isinstance(found, Decided):
-            return found
-        raise UsageError(f"job {found.case.short}: {found.why}")
-    raise AssertionError("one job, one outcome")  # pragma: no cover

@@ -176,6 +176,24 @@ def doubt(status: Status, code: str, message: str) -> list[Effect]:
     ]
 
 
+def resolve_as_task(attempt: Attempt, task_id: str) -> list[Effect]:
+    """A person says that the API has a doubtful attempt, as this task: it is asked for again, and the hold stays."""
+    known = {"task_id": task_id, "outcome": None, "error_code": None, "error_message": None}
+    return _resolved(attempt, known, Status.QUEUED, {"as": "submitted", "task_id": task_id})
+
+
+def resolve_as_closed(attempt: Attempt, charged: int, at: str, *, again: bool) -> list[Effect]:
+    """A person says what the API took for a doubtful attempt that came to nothing; `again`: its job is planned anew."""
+    known = {"final_credits": charged, "outcome": "resolved", "finished_at": at}
+    detail = {"as": "again" if again else "failed", "charged": charged, "hold": attempt["hold_credits"]}
+    return _resolved(attempt, known, Status.PLANNED if again else Status.FAILED, detail)
+
+
+def _resolved(attempt: Attempt, known: dict[str, Any], new: Status, detail: dict[str, Any]) -> list[Effect]:
+    settled: list[Effect] = [SetColumns(known)] if attempt["final_credits"] is None else []
+    return [*settled, MoveJob(Status.DOUBTFUL, new), WriteEvent(Event.RESOLVED, detail, Status.DOUBTFUL, new)]
+
+
 def _clock_jumped(then: Moment, now: Moment) -> bool:
     """Whether the wall clock was set in between, as far as the machine's uptime can tell."""
     if not (then.uptime and now.uptime and then.uptime.boot == now.uptime.boot):

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from cli.cli_helpers import BATCHER, DOUBT, MANIFEST, ROOT, Cli, Ran, Site, environment, normal, site
+from core_helpers import resolve_failed
 
 from batcher.cli import job_actions
 from batcher.cli.open_ledger import need_reader
@@ -337,7 +338,7 @@ def test_somebody_else_decides_while_the_question_is_read(
 
     def ask(*_: object) -> bool:
         with job_actions.decisive_ledger(tmp_path / "state") as other:
-            decisions.resolve_failed(other, JobId(other.read.resolve(REVEAL_1)), 7)
+            resolve_failed(other, JobId(other.read.resolve(REVEAL_1)), 7)
         return True
 
     monkeypatch.setattr(Terminal, "ask", ask)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.cli_helpers import normal
+from core_helpers import cancel, retry
 from support import PIXEL, Bench
 
-from batcher.ledger import LedgerWriter, decisions
+from batcher.ledger import LedgerWriter
 from batcher.settings import Selection
 from batcher.simulator.faults import parse_all
 
@@ -55,8 +56,8 @@ def mixed(bench: Bench) -> None:
     bench.world.switches.set({"fail_prompt": "", "price_factor": 1.5})
     ids = {job["name"]: job["id"] for job in bench.jobs()}
     with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
-        decisions.retry(ledger, ids["storm"])
-        decisions.cancel(ledger, ids["later"])
+        retry(ledger, ids["storm"])
+        cancel(ledger, ids["later"])
     bench.run(spring, autumn)
 
 

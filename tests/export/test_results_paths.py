@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from cli.cli_helpers import ROOT, Cli
+from core_helpers import retry
 from export.export_helpers import held_to, plain, second_file, steady
 from support import Bench
 
 from batcher.jobs import JobId, Status
-from batcher.ledger import LedgerWriter, decisions
+from batcher.ledger import LedgerWriter
 
 REVEAL = "state/results/spring/reveal-32aa52ddc832.mp4"
 DUNES = ["state/results/spring/dunes-5ef1bebc397d.mp4", "state/results/spring/dunes-2327889f17cd.mp4"]
@@ -48,7 +49,7 @@ def test_nul_for_scripts(bench: Bench, cli: Cli) -> None:
 def test_a_job_that_is_to_be_bought_again_is_found_by_its_status(bench: Bench, cli: Cli) -> None:
     (job,) = (job["id"] for job in bench.jobs() if job["name"] == "reveal")
     with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
-        decisions.retry(ledger, JobId(job), [Status.SUCCEEDED])
+        retry(ledger, JobId(job), [Status.SUCCEEDED])
     assert lines(cli, "spring") == [*DUNES, STORM]
     assert lines(cli, "spring", "--status", "planned") == [REVEAL]
     assert lines(cli, "spring", "--status", "planned", "--status", "succeeded") == [REVEAL, *DUNES, STORM]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from cli.cli_helpers import Cli
+from core_helpers import cancel, retry
 from export.export_helpers import AUTUMN, SPRING, held_to, steady
 from support import EVERYTHING, PIXEL, Bench, Killed
 
@@ -22,7 +23,7 @@ from batcher.cli.terminal import Terminal
 from batcher.cli.watcher import Follower
 from batcher.engine import Engine
 from batcher.jobs import JobId, Status
-from batcher.ledger import Change, LedgerReader, LedgerWriter, decisions, hold_lock
+from batcher.ledger import Change, LedgerReader, LedgerWriter, hold_lock
 from batcher.ledger.queries import jobs
 from batcher.ledger.store.transaction import Writing
 from batcher.settings import Selection
@@ -157,7 +158,7 @@ def test_who_joins_late_sees_what_the_run_sees(watched: Watched) -> None:
     ):
         failed = [JobId(j["id"]) for j in jobs.jobs(read, statuses=["failed"])]
         for job in failed:
-            decisions.retry(led, job)
+            retry(led, job)
     watched.run(*manifests(watched))
     assert watched.tally.total == len(failed) >= 2
 
@@ -216,10 +217,10 @@ def test_what_a_person_decides_meanwhile_is_counted(watched: Watched) -> None:
             assert follower.look()
             before = dict(follower.tally.parts())
             assert change.job_id is not None
-            decisions.retry(other, change.job_id)
+            retry(other, change.job_id)
             (later,) = jobs.jobs(read, name="later")
             if later["status"] == "planned":
-                decisions.cancel(other, JobId(later["id"]))
+                cancel(other, JobId(later["id"]))
             assert follower.look()
             with bench.reader() as again:
                 fresh = watched.join(again)

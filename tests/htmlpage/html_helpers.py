@@ -13,11 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from core_helpers import cancel
 from playwright.sync_api import ConsoleMessage, Page, Request
 from report.report_helpers import keep_caps
 from support import PIXEL, Bench, SimulatedApi
 
-from batcher.ledger import LedgerWriter, decisions
+from batcher.ledger import LedgerWriter
 from batcher.report.html import page as pages
 from batcher.report.question import ask
 from batcher.report.wallet import Reconciliation
@@ -92,7 +93,7 @@ def campaign(folder: Path) -> Bench:
     bench.run(manifest, selection=Selection(only=("boat", "<b>*", "picture", "storm")))
     keep_caps(bench, {"run": None, "campaigns": {"spring": 150}, "day": 200, "keep": 50})
     with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
-        decisions.cancel(ledger, next(job["id"] for job in bench.jobs() if job["name"] == "later"))
+        cancel(ledger, next(job["id"] for job in bench.jobs() if job["name"] == "later"))
     return bench
 
 

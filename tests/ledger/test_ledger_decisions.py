@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core_helpers import ManualClock, Shelf, job_name, make_spec, make_task
+from core_helpers import (
+    ManualClock,
+    Shelf,
+    cancel,
+    job_name,
+    make_spec,
+    make_task,
+    resolve_again,
+    resolve_failed,
+    resolve_submitted,
+    retry,
+)
 from support import Bench
 
 from batcher.errors import StorageError, UsageError
@@ -33,7 +44,7 @@ def put(shelf: Shelf, status: Status, number: int = JOB) -> None:
     if status is Status.PLANNED:
         return
     if status is Status.CANCELLED:
-        decisions.cancel(shelf.ledger, job)
+        cancel(shelf.ledger, job)
         return
     intent = shelf.buy(number)
     match status:
@@ -131,7 +142,7 @@ def allows(decision: Decision, old: Status) -> bool:
 def test_a_retry_buys_exactly_one_more_attempt_with_another_key(shelf: Shelf) -> None:
     put(shelf, Status.FAILED)
     [first] = shelf.attempts(JOB)
-    decided = decisions.retry(shelf.ledger, job_name(JOB))
+    decided = retry(shelf.ledger, job_name(JOB))
     assert (decided.case.status, decided.status, decided.charged) == (Status.FAILED, Status.PLANNED, None)
     assert events(shelf)[-1] == ("retried", {"from": "failed", "to": "planned"})
     assert shelf.attempts(JOB) == [first], "settled as it was"
@@ -151,8 +162,8 @@ def test_a_retry_buys_exactly_one_more_attempt_with_another_key(shelf: Shelf) ->
 def test_a_retry_of_a_success_leaves_its_bill(shelf: Shelf) -> None:
     put(shelf, Status.SUCCEEDED)
     with pytest.raises(UsageError, match="add --status succeeded"):
-        decisions.retry(shelf.ledger, job_name(JOB))
-    decisions.retry(shelf.ledger, job_name(JOB), [Status.SUCCEEDED])
+        retry(shelf.ledger, job_name(JOB))
+    retry(shelf.ledger, job_name(JOB), [Status.SUCCEEDED])
     assert by_hand(shelf) == (0, 10)
     shelf.buy(JOB)
     assert by_hand(shelf) == (10, 10)
@@ -162,7 +173,7 @@ def test_a_result_that_a_run_may_be_fetching_is_not_bought_again(shelf: Shelf) -
     put(shelf, Status.SUCCEEDED)
     shelf.ledger._connection.execute("UPDATE files SET saved_at = NULL")
     with pytest.raises(UsageError, match="its file is not fetched yet, and a run is going"):
-        decisions.retry(shelf.ledger, job_name(JOB), EVERY)
+        retry(shelf.ledger, job_name(JOB), EVERY)
     [found] = decisions.decide(shelf.ledger, Retry(EVERY, alone=True), [job_name(JOB)])
     assert isinstance(found, Decided)
     assert shelf.ledger.read.unsaved("spring") == [], "the next run buys it, and does not fetch the old one"
@@ -171,10 +182,10 @@ def test_a_result_that_a_run_may_be_fetching_is_not_bought_again(shelf: Shelf) -
 def test_a_retry_of_what_the_manifest_has_dropped_lasts_until_the_next_run(shelf: Shelf) -> None:
     put(shelf, Status.FAILED)
     shelf.enrol([])
-    decisions.retry(shelf.ledger, job_name(JOB))
+    retry(shelf.ledger, job_name(JOB))
     assert shelf.ledger.enrol("spring", "m", []) == Enrolled(0, 0, 1)
     assert (status(shelf), shelf.job(JOB)["error_code"]) == ("cancelled", "not_in_manifest")
-    decisions.retry(shelf.ledger, job_name(JOB), [Status.CANCELLED])
+    retry(shelf.ledger, job_name(JOB), [Status.CANCELLED])
     assert shelf.ledger.enrol("spring", "m", [make_spec(JOB)]) == Enrolled(0, 0, 0)
     assert status(shelf) == "planned"
 
@@ -191,7 +202,7 @@ def test_a_cancelled_job_stays_so_until_a_retry(shelf: Shelf) -> None:
     assert (status(shelf), shelf.job(JOB)["error_code"]) == ("cancelled", "cancelled")
     with pytest.raises(Stale):
         shelf.intend(JOB)
-    decisions.retry(shelf.ledger, job_name(JOB), [Status.CANCELLED])
+    retry(shelf.ledger, job_name(JOB), [Status.CANCELLED])
     assert (status(shelf), shelf.job(JOB)["error_code"]) == ("planned", None)
     shelf.buy(JOB)
 
@@ -199,13 +210,13 @@ def test_a_cancelled_job_stays_so_until_a_retry(shelf: Shelf) -> None:
 def test_cancelling_what_the_manifest_has_dropped_keeps_it_from_coming_back(shelf: Shelf) -> None:
     put(shelf, Status.PLANNED)
     shelf.enrol([])
-    decided = decisions.cancel(shelf.ledger, job_name(JOB))
+    decided = cancel(shelf.ledger, job_name(JOB))
     assert (decided.case.code, decided.status) == ("not_in_manifest", Status.CANCELLED)
     assert events(shelf)[-1] == ("cancelled", {"from": "cancelled", "to": "cancelled", "code": "cancelled"})
     assert shelf.ledger.enrol("spring", "m", [make_spec(JOB)]) == Enrolled(0, 0, 0)
     assert status(shelf) == "cancelled"
     with pytest.raises(UsageError, match="cancelled already"):
-        decisions.cancel(shelf.ledger, job_name(JOB))
+        cancel(shelf.ledger, job_name(JOB))
 
 
 # Resolve
@@ -217,7 +228,7 @@ def test_a_doubtful_attempt_is_settled_once(shelf: Shelf, charged: int, again: b
     put(shelf, Status.DOUBTFUL)
     put(shelf, Status.FAILED, 2)
     assert by_hand(shelf) == (10, 0)
-    resolve = decisions.resolve_again if again else decisions.resolve_failed
+    resolve = resolve_again if again else resolve_failed
     decided = resolve(shelf.ledger, job_name(JOB), charged)
     assert (decided.case.hold, decided.charged) == (10, charged)
     assert by_hand(shelf) == (0, charged)
@@ -231,7 +242,7 @@ def test_a_doubtful_attempt_is_settled_once(shelf: Shelf, charged: int, again: b
     new = "planned" if again else "failed"
     detail = {"from": "doubtful", "to": new, "as": "again" if again else "failed", "charged": charged, "hold": 10}
     assert events(shelf)[-1] == ("resolved", detail)
-    for other in (decisions.resolve_again, decisions.resolve_failed):
+    for other in (resolve_again, resolve_failed):
         with pytest.raises(UsageError, match=f"it is {new}, not doubtful"):
             other(shelf.ledger, job_name(JOB))
     assert by_hand(shelf) == (0, charged)
@@ -246,14 +257,14 @@ def test_a_freed_hold_makes_room_under_a_cap(shelf: Shelf) -> None:
     put(shelf, Status.DOUBTFUL)
     put(shelf, Status.PLANNED, 2)
     assert isinstance(shelf.intend(2, campaigns={"spring": 10}), Refusal)
-    decisions.resolve_failed(shelf.ledger, job_name(JOB))
+    resolve_failed(shelf.ledger, job_name(JOB))
     assert isinstance(shelf.intend(2, campaigns={"spring": 10}), Intent)
 
 
 def test_a_charge_that_a_person_knows_of_counts_over_a_cap(shelf: Shelf) -> None:
     put(shelf, Status.DOUBTFUL)
     put(shelf, Status.PLANNED, 2)
-    decisions.resolve_failed(shelf.ledger, job_name(JOB), 90)
+    resolve_failed(shelf.ledger, job_name(JOB), 90)
     refusal = shelf.intend(2, campaigns={"spring": 50})
     assert isinstance(refusal, Refusal)
     assert "90 held or settled" in refusal.message
@@ -261,7 +272,7 @@ def test_a_charge_that_a_person_knows_of_counts_over_a_cap(shelf: Shelf) -> None
 
 def test_submitted_keeps_the_hold_until_the_task_ends(shelf: Shelf) -> None:
     put(shelf, Status.DOUBTFUL)
-    decisions.resolve_submitted(shelf.ledger, job_name(JOB), "task_9")
+    resolve_submitted(shelf.ledger, job_name(JOB), "task_9")
     assert by_hand(shelf) == (10, 0)
     [attempt] = shelf.attempts(JOB)
     assert (attempt["task_id"], attempt["outcome"], attempt["error_code"]) == ("task_9", None, None)
@@ -277,10 +288,10 @@ def test_another_task_id_takes_the_place_of_a_wrong_one(shelf: Shelf) -> None:
     put(shelf, Status.QUEUED)
     [attempt] = shelf.attempts(JOB)
     shelf.ledger.doubt(job_name(JOB), attempt["id"], "not_found", "the API does not know the task")
-    decisions.resolve_submitted(shelf.ledger, job_name(JOB), "task_9")
+    resolve_submitted(shelf.ledger, job_name(JOB), "task_9")
     assert shelf.job(JOB)["task_id"] == "task_9"
     shelf.ledger.doubt(job_name(JOB), attempt["id"], "not_found", "nor this one")
-    decisions.resolve_submitted(shelf.ledger, job_name(JOB), "task_9")
+    resolve_submitted(shelf.ledger, job_name(JOB), "task_9")
     assert status(shelf) == "queued"
 
 
@@ -288,7 +299,7 @@ def test_a_task_is_one_job(shelf: Shelf) -> None:
     put(shelf, Status.DOUBTFUL)
     put(shelf, Status.QUEUED, 2)
     with pytest.raises(UsageError, match="task task_2 is that of an attempt of job 000000000000"):
-        decisions.resolve_submitted(shelf.ledger, job_name(JOB), "task_2")
+        resolve_submitted(shelf.ledger, job_name(JOB), "task_2")
     assert status(shelf) == "doubtful"
 
 
@@ -296,13 +307,13 @@ def test_a_task_is_one_job(shelf: Shelf) -> None:
 def test_what_cannot_be_a_task_id(shelf: Shelf, task: str) -> None:
     put(shelf, Status.DOUBTFUL)
     with pytest.raises(UsageError, match="cannot be the id of a task"):
-        decisions.resolve_submitted(shelf.ledger, job_name(JOB), task)
+        resolve_submitted(shelf.ledger, job_name(JOB), task)
 
 
 def test_a_late_answer_after_a_decision_changes_no_sum(shelf: Shelf) -> None:
     put(shelf, Status.DOUBTFUL)
     [attempt] = shelf.attempts(JOB)
-    decisions.resolve_failed(shelf.ledger, job_name(JOB), 3)
+    resolve_failed(shelf.ledger, job_name(JOB), 3)
     with pytest.raises(Stale):
         shelf.ledger.record(job_name(JOB), attempt["id"], make_task(7, Status.SUCCEEDED, final_credits=10))
     assert by_hand(shelf) == (0, 3)
@@ -313,7 +324,7 @@ def test_a_doubtful_row_without_an_attempt_is_not_decided_about(shelf: Shelf) ->
     put(shelf, Status.PLANNED)
     shelf.ledger._connection.execute("UPDATE wanted SET status = 'doubtful'")
     with pytest.raises(UsageError, match="nothing to decide"):
-        decisions.resolve_failed(shelf.ledger, job_name(JOB))
+        resolve_failed(shelf.ledger, job_name(JOB))
 
 
 # Finding
@@ -361,14 +372,14 @@ def test_a_decision_and_a_run_never_both_win(shelf: Shelf) -> None:
     put(shelf, Status.PLANNED)
     job = shelf.ledger.read.load(job_name(JOB))
     with closing(decisions.open_ledger(shelf.path, shelf.clock)) as other:
-        decisions.cancel(other, job.id)
+        cancel(other, job.id)
         with pytest.raises(Stale):
             shelf.intend(JOB)
         assert by_hand(shelf) == (0, 0)
-        decisions.retry(other, job.id, [Status.CANCELLED])
+        retry(other, job.id, [Status.CANCELLED])
         shelf.buy(JOB)
         with pytest.raises(UsageError, match="cannot cancel what it has"):
-            decisions.cancel(other, job.id)
+            cancel(other, job.id)
     run_ids = {row["run_id"] for row in shelf.rows("SELECT run_id FROM events WHERE event IN ('cancelled', 'retried')")}
     assert run_ids == {None}, "no run did that"
 
@@ -426,7 +437,7 @@ def test_a_failed_job_is_bought_once_more(tmp_path: Path) -> None:
     bench.run(path)
     assert len(bench.world.oracle().tasks) == 1, "a failed job is not sent again by itself"
     bench.switches.fail_prompt = ""
-    decide(bench, decisions.retry)
+    decide(bench, retry)
     bench.run(path)
     bench.run(path)
     assert [job["status"] for job in bench.jobs()] == ["succeeded"]
@@ -443,7 +454,7 @@ def test_a_doubtful_job_that_was_never_received_is_bought_again(tmp_path: Path) 
     assert [job["status"] for job in bench.jobs()] == ["doubtful"]
     bench.run(path)
     assert (len(bench.world.oracle().tasks), money(bench)) == (0, (10, 0))
-    decide(bench, decisions.resolve_again)
+    decide(bench, resolve_again)
     assert money(bench) == (0, 0)
     bench.run(path)
     assert [(job["status"], job["attempt"]) for job in bench.jobs()] == [("succeeded", 2)]
@@ -457,7 +468,7 @@ def test_a_doubtful_job_that_the_api_has_is_polled_and_fetched(tmp_path: Path) -
     path = bench.write(MANIFEST)
     bench.run(path)
     [task] = bench.world.oracle().tasks
-    decide(bench, lambda ledger, job: decisions.resolve_submitted(ledger, job, task))
+    decide(bench, lambda ledger, job: resolve_submitted(ledger, job, task))
     assert money(bench) == (10, 0)
     bench.run(path)
     assert [(job["status"], job["attempt"], job["task_id"]) for job in bench.jobs()] == [("succeeded", 1, task)]
@@ -470,11 +481,11 @@ def test_a_task_that_is_not_there_after_all_is_doubtful_again(tmp_path: Path) ->
     bench.app.faults.replace(parse_all([{"on": "create", "do": "lost_before", "nth": 1}, REFUSED]))
     path = bench.write(MANIFEST)
     bench.run(path)
-    decide(bench, lambda ledger, job: decisions.resolve_submitted(ledger, job, "task_nobody_knows"))
+    decide(bench, lambda ledger, job: resolve_submitted(ledger, job, "task_nobody_knows"))
     bench.run(path)
     assert [job["status"] for job in bench.jobs()] == ["doubtful"]
     assert money(bench) == (10, 0)
-    decide(bench, decisions.resolve_failed)
+    decide(bench, resolve_failed)
     bench.run(path)
     assert [job["status"] for job in bench.jobs()] == ["failed"]
     assert (len(bench.world.oracle().tasks), money(bench)) == (0, (0, 0))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
+from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task, resolve_failed
 
 from batcher.jobs import Intent, Status
 from batcher.ledger import Refusal, Stale, decisions, seen_price
@@ -307,7 +307,7 @@ def last_detail(shelf: Shelf, event: str) -> dict[str, Any]:
 def test_a_figure_that_a_person_gave_is_not_touched_and_the_other_is_told(priced: Shelf) -> None:
     first = priced.buy(1)
     priced.ledger.doubt(first.job_id, first.attempt_id, "conflict", "it lasts")
-    decisions.resolve_failed(priced.ledger, first.job_id, charged=7)
+    resolve_failed(priced.ledger, first.job_id, charged=7)
     with pytest.raises(Stale):
         priced.ledger.record(first.job_id, first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=10))
     assert priced.attempts(1)[0]["final_credits"] == 7

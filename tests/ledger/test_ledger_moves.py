@@ -26,6 +26,7 @@ from batcher.jobs import (
 )
 from batcher.ledger import Refusal, Stale, seen_price
 from batcher.ledger.queries import jobs
+from batcher.ledger.store.purchases import derive_key
 
 
 def last_event(shelf: Shelf) -> tuple[str, dict[str, Any]]:
@@ -57,7 +58,7 @@ def test_the_key_is_derived_from_ledger_job_and_attempt(shelf: Shelf) -> None:
     second = shelf.buy(1)
     assert len({first.key, second.key, shelf.buy(2).key}) == 3
     assert (second.number, len(second.key)) == (2, 40)
-    assert first.key == shelf.ledger._buyer.key(job_name(1), 1)
+    assert first.key == derive_key(shelf.ledger.read.ledger_id, job_name(1), 1)
 
 
 def test_from_the_answer_to_the_file(shelf: Shelf) -> None:

@@ -138,3 +138,21 @@ def test_only_a_success_without_a_price_is_settled_at_its_hold() -> None:
         now = after(attempt, transitions.settle_at_hold(attempt))
         fits = attempt["outcome"] == "succeeded" and attempt["final_credits"] is None
         assert now == (attempt | {"final_credits": 10} if fits else attempt)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_person_says_settles_a_doubtful_attempt_once(again: bool) -> None:
+    for attempt in ATTEMPTS:
+        now = after(attempt, transitions.resolve_as_closed(attempt, 7, AT, again=again))
+        expected = (
+            (7, "resolved") if attempt["final_credits"] is None else (attempt["final_credits"], attempt["outcome"])
+        )
+        assert (now["final_credits"], now["outcome"]) == expected
+        assert now["hold_credits"] == attempt["hold_credits"]
+
+
+def test_a_task_that_a_person_names_keeps_the_hold_and_changes_nothing_that_is_settled() -> None:
+    for attempt in ATTEMPTS:
+        now = after(attempt, transitions.resolve_as_task(attempt, "task_9"))
+        assert (now["hold_credits"], now["final_credits"]) == (attempt["hold_credits"], attempt["final_credits"])
+        assert now["task_id"] == ("task_9" if attempt["final_credits"] is None else attempt["task_id"])

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from core_helpers import cancel, resolve_failed, retry
 from rich.console import Console
 from support import Bench, SimulatedApi
 
@@ -66,9 +67,9 @@ def story(folder: Path) -> Bench:
     bench.clock.start += 86_400
     with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         failed = [case.id for case in decisions.select(ledger.read, statuses=[Status.FAILED]) if case.name == "storm"]
-        decisions.retry(ledger, failed[0])
+        retry(ledger, failed[0])
         [doubtful] = decisions.select(ledger.read, statuses=[Status.DOUBTFUL])
-        decisions.resolve_failed(ledger, doubtful.id, charged=12)
+        resolve_failed(ledger, doubtful.id, charged=12)
     bench.switches.set({"fail_prompt": ""})
     order_faults(bench, [{"on": "create", "do": "status", "status": 402, "code": "insufficient_credits"}])
     bench.run(spring)
@@ -80,7 +81,7 @@ def story(folder: Path) -> Bench:
     keep_caps(bench, {"run": None, "campaigns": {"autumn": 40}, "day": 300, "keep": None})
     with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         planned = [case.id for case in decisions.select(ledger.read, statuses=[Status.PLANNED])]
-        decisions.cancel(ledger, planned[0])
+        cancel(ledger, planned[0])
     return bench
 
 

@@ -6,14 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from core_helpers import OTHER, Shelf, job_name, make_spec, make_task
+from core_helpers import OTHER, Shelf, job_name, make_spec, make_task, retry
 from report.report_helpers import report_of
 from support import EPOCH, Bench
 
 from batcher.clock import iso
 from batcher.events import Event
 from batcher.jobs import Status
-from batcher.ledger import decisions
 from batcher.report.budget import Bite, Cap
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask
@@ -184,7 +183,7 @@ def test_what_a_manifest_no_longer_contains_is_not_forecast(shelf: Shelf) -> Non
     shelf.enrol([make_spec(1), make_spec(2)])
     shelf.enrol([make_spec(1)])
     # Planned by a person; the next run finds it in no manifest and cancels it again.
-    decisions.retry(shelf.ledger, job_name(2), [Status.CANCELLED])
+    retry(shelf.ledger, job_name(2), [Status.CANCELLED])
     assert shelf.job(2)["status"] == "planned"
     assert look(shelf).forecast.jobs == 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core_helpers import Shelf, job_name, make_spec, make_task
+from core_helpers import Shelf, job_name, make_spec, make_task, resolve_again
 from report.report_helpers import report_of, shown
 from support import Bench
 
@@ -200,7 +200,7 @@ def happen(shelf: Shelf, number: int, chance: random.Random) -> None:
         case "doubtful" | "resolved" as end:
             shelf.ledger.doubt(intent.job_id, intent.attempt_id, "lost", "who knows")
             if end == "resolved":
-                decisions.resolve_again(shelf.ledger, intent.job_id, charged=chance.choice([0, 10]))
+                resolve_again(shelf.ledger, intent.job_id, charged=chance.choice([0, 10]))
         case "open":
             shelf.ledger.submitted(intent, make_task(task_id=task, reserved_credits=14))
 

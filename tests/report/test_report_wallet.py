@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from core_helpers import OTHER, Shelf, make_spec, make_task
+from core_helpers import OTHER, Shelf, make_spec, make_task, resolve_failed
 from report.report_helpers import report_of
 from support import Bench
 
 from batcher.clock import iso
 from batcher.events import Event
 from batcher.jobs import Status
-from batcher.ledger import decisions
 from batcher.report.wallet import Reconciliation, reconcile
 
 
@@ -191,7 +190,7 @@ def test_what_happens_after_the_reading_is_not_held_against_it(started: Shelf) -
 def test_resolved_and_refused_purchases(started: Shelf) -> None:
     intent = started.buy(1)
     started.ledger.doubt(intent.job_id, intent.attempt_id, "lost", "")
-    decisions.resolve_failed(started.ledger, intent.job_id, charged=8)
+    resolve_failed(started.ledger, intent.job_id, charged=8)
     started.ledger.refused(started.buy(2), "validation_failed", "")
     assert compare(started, 992).difference == 0
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from core_helpers import Shelf, job_name, make_spec, make_task
+from core_helpers import Shelf, cancel, job_name, make_spec, make_task, resolve_failed, retry
 
 from batcher.clock import iso
 from batcher.events import Event
 from batcher.jobs import Status
-from batcher.ledger import Stale, decisions
+from batcher.ledger import Stale
 from batcher.ledger.queries import timeline
 from batcher.ledger.queries.spend import Scope
 from batcher.report.question import ask
@@ -43,8 +43,8 @@ def test_a_trouble_is_open_until_it_is_mended(shelf: Shelf) -> None:
     shelf.enrol(make_spec(n) for n in range(1, 4))
     for number in range(1, 4):
         fail(shelf, number)
-    decisions.retry(shelf.ledger, job_name(1))
-    decisions.retry(shelf.ledger, job_name(2))
+    retry(shelf.ledger, job_name(1))
+    retry(shelf.ledger, job_name(2))
     fail(shelf, 2, "worse")
     found = {trouble.code: trouble for trouble in timeline.troubles(shelf.ledger.read, EVER)}
     assert (found["bad"].jobs, found["bad"].open, found["bad"].job_id) == (3, 1, job_name(3))
@@ -84,7 +84,7 @@ def test_what_the_api_says_of_money_and_of_others_is_told(shelf: Shelf) -> None:
     shelf.ledger.submitted(unpriced, make_task(2, Status.SUCCEEDED, final_credits=0))
     shelf.ledger.final_unknown(unpriced.attempt_id)
     shelf.ledger.doubt(decided.job_id, decided.attempt_id, "conflict", "it lasts")
-    decisions.resolve_failed(shelf.ledger, decided.job_id, charged=7)
+    resolve_failed(shelf.ledger, decided.job_id, charged=7)
     with pytest.raises(Stale):
         shelf.ledger.record(decided.job_id, decided.attempt_id, make_task(3, Status.SUCCEEDED, final_credits=10))
     shelf.ledger.submitted(other, make_task(4, model="another-model"))
@@ -196,5 +196,5 @@ def test_runs_that_ended_badly_are_causes_while_something_is_left(shelf: Shelf) 
         "killed": (None, 1, 1, None),
     }
     assert {kind: rest for kind, *rest in causes(shelf)} == {kind: list(rest) for kind, rest in expected.items()}
-    decisions.cancel(shelf.ledger, job_name(1))
+    cancel(shelf.ledger, job_name(1))
     assert all(not still for _, _, _, still, _ in causes(shelf))

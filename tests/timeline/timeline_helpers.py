@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from core_helpers import cancel, resolve_failed
 from report.report_helpers import edit, order_faults
 from support import EPOCH, Bench, Killed
 
@@ -82,9 +83,9 @@ def night(folder: Path) -> Bench:
     bench.clock.start += 60
     with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
         [doubtful] = decisions.select(ledger.read, statuses=[Status.DOUBTFUL])
-        decisions.resolve_failed(ledger, doubtful.id, charged=10)
+        resolve_failed(ledger, doubtful.id, charged=10)
         for job in decisions.select(ledger.read, statuses=[Status.PLANNED]):
-            decisions.cancel(ledger, job.id)
+            cancel(ledger, job.id)
     # Between the look at the wallet and the first purchase: so there is an attempt that is closed at no cost.
     revoked = {"on": "create", "do": "status", "status": 401, "code": "api_key_revoked"}
     bench.app.faults.replace(parse_all([revoked]))

@@ -12,7 +12,6 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, assert_never
 
 from batcher.clock import iso, local_day
@@ -23,87 +22,71 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.transitions import AddFiles, Effect, MoveJob, Other, RaiseHolds, SetColumns, WriteEvent
 
 from . import rows
-from .caps import Caps, Offer, Refusal, offer
+from .caps import Caps, Refusal, offer
 from .transaction import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Buyer:
-    """Who asks for admission: the ledger (read in the same transaction), its id, and the run."""
+def derive_key(ledger_id: str, job_id: JobId, number: int) -> str:
+    """The idempotency key of an attempt: derived, so that even a lost row could not lead to another one."""
+    return hashlib.sha256(f"{ledger_id}/{job_id}/{number}".encode()).hexdigest()[:40]
 
-    read: LedgerReader
-    ledger_id: str
-    run_id: int | None
 
-    def offer(
-        self, caps: Caps, account: Account, campaign: str, now: float, price_class: str, catalog_credits: int
-    ) -> Offer | Refusal:
-        """What a job of this class costs and holds, if every cap has room for it at `now`."""
-        return offer(
-            self.read,
-            caps,
-            run_id=self.run_id,
-            account=account.text,
-            campaign=campaign,
-            now=now,
-            price_class=price_class,
-            catalog_credits=catalog_credits,
-        )
+def admit(
+    t: Transaction,
+    read: LedgerReader,
+    job: Job,
+    *,
+    ledger_id: str,
+    account: Account,
+    compose: Callable[[str], bytes],
+    caps: Caps,
+    api: float | None = None,
+) -> Intent | Refusal:
+    """Take the hold and write key and exact body, if every cap has room. Raises Stale when it is not planned.
 
-    def key(self, job_id: JobId, number: int) -> str:
-        """The idempotency key of an attempt: derived, so that even a lost row could not lead to another one."""
-        return hashlib.sha256(f"{self.ledger_id}/{job_id}/{number}".encode()).hexdigest()[:40]
-
-    def admit(
-        self,
-        t: Transaction,
-        job: Job,
-        *,
-        account: Account,
-        compose: Callable[[str], bytes],
-        caps: Caps,
-        api: float | None = None,
-    ) -> Intent | Refusal:
-        """Take the hold and write key and exact body, if every cap has room. Raises Stale when it is not planned."""
-        expected = self.offer(caps, account, job.campaign, t.moment.wall, job.price_class, job.catalog_credits)
-        if isinstance(expected, Refusal):
-            return expected
-        number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
-        request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
-        key, body = self.key(job.id, number), compose(request_id)
-        boot, up = t.boot
-        t.run("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
-        attempt_id = t.insert(
-            "attempts",
-            job_id=job.id,
-            number=number,
-            run_id=self.run_id,
-            account=account.text,
-            day=local_day(t.moment.wall, self.read.zone),
-            price_class=job.price_class,
-            idempotency_key=key,
-            client_request_id=request_id,
-            body=body,
-            params=rows.params_column(job.params),
-            quoted_credits=expected.quote,
-            hold_credits=expected.hold,
-            intended_at=t.at,
-            boot_id=boot,
-            boot_seconds=up,
-            api_at=None if api is None else iso(api),
-        )
-        t.move(job.id, Status.PLANNED, Status.SUBMITTING, attempt_id=attempt_id)
-        t.event(
-            Event.INTENDED,
-            job_id=job.id,
-            attempt=number,
-            old=Status.PLANNED,
-            new=Status.SUBMITTING,
-            detail={"hold": expected.hold},
-        )
-        return Intent(
-            attempt_id, job.id, number, key, body, account.text, t.moment._replace(api=api), maybe_received=False
-        )
+    `read` reads in the same transaction.
+    """
+    expected = offer(
+        read,
+        caps,
+        run_id=t.run_id,
+        account=account.text,
+        campaign=job.campaign,
+        now=t.moment.wall,
+        price_class=job.price_class,
+        catalog_credits=job.catalog_credits,
+    )
+    if isinstance(expected, Refusal):
+        return expected
+    number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
+    request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
+    key, body = derive_key(ledger_id, job.id, number), compose(request_id)
+    boot, up = t.boot
+    t.run("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
+    attempt_id = t.insert(
+        "attempts",
+        job_id=job.id,
+        number=number,
+        run_id=t.run_id,
+        account=account.text,
+        day=local_day(t.moment.wall, read.zone),
+        price_class=job.price_class,
+        idempotency_key=key,
+        client_request_id=request_id,
+        body=body,
+        params=rows.params_column(job.params),
+        quoted_credits=expected.quote,
+        hold_credits=expected.hold,
+        intended_at=t.at,
+        boot_id=boot,
+        boot_seconds=up,
+        api_at=None if api is None else iso(api),
+    )
+    old, new = Status.PLANNED, Status.SUBMITTING
+    t.move(job.id, old, new, attempt_id=attempt_id)
+    t.event(Event.INTENDED, job_id=job.id, attempt=number, old=old, new=new, detail={"hold": expected.hold})
+    intended = t.moment._replace(api=api)
+    return Intent(attempt_id, job.id, number, key, body, account.text, intended, maybe_received=False)
 
 
 def record(
@@ -152,6 +135,18 @@ def close(t: Transaction, intent: Intent, new: Status, code: str, message: str) 
     effects = transitions.close(dict(attempt), status, new, code, message, t.at)
     _write(t, attempt, effects)
     return next(effect.new for effect in effects if isinstance(effect, MoveJob))
+
+
+def resolve_as_task(t: Transaction, attempt_id: int, task_id: str) -> None:
+    """A person says that the API has a doubtful attempt, as this task. Raises Stale."""
+    attempt = t.attempt(attempt_id)
+    _write(t, attempt, transitions.resolve_as_task(dict(attempt), task_id))
+
+
+def resolve_as_closed(t: Transaction, attempt_id: int, charged: int, *, again: bool) -> None:
+    """A person says what the API took for a doubtful attempt that came to nothing. Raises Stale."""
+    attempt = t.attempt(attempt_id)
+    _write(t, attempt, transitions.resolve_as_closed(dict(attempt), charged, t.at, again=again))
 
 
 def doubt(t: Transaction, job_id: JobId, attempt_id: int, code: str, message: str) -> None:

@@ -21,7 +21,7 @@ from batcher.ledger.queries.lookup import Place
 from batcher.ledger.reader import LedgerReader
 
 from . import enrolment, purchases, schema, sends
-from .caps import Caps, Refusal
+from .caps import Caps, Refusal, offer
 from .connection import open_writer, storage_errors
 from .enrolment import Asked, Enrolled, unknown
 from .sends import Send
@@ -65,10 +65,6 @@ class LedgerWriter:
 
     def close(self) -> None:
         self._connection.close()
-
-    @property
-    def _buyer(self) -> purchases.Buyer:
-        return purchases.Buyer(self.read, self._ledger_id, self._write.run_id)
 
     def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Asked = unknown) -> Enrolled:
         """Make the ledger want exactly the jobs of this expansion; what is bought already stays as it is.
@@ -201,13 +197,24 @@ class LedgerWriter:
         it is known (seconds since the epoch). Raises Stale when the job is not planned any more.
         """
         with self._write as t:
-            return self._buyer.admit(t, job, account=account, compose=compose, caps=caps, api=api)
+            return purchases.admit(
+                t, self.read, job, ledger_id=self._ledger_id, account=account, compose=compose, caps=caps, api=api
+            )
 
     def refusal(
         self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
     ) -> Refusal | None:
         """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
-        found = self._buyer.offer(caps, account, campaign, self._clock.wall(), price_class, catalog_credits)
+        found = offer(
+            self.read,
+            caps,
+            run_id=self._write.run_id,
+            account=account.text,
+            campaign=campaign,
+            now=self._clock.wall(),
+            price_class=price_class,
+            catalog_credits=catalog_credits,
+        )
         return found if isinstance(found, Refusal) else None
 
     def to_buy(self, campaign: str, price_class: str, account: str) -> budgets.ToBuy:
