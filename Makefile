@@ -4,9 +4,10 @@ BIN := .venv/bin
 # Thousands of small ledgers are made and thrown away: in memory that takes a third of the time.
 SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
 # Without the suites on raw sockets, which take long.
-QUICK := $(wildcard tests/provider/test_rivya_*.py) tests/provider/test_result_addresses.py tests/test_catalog.py tests/test_identity.py tests/test_plan.py tests/manifest/test_manifest_load.py \
-	tests/manifest/test_manifest_sources.py tests/lifecycle/test_lifecycle_failures.py tests/cli/test_cli_offline.py \
-	tests/cli/test_cli_look.py tests/report/test_report_figures.py
+QUICK := $(wildcard tests/unit/providers/test_rivya_*.py) tests/unit/catalog tests/unit/manifest/test_identity.py \
+	tests/unit/manifest/test_load.py tests/unit/manifest/test_sources.py tests/integration/planning/test_plan.py \
+	tests/integration/lifecycle/test_failures.py tests/integration/providers/test_result_addresses.py \
+	tests/integration/report/test_figures.py tests/cli/test_offline.py tests/cli/test_look.py
 
 .PHONY: demo test lint types check lowest coverage format bench bench-full clean
 

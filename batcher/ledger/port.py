@@ -3,7 +3,7 @@
 Lifecycle, engine and run know no more of a ledger than this, so another store may stand there. Each write is one
 transaction with its events in it; observers hear of them after the commit. `together` does several operations in one,
 each call whole or not at all. What each means stands where SQLite's writer has it (`store/writer`); one contract suite
-holds it for every store (tests/ledger).
+holds it for every store (tests/integration/ledger).
 
 **What blocks the loop.** Nothing here is awaitable: SQLite answers inline, in well under a millisecond. A store behind
 a network has to be waited for, and this is where it is called on the event loop:

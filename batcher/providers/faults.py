@@ -11,7 +11,7 @@ import httpx2 as httpx
 from . import Cause, Retryable
 
 # Only these say by themselves that no connection was made, hence that nothing can have been received
-# (tests/provider/test_transport_sockets.py shows each on raw sockets).
+# (tests/integration/providers/test_transport_sockets.py shows each on raw sockets).
 _NEVER_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 _WORDS: dict[Cause, str] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli.cli_helpers import MANIFEST, Cli, Ran, Site, environment, site
+from cli.helpers import MANIFEST, Cli, Ran, Site, environment, site
 
 from batcher.cli.app import main
 

@@ -1,0 +1,36 @@
+"""A ledger with everything in it, and a command line in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli.export.helpers import mixed
+from cli.helpers import Cli, Ran
+from support import Bench
+
+from batcher.cli.app import main
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Everything happened."""
+    made = Bench(tmp_path)
+    mixed(made)
+    return made
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Cli:
+    """Run a command line in this process, beside the state folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("RIVYA_API_KEY", "RIVYA_BASE_URL", "BATCHER_STATE", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*argv: str) -> Ran:
+        capfdbinary.readouterr()
+        code = main(argv)
+        out, err = capfdbinary.readouterr()
+        return Ran(code, out.decode(), err.decode())
+
+    return run

@@ -1,0 +1,476 @@
+"""What a run shows while it goes on: the counts behind it, the frames, the lines; and texts fit for a terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import cast
+
+import anyio
+import pytest
+from cli.helpers import normal
+from rich.console import Console
+
+from batcher.cli import display, signals
+from batcher.cli.commands.jobs import _lines
+from batcher.cli.display import Feed, Moving, Plain, Quiet, display_for, frame, progress_line
+from batcher.cli.progress import CreditMeter, Tally
+from batcher.cli.signals import Signals
+from batcher.cli.terminal import Terminal, dumps, table
+from batcher.errors import Kind, Stopped
+from batcher.jobs import JobId, Status
+from batcher.ledger import Caps, Change, CreditSum, LedgerReader
+from batcher.text import count, duration, moment, safe, short
+
+# Texts
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("größe 日本 👩‍🎨", "größe 日本 👩‍🎨"),
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\x07\x00\x7f\x9bb", "a\\x07\\x00\\x7f\\x9bb"),
+        ("a\u202eb\u2066c\u200fd", "a\\u202eb\\u2066c\\u200fd"),
+        ("a\u2028b\U000e0041", "a\\u2028b\\U000e0041"),
+        ("a\r\nb\tc\rd", "a b c d"),
+        ("\ud800", "\\ud800"),
+        ("[bold]x[/bold] :smile:", "[bold]x[/bold] :smile:"),
+        (Path("a\nb"), "a b"),
+    ],
+)
+def test_texts_from_outside_are_made_safe(text: object, shown: str) -> None:
+    assert safe(text) == shown
+
+
+def test_lines_may_be_kept() -> None:
+    assert safe("a\r\nb\x1b\n", lines=True) == "a\nb\\x1b\n"
+
+
+def test_short() -> None:
+    assert short("a  long\ntext that goes on", 10) == "a long te…"
+    assert short("fits", 10) == "fits"
+
+
+def test_json_is_ascii() -> None:
+    assert dumps({"a": "\x1b\x7f\u202eü"}) == '{\n  "a": "\\u001b\\u007f\\u202e\\u00fc"\n}'
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-1, "0 s"), (0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (3599.6, "1 h 00 min"), (90_000, "25 h 00 min")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_counts_and_moments() -> None:
+    assert (count(1, "job"), count(1234, "job")) == ("1 job", "1,234 jobs")
+    assert moment(None) == ""
+    assert normal(moment("2026-01-02T03:04:05.678901Z")) == "<time>"
+
+
+# Counting
+
+
+class Now:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def change(event: str, old: Status | None, new: Status | None, job: str = "abc", **detail: object) -> Change:
+    return Change(event, JobId(job), old, new, dict(detail))
+
+
+def worked(now: Now, *, download: bool = True) -> Tally:
+    """Ten jobs: one bought and saved, one succeeded, one failed, one doubtful."""
+    tally = Tally(now)
+    tally.begin(Counter({Status.PLANNED: 9, Status.SUCCEEDED: 1}), download=download)
+    now.time += 30
+    for _ in range(3):
+        tally(change("intended", Status.PLANNED, Status.SUBMITTING))
+    tally(change("queued", Status.SUBMITTING, Status.QUEUED))
+    tally(change("queued", Status.QUEUED, Status.QUEUED))
+    tally(change("succeeded", Status.QUEUED, Status.SUCCEEDED))
+    tally(change("saved", None, None, number=0))
+    tally(change("saved", None, None, number=1))
+    tally(change("maybe_received", None, None, message="cut\x1b[0m"))
+    tally(change("refused", Status.SUBMITTING, Status.FAILED, code="bad", message="no"))
+    tally(change("doubtful", Status.SUBMITTING, Status.DOUBTFUL, code="409", message=None))
+    tally(Change("halted", detail={"reason": "enough"}))
+    return tally
+
+
+def test_a_tally_counts_each_change_once() -> None:
+    now = Now()
+    tally = worked(now)
+    assert (tally.total, tally.done, tally.fetching, tally.ended, tally.bought) == (10, 1, 1, 3, 3)
+    assert dict(tally.parts())["planned"] == 6
+    assert [name for name, _ in tally.parts()] == [
+        *("planned", "submitting", "queued", "processing", "downloading", "done", "failed", "doubtful", "cancelled"),
+    ]
+    assert tally.per_minute == 6.0
+    assert tally.seconds_left == 70.0
+    now.time += 61
+    assert tally.seconds_left is None
+
+
+def test_without_downloads_a_success_is_the_end() -> None:
+    tally = worked(Now(), download=False)
+    assert (tally.done, tally.fetching, tally.ended) == (2, 0, 4)
+
+
+class Read:
+    """Stands in for a ledger: sums by what they are asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.zone = UTC
+        self.days: list[str] = []
+
+    def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> CreditSum:
+        self.asked += 1
+        self.days += [day] if day else []
+        return CreditSum(10, 20) if run_id else CreditSum(100, 0) if campaign else CreditSum(300, 50)
+
+
+def meter(caps: Caps) -> CreditMeter:
+    return CreditMeter(cast(LedgerReader, Read()), 1, caps)
+
+
+@pytest.mark.parametrize(
+    ("caps", "left", "cap"),
+    [
+        (Caps(), None, ""),
+        (Caps(run=100), 70, "run"),
+        (Caps(run=1000, campaigns={"a": 150, "b": 400}), 50, "campaign a"),
+        (Caps(run=1000, day=320), 0, "day"),
+    ],
+)
+def test_the_tightest_cap_is_told(caps: Caps, left: int | None, cap: str) -> None:
+    sums = meter(caps).sums()
+    assert (sums.held, sums.settled, sums.left, sums.cap) == (10, 20, left, cap)
+
+
+def test_sums_are_read_at_most_once_a_second() -> None:
+    read = Read()
+    gauge = CreditMeter(cast(LedgerReader, read), 1, Caps())
+    for _ in range(5):
+        gauge.sums()
+    assert read.asked == 1
+    gauge.sums(fresh=True)
+    assert read.asked == 2
+
+
+def test_a_run_over_midnight_shows_the_room_of_the_day_that_it_is() -> None:
+    """In the ledger's zone."""
+    read, wall = Read(), datetime(2026, 1, 1, 22, 59, 59, tzinfo=UTC).timestamp()
+    read.zone = timezone(timedelta(hours=1))
+    gauge = CreditMeter(cast(LedgerReader, read), 1, Caps(day=500), lambda: wall)
+    gauge.sums()
+    wall += 1
+    gauge.sums(fresh=True)
+    assert read.days == ["2026-01-01", "2026-01-02"]
+
+
+# Showing
+
+
+def feed(tally: Tally, title: str = "spring-launch") -> Feed:
+    return Feed(title, tally, meter(Caps(run=100)), lambda: 4, lambda _: "dunes\x1b")
+
+
+def drawn(width: int, shown: Feed, *, errors: tuple[str, ...] = (), message: str = "") -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(frame(shown, list(errors), message, width))
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_a_frame_in_a_wide_terminal() -> None:
+    shown = feed(worked(Now()))
+    assert drawn(140, shown, errors=tuple(shown.news()), message="stopping") == [
+        "spring-launch  ━━━━━━━━━━━━                              3/10  30 %  6/min  1 min 10 s left",
+        "  6 planned  1 downloading  1 done  1 failed  1 doubtful",
+        "  credits: this run 20 settled, 10 held; 70 left (run); 4 in flight",
+        "  no answer abc dunes\\x1b: cut\\x1b[0m",
+        "  failed abc dunes\\x1b: bad: no",
+        "  doubtful abc dunes\\x1b: 409",
+        "  stopping",
+    ]
+
+
+def test_what_holds_a_run_up_is_told_while_it_does() -> None:
+    tally = Tally(Now())
+    told = [tally.notice]
+    for event, detail in (
+        ("limit_cut", {"limit": "submit", "per_minute": 14.0}),
+        ("limit_cut", {"limit": "requests", "per_minute": 60.5, "retry_after": 18.6}),
+        ("limit_restored", {"limit": "submit"}),
+        ("outage_began", {}),
+        ("outage_ended", {"seconds": 3}),
+        ("limit_restored", {"limit": "requests"}),
+        ("halted", {"reason": "enough"}),
+    ):
+        tally(Change(event, detail=detail))
+        told.append(tally.notice)
+    assert told == [
+        "",
+        "the API says it is too much: 14 submissions a minute, slowly more",
+        "the API says it is too much: 14 submissions a minute, asks to wait 19 s, then 60.5 requests a minute, "
+        "slowly more",
+        "the API says it is too much: asks to wait 19 s, then 60.5 requests a minute, slowly more",
+        "the API does not answer; it is asked again and again, and no job's repeats are spent",
+        "the API says it is too much: asks to wait 19 s, then 60.5 requests a minute, slowly more",
+        "",
+        "no new job is started: enough",
+    ]
+
+
+def test_a_price_that_rises_is_told() -> None:
+    tally = Tally(Now())
+    tally(change("price_rose", None, None, expected=10, taken=14))
+    assert feed(tally).news() == ["price abc dunes\\x1b: 10 credits expected, 14 taken"]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_frame_never_wraps(width: int) -> None:
+    lines = drawn(width, feed(worked(Now()), "one, two, three, four"), errors=("failed " + "x" * 200,))
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= width
+
+
+def test_a_frame_with_nothing_to_do() -> None:
+    tally = Tally(Now())
+    tally.begin(Counter(), download=True)
+    assert drawn(100, feed(tally))[0] == "spring-launch  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  0/0  100 %"
+
+
+def test_a_progress_line() -> None:
+    now = Now()
+    assert progress_line(feed(worked(now))) == (
+        "3/10 (6 planned, 1 downloading, 1 done, 1 failed, 1 doubtful);"
+        " credits: this run 20 settled, 10 held; 70 left (run); 6/min, 1 min 10 s left"
+    )
+    now.time += 100
+    tally = worked(now)
+    now.time += 100
+    assert progress_line(feed(tally)).endswith("70 left (run)")
+
+
+class Tty(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def real_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """One whose streams are a terminal (no fixture: pytest takes the streams back between setup and test)."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stderr", Tty())
+    monkeypatch.setattr(sys, "stdout", Tty())
+    return Terminal()
+
+
+def written() -> str:
+    return cast(Tty, sys.stderr).getvalue()
+
+
+def test_the_display_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = real_terminal(monkeypatch)
+    shown = feed(worked(Now()))
+    assert type(display_for(terminal, shown, quiet=False)) is Moving
+    assert type(display_for(terminal, shown, quiet=True)) is Quiet
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(display_for(Terminal(), shown, quiet=False)) is Plain
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert type(display_for(Terminal(), shown, quiet=False)) is Plain
+
+
+def test_the_live_display_moves_and_leaves_the_last_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = real_terminal(monkeypatch)
+
+    async def watch() -> None:
+        with Moving(terminal, feed(worked(Now()))) as moving, anyio.move_on_after(0.01):
+            moving.say("stopping")
+            await moving.watch()
+
+    anyio.run(watch)
+    assert "\x1b[?25l" in written()  # the cursor is hidden,
+    assert written().count("\x1b[?25h") == 1  # and shown again
+    end = written().rpartition("\x1b[2K")[2]
+    assert "stopping" in written()
+    assert (
+        end == "no answer abc dunes\\x1b: cut\\x1b[0m\nfailed abc dunes\\x1b: bad: no\ndoubtful abc dunes\\x1b: 409\n"
+    )
+
+
+def test_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(display, "_REFRESH_SECONDS", 0.001)
+    monkeypatch.setattr(display, "_LINE_SECONDS", 0.002)
+    tally = worked(Now())
+    shown = feed(tally)
+
+    async def watch() -> None:
+        with Plain(Terminal(), shown) as plain, anyio.move_on_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(plain.watch)
+                while "no new job is started: enough" not in cast(io.StringIO, sys.stderr).getvalue():
+                    await anyio.lowlevel.checkpoint()
+                tally(change("intended", Status.PLANNED, Status.SUBMITTING))
+                while "submitting" not in cast(io.StringIO, sys.stderr).getvalue():
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+            tally(change("refused", Status.SUBMITTING, Status.FAILED, code="late"))
+
+    anyio.run(watch)
+    lines = normal(cast(io.StringIO, sys.stderr).getvalue()).splitlines()
+    assert lines[0] == "<clock> no answer abc dunes\\x1b: cut\\x1b[0m"
+    assert lines[4].startswith("<clock> 3/10 (5 planned, 1 submitting, ")
+    assert lines[-1] == "<clock> failed abc dunes\\x1b: late"
+
+
+def test_no_color_means_no_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = real_terminal(monkeypatch)
+    terminal.say("words", style="bold red")
+    assert "\x1b[" in written()
+    monkeypatch.setattr(sys, "stderr", Tty())
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Terminal()
+    plain.say("words", style="bold red")
+    plain.say(table(("a", "b"), [(1, 2), ("sum", 3)], right=("b",), total=True))
+    plain.warn("careful [bold]now[/bold]\x1b")
+    assert "\x1b" not in written()
+    assert "warning: careful [bold]now[/bold]\\x1b\n" in written()
+    assert plain.live
+
+
+def test_messages_wrap_between_words_and_paths_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = real_terminal(monkeypatch)
+    terminal.say("word " * 30, "/" + "x" * 150)
+    lines = written().splitlines()
+    assert max(map(len, lines[:-1])) <= 100
+    assert lines[-1] == "/" + "x" * 150
+
+
+def test_rows_fit_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_terminal(monkeypatch)
+
+    row = ("0123456789ab", "c" * 30, "日本" * 30, "succeeded", "1", "10", "f" * 90)
+    for width in (60, 80, 100):
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = list(_lines(iter([row]), Terminal()))
+        assert all(line.startswith(("id  ", "0123456789ab")) for line in lines)
+        assert "…" in lines[1]
+        assert len(lines[0]) <= width
+        path = (*row[:1], "tiny", "reveal", *row[3:6], "results/tiny/" + "x" * 60 + ".mp4")
+        (_, line) = _lines(iter([path]), Terminal())
+        assert len(line) == width
+        assert line.endswith("x.mp4" if width > 60 else "…")
+
+
+def test_a_terminal_that_is_gone_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise OSError(5, "gone")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    terminal = Terminal()
+    terminal.say("nobody hears this")
+    terminal.err.file.flush()
+    sys.stderr.close()
+    assert not Terminal().live
+    assert not terminal.err.file.isatty()
+    with pytest.raises(OSError, match="fileno"):
+        terminal.err.file.fileno()
+
+
+# Signals
+
+
+def test_a_signal_before_anything_is_under_way_raises() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals(), pytest.raises(Stopped) as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (caught.value.kind, caught.value.reason) == (Kind.TERMINATED, "asked to end (SIGTERM)")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_second_signal_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    told: list[tuple[Kind, str]] = []
+    monkeypatch.setattr(signals, "leave", codes.append)
+    with Signals() as handler:
+        handler.on_first = lambda kind, reason: told.append((kind, reason))
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (told, codes) == ([(Kind.INTERRUPTED, "interrupted")], [])
+        os.kill(os.getpid(), signal.SIGINT)
+    assert codes == [130]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "seconds", "leaves"),
+    [
+        # A terminal that is closed sends it twice, a service manager both.
+        (signal.SIGHUP, signal.SIGHUP, 0.001, False),
+        (signal.SIGHUP, signal.SIGHUP, 60.0, False),
+        (signal.SIGINT, signal.SIGHUP, 60.0, False),
+        (signal.SIGTERM, signal.SIGHUP, 60.0, False),
+        (signal.SIGHUP, signal.SIGTERM, 0.5, False),
+        (signal.SIGTERM, signal.SIGTERM, 0.5, False),
+        (signal.SIGTERM, signal.SIGTERM, 4.0, True),
+        (signal.SIGHUP, signal.SIGTERM, 4.0, True),
+        (signal.SIGINT, signal.SIGTERM, 0.5, False),
+        (signal.SIGINT, signal.SIGINT, 0.001, True),
+        (signal.SIGTERM, signal.SIGINT, 0.001, True),
+        (signal.SIGHUP, signal.SIGINT, 0.001, True),
+    ],
+)
+def test_what_counts_as_the_second_signal(
+    monkeypatch: pytest.MonkeyPatch, first: signal.Signals, then: signal.Signals, seconds: float, leaves: bool
+) -> None:
+    codes: list[int] = []
+    told: list[Kind] = []
+    now = 100.0
+    monkeypatch.setattr(signals, "leave", codes.append)
+    with Signals(lambda: now) as handler:
+        handler.on_first = lambda kind, _: told.append(kind)
+        os.kill(os.getpid(), first)
+        now += seconds
+        os.kill(os.getpid(), then)
+    assert len(told) == 1
+    assert bool(codes) is leaves
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_leaving_shows_the_cursor_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    monkeypatch.setattr(os, "write", lambda number, data: done.append((number, data)))
+    monkeypatch.setattr(os, "_exit", done.append)
+    signals.leave(130)
+    assert done == [(2, b"\x1b[?25h\n"), 130]

@@ -1,0 +1,208 @@
+"""`batcher` as a process of its own: signals, the simulator of `--simulate`, closed pipes, what is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from cli.helpers import BATCHER, MANIFEST, ROOT, Site, environment, site
+
+
+def clean(**more: str) -> dict[str, str]:
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("RIVYA_", "BATCHER_", "NO_COLOR", "FORCE_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def run(folder: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*BATCHER, *argv], cwd=folder, env=clean(**environ), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@contextmanager
+def started(folder: Path, place: Site, *argv: str) -> Iterator[subprocess.Popen[str]]:
+    command = [*BATCHER, "run", "m.yaml", *argv]
+    environ = clean(**environment(place))
+    with subprocess.Popen(
+        command, cwd=folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def until(place: Site, event: str, times: int = 1) -> Iterator[None]:
+    """At the end of the block, wait until that has happened so many times at the API."""
+    came, left = threading.Event(), [times]
+
+    def heard(_: int, name: str) -> None:
+        left[0] -= name == event
+        if left[0] <= 0:
+            came.set()
+
+    place.app.on_event = heard
+    yield
+    assert came.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "asked to end (SIGTERM)"),
+        (signal.SIGHUP, 143, "the terminal was closed (SIGHUP)"),
+    ],
+)
+def test_a_signal_ends_the_run_and_the_next_one_goes_on(
+    tmp_path: Path, number: signal.Signals, code: int, word: str
+) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    with site(run_seconds=600) as place, ExitStack() as stack:
+        with until(place, "create:answered", times=4):
+            process = stack.enter_context(started(tmp_path, place))
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == code
+        assert f"{word}: no new job is started" in err
+        assert f": {word}.\n" in out
+        assert "go on with: batcher run m.yaml\n" in out
+        last = json.loads(run(tmp_path, "status", "--json").stdout)["last_run"]
+        assert (last["exit_code"], last["reason"]) == (code, word)
+        bought = len(place.world.oracle().tasks)
+        place.clock.ahead = 3600
+        again = run(tmp_path, "run", "m.yaml", **environment(place))
+        assert again.returncode == 0
+        assert len(place.world.oracle().tasks) == 4 >= bought
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    slow: list[object] = [{"on": "create", "do": "delay", "seconds": 8}]
+    with site(faults=slow) as place, ExitStack() as stack:
+        with until(place, "create:arrived"):
+            process = stack.enter_context(started(tmp_path, place))
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        assert any("no new job is started" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+
+
+def test_simulated_from_nothing_to_files_and_again(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST.replace("[watch, ring]", "[watch]").replace("first: 10ms", "first: 1s"))
+    (tmp_path / "batcher").mkdir()
+    (tmp_path / "batcher/__init__.py").write_text("raise SystemExit('a stranger')")
+    command = [sys.executable, "-P", "-m", "batcher", "run", "m.yaml", "--simulate", "--json", "--only", "reveal"]
+
+    def simulate() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=60, check=False
+        )
+
+    first = simulate()
+    assert first.returncode == 0, first.stderr
+    found = json.loads(first.stdout)
+    assert (found["simulated"], found["credits"]["settled"], found["files"]) == (True, 10, 1)
+    (film,) = (tmp_path / "state/simulated/results/tiny").iterdir()
+    assert film.read_bytes()[4:8] == b"ftyp"
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "state", tmp_path / "state/simulated")] == [0o700] * 2
+    port = (tmp_path / "state/simulated/simulator/port").read_text()
+    again = simulate()
+    assert json.loads(again.stdout)["credits"]["attempts"] == 0
+    assert (tmp_path / "state/simulated/simulator/port").read_text() == port
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    with site() as place:
+        assert run(tmp_path, "run", "m.yaml", **environment(place)).returncode == 0
+    for words in (["jobs"], ["jobs", "--json"], ["schema"], ["plan", "m.yaml"], ["status", "--state", "no", "--json"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with subprocess.Popen(
+            [*BATCHER, *words], cwd=tmp_path, env=clean(), stdout=writer, stderr=subprocess.PIPE, text=True
+        ) as process:
+            os.close(writer)
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == (7 if "no" in words else 0)
+        assert "Traceback" not in err
+        assert "BrokenPipe" not in err
+
+
+def test_a_run_whose_streams_are_gone_still_ends_well(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with (
+        site() as place,
+        subprocess.Popen(
+            [*BATCHER, "run", "m.yaml"], cwd=tmp_path, env=clean(**environment(place)), stdout=writer, stderr=writer
+        ) as process,
+    ):
+        os.close(writer)
+        assert process.wait(60) == 0
+    assert len(list((tmp_path / "state/results/tiny").iterdir())) == 4
+
+
+def imported(*argv: str, cwd: Path | None = None) -> set[str]:
+    """Every module that a command imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "batcher", *argv],
+        cwd=cwd,
+        env=clean(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+
+
+def test_version_imports_next_to_nothing() -> None:
+    found = imported("--version")
+    assert "batcher" in found
+    assert not found & {"click", "httpx2", "httpx", "pydantic", "jinja2", "rich", "yaml", "anyio"}
+    assert run(ROOT, "--version").stdout.startswith("batcher ")
+
+
+@pytest.mark.parametrize("words", [["status"], ["jobs"], ["show", "a"]])
+def test_looking_imports_nothing_for_buying(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    with site() as place:
+        assert run(tmp_path, "run", "m.yaml", "--limit", "0", **environment(place)).returncode == 0
+    found = imported(*words, cwd=tmp_path)
+    assert "click" in found
+    assert not found & {"httpx2", "httpx", "pydantic", "jinja2", "yaml", "anyio", "sqlite_utils"}
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr", "both"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a file that is always full")
+def test_an_output_that_cannot_be_written_changes_no_exit_code_of_a_run(tmp_path: Path, stream: str) -> None:
+    """A terminal that is gone and a full disk behind a log are not the ledger's trouble."""
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    with site() as place, Path("/dev/full").open("w", encoding="utf-8") as full:
+        command = [sys.executable, "-P", "-m", "batcher", "run", "m.yaml"]
+        env = os.environ | environment(place)
+        out = full if stream != "stderr" else subprocess.DEVNULL
+        err = full if stream != "stdout" else subprocess.DEVNULL
+        ran = subprocess.run(command, cwd=tmp_path, env=env, stdout=out, stderr=err, timeout=60, check=False)
+        assert ran.returncode == 0
+        assert len(place.world.oracle().tasks) == 4
+        status = [sys.executable, "-P", "-m", "batcher", "status"]
+        lost = subprocess.run(
+            status, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        assert (lost.returncode, "Traceback" in lost.stderr) == (7, False)
+        assert "error: stdout: No space left on device" in lost.stderr
+    assert list((tmp_path / "state/logs").glob("crash-*")) == []

@@ -1,0 +1,395 @@
+"""The page in a real Chromium, from disk: it plays, filters, marks, and writes manifests that plan."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import socket
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from cli.helpers import Cli
+from integration.html.helpers import HOSTILE, HOSTILE_NAME, Watched, copy_of, write_page
+from integration.report.helpers import edit
+from playwright.sync_api import Locator, Page, expect
+from support import Bench
+
+from batcher.catalog import get_model
+from batcher.manifest import Problems, load
+
+Watch = Callable[..., Watched]
+CARD = "#matrix .card:not([hidden])"
+
+
+def card(page: Page, name: str, at: int = 0) -> Locator:
+    """A card by the name of its prompt."""
+    return page.locator(CARD).and_(page.locator(f'[aria-label^="{name}, "]')).nth(at)
+
+
+def playing(page: Page) -> list[str]:
+    """The names of what plays at this moment."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('.card video')].filter(v => !v.paused && v.currentTime > 0)"
+        ".map(v => v.closest('.card').job.name)"
+    )
+    return found
+
+
+def wait(page: Page, condition: str, argument: object = None) -> None:
+    """Until an expression over `it` holds. Playwright's own way evaluates a text, which the page's policy forbids."""
+    page.evaluate(
+        f"it => new Promise((done, fail) => {{ const end = performance.now() + 10000; const look = () =>"
+        f" ({condition}) ? done() : performance.now() > end ? fail(new Error('in vain')) : requestAnimationFrame(look);"
+        " look(); })",
+        argument,
+    )
+
+
+def wait_for_film(page: Page, name: str | None) -> None:
+    on = "[...document.querySelectorAll('.card video')].filter(v => !v.paused)"
+    if name is None:
+        wait(page, f"{on}.length === 0")
+    else:
+        wait(page, f"{on}.length === 1 && {on}[0].currentTime > 0.05 && {on}[0].closest('.card').job.name === it", name)
+
+
+def test_a_film_plays_under_the_mouse_and_stops_beside_it(watch: Watch) -> None:
+    page = watch().page
+    boat = card(page, "boat")
+    boat.scroll_into_view_if_needed()
+    boat.locator("video").wait_for(state="attached")
+    wait(page, "document.querySelector('.card video').readyState >= 2")  # its first picture stands
+    assert playing(page) == []
+    boat.locator(".media").hover()
+    wait_for_film(page, "boat")
+    page.mouse.move(0, 0)
+    wait_for_film(page, None)
+
+
+def test_a_film_plays_when_it_is_tapped(watch: Watch) -> None:
+    page = watch(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844}).page
+    media = card(page, "boat").locator(".media")
+    media.scroll_into_view_if_needed()
+    media.tap()
+    wait_for_film(page, "boat")
+    media.tap()
+    wait_for_film(page, None)
+
+
+def test_nothing_moves_by_itself_where_less_motion_is_wished(watch: Watch) -> None:
+    page = watch(reduced_motion="reduce").page
+    media = card(page, "boat").locator(".media")
+    media.hover()
+    media.locator("video").wait_for(state="attached")
+    wait(page, "document.querySelector('.card video').readyState >= 2")
+    assert playing(page) == []
+    media.click()
+    wait_for_film(page, "boat")
+
+
+def test_filters_filter(watch: Watch, bought: Bench) -> None:
+    page = watch().page
+    jobs = bought.jobs()
+    shown = page.locator("#shown")
+    expect(shown).to_have_text(f"{len(jobs)} jobs")
+    page.locator("[data-filter=status]").get_by_text("failed").click()
+    expect(page.locator(CARD)).to_have_count(2)
+    assert page.locator(CARD).evaluate_all("all => all.map(c => c.job.name)") == ["storm", "storm"]
+    page.locator("[data-filter=mode]").get_by_text("fun").click()
+    expect(page.locator(CARD)).to_have_count(1)
+    expect(shown).to_have_text(f"1 of {len(jobs)} jobs")
+    page.locator("[data-filter=status]").get_by_text("succeeded").click()  # one or the other
+    succeeded = sum(job["status"] == "succeeded" for job in jobs) // 2
+    expect(page.locator(CARD)).to_have_count(succeeded + 1)
+    page.locator("#search").fill("no such text")
+    expect(page.locator(CARD)).to_have_count(0)
+    page.get_by_role("button", name="Clear them").click()
+    expect(page.locator(CARD)).to_have_count(len(jobs))
+    page.locator("#search").fill("FOG boat")
+    expect(page.locator(CARD)).to_have_count(4)
+    page.locator("#search").fill(jobs[0]["id"][:12])
+    expect(page.locator(CARD)).to_have_count(1)
+
+
+def test_the_grid_stands_by_the_axes_that_one_chooses(watch: Watch, bought: Bench) -> None:
+    page = watch().page
+    jobs = bought.jobs()
+    heads = page.locator(".heads p")
+    expect(page.locator(".row h3 bdi")).to_have_text(list(dict.fromkeys(job["name"] for job in jobs)))
+    assert heads.all_inner_texts()[:2] == ["normal · 6", "fun · 6"]
+    page.locator("#columns").select_option("mode")
+    assert heads.all_inner_texts() == ["mode normal", "mode fun"]
+    page.locator("#rows").select_option("take")
+    assert page.locator(".row h3 bdi").all_text_contents() == ["take 1", "take 2"]
+    cells = page.locator(".row").nth(1).locator(".cell")
+    assert [cells.nth(n).locator(".card").count() for n in range(2)] == [1, 1]
+    # What a card says is the job's, wherever it stands.
+    found = page.locator(".card").evaluate_all("all => all.map(c => [c.job.id, c.textContent])")
+    assert Counter(job_id for job_id, _ in found) == Counter(job["id"] for job in jobs)
+    for job_id, text in found:
+        [job] = [job for job in jobs if job["id"] == job_id]
+        assert job_id[:12] in text
+        assert f"take {job['take']} · " in text
+        assert (job["result_path"] is None) or Path(job["result_path"]).name in text
+
+
+def test_texts_from_outside_stay_texts(watch: Watch) -> None:
+    page = watch().page
+    expect(page).to_have_title("batcher report: All campaigns, from the beginning")
+    hostile = card(page, HOSTILE_NAME)
+    assert hostile.locator(".prompt").evaluate("p => p.textContent") == HOSTILE
+    assert page.locator("img, b >> text=bold").count() == 0
+    page.locator(".row h3").filter(has_text=HOSTILE_NAME).first.wait_for()
+    hostile.get_by_role("button", name="Everything").click()
+    assert page.locator("#job .prompt").evaluate("p => p.textContent") == HOSTILE
+    assert page.locator("#job-title").inner_text() == HOSTILE_NAME
+
+
+def test_nothing_but_the_pages_own_script_would_run(watch: Watch) -> None:
+    watched = watch(quiet=False)
+    page = watched.page
+    tries = [
+        "document.body.setAttribute('onclick', 'document.title = 1')",
+        "document.body.innerHTML = '<img src=x>'",
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))",
+    ]
+    for each in tries:
+        done = page.evaluate(f"() => {{ try {{ {each}; return 'done'; }} catch {{ return 'refused'; }} }}")
+        assert (each, done) == (each, "refused")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        asked = page.evaluate(
+            "url => fetch(url, {signal: AbortSignal.timeout(3000)}).then(() => 'got', e => e.name)", url
+        )
+        seen = page.evaluate(
+            "url => new Promise(done => { const it = new Image(); it.onload = it.onerror = e => done(e.type);"
+            " setTimeout(done, 3000); it.src = url; })",
+            url,
+        )
+        assert (asked, seen) == ("TypeError", "error")  # refused at once, not given up
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has knocked
+            server.accept()
+    assert page.title().startswith("batcher report")
+    assert sum("Content Security Policy" in text for text in watched.complaints) >= 2
+
+
+def favour(page: Page, name: str, at: int = 0) -> None:
+    found = card(page, name, at)
+    found.hover()
+    found.get_by_role("button", name="Favourite").click()
+
+
+@pytest.fixture
+def copied(watch: Watch, bought: Bench) -> str:
+    """The manifest of a few favourites, as the clipboard has it."""
+    page = watch(permissions=["clipboard-read", "clipboard-write"]).page
+    for name, at in (("boat", 0), ("boat", 1), (HOSTILE_NAME, 0), ("picture", 1), ("storm", 0)):
+        favour(page, name, at)
+    card(page, "boat", 2).hover()
+    card(page, "boat", 2).get_by_role("button", name="Reject").click()
+    page.get_by_role("button", name="Copy 5 as manifest").click()
+    page.locator("#m-takes").fill("2")
+    assert "10 new takes of 5 favourites" in page.locator("#manifest-note").inner_text()
+    page.locator("#m-copy").click()
+    expect(page.locator("#m-said")).to_have_text("Copied.")
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    assert text == page.locator("#m-text").input_value()
+    return text
+
+
+def test_the_copied_manifest_plans_and_asks_for_the_same(copied: str, bought: Bench, cli: Cli) -> None:
+    path = bought.folder / "spring-more.yaml"
+    path.write_text(copied, "utf-8")
+    ran = cli("plan", str(path), "--json", "--state", str(bought.state))
+    assert (ran.code, ran.err) == (0, "")
+    problems = Problems()
+    specs = list(load(path).expand(problems))
+    problems.raise_if_any()
+    marked = [job for job in bought.jobs() if job["name"] in ("boat", HOSTILE_NAME, "picture", "storm")]
+    wanted: Counter[tuple[Any, ...]] = Counter()
+    for name, at in (("boat", 0), ("boat", 1), (HOSTILE_NAME, 0), ("picture", 1), ("storm", 0)):
+        job = [job for job in marked if job["name"] == name][at]
+        wanted[(name, job["prompt"], job["params"], job["reference"])] += 2
+    found = Counter(
+        (
+            spec.name,
+            spec.prompt,
+            json.dumps(get_model(spec.model).whole(spec.params), sort_keys=True),
+            spec.reference.text if spec.reference else None,
+        )
+        for spec in specs
+    )
+    assert found == {
+        (name, prompt, json.dumps(json.loads(params), sort_keys=True), reference): n
+        for (name, prompt, params, reference), n in wanted.items()
+    }
+    assert any(spec.prompt == HOSTILE for spec in specs)
+    assert {spec.campaign for spec in specs} == {"spring-more"}
+    assert len({spec.id for spec in specs}) == 10  # none is a job that the ledger has
+    assert not {spec.id for spec in specs} & {job["id"] for job in bought.jobs()}
+    assert "# rejects: " in copied
+
+
+def test_a_manifest_elsewhere_is_told_where_its_pictures_lie(
+    watch: Watch, bought: Bench, cli: Cli, tmp_path: Path
+) -> None:
+    page = watch().page
+    favour(page, "picture")
+    page.keyboard.press("m")
+    page.locator("#m-campaign").fill("Not a name")
+    expect(page.locator("#m-copy")).to_be_disabled()
+    page.locator("#m-campaign").fill("spring")
+    assert "has a campaign spring already" in page.locator("#manifest-note").inner_text()
+    page.locator("#m-campaign").fill("again")
+    with page.expect_download() as download:
+        page.locator("#m-save").click()
+    assert download.value.suggested_filename == "again.yaml"
+    download.value.save_as(tmp_path / "again.yaml")
+    words = shlex.split(page.locator("#m-command").inner_text())
+    assert words[:2] == ["batcher", "plan"]
+    assert cli(*words[1:]).code == 0
+    assert cli(*words[1:3]).code == 2
+
+
+def test_marks_are_kept_for_the_next_time(watch: Watch, report: Path) -> None:
+    page = watch().page
+    favour(page, "boat")
+    favour(page, "picture")
+    card(page, "storm").hover()
+    card(page, "storm").get_by_role("button", name="Reject").click()
+    page.reload()
+    page.get_by_role("button", name="Copy 2 as manifest").wait_for()
+    page.locator("[data-filter=mark]").get_by_text("reject").click()
+    expect(page.locator(CARD)).to_have_count(1)
+    assert page.locator(CARD).get_attribute("data-mark") == "x"
+
+
+def test_the_keyboard_does_it_all(watch: Watch) -> None:
+    page = watch().page
+    card(page, "boat").focus()
+    here = "document.activeElement.getAttribute('aria-label')"
+    labels = page.locator(CARD).evaluate_all("all => all.map(c => c.getAttribute('aria-label'))")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(here) == labels[1]
+    wait_for_film(page, "boat")  # what has the mark plays
+    page.keyboard.press("Space")
+    wait_for_film(page, None)
+    page.keyboard.press("Space")
+    wait_for_film(page, "boat")
+    page.keyboard.press("End")
+    assert page.evaluate(here) == labels[-1]
+    page.keyboard.press("Home")
+    first = page.evaluate("document.activeElement.getBoundingClientRect().top")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.getBoundingClientRect().top") > first
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(here) == labels[0]
+    page.keyboard.press("f")
+    page.get_by_role("button", name="Copy 1 as manifest").wait_for()
+    page.keyboard.press("x")
+    assert page.evaluate("document.activeElement.dataset.mark") == "x"
+    page.keyboard.press("Enter")
+    expect(page.locator("#job-title")).to_have_text("boat")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("fog fx?")  # letters are letters there
+    assert page.locator("#search").input_value() == "fog fx?"
+
+
+@pytest.mark.parametrize(
+    ("profile", "dialogs"),
+    [
+        ({}, "?mE"),
+        ({"color_scheme": "dark"}, "m"),
+        ({"viewport": {"width": 390, "height": 844}}, "E"),
+    ],
+    ids=["light", "dark", "narrow"],
+)
+def test_axe_finds_nothing(watch: Watch, profile: dict[str, Any], dialogs: str) -> None:
+    page = watch(**profile, bypass_csp=True).page  # axe makes elements from markup, which the page's policy forbids
+    page.evaluate("document.querySelectorAll('.row').forEach(row => { row.style.contentVisibility = 'visible'; })")
+    favour(page, "boat")
+    page.locator("details").first.locator("summary").click()
+    for opens in (None, *dialogs):
+        if opens:
+            card(page, "doubt").focus()
+            page.keyboard.press({"E": "Enter"}.get(opens, opens))
+            page.locator("dialog[open]").wait_for()
+        found = Axe().run(page, context="dialog[open]" if opens else None)
+        assert found.violations_count == 0, found.generate_report()
+        if opens:
+            page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("width", [390, 700, 1024])
+def test_nothing_is_wider_than_the_window(watch: Watch, width: int) -> None:
+    page = watch(viewport={"width": width, "height": 844}).page
+    for columns in ("", "mode", "status"):
+        page.locator("#columns").select_option(columns)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_person_sees_what_is_to_be_decided(watch: Watch, bought: Bench) -> None:
+    page = watch().page
+    [doubtful] = [job for job in bought.jobs() if job["status"] == "doubtful"]
+    section = page.locator("section.decide")
+    expect(section).to_contain_text(f"batcher resolve {doubtful['id'][:12]} --as submitted --task ID")
+    expect(card(page, "doubt")).to_contain_text(doubtful["error_message"])
+    card(page, "doubt").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#job pre")).to_contain_text(f"batcher resolve {doubtful['id'][:12]} --as again")
+
+
+def test_page_and_results_move_together(bought: Bench, watch: Watch, tmp_path: Path) -> None:
+    there = tmp_path / "a folder & more #1"
+    shutil.copytree(bought.folder, there / "x")
+    write_page(bought, bought.folder / "moved.html")
+    shutil.move(bought.folder / "moved.html", there / "x" / "moved.html")
+    page = watch(there / "x" / "moved.html").page
+    card(page, "boat").locator(".media").hover()
+    wait_for_film(page, "boat")
+    assert "a%20folder" in page.evaluate("document.querySelector('.card video').currentSrc")
+
+
+def test_a_file_that_is_gone_is_said_to_be(bought: Bench, watch: Watch, tmp_path: Path) -> None:
+    shutil.copy(bought.folder / "report.html", tmp_path / "alone.html")
+    page = watch(tmp_path / "alone.html", quiet=False).page
+    card(page, "boat").scroll_into_view_if_needed()
+    expect(card(page, "boat").locator(".why")).to_have_text("The file is not there any more.")
+
+
+def test_two_thousand_films_have_few_players(watch: Watch, bought: Bench, tmp_path: Path) -> None:
+    bench = copy_of(bought, tmp_path)
+    edit(
+        bench,
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT INTO wanted"
+        " SELECT 1000 + i, printf('%032x', i), campaign, printf('many-%03d', i / 8), model, prompt || i, params,"
+        " reference, reference_kind, reference_sha256, reference_size, reference_mime, take, price_class,"
+        " catalog_credits, file_name, expansion, 1000 + i, status, attempt_id, NULL, NULL, created_at, updated_at"
+        " FROM n JOIN (SELECT * FROM wanted WHERE status = 'succeeded' LIMIT 1)",
+    )
+    made = write_page(bench, bench.folder / "many.html")
+    assert made.jobs == 2014
+    assert len(made.text) < 3_000_000
+    page = watch(bench.folder / "many.html").page
+    expect(page.locator(".card")).to_have_count(2014)
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive") < 15_000  # it takes 1/2 s
+    for place in (0.2, 0.9, 0.5):
+        page.evaluate("place => scrollTo(0, document.body.scrollHeight * place)", place)
+        wait(
+            page,
+            "[...document.querySelectorAll('.card video')].some(v => v.readyState >= 2"
+            " && v.getBoundingClientRect().top < innerHeight && v.getBoundingClientRect().bottom > 0)",
+        )
+        assert page.locator("video").count() <= 40
+    page.locator("#search").fill("many-249")
+    expect(page.locator(CARD)).to_have_count(8)

@@ -1,0 +1,395 @@
+"""The file itself: opening, versions, damage, a full disk, other readers, the run lock, queries that do not scan."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core_helpers import ManualClock, Shelf, job_name, make_spec, make_task
+from sqlite_utils import Database
+
+from batcher.errors import Kind, LedgerLocked, StorageError, UsageError
+from batcher.jobs import Status
+from batcher.ledger import LedgerReader, LedgerWriter, hold_lock, storage_errors
+from batcher.ledger.store import schema, sends
+from batcher.ledger.store.schema import copy_ledger
+
+# Opening
+
+
+def test_a_new_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = LedgerWriter.open(path, ManualClock())
+    first = ledger.read.ledger_id
+    assert len(first) == 32
+    pragma = {
+        name: ledger._connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "foreign_keys")
+    }
+    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    ledger.close()
+    ledger = LedgerWriter.open(path, ManualClock())
+    assert ledger.read.ledger_id == first, "the keys of what was bought are derived from it"
+    ledger.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["ledger.db"], "nothing is copied where nothing changes"
+
+
+def test_every_table_is_strict(shelf: Shelf) -> None:
+    for row in shelf.rows(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\'"
+    ):
+        assert "STRICT" in row["sql"], row["name"]
+
+
+def test_the_columns_of_the_contract(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    assert {
+        *("id", "campaign", "name", "model", "prompt", "params", "reference", "take", "status", "attempt"),
+        *("client_request_id", "idempotency_key", "task_id", "quoted_credits", "reserved_credits", "final_credits"),
+        *("result_url", "result_path", "result_sha256", "error_code", "error_message", "created_at", "submitted_at"),
+        *("finished_at", "updated_at"),
+    } <= set(shelf.job(1))
+    tables = {row["name"] for row in shelf.rows("SELECT name FROM sqlite_master")}
+    assert {"attempts", "events", "uploads", "runs", "jobs"} <= tables
+
+
+@pytest.mark.parametrize("opened", [lambda p: LedgerWriter.open(p, ManualClock()), LedgerReader.open])
+def test_a_newer_version_is_left_alone(shelf: Shelf, opened: Callable[[Path], Any]) -> None:
+    shelf.ledger._connection.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('batcher', 'version_99', 'x')"
+    )
+    with pytest.raises(StorageError, match=r"newer version of batcher \(version_99\)") as caught:
+        opened(shelf.path)
+    assert "--state" in caught.value.hint
+
+
+def test_an_empty_file_has_lost_what_it_held(tmp_path: Path) -> None:
+    """A ledger has its name only once it is whole, so no crash leaves one: tables made here would hide a loss."""
+    path = tmp_path / "ledger.db"
+    path.touch()
+    for opened in (lambda: LedgerReader.open(path), lambda: LedgerWriter.open(path, ManualClock())):
+        with pytest.raises(StorageError, match="it has lost what it held"):
+            opened()
+    assert path.stat().st_size == 0
+
+
+def test_no_file_is_no_ledger(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="there is no ledger"):
+        LedgerReader.open(tmp_path / "ledger.db")
+    with pytest.raises(StorageError) as caught:
+        LedgerWriter.open(tmp_path / "no" / "ledger.db", ManualClock())
+    assert "writable" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("opened", [lambda p: LedgerWriter.open(p, ManualClock()), LedgerReader.open])
+def test_what_is_no_database(tmp_path: Path, opened: Callable[[Path], Any]) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"campaign: spring\n" * 100)
+    with pytest.raises(StorageError, match="not a database") as caught:
+        opened(path)
+    assert "damaged" in caught.value.hint
+    assert caught.value.kind is Kind.STORAGE
+    assert path.read_bytes() == b"campaign: spring\n" * 100
+
+
+def test_a_damaged_ledger(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(n) for n in range(500)])
+    shelf.ledger.close()
+    content = bytearray(shelf.path.read_bytes())
+    content[4096 * 3 :] = b"\x55" * (len(content) - 4096 * 3)
+    shelf.path.write_bytes(content)
+
+    def use() -> None:
+        with closing(LedgerWriter.open(shelf.path, shelf.clock)) as ledger:
+            ledger.enrol("spring", "m", [make_spec(n) for n in range(2000)])
+
+    with pytest.raises(StorageError) as caught:
+        use()
+    assert "damaged" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (sqlite3.OperationalError("database is locked"), "Another program"),
+        (sqlite3.OperationalError("database or disk is full"), "Free some disk space"),
+        (sqlite3.DatabaseError("database disk image is malformed"), "damaged"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "writable"),
+        (sqlite3.OperationalError("unable to open database file"), "writable"),
+        (sqlite3.OperationalError("no such table: x"), "Run the same command again"),
+        (PermissionError(13, "Permission denied"), "permissions"),
+        (OSError("odd"), "permissions"),
+    ],
+)
+def test_what_went_wrong_and_what_to_do(error: Exception, hint: str) -> None:
+    with pytest.raises(StorageError) as caught, storage_errors(Path("ledger.db")):
+        raise error
+    assert hint in caught.value.hint
+    assert caught.value.message.startswith("ledger.db: ")
+    assert caught.value.__cause__ is error
+
+
+def test_our_own_errors_pass_through() -> None:
+    with pytest.raises(UsageError), storage_errors(Path("ledger.db")):
+        raise UsageError("x")
+
+
+# Migrations
+
+
+def test_an_older_ledger_is_copied_and_brought_up_to_date(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.enrol([make_spec(1)])
+    shelf.buy(1)
+    shelf.ledger.close()
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("version_2", "CREATE TABLE more (x TEXT) STRICT;")))
+    with pytest.raises(StorageError, match="older version"):
+        LedgerReader.open(shelf.path)
+    ledger = LedgerWriter.open(shelf.path, shelf.clock)
+    assert ledger.read.rows("SELECT * FROM more") == []
+    assert ledger.read.spent().held == 10
+    ledger.close()
+    copies = [p for p in shelf.path.parent.iterdir() if "before" in p.name]
+    assert [p.name for p in copies] == ["ledger.before-2027-01-15T080000.db"]
+    with closing(sqlite3.connect(copies[0])) as copy:
+        assert copy.execute("SELECT count(*) FROM attempts").fetchone() == (1,)
+        with pytest.raises(sqlite3.OperationalError):
+            copy.execute("SELECT * FROM more")
+    shelf.ledger = LedgerWriter.open(shelf.path, shelf.clock)
+
+
+def test_a_migration_that_fails_leaves_everything_as_it_was(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.enrol([make_spec(1)])
+    broken = "CREATE TABLE more (x TEXT) STRICT;\nINSERT INTO nowhere VALUES (1);"
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("version_2", broken)))
+    with pytest.raises(StorageError, match="nowhere"):
+        LedgerWriter.open(shelf.path, shelf.clock)
+    monkeypatch.undo()
+    ledger = LedgerWriter.open(shelf.path, shelf.clock)
+    assert ledger.read.counts() == {"spring": {"planned": 1}}
+    assert ledger.read.rows("SELECT name FROM sqlite_master WHERE name = 'more'") == []
+    ledger.close()
+
+
+def test_a_copy_is_never_made_over_another(shelf: Shelf) -> None:
+    target = shelf.path.with_name("copy.db")
+    target.write_text("precious")
+    with pytest.raises(StorageError, match="exists already"):
+        copy_ledger(shelf.ledger._connection, target)
+    assert target.read_text() == "precious"
+
+
+# Whole or not at all
+
+
+def test_a_full_disk_says_so_and_the_ledger_goes_on_afterwards(shelf: Shelf) -> None:
+    shelf.name_price()
+    shelf.enrol([make_spec(1), make_spec(2)])
+    intent = shelf.buy(1)
+    pages = shelf.ledger._connection.execute("PRAGMA page_count").fetchone()[0]
+    shelf.ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+    long = make_task(7, urls=("https://m/" + "x" * 50_000,))
+    with pytest.raises(StorageError, match="full") as caught:
+        shelf.ledger.submitted(intent, long)
+    assert "Free some disk space" in caught.value.hint
+    assert shelf.job(1)["status"] == "submitting"
+    shelf.ledger._connection.execute("PRAGMA max_page_count = 1000000")
+    shelf.ledger.submitted(intent, long)
+    assert shelf.job(1)["task_id"] == "task_7"
+
+
+def test_a_commit_that_fails_is_rolled_back_and_nobody_is_told(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    del shelf.changes[:]
+    real = shelf.ledger._connection
+
+    class Failing:
+        """A connection whose next commit fails, as on a disk that is full or gone."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def execute(self, sql: str, *values: Any) -> Any:
+            if sql == "COMMIT":
+                raise sqlite3.OperationalError("disk I/O error")
+            return real.execute(sql, *values)
+
+    shelf.ledger._write._connection = Failing()  # type: ignore[assignment]
+    with pytest.raises(StorageError, match="disk I/O error"):
+        shelf.buy(1)
+    shelf.ledger._write._connection = real
+    assert not real.in_transaction
+    assert shelf.changes == []
+    assert shelf.attempts(1) == []
+    shelf.buy(1)
+
+
+# Others at the same file
+
+
+def test_a_reader_cannot_write_and_reads_while_a_transaction_is_open(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    reader = LedgerReader.open(shelf.path)
+    with shelf.ledger._write as t:
+        t.run("UPDATE wanted SET name = 'new'")
+        row = reader.row("SELECT name FROM wanted")
+        assert row is not None
+        assert row["name"] == "prompt-1"
+    row = reader.row("SELECT name FROM wanted")
+    assert row is not None
+    assert row["name"] == "new"
+    with pytest.raises(StorageError):
+        reader.rows("DELETE FROM wanted")
+    with pytest.raises(StorageError):
+        list(reader.stream("SELECT * FROM nowhere"))
+    with pytest.raises(StorageError):
+        reader.row("SELECT * FROM nowhere")
+    reader.close()
+
+
+def test_another_process_may_write_meanwhile(shelf: Shelf) -> None:
+    """`retry` and friends write while a run goes on: each waits for the other's transaction."""
+    shelf.enrol([make_spec(n) for n in range(50)])
+    other = LedgerWriter.open(shelf.path, shelf.clock)
+    for n in range(50):
+        (shelf.ledger if n % 2 else other).stamp("poll")
+    assert len(sends.after(shelf.ledger.read, 0)) == 50
+
+    def write() -> None:
+        for _ in range(50):
+            other.stamp("poll")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(50):
+        shelf.ledger.stamp("submit")
+    thread.join(30)
+    assert len(sends.after(shelf.ledger.read, 0)) == 150
+    other.close()
+
+
+def test_sqlite_utils_reads_it_while_it_is_written(shelf: Shelf) -> None:
+    shelf.enrol([make_spec(1)])
+    with shelf.ledger._write as t:
+        t.run("UPDATE wanted SET name = 'new'")
+        done = subprocess.run(
+            [sys.executable, "-m", "sqlite_utils", "query", str(shelf.path), "SELECT id, status, params FROM jobs"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    assert json.loads(done.stdout) == [{"id": job_name(1), "status": "planned", "params": "{}"}]
+    assert Database(shelf.path).view_names() == ["jobs"]
+
+
+# The lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from batcher.ledger import hold_lock
+with hold_lock(Path(sys.argv[1]), started="2027-01-15T08:00:00Z"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_of_another_process_names_it_and_dies_with_it(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdin is not None
+    assert other.stdout.readline() == "held\n"
+    whose = f"pid {other.pid}, started 2027-01-15T08:00:00Z"
+    with pytest.raises(LedgerLocked, match=whose) as caught, hold_lock(tmp_path, started="now"):
+        raise AssertionError("two runs at one ledger")
+    assert caught.value.kind is Kind.LOCKED
+    other.kill()
+    other.wait(30)
+    other.stdin.close()
+    other.stdout.close()
+    with hold_lock(tmp_path, started="now"):
+        assert (tmp_path / "run.lock").read_text() == f"pid {os.getpid()}, started now\n"
+        with pytest.raises(LedgerLocked), hold_lock(tmp_path, started="now"):
+            raise AssertionError("two runs at one ledger")
+    with hold_lock(tmp_path, started="again"):
+        assert "again" in (tmp_path / "run.lock").read_text()
+    assert stat.S_IMODE((tmp_path / "run.lock").stat().st_mode) == 0o600
+
+
+def test_a_holder_that_has_not_signed_yet(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(LedgerLocked, match="just starting"), hold_lock(tmp_path, started="now"):
+        raise AssertionError("two runs at one ledger")
+    os.close(descriptor)
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StorageError), hold_lock(tmp_path / "nowhere", started="now"):
+        raise AssertionError
+
+    def no_locks(descriptor: int, how: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(StorageError, match="No locks available") as caught, hold_lock(tmp_path, started="now"):
+        raise AssertionError
+    assert "local disk" in caught.value.hint
+    monkeypatch.undo()
+
+    def full(descriptor: int, length: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "ftruncate", full)
+    with pytest.raises(StorageError, match="No space left"), hold_lock(tmp_path, started="now"):
+        raise AssertionError
+
+
+# What a purchase costs (tests/integration/engine/test_query_plans.py looks at each query)
+
+
+def steps_of_a_purchase(path: Path, jobs: int) -> int:
+    """How many instructions SQLite needs for one purchase among so many jobs, half of them bought already."""
+    shelf = Shelf(path)
+    shelf.ledger._connection.execute("PRAGMA synchronous = OFF")
+    shelf.name_price()
+    shelf.enrol([make_spec(n) for n in range(jobs)])
+    for number in range(jobs // 2):
+        shelf.ledger.submitted(shelf.buy(number), make_task(number, Status.FAILED, reserved_credits=10))
+    count = 0
+
+    def tick() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    shelf.ledger._connection.set_progress_handler(tick, 1)
+    [first] = shelf.ledger.read.pending("spring", "small", after=jobs - 2, limit=200)
+    intent = shelf.buy(int(first.id, 16), run=10**6, campaigns={"spring": 10**6}, day=10**6)
+    shelf.ledger.maybe_received(intent, "x", "")
+    shelf.ledger.submitted(intent, make_task(jobs))
+    shelf.ledger.record(intent.job_id, intent.attempt_id, make_task(jobs, Status.SUCCEEDED, final_credits=10))
+    shelf.ledger.claim_file(intent.attempt_id, 0, target="x", sha256="ab", size=1)
+    shelf.ledger.file_saved(intent.job_id, intent.attempt_id, 0)
+    shelf.ledger._connection.set_progress_handler(None, 1)
+    shelf.ledger.close()
+    return count
+
+
+def test_a_purchase_costs_no_more_among_many(tmp_path: Path) -> None:
+    few, many = (steps_of_a_purchase(tmp_path / f"{jobs}.db", jobs) for jobs in (20, 2000))
+    assert many < 1.5 * few

@@ -1,0 +1,401 @@
+"""What goes on the wire to the API, byte for byte, and where the key goes: nowhere else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from support import VirtualClock
+from unit.providers.helpers import API, INTENT, KEY, PICTURE, TASK, always, ask, make_job, make_upload
+
+from batcher import __version__
+from batcher.errors import UsageError
+from batcher.jobs import FileReference, Status, TaskState, Upload, UrlReference
+from batcher.providers import Fatal, Gone, Incoming, Redirected, Retryable
+from batcher.providers.rivya import Rivya, account_of
+from batcher.providers.transport import check_base_url
+
+
+def body(job: Any, upload: Upload | None = None) -> bytes:
+    return Rivya(API, KEY, VirtualClock()).body(job, upload, "spring-1")
+
+
+# Bodies
+
+
+def test_the_body_of_a_text_job_byte_for_byte() -> None:
+    job = make_job(params={"duration": 8, "mode": "fun", "x": 0.5})
+    expected = (
+        '{"model":"grok-imagine-video","prompt":"Ein Boot – 船",'
+        '"params":{"duration":8,"mode":"fun","x":0.5},"client_request_id":"spring-1"}'
+    )
+    assert body(job) == expected.encode()
+    assert body(make_job()) == expected.replace('"duration":8,"mode":"fun","x":0.5', "").encode()
+
+
+def test_the_body_with_a_url() -> None:
+    found = json.loads(body(make_job(reference=UrlReference("https://x.test/a b.png?c=ä"))))
+    item = {"url": "https://x.test/a b.png?c=ä", "kind": "image", "name": "a b.png", "mimeType": "image/png"}
+    assert found["params"] == {"referenceMediaItems": [item]}
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "more"),
+    [
+        ("https://x.test/a/b.JPG#x", "image", {"name": "b.JPG", "mimeType": "image/jpeg"}),
+        ("https://x.test/b%C3%A4r.webp", "image", {"name": "bär.webp", "mimeType": "image/webp"}),
+        ("https://x.test/film.mp4", "video", {"name": "film.mp4", "mimeType": "video/mp4"}),
+        ("https://x.test/film.mp4", "image", {"name": "film.mp4"}),
+        ("https://x.test/make.php?id=1", "image", {"name": "make.php"}),
+        ("https://x.test/12345", "image", {"name": "12345"}),
+        ("https://x.test/", "image", {}),
+    ],
+)
+def test_a_reference_url_goes_with_its_name_and_type(url: str, kind: str, more: dict[str, str]) -> None:
+    found = json.loads(body(make_job(reference=UrlReference(url, kind))))
+    [item] = found["params"]["referenceMediaItems"]
+    assert item == {"url": url, "kind": kind} | more
+
+
+@pytest.mark.parametrize(
+    ("name", "mime", "sent"),
+    [
+        ("böat.png", "image/png", "böat.png"),
+        ("boat.JPEG", "image/jpeg", "boat.JPEG"),
+        ("boat.png", "image/jpeg", "boat.jpg"),
+        ("boat", "image/webp", "boat.webp"),
+        ("boat.jpg", "video/mp4", "boat.mp4"),
+        ("boat.v2", "image/png", "boat.png"),
+    ],
+)
+def test_an_upload_is_named_by_its_bytes(name: str, mime: str, sent: str) -> None:
+    seen: list[bytes] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.content)
+        return httpx.Response(200, json={"url": "https://cdn.test/1"})
+
+    reference = FileReference(Path("/refs") / name, "ab" * 32, 5, mime)
+    made = ask(handler, lambda provider: provider.upload(reference, b"bytes", "m"))
+    assert isinstance(made, Upload)
+    assert made.name == sent
+    assert f'filename="{sent}"'.encode() in seen[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({}, {}),
+        ({"duration_token": "tok"}, {"durationToken": "tok"}),
+        ({"duration_token": "tok", "duration_seconds": 1.5}, {"durationToken": "tok", "durationSeconds": 1.5}),
+        ({"duration_seconds": 0.0}, {"durationSeconds": 0.0}),
+    ],
+)
+def test_the_body_with_an_upload(changes: dict[str, Any], more: dict[str, Any]) -> None:
+    upload = make_upload(kind="video", mime="video/mp4", **changes)
+    found = json.loads(body(make_job(reference=PICTURE, params={"mode": "fun"}), upload))
+    item = {"url": upload.url, "kind": "video", "name": "boat.png", "mimeType": "video/mp4"}
+    assert found["params"] == {"mode": "fun", "referenceMediaItems": [item | more]}
+    assert set(found) == {"model", "prompt", "params", "client_request_id"}
+
+
+def test_the_upload_is_multipart_and_names_the_model() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"url": "https://cdn.test/1"})
+
+    ask(handler, lambda provider: provider.upload(PICTURE, b"\x89PNG", "grok-imagine-video"))
+    [request] = seen
+    content = request.content
+    assert request.url.path == "/api/v1/files"
+    for name, value in (
+        ("kind", "image"),
+        ("model", "grok-imagine-video"),
+        ("client_request_id", "batcher-" + "ab" * 16),
+    ):
+        assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in content
+    assert 'name="file"; filename="böat.png"\r\nContent-Type: image/png\r\n\r\n'.encode() + b"\x89PNG\r\n" in content
+
+
+def test_paths_headers_and_quoting() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(404, json={})
+
+    async def use(provider: Rivya) -> None:
+        await provider.submit(INTENT)
+        await provider.poll("a/../b?c#d")
+        await provider.verify_upload(make_upload(file_id="f/1"))
+        await provider.credits()
+        await provider.models()
+
+    ask(handler, use, base_url=f"{API}/")
+    paths = [request.url.raw_path.decode() for request in seen]
+    assert paths == [
+        "/api/v1/generations",
+        "/api/v1/generations/a%2F..%2Fb%3Fc%23d",
+        "/api/v1/files/f%2F1",
+        "/api/v1/credits",
+        "/api/v1/models",
+    ]
+    assert seen[0].content == INTENT.body
+    assert seen[0].headers["idempotency-key"] == INTENT.key
+    assert seen[0].headers["content-type"] == "application/json"
+    for request in seen:
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["user-agent"] == f"batcher/{__version__}"
+
+
+# Secrets
+
+
+def everything(provider: Rivya) -> Any:
+    async def use() -> list[object]:
+        found: list[object] = [
+            await provider.submit(INTENT),
+            await provider.poll("t"),
+            await provider.upload(PICTURE, b"x", "m"),
+            await provider.credits(),
+            await provider.models(),
+        ]
+        async with provider.result(f"{API}/r", offset=0, validator=None) as incoming:
+            found.append(incoming)
+        return found
+
+    return use()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(401, json={"error": {"code": f"bad {KEY}", "message": f"Wrong key {KEY}", "requestId": KEY}}),
+        httpx.Response(400, json={"error": {"code": "x", "message": f"Wrong key {KEY}"}}),
+        httpx.Response(200, json=TASK | {"id": KEY, "status": KEY, "result": {"primary_url": f"https://m/?key={KEY}"}}),
+        httpx.Response(200, json={"url": f"https://cdn.test/{KEY}", "data": [{"id": KEY}]}),
+        httpx.Response(307, headers={"location": f"https://elsewhere.test/?key={KEY}"}),
+    ],
+)
+def test_a_key_that_the_api_repeats_goes_no_further(answer: httpx.Response) -> None:
+    assert KEY not in repr(ask(always(answer), everything))
+
+
+def test_a_key_in_what_the_transport_raises_goes_no_further() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError(f"Illegal header value {request.headers['authorization']!r}")
+
+    found = ask(handler, everything)
+    assert all(isinstance(each, Retryable) for each in found)
+    assert KEY not in repr(found)
+
+
+@pytest.mark.parametrize("key", ["", " ", "rvya_sk_a\n", "rvya sk", "rvya_sk_é", "rvya_sk_\x7f", "rvya_sk_\x00"])
+def test_a_key_that_cannot_be_a_header_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Rivya(API, key, VirtualClock())
+    assert not key.strip() or key.strip() not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["k", "1", "task_1", "rvya_sk"])
+def test_a_key_that_stands_in_any_text_is_refused(key: str) -> None:
+    with pytest.raises(UsageError, match="shorter than 8"):
+        Rivya(API, key, VirtualClock())
+
+
+@pytest.mark.parametrize("key", ["processing", "SUCCEEDED", "generation", "task_123", "primary_url"])
+def test_what_is_acted_on_is_not_masked(key: str) -> None:
+    """A key that is a word of the API: its states, codes and names are read all the same."""
+    body = {"id": "task_1", "status": "succeeded", "result": {"primary_url": "https://m.test/1"}, "model": "m"}
+
+    async def use(provider: Rivya) -> list[object]:
+        return [await provider.poll("task_1"), await provider.credits()]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("credits"):
+            return httpx.Response(403, json={"error": {"code": "api_scope_denied", "message": "x"}})
+        return httpx.Response(200, json=body)
+
+    task, wallet = ask(handler, use, key=key)
+    assert isinstance(task, TaskState)
+    assert task.status is Status.SUCCEEDED
+    assert task.urls == ("https://m.test/1",)
+    assert isinstance(wallet, Fatal)
+
+
+def test_neither_provider_nor_account_show_the_key() -> None:
+    provider = Rivya(API, KEY, VirtualClock())
+    assert KEY not in repr(provider) + repr(provider.account) + repr(provider._http)
+    assert provider.account == account_of(API, KEY)
+    assert account_of(API, KEY, "simulated").text.startswith("simulated#")
+    assert len(provider.account.fingerprint) == 12
+    assert account_of(API, KEY) != account_of(API, KEY + "x")
+
+
+@pytest.mark.parametrize(
+    ("url", "with_key"),
+    [
+        ("https://api.test/results/1", True),
+        ("https://API.test:443/results/1", True),
+        ("https://api.test.evil.test/1", False),
+        ("https://evil.test/api.test", False),
+        ("https://api.test:444/1", False),
+        ("https://sub.api.test/1", False),
+    ],
+)
+def test_the_key_goes_to_the_apis_own_origin_only(url: str, with_key: bool) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(302, headers={"location": "https://evil.test/2"})
+
+    async def use(provider: Rivya) -> bool:
+        async with provider.result(url, offset=0, validator=None) as found:
+            assert found == Redirected("https://evil.test/2")
+        return provider.is_own_host(url)
+
+    assert ask(handler, use) is with_key
+    [request] = seen  # not followed by itself: asking elsewhere is a request of its own
+    assert (request.headers.get("authorization") == f"Bearer {KEY}") is with_key
+    assert with_key or KEY not in repr(request.headers.raw)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.test/1",
+        "http://m.test/1",
+        "ftp://m.test/1",
+        "file:///etc/passwd",
+        "//m.test/1",
+        "",
+        "https://",
+        "https://m.test\n/",
+        "1.mp4",
+        "data:,x",
+        "https://api.test@evil.test/1",
+        "https://evil.test\\@api.test/1",
+        "https://api.test\\.evil.test/1",
+        "https://@api.test/1",
+        "https://api.test%2eevil.test/1",
+        "https://api.test:0/1",
+        "https://api.test:65536/1",
+        "https://api.test:4_43/1",
+        "https://api.test/a b",
+        "https://api.test/a\u2003b",
+        "https://api.test/\x00",
+        f"https://evil.test/?key={KEY}",
+        f"https://api.test/?key={KEY.upper()}",
+        "https:api.test/1",
+        "https:///api.test/1",
+        "HTTP://api.test/1",
+    ],
+)
+def test_a_result_url_that_is_not_fit_is_not_asked(url: str) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(request.url)
+
+    async def use(provider: Rivya) -> object:
+        async with provider.result(url, offset=0, validator=None) as found:
+            return found
+
+    assert isinstance(ask(handler, use), Gone)
+
+
+def test_http_results_are_taken_from_an_http_api_only() -> None:
+    async def use(provider: Rivya) -> object:
+        async with provider.result("http://127.0.0.1:8/r", offset=0, validator=None) as found:
+            return found
+
+    assert isinstance(ask(always(httpx.Response(200)), use, base_url="http://127.0.0.1:8"), Incoming)
+    assert isinstance(ask(always(httpx.Response(200)), use), Gone)
+
+
+@pytest.mark.parametrize("location", ["http://[", "https://m.test:99x/", "", "\\\\evil"])
+def test_a_redirect_to_nowhere(location: str) -> None:
+    async def use(provider: Rivya) -> object:
+        async with provider.result("https://m.test/1", offset=0, validator=None) as found:
+            if not isinstance(found, Redirected):
+                return found
+        async with provider.result(found.url, offset=0, validator=None) as found:
+            return found
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert request.url.host == "m.test"
+        return httpx.Response(302, headers={"location": location}) if request.url.path == "/1" else httpx.Response(404)
+
+    assert isinstance(ask(handler, use), Gone)
+
+
+# Base URLs
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://rivya.ai", "ftp://rivya.ai", "rivya.ai", "", "https://", "https://[::1", "https://rivya.ai:x"),
+        *(
+            "https://rivya.ai:99999",
+            "https://ri vya.ai",
+            "https://rivya.ai\n",
+            "https://a:b@rivya.ai",
+            "https://rivya.ai?x=1",
+        ),
+        *("https://rivya.ai#x", "http://127.0.0.1.evil.test", "http://localhost.evil.test"),
+        *(
+            "https://rivya.ai/api/v1",
+            "https://rivya.ai//",
+            "https://rivya.ai?",
+            "https://rivya.ai#",
+            "https://@rivya.ai",
+        ),
+        *(KEY, f"http://{KEY}@rivya.ai", "https://rivya.ai\\@evil.test"),
+    ],
+)
+def test_what_cannot_be_a_base_url(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Rivya(url, KEY, VirtualClock())
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://rivya.ai",
+        "https://rivya.ai/",
+        "http://localhost:8",
+        "http://127.0.0.9",
+        "http://[::1]:80",
+    ],
+)
+def test_what_can_be_a_base_url(url: str) -> None:
+    assert check_base_url(url) == url.rstrip("/")
+
+
+def test_the_proxy_of_the_environment_does_not_get_a_key_meant_for_loopback() -> None:
+    code = (
+        "import anyio, socket\n"
+        "from batcher.clock import SystemClock\n"
+        "from batcher.providers.rivya import Rivya\n"
+        "from batcher.jobs import Intent, JobId\n"
+        "async def main():\n"
+        "    provider = Rivya('http://127.0.0.1:9', 'rvya_sk_x', SystemClock())\n"
+        "    print((await provider.credits()).code)\n"
+        "    await provider.aclose()\n"
+        "proxy = socket.create_server(('127.0.0.1', 0))\n"
+        "import os\n"
+        "os.environ['HTTP_PROXY'] = os.environ['ALL_PROXY'] = f'http://127.0.0.1:{proxy.getsockname()[1]}'\n"
+        "anyio.run(main)\n"
+        "proxy.setblocking(False)\n"
+        "try:\n    proxy.accept()\n    print('asked')\nexcept BlockingIOError:\n    print('not asked')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == ["unreachable", "not", "asked"]
