@@ -16,6 +16,8 @@ from . import schema
 #: How long to wait for another process's write, in seconds (`retry` and friends write while a run goes on); a run waits
 #: as long as `retries.outage`.
 BUSY_SECONDS = 30.0
+#: So long SQLite waits for another program's lock in one piece, in which nothing else moves and no signal is heard.
+WAIT_SECONDS = 0.05
 _CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
@@ -172,6 +174,25 @@ class storage_errors:  # noqa: N801  (a context manager, used like a function)
         if isinstance(error, OSError) and not isinstance(error, BatcherError):
             hint = "Check the disk and the permissions."
             raise StorageError(f"{self._path}: {error.strerror or error}", hint=hint) from error
+
+
+def wait_for_lock(connection: sqlite3.Connection) -> None:
+    """Return once nobody else writes: before a migration, whose own statements wait without hearing a signal.
+
+    Raises sqlite3.OperationalError after `BUSY_SECONDS`.
+    """
+    before = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout = {round(WAIT_SECONDS * 1000)}")
+    for left in reversed(range(round(BUSY_SECONDS / WAIT_SECONDS))):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not (left and is_busy(error)):
+                raise
+        else:
+            break
+    connection.execute("ROLLBACK")
+    connection.execute(f"PRAGMA busy_timeout = {before}")
 
 
 def is_busy(error: sqlite3.DatabaseError) -> bool:

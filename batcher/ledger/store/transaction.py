@@ -19,11 +19,9 @@ from batcher.jobs import MOVES, JobId, Status
 from batcher.ledger.queries.sql import marks
 
 from . import connection as opening
-from .connection import Locked, is_busy, storage_errors
+from .connection import WAIT_SECONDS, Locked, is_busy, storage_errors
 
 T = TypeVar("T")
-#: So long SQLite waits for another program's lock in one piece, in which nothing else moves and no signal is heard.
-WAIT_SECONDS = 0.05
 #: So long a lock is waited for that is met only when all hurry is over, such as that of `batcher cancel`.
 _LEAST_SECONDS = 1.0
 #: A wait that is longer than this is told.

@@ -22,7 +22,7 @@ from batcher.ledger.reader import LedgerReader
 
 from . import enrolment, purchases, schema, sends
 from .caps import Caps, Refusal, offer
-from .connection import open_writer, storage_errors
+from .connection import open_writer, storage_errors, wait_for_lock
 from .enrolment import Asked, Enrolled, unknown
 from .sends import Send
 from .transaction import Observer, Stale, Writing
@@ -54,6 +54,7 @@ class LedgerWriter:
         try:
             with storage_errors(path):
                 if schema.pending(connection, path):
+                    wait_for_lock(connection)
                     schema.migrate(connection, path, stamp=at.replace(":", "")[:17])
                 schema.check(connection, path)
                 if connection.execute("SELECT timezone FROM meta").fetchone()[0] is None:

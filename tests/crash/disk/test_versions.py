@@ -49,6 +49,31 @@ def copies(state: Path) -> list[Path]:
     return sorted(state.glob("ledger.before-*.db"))
 
 
+def test_a_migration_waits_for_another_writer_in_short_looks(older: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal is heard between two looks only; SQLite's own wait would keep it out for half a minute."""
+    older.ledger.close()
+    other = sqlite3.connect(older.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    looks = 0
+
+    class Watched(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            nonlocal looks
+            if sql.startswith("BEGIN IMMEDIATE"):
+                looks += 1
+                if looks == 3:
+                    other.execute("COMMIT")
+            return super().execute(sql, *values)
+
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, factory=Watched, **k))
+    monkeypatch.setattr(schema, "MIGRATIONS", NEXT)
+    LedgerWriter.open(older.path, ManualClock()).close()
+    other.close()
+    assert looks == 3
+    assert {row[0] for row in query(older.path, "SELECT host FROM runs")} == {"here"}
+
+
 def test_a_newer_ledger_is_refused_by_every_command(give: Give, place: Site, tmp_path: Path) -> None:
     assert give("run", "m.yaml", "--limit", "1", "--quiet").code == 0
     ledger = tmp_path / "state/ledger.db"
