@@ -25,7 +25,7 @@ from batcher.providers import Provider
 from batcher.providers.rivya import Rivya
 from batcher.run import Loop, Run, RunRequest
 from batcher.settings import Selection
-from batcher.simulator.app import ConnectionCut, Simulator, build_app
+from batcher.simulator.app import ConnectionCut, Simulator
 from batcher.simulator.switches import Switches
 from batcher.simulator.world import World
 from batcher.state import open_reader
@@ -145,7 +145,7 @@ class Bench:
         self.state = self.folder / "state"
         self.state.mkdir(mode=0o700)
         self.world = self.world_type(now=self.clock.wall, seed=7, wallet=self.wallet, switches=self.switches)
-        self.app = build_app(self.world)
+        self.app = Simulator(self.world)
         self.api = SimulatedApi(self.app)
         self.observe: Observer = lambda change: None
         self.connections: list[sqlite3.Connection] = []

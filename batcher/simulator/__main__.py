@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from .app import Media, build_app
+from .app import Media, Simulator
 from .faults import Faults, parse_all
-from .journal import Folder, Journal, Memory
+from .journal import Folder, Journal
 from .media import Studio, plain
 from .requestlog import RequestLog
 from .serve import running
-from .switches import DEFAULT_KEY, Switches, whole
+from .switches import DEFAULT_KEY, Switches
 from .world import World
 
 #: Options that set the switch of the same name (`--queue-seconds` sets `queue_seconds`).
@@ -46,17 +46,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="batcher simulator", description="The Rivya Public API v1 on loopback, simulated; nothing costs anything."
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
-    parser.add_argument("--port", default="0", help="0 takes any free port (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="0 takes any free port (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="keep the account here and go on with it at the next start")
-    parser.add_argument("--seed", default="1", help="decides ids, times and failures (default: %(default)s)")
-    parser.add_argument("--credits", default="1000", help="the wallet of a new account (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="decides ids, times and failures (default: %(default)s)")
+    parser.add_argument("--credits", type=int, default=1000, help="the wallet of a new account (default: %(default)s)")
     parser.add_argument("--key", default=DEFAULT_KEY, help="the API key to accept (default: %(default)s)")
     for name, text in _SWITCHES.items():
         parser.add_argument(f"--{name}", help=text)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other switch")
     parser.add_argument("--fault", action="append", default=[], help="a rule such as create:lost:rate=0.05")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="rules as a JSON list")
-    parser.add_argument("--result-bytes", metavar="N", help="results are N plain bytes each: no picture is drawn")
+    parser.add_argument("--result-bytes", type=int, metavar="N", help="N plain bytes each: no picture is drawn")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append every request and how it ended, as JSON lines")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when stdin does (and not with Ctrl-C)")
     parser.add_argument("--verbose", action="store_true", help="every event on stderr")
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ExitStack() as stack:
             _run(options, stack)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         print(f"batcher simulator: {error}", file=sys.stderr)
         return 2
     return 0
@@ -79,24 +79,21 @@ def _run(options: argparse.Namespace, stack: ExitStack) -> None:
     switches = Switches()
     switches.set(_changes(options))
     rules = parse_all([*_rules_in(options.faults), *options.fault])
-    seed, wallet, port = whole(options.seed), whole(options.credits), whole(options.port, 0, 65535)
-    journal: Journal = Memory()
     folder: Path | None = options.folder
-    if folder is not None:
-        journal = stack.enter_context(closing(Folder(folder)))
+    journal = Journal() if folder is None else stack.enter_context(closing(Folder(folder)))
     media: Media
     if options.result_bytes is not None:
-        media = plain(whole(options.result_bytes))
+        media = plain(options.result_bytes)
     else:
         media = Studio((folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))) / "results")
-    world = World(now=time.time, seed=seed, wallet=wallet, switches=switches, journal=journal)
-    app = build_app(world, Faults(rules, seed=seed), media)
+    world = World(now=time.time, seed=options.seed, wallet=options.credits, switches=switches, journal=journal)
+    app = Simulator(world, Faults(rules, seed=options.seed), media)
     if options.log is not None:
         app.log = stack.enter_context(closing(RequestLog(options.log)))
     if options.verbose:
         app.on_event = lambda number, name: print(number, name, file=sys.stderr)
     ended = threading.Event()
-    base_url = stack.enter_context(running(app, options.host, port))
+    base_url = stack.enter_context(running(app, options.host, options.port))
     stack.enter_context(_signals(ended, interruptible=not options.exit_with_stdin))
     if options.exit_with_stdin:
         threading.Thread(target=_wait_for_stdin, args=(ended,), daemon=True).start()

@@ -16,17 +16,18 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
+from pydantic import BaseModel, ConfigDict
 
 from .faults import FaultRule, Faults, parse_all
 from .media import plain
 from .records import FORMATS, ApiAnswer, Call, Json, Rejection, Scene
-from .switches import whole
+from .switches import Count, one_of, read
 from .world import World
 
 Message = MutableMapping[str, Any]
@@ -35,6 +36,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: Makes the bytes of a result.
 Media = Callable[[Scene], Awaitable[bytes]]
+
+#: Results in which there is nothing to see.
+stub_media: Media = plain(2_000)
 
 #: Gets the running number of an event (from 1) and its name, such as `create:processed`. Called synchronously.
 EventHook = Callable[[int, str], None]
@@ -70,6 +74,16 @@ class ConnectionCut(Exception):
         super().__init__("the simulator cut the connection")
         self.processed = processed
         self.sent = sent
+
+
+class Orders(BaseModel):
+    """What a person or a test orders while the simulator runs; all other names are switches."""
+
+    model_config = ConfigDict(extra="allow")
+
+    credits: Count | None = None
+    expire: Annotated[str, one_of("", "uploads", "results", "all")] = ""
+    faults: list[object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +141,15 @@ class Wire:
 class Simulator:
     """The ASGI app. `on_event` and `log` may be changed at any time; `events` is how many there were."""
 
-    def __init__(self, world: World, faults: Faults, media: Media, on_event: EventHook | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        faults: Faults | None = None,
+        media: Media = stub_media,
+        on_event: EventHook | None = None,
+    ) -> None:
         self.world = world
-        self.faults = faults
+        self.faults = faults or Faults(seed=world.seed)
         self.media = media
         self.on_event = on_event
         self.log: Log | None = None
@@ -174,68 +194,57 @@ class Simulator:
         self._write("arrived", number, kind=call.kind, subject=call.subject, key=call.key, body=body)
         outage = self.world.switches.outage
         subject = call.subject.rpartition("/")[2] or call.key
-        fired = self.faults.fire(call.kind, subject, self.world.prompt_of(call))
-        for rule in fired:
-            if rule.do == "delay" and not rule.after:
-                await anyio.sleep(rule.seconds)
-        act = fired[-1] if fired and fired[-1].do != "delay" else None
-        did = "outage" if outage != "none" else act.do if act else ""
-        if outage == "cut" or (act and act.do == "lost_before"):
+        delays, rule = self.faults.fire(call.kind, subject, self.world.prompt_of(call))
+        await _wait(delay.seconds for delay in delays if not delay.after)
+        did = "outage" if outage != "none" else rule.do
+        if outage == "cut" or rule.do == "lost_before":
             self._event(call, "cut")
             self._write("ended", number, did=did, status=0)
-            wire.close("reset" if act and act.reset else "drop", processed=False)
+            wire.close("reset" if rule.reset else "drop", processed=False)
             return
-        spoiled = self._spoil(act, number)
-        if outage == "errors":
-            reply = self._page(502)
-        elif spoiled and act and not act.after:
-            reply = spoiled
-        else:
-            reply = await self._process(call, number, act)
+        reply = self._page(502) if outage == "errors" else self._spoiled(rule, number)
+        if reply is None or (rule.after and outage != "errors"):
+            processed = await self._process(call, number, rule)
             self._event(call, "processed")
-            reply = spoiled or reply
-        for late in fired:
-            if late.do == "delay" and late.after:
-                await anyio.sleep(late.seconds)
+            reply = reply or processed
+        await _wait(delay.seconds for delay in delays if delay.after)
         self._write("ended", number, did=did, status=reply.status, **({"sha256": reply.sha256} if reply.sha256 else {}))
-        await self._send(call, wire, reply, act)
+        await self._send(call, wire, reply, rule)
 
-    async def _process(self, call: Call, number: int, rule: FaultRule | None) -> Reply:
-        expires = rule is not None and rule.do == "expire"
-        if expires and call.kind in ("create", "upload", "file"):
+    async def _process(self, call: Call, number: int, rule: FaultRule) -> Reply:
+        """What the API answers; `expire`, `patch` and `twin` change what it has or says."""
+        named = call.subject.rpartition("/")[2].partition(".")[0]
+        if rule.do == "expire" and call.kind in ("create", "upload", "file"):
             self.world.expire_uploads()
-        elif expires and call.kind == "result":
-            self.world.expire_results(call.subject.rpartition("/")[2].partition(".")[0])
+        if rule.do == "expire" and call.kind == "result":
+            self.world.expire_results(named)
         answer = self.world.answer(call, number)
-        if expires and call.kind == "status":
-            self.world.expire_results(call.subject)
+        if rule.do == "expire" and call.kind == "status":
+            self.world.expire_results(named)
         if answer.scene is not None:
             return self._file(call, answer.scene, await self.media(answer.scene))
-        if rule and rule.do == "patch":
-            body = {name: value for name, value in (answer.body | dict(rule.body)).items() if name not in rule.omit}
+        if rule.do == "patch":
+            body = {name: value for name, value in (answer.body | rule.body).items() if name not in rule.omit}
             answer = replace(answer, body=body)
-        if rule and rule.do == "twin" and answer.status < 300:
+        if rule.do == "twin" and answer.status < 300:
             answer = replace(answer, body=answer.body | {"id": self.world.first_task()})
         return self._json(answer)
 
-    async def _send(self, call: Call, wire: Wire, reply: Reply, rule: FaultRule | None) -> None:
-        deed = rule.do if rule else ""
-        if deed == "garble":
-            reply = self._garbled(reply)
-        if rule and deed == "encode":
+    async def _send(self, call: Call, wire: Wire, reply: Reply, rule: FaultRule) -> None:
+        if rule.do == "garble":
+            reply = _garbled(reply)
+        if rule.do == "encode":
             reply = _encoded(reply, rule)
-        if deed == "unsized" or (rule and rule.unsized):
+        if rule.do == "unsized" or rule.unsized:
             reply = replace(reply, sized=False)
-        if deed in ("lost", "cut"):
-            sent = await wire.deliver(reply, cut=True) if deed == "cut" else 0
+        if rule.do in ("lost", "cut"):
+            sent = await wire.deliver(reply, cut=True) if rule.do == "cut" else 0
             self._event(call, "cut")
-            if not reply.sized:
-                return
-            how = "reset" if rule and rule.reset else "flush"
-            wire.close(how, processed=True, sent=sent)
+            if reply.sized:
+                wire.close("reset" if rule.reset else "flush", processed=True, sent=sent)
             return
         half = (lambda: self._event(call, "half")) if call.kind == "result" else None
-        await wire.deliver(reply, half=half, drip=rule.seconds if rule and deed == "drip" else 0.0)
+        await wire.deliver(reply, half=half, drip=rule.seconds if rule.do == "drip" else 0.0)
         self._event(call, "answered")
 
     def _event(self, call: Call, name: str) -> None:
@@ -259,32 +268,22 @@ class Simulator:
     def _date(self) -> dict[str, str]:
         return {"date": formatdate(self.world.api_time(), usegmt=True)} if self.world.switches.tell_date else {}
 
-    def _spoil(self, rule: FaultRule | None, number: int) -> Reply | None:
+    def _spoiled(self, rule: FaultRule, number: int) -> Reply | None:
         """The reply that a rule puts in the place of the API's."""
-        match rule:
-            case FaultRule(do="html"):
+        match rule.do:
+            case "html":
                 return self._page(rule.http_status)
-            case FaultRule(do="say"):
+            case "say":
                 location = {"location": rule.location} if rule.location else {}
                 return Reply(rule.http_status, {**self._date(), **location}, rule.text.encode())
-            case FaultRule(do="status"):
+            case "status":
                 refusal = Rejection(rule.http_status, rule.code, "The simulator was told to say so.")
-            case FaultRule(do="429"):
+            case "429":
                 wait = self.world.retry_after(rule.seconds, rule.retry_after)
                 refusal = Rejection(rule.http_status, "rate_limited", "Too many requests in the current window.", wait)
             case _:
                 return None
         return self._json(self.world.refuse(refusal, number))
-
-    def _garbled(self, reply: Reply) -> Reply:
-        if reply.headers["content-type"] == "application/json":
-            return replace(reply, body=reply.body[: len(reply.body) // 2])
-        page = (_PAGE * (len(reply.body) // len(_PAGE) + 1))[: len(reply.body)]
-        if reply.status != 206:
-            return replace(reply, body=page)
-        # Wrong bytes that the right ETag vouches for could be told by nobody.
-        headers = {name: value for name, value in reply.headers.items() if name not in ("content-range", "etag")}
-        return replace(reply, status=200, headers=headers, body=page)
 
     def _file(self, call: Call, scene: Scene, data: bytes) -> Reply:
         """A result, whole or the part that is asked for (RFC 9110 sections 13.1.5 and 14)."""
@@ -297,11 +296,10 @@ class Simulator:
         if not switches.ranges:
             return Reply(200, headers, data, whole)
         headers["accept-ranges"] = "bytes"
-        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", call.headers.get("range", ""))
-        vouched = call.headers.get("if-range") in (None, headers.get("etag")) and not (
-            "if-range" in call.headers and switches.etags != "strong"
-        )
-        if wanted is None or wanted[0] == "bytes=-" or not vouched:
+        wanted = re.fullmatch(r"bytes=(?=.*\d)(\d*)-(\d*)", call.headers.get("range", ""))
+        # A weak validator vouches for nothing.
+        vouched = call.headers.get("if-range") in (None, headers.get("etag") if switches.etags == "strong" else "")
+        if wanted is None or not vouched:
             return Reply(200, headers, data, whole)
         first = int(wanted[1]) if wanted[1] else max(0, len(data) - int(wanted[2]))
         last = min(int(wanted[2]), len(data) - 1) if wanted[1] and wanted[2] else len(data) - 1
@@ -318,33 +316,29 @@ class Simulator:
         if (method, path) != ("POST", "/_simulator/orders"):
             return self._json(ApiAnswer(404, {"error": "GET /_simulator/state or POST /_simulator/orders"}))
         try:
-            orders = json.loads(body)
-            if not isinstance(orders, dict):
-                raise ValueError("orders must be a JSON object")
-            self.order(orders)
+            self.order(json.loads(body))
         except ValueError as error:
             return self._json(ApiAnswer(400, {"error": str(error)}))
         return self._json(ApiAnswer(200, {}))
 
     def order(self, orders: Mapping[str, object]) -> None:
         """Carry out orders, all or none (see the module's text). Raises ValueError."""
-        switches = dict(orders)
-        amount, expire, rules = (switches.pop(name, None) for name in ("credits", "expire", "faults"))
-        wallet = None if amount is None else whole(amount)
-        if expire not in (None, "uploads", "results", "all"):
-            raise ValueError(f"expire: must be one of uploads, results, all, not {expire!r}")
-        if not isinstance(rules, list | None):
-            raise ValueError("faults: must be a list of rules")
-        parsed = None if rules is None else parse_all(rules)
-        self.world.switches.set(switches)
-        if wallet is not None:
-            self.world.set_wallet(wallet)
-        if expire in ("uploads", "all"):
+        wanted = read(Orders, orders)
+        rules = None if wanted.faults is None else parse_all(wanted.faults)
+        self.world.switches.set(wanted.model_extra or {})
+        if wanted.credits is not None:
+            self.world.set_wallet(wanted.credits)
+        if wanted.expire in ("uploads", "all"):
             self.world.expire_uploads()
-        if expire in ("results", "all"):
+        if wanted.expire in ("results", "all"):
             self.world.expire_results()
-        if parsed is not None:
-            self.faults.replace(parsed)
+        if rules is not None:
+            self.faults.replace(rules)
+
+
+async def _wait(delays: Iterable[float]) -> None:
+    for seconds in delays:
+        await anyio.sleep(seconds)
 
 
 def _is_ours(server: tuple[str, int | None], base: str, headers: Mapping[str, str]) -> bool:
@@ -360,6 +354,17 @@ def _is_ours(server: tuple[str, int | None], base: str, headers: Mapping[str, st
         and headers.get("origin", base) == base
         and headers.get("sec-fetch-site", "none") in ("none", "same-origin")
     )
+
+
+def _garbled(reply: Reply) -> Reply:
+    if reply.headers["content-type"] == "application/json":
+        return replace(reply, body=reply.body[: len(reply.body) // 2])
+    page = (_PAGE * (len(reply.body) // len(_PAGE) + 1))[: len(reply.body)]
+    if reply.status != 206:
+        return replace(reply, body=page)
+    # Wrong bytes that the right ETag vouches for could be told by nobody.
+    headers = {name: value for name, value in reply.headers.items() if name not in ("content-range", "etag")}
+    return replace(reply, status=200, headers=headers, body=page)
 
 
 def _encoded(reply: Reply, rule: FaultRule) -> Reply:
@@ -381,14 +386,3 @@ async def _read(receive: Receive) -> bytes | None:
             raise Rejection(413, "validation_failed", f"The body is larger than {MAX_BODY} bytes.")
         if not message.get("more_body", False):
             return bytes(body)
-
-
-#: For tests that look at no picture.
-stub_media: Media = plain(2_000)
-
-
-def build_app(
-    world: World, faults: Faults | None = None, media: Media = stub_media, on_event: EventHook | None = None
-) -> Simulator:
-    """The app over a world. Without `faults` nothing goes wrong until orders come."""
-    return Simulator(world, faults or Faults(seed=world.seed), media, on_event)

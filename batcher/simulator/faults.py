@@ -36,43 +36,52 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from .records import KINDS
-from .switches import RETRY_AFTER, number, whole
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from .switches import Amount, HttpStatus, Kinds, Positive, RetryAfter, Share, one_of, read, split
 
 DEEDS = (
     *("delay", "status", "429", "html", "say", "lost_before", "lost", "cut", "garble", "patch", "expire"),
     *("twin", "drip", "unsized", "encode"),
 )
 
+_Numbers = Annotated[frozenset[Positive], BeforeValidator(lambda value: [value] if isinstance(value, int) else value)]
 
-@dataclass(frozen=True, slots=True)
-class FaultRule:
+
+class FaultRule(BaseModel):
     """One kind of fault, as the module's table has it. `seconds` in seconds."""
 
-    on: str
-    do: str
-    nth: frozenset[int] = frozenset()
-    every: int = 0
-    rate: float | None = None
-    times: int | None = None
-    seconds: float = 1.0
-    status: int | None = None
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on: Kinds
+    do: Annotated[str, one_of(*DEEDS)]
+    nth: Annotated[_Numbers, split("+")] = frozenset()
+    every: Positive | None = None
+    rate: Share | None = None
+    times: Positive | None = None
+    seconds: Amount = 1.0
+    status: HttpStatus | None = None
     code: str = "internal_error"
-    retry_after: str = "seconds"
+    retry_after: RetryAfter = "seconds"
     after: bool = False
     reset: bool = False
-    body: Mapping[str, Any] = field(default_factory=dict)
-    omit: frozenset[str] = frozenset()
+    body: Annotated[dict[str, Any], BeforeValidator(lambda v: json.loads(v) if isinstance(v, str) else v)] = {}
+    omit: Annotated[frozenset[str], split("+")] = frozenset()
     prompt: str = ""
-    each: int | None = None
+    each: Positive | None = None
     text: str = ""
     location: str = ""
     encoding: str = "gzip"
     lie: bool = False
     unsized: bool = False
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> FaultRule:
+        if len({"nth", "every", "rate"} & self.model_fields_set) > 1:
+            raise ValueError("only one of nth, every and rate")
+        return self
 
     @property
     def http_status(self) -> int:
@@ -80,34 +89,18 @@ class FaultRule:
         return self.status or {"429": 429, "html": 200, "say": 202}.get(self.do, 500)
 
 
+#: What acts where no rule does.
+NO_FAULT = FaultRule.model_construct(on=(), do="")
+
+
 def parse(rule: object) -> FaultRule:
     """A rule from a JSON object or a text. Raises ValueError that says what is wrong and what is allowed."""
-    fields: dict[str, object]
-    if isinstance(rule, str):
-        fields = _from_text(rule)
-    elif isinstance(rule, Mapping):
-        fields = {str(name): value for name, value in rule.items()}
-    else:
+    if not isinstance(rule, str | Mapping):
         raise ValueError(f"fault {rule!r}: must be an object or a text as in create:lost:rate=0.05")
-    on, do = fields.pop("on", None), fields.pop("do", None)
-    checked: dict[str, Any] = {}
     try:
-        if on != "*" and not set(str(on).split("+")) <= set(KINDS):
-            raise ValueError(f"on: must be one of {', '.join(KINDS)} or *, or several with +, not {on!r}")
-        if do not in DEEDS:
-            raise ValueError(f"do: must be one of {', '.join(DEEDS)}, not {do!r}")
-        for name, value in fields.items():
-            if name not in _READERS:
-                raise ValueError(f"unknown field {name!r}; known: on, do, {', '.join(_READERS)}")
-            try:
-                checked[name] = _READERS[name](value)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-        if len({"nth", "every", "rate"} & set(checked)) > 1:
-            raise ValueError("only one of nth, every and rate")
+        return read(FaultRule, _from_text(rule) if isinstance(rule, str) else rule)
     except ValueError as error:
         raise ValueError(f"fault {rule!r}: {error}") from None
-    return FaultRule(on=str(on), do=str(do), **checked)
 
 
 def parse_all(rules: Iterable[object]) -> list[FaultRule]:
@@ -130,20 +123,18 @@ class Faults:
         self._seen = [0] * len(self.rules)
         self._done = [Counter[str]() for _ in self.rules]
 
-    def fire(self, kind: str, subject: str = "", prompt: str = "") -> list[FaultRule]:
-        """The rules that apply to the next request of this kind: all its delays, then at most one other.
+    def fire(self, kind: str, subject: str = "", prompt: str = "") -> tuple[list[FaultRule], FaultRule]:
+        """The rules that apply to the next request of this kind: all its delays, and the other one that acts, or none.
 
         `subject` is the key, task or file that it is about, `prompt` that of its job, where it has one.
         """
         fired = [
             rule
             for place, rule in enumerate(self.rules)
-            if (rule.on == "*" or kind in rule.on.split("+"))
-            and rule.prompt in prompt
-            and self._applies(place, subject)
+            if kind in rule.on and rule.prompt in prompt and self._applies(place, subject)
         ]
         delays = [rule for rule in fired if rule.do == "delay"]
-        return delays + [rule for rule in fired if rule.do != "delay"][:1]
+        return delays, next((rule for rule in fired if rule.do != "delay"), NO_FAULT)
 
     def _applies(self, place: int, subject: str) -> bool:
         rule = self.rules[place]
@@ -166,74 +157,10 @@ class Faults:
         return chosen
 
 
-def _from_text(text: str) -> dict[str, object]:
-    on, _, rest = text.partition(":")
-    do, _, options = rest.partition(":")
-    fields: dict[str, object] = {"on": on, "do": do}
+def _from_text(text: str) -> dict[str, Any]:
+    on, do, options = (*text.split(":", 2), "", "")[:3]
+    fields: dict[str, Any] = {"on": on, "do": do}
     for option in filter(None, options.split(",")):
         name, equals, value = option.partition("=")
         fields[name] = value if equals else True
     return fields
-
-
-def _numbers(value: object) -> frozenset[int]:
-    parts = value.split("+") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-    return frozenset(whole(part, 1) for part in parts)
-
-
-def _flag(value: object) -> bool:
-    if value not in (True, False, "true", "false"):
-        raise ValueError(f"must be true or false, not {value!r}")
-    return value in (True, "true")
-
-
-def _object(value: object) -> dict[str, Any]:
-    found = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(found, dict):
-        raise ValueError(f"must be a JSON object, not {value!r}")
-    return found
-
-
-def _style(value: object) -> str:
-    if value not in RETRY_AFTER:
-        raise ValueError(f"must be one of {', '.join(RETRY_AFTER)}, not {value!r}")
-    return str(value)
-
-
-def _names(value: object) -> frozenset[str]:
-    return frozenset(map(str, value.split("+") if isinstance(value, str) else value if isinstance(value, list) else []))
-
-
-def _positive(value: object) -> int:
-    return whole(value, 1)
-
-
-def _share(value: object) -> float:
-    return number(value, 0, 1)
-
-
-def _status(value: object) -> int:
-    return whole(value, 200, 599)
-
-
-_READERS: Mapping[str, Any] = {
-    "nth": _numbers,
-    "every": _positive,
-    "rate": _share,
-    "times": _positive,
-    "seconds": number,
-    "status": _status,
-    "code": str,
-    "retry_after": _style,
-    "after": _flag,
-    "reset": _flag,
-    "body": _object,
-    "omit": _names,
-    "prompt": str,
-    "each": _positive,
-    "text": str,
-    "location": str,
-    "encoding": str,
-    "lie": _flag,
-    "unsized": _flag,
-}

@@ -7,46 +7,25 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from .records import Json
 
 
-class Journal(Protocol):
-    """Where a world writes what happened, and from where it reads it again at the next start."""
-
-    def records(self) -> Iterator[Json]:
-        """What was appended in earlier lives, in order."""
-        ...
-
-    def append(self, record: Json) -> None:
-        """Keep a record; it outlives this process when this returns."""
-        ...
-
-    def keep(self, name: str, data: bytes) -> None:
-        """Keep bytes under a name (a hash)."""
-        ...
-
-    def load(self, name: str) -> bytes | None:
-        """The bytes that were kept under that name."""
-        ...
-
-
-class Memory:
-    """A journal that forgets: for tests and for a simulator without a folder."""
+class Journal:
+    """Where a world writes what happened. This one forgets: for tests and for a simulator without a folder."""
 
     def __init__(self) -> None:
         self._kept: dict[str, bytes] = {}
 
     def records(self) -> Iterator[Json]:
-        """Nothing: there were no earlier lives."""
+        """What was appended in earlier lives, in order."""
         return iter(())
 
     def append(self, record: Json) -> None:
-        """Nothing is written."""
+        """Keep a record; it outlives this process when this returns."""
 
     def keep(self, name: str, data: bytes) -> None:
-        """Keep bytes for this life."""
+        """Keep bytes under a name (a hash)."""
         self._kept[name] = data
 
     def load(self, name: str) -> bytes | None:
@@ -54,7 +33,7 @@ class Memory:
         return self._kept.get(name)
 
 
-class Folder:
+class Folder(Journal):
     """A journal in a folder: `journal.jsonl` and `uploads/`.
 
     Lines are flushed to the operating system, not to the disk: a killed process loses nothing, a power cut may.

@@ -1,12 +1,13 @@
-"""What a person or a test may set, before the start or while the simulator runs, each with its check."""
+"""What a person or a test may set, before the start or while the simulator runs. Values come as in JSON or as texts."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .records import KINDS
 
@@ -22,213 +23,137 @@ SCOPES: Mapping[str, str] = {
     "credits": "credits:read",
 }
 
-Range = tuple[float, float]
 
+def split(mark: str) -> BeforeValidator:
+    """A reader of lists that may come as one text."""
+    return BeforeValidator(lambda value: [*filter(None, value.split(mark))] if isinstance(value, str) else value)
+
+
+def one_of(*words: str) -> AfterValidator:
+    """A check of texts that are one of a few."""
+
+    def check(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"must be one of {', '.join(filter(None, words))}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _known(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if strange := set(kinds) - {*KINDS, "*"}:
+        raise ValueError(f"must be one of {', '.join(KINDS)} or *, or several with +, not {', '.join(sorted(strange))}")
+    return KINDS if "*" in kinds else kinds
+
+
+def _span(value: object) -> object:
+    return value.split("-") if isinstance(value, str) and "-" in value else value
+
+
+def _both(value: object) -> object:
+    """One number of seconds as a range of its own."""
+    found = _span(value)
+    return found if isinstance(found, list | tuple) else (found, found)
+
+
+def _ordered(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] > span[1]:
+        raise ValueError("the range ends before it starts")
+    return span
+
+
+def _limit(value: object) -> object:
+    match = re.fullmatch(r"([a-z*+]+)=(\d+)/([\d.]+)", value) if isinstance(value, str) else None
+    if match is None and not isinstance(value, Limit):
+        raise ValueError("must look like create=30/60, create+status=30/60 or *=120/60")
+    return {"kinds": match[1], "count": match[2], "seconds": match[3]} if match else value
+
+
+_NONE = BeforeValidator(lambda value: None if value in ("", "none") else value)
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+HttpStatus = Annotated[int, Field(ge=200, le=599)]
+#: Seconds from the lesser to the greater, as `"0.5-2"`, `[0.5, 2]` or `2`.
+Range = Annotated[tuple[Amount, Amount], BeforeValidator(_both), AfterValidator(_ordered)]
+Lifetime = Annotated[Amount | None, _NONE]
+#: Kinds of request, such as `create+status`; `*` is every one.
+Kinds = Annotated[tuple[str, ...], split("+"), AfterValidator(_known)]
 #: What a figure of credits says: "truth", "null", "absent", or a share of the truth such as 0.
-Said = str | float
-
+Said = Amount | Annotated[str, one_of("truth", "null", "absent")]
 #: What a 429 says: seconds, a date (`naive`: without its zone), a Unix time, nothing.
-RETRY_AFTER = ("seconds", "date", "naive", "epoch", "none")
+RetryAfter = Annotated[str, one_of("seconds", "date", "naive", "epoch", "none")]
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `count` requests of these kinds in any window of `seconds`. The API names no numbers (section 12)."""
+    """At most `count` requests of these kinds in any window of `seconds`, as `"create=30/60"`, or `*=120/60` for all.
 
-    kinds: tuple[str, ...]
-    count: int
-    seconds: float
+    The API names no numbers (section 12).
+    """
+
+    kinds: Kinds
+    count: Count
+    seconds: Amount
 
 
-@dataclass(slots=True)
-class Switches:
+class Switches(BaseModel):
     """All settings. Durations in seconds; None means without end. The API's pages leave most of these open."""
 
+    model_config = ConfigDict(extra="forbid")
+
     api_key: str = DEFAULT_KEY
-    key_state: str = "valid"  # valid | revoked | expired
-    scopes_off: tuple[str, ...] = ()
-    outage: str = "none"  # none | disabled: 503 public_api_disabled | errors: 502 pages | cut: closed on arrival
+    key_state: Annotated[str, one_of("valid", "revoked", "expired")] = "valid"
+    scopes_off: Annotated[tuple[Annotated[str, one_of(*SCOPES.values())], ...], split(",")] = ()
+    #: disabled: 503 public_api_disabled; errors: 502 pages; cut: closed on arrival.
+    outage: Annotated[str, one_of("none", "disabled", "errors", "cut")] = "none"
     queue_seconds: Range = (0.5, 2.0)
     run_seconds: Range = (1.0, 4.0)
-    fail_rate: float = 0.0  # share of tasks that fail
+    fail_rate: Share = 0.0  # share of tasks that fail
     fail_prompt: str = ""  # a task whose prompt contains this fails
     fail_code: str = "generation_failed"
-    price_factor: float = 1.0
-    price_rise: tuple[int, float] | None = None  # after so many creates, this factor on top
-    final_factor: float = 1.0  # times what was taken: what a success costs in the end
-    failed_factor: float = 0.0  # the same for a task that fails
+    price_factor: Amount = 1.0
+    #: `10:1.5`: after so many creates, this factor on top.
+    price_rise: Annotated[tuple[Count, Amount] | None, split(":"), _NONE] = None
+    final_factor: Amount = 1.0  # times what was taken: what a success costs in the end
+    failed_factor: Amount = 0.0  # the same for a task that fails
     reserved_says: Said = "truth"  # what `reserved_credits` says of what was taken
     settle_seconds: Range = (0.0, 0.0)  # how long after its end `final_says` stands in place of the final credits
     final_says: Said = 0.0
-    insufficient_status: int = 402
-    create_status: int = 200
-    upload_status: int = 200
-    upload_lifetime: float | None = None
-    upload_url_lifetime: float | None = None  # of the URL alone: GET /files/{id} gives a fresh one
-    result_lifetime: float | None = None
-    expired_status: int = 403
-    limits: tuple[Limit, ...] = ()
-    retry_after: str = "seconds"  # one of RETRY_AFTER
+    insufficient_status: HttpStatus = 402
+    create_status: HttpStatus = 200
+    upload_status: HttpStatus = 200
+    upload_lifetime: Lifetime = None
+    upload_url_lifetime: Lifetime = None  # of the URL alone: GET /files/{id} gives a fresh one
+    result_lifetime: Lifetime = None
+    expired_status: HttpStatus = 403
+    limits: Annotated[tuple[Annotated[Limit, BeforeValidator(_limit)], ...], split(",")] = ()
+    retry_after: RetryAfter = "seconds"
     clock_skew: float = 0.0  # seconds by which the API's clock is ahead of the world's
     tell_date: bool = True  # whether answers have a Date
-    etags: str = "strong"  # strong | weak | none
+    etags: Annotated[str, one_of("strong", "weak", "none")] = "strong"
     ranges: bool = True  # whether results are served in parts
 
     def set(self, changes: Mapping[str, object]) -> None:
-        """Change switches by name, all or none. Values as in JSON, or as text from a command line.
-
-        Raises ValueError naming what is wrong and what is allowed.
-        """
-        checked = {}
-        for name, value in changes.items():
-            check = _CHECKS.get(name)
-            if check is None:
-                raise ValueError(f"unknown switch {name!r}; known: {', '.join(sorted(_CHECKS))}")
-            try:
-                checked[name] = check(value)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{name}: {error}") from None
-        for name, value in checked.items():
-            setattr(self, name, value)
+        """Change switches by name, all or none. Raises ValueError naming what is wrong and what is allowed."""
+        checked = read(Switches, {**dict(self), **changes})
+        for name in changes:
+            setattr(self, name, getattr(checked, name))
 
 
-def number(value: object, low: float = 0.0, high: float = math.inf) -> float:
-    """A finite number within limits, from a number or its text. Raises ValueError."""
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def read(kind: type[Settings], found: Mapping[str, Any]) -> Settings:
+    """Settings from their values. Raises ValueError for the first that is wrong."""
     try:
-        result = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-    except ValueError:
-        result = math.nan
-    if not (low <= result <= high) or math.isinf(result):
-        limit = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
-        raise ValueError(f"must be a number {limit}, not {value!r}")
-    return result
-
-
-def whole(value: object, low: int = 0, high: float = math.inf) -> int:
-    """A whole number within limits, from a number or its text. Raises ValueError."""
-    result = number(value, low, high)
-    if not result.is_integer():
-        raise ValueError(f"must be a whole number, not {value!r}")
-    return int(result)
-
-
-def seconds_range(value: object) -> Range:
-    """`"0.5-2"`, `[0.5, 2]` or `2`. Raises ValueError."""
-    parts = value.split("-") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-    if len(parts) not in (1, 2):
-        raise ValueError(f"must be seconds or a range as in 0.5-2, not {value!r}")
-    low, high = number(parts[0]), number(parts[-1])
-    if low > high:
-        raise ValueError(f"the range {value!r} ends before it starts")
-    return low, high
-
-
-def limit(value: object) -> Limit:
-    """`"create=30/60"`: at most 30 creates in 60 seconds; `*` for every kind. Raises ValueError."""
-    match = re.fullmatch(r"([a-z*+]+)=(\d+)/([\d.]+)", value) if isinstance(value, str) else None
-    kinds = tuple(match[1].split("+")) if match else ()
-    if match is None or not set(kinds) <= {*KINDS, "*"}:
-        raise ValueError(f"must look like create=30/60 or create+status=30/60 or *=120/60, not {value!r}")
-    return Limit(KINDS if "*" in kinds else kinds, whole(match[2]), number(match[3]))
-
-
-def _one_of(*allowed: str) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}, not {value!r}")
-        return str(value)
-
-    return check
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be a text, not {value!r}")
-    return value
-
-
-def _items(value: object) -> list[Any]:
-    if isinstance(value, str):
-        return [part for part in value.split(",") if part]
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"must be a list, not {value!r}")
-    return list(value)
-
-
-def _scopes(value: object) -> tuple[str, ...]:
-    return tuple(_one_of(*SCOPES.values())(item) for item in _items(value))
-
-
-def _limits(value: object) -> tuple[Limit, ...]:
-    return tuple(limit(item) for item in _items(value))
-
-
-def _status(value: object) -> int:
-    return whole(value, 200, 599)
-
-
-def _share(value: object) -> float:
-    return number(value, 0, 1)
-
-
-def _lifetime(value: object) -> float | None:
-    return None if value in (None, "", "none") else number(value)
-
-
-def _rise(value: object) -> tuple[int, float] | None:
-    if value in (None, "", "none"):
-        return None
-    parts = value.split(":") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or len(parts) != 2:
-        raise ValueError(f"must look like 10:1.5 (after 10 creates, times 1.5), not {value!r}")
-    return whole(parts[0]), number(parts[1])
-
-
-def _said(value: object) -> Said:
-    return str(value) if value in ("truth", "null", "absent") else number(value)
-
-
-def _skew(value: object) -> float:
-    return number(value, -math.inf)
-
-
-def _flag(value: object) -> bool:
-    flags: Mapping[object, bool] = {True: True, False: False, "yes": True, "no": False, "true": True, "false": False}
-    if not isinstance(value, bool | str) or value not in flags:
-        raise ValueError(f"must be true or false, not {value!r}")
-    return flags[value]
-
-
-_CHECKS: Mapping[str, Callable[[object], Any]] = {
-    "api_key": _text,
-    "key_state": _one_of("valid", "revoked", "expired"),
-    "scopes_off": _scopes,
-    "outage": _one_of("none", "disabled", "errors", "cut"),
-    "queue_seconds": seconds_range,
-    "run_seconds": seconds_range,
-    "fail_rate": _share,
-    "fail_prompt": _text,
-    "fail_code": _text,
-    "price_factor": number,
-    "price_rise": _rise,
-    "final_factor": number,
-    "failed_factor": number,
-    "reserved_says": _said,
-    "settle_seconds": seconds_range,
-    "final_says": _said,
-    "insufficient_status": _status,
-    "create_status": _status,
-    "upload_status": _status,
-    "upload_lifetime": _lifetime,
-    "upload_url_lifetime": _lifetime,
-    "result_lifetime": _lifetime,
-    "expired_status": _status,
-    "limits": _limits,
-    "retry_after": _one_of(*RETRY_AFTER),
-    "clock_skew": _skew,
-    "tell_date": _flag,
-    "etags": _one_of("strong", "weak", "none"),
-    "ranges": _flag,
-}
-
-assert set(_CHECKS) == {field.name for field in fields(Switches)}, "every switch has its check"
+        return kind.model_validate(found)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = fault["loc"][0] if fault["loc"] else ""
+        if fault["type"] == "extra_forbidden":
+            raise ValueError(f"unknown name {name!r}; known: {', '.join(kind.model_fields)}") from None
+        words = fault["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        raise ValueError(f"{name}: {words}, not {fault['input']!r}".removeprefix(": ")) from None

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from batcher.catalog import Model, get_model
 
 from .books import Books
-from .journal import Journal, Memory
+from .journal import Journal
 from .records import (
     FORMATS,
     ApiAnswer,
@@ -73,7 +73,7 @@ class World:
         self.seed = seed
         self.switches = switches or Switches()
         self._price = price
-        self._books = Books(journal or Memory())
+        self._books = Books(journal or Journal())
         self._requests: list[Seen] = []
         self._violations: list[Violation] = []
         self._windows: dict[Limit, deque[float]] = {}

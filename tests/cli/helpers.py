@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batcher.simulator.app import Simulator, build_app, stub_media
+from batcher.simulator.app import Simulator, stub_media
 from batcher.simulator.faults import Faults, parse_all
 from batcher.simulator.serve import running
 from batcher.simulator.switches import DEFAULT_KEY, Switches
@@ -90,7 +90,7 @@ def site(*, wallet: int = 1000, faults: list[object] | None = None, **switches: 
     settings.set(switches)
     clock = Clock()
     world = World(now=clock, wallet=wallet, switches=settings)
-    app = build_app(world, Faults(parse_all(faults or [])), stub_media)
+    app = Simulator(world, Faults(parse_all(faults or [])), stub_media)
     with running(app) as base_url:
         yield Site(base_url, world, app, clock)
 

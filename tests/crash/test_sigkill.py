@@ -16,7 +16,7 @@ from pathlib import Path
 
 from support import KEY, PIXEL
 
-from batcher.simulator.app import build_app
+from batcher.simulator.app import Simulator
 from batcher.simulator.faults import Faults, parse_all
 from batcher.simulator.media import plain
 from batcher.simulator.serve import running
@@ -113,7 +113,7 @@ def test_sigkill_again_and_again_until_done(tmp_path: Path) -> None:
     world = World(now=time.time, seed=5, wallet=100_000)
     world.switches.set(SWITCHES)
     killer = Killer()
-    app = build_app(world, Faults(parse_all(FAULTS)), plain(400), killer.event)
+    app = Simulator(world, Faults(parse_all(FAULTS)), plain(400), killer.event)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RIVYA_", "BATCHER_"))}
 
     with running(app) as base_url:

@@ -25,7 +25,7 @@ from batcher.cli.app import main
 from batcher.errors import LedgerLocked, ManifestError, UsageError
 from batcher.ledger import LedgerReader, hold_lock
 from batcher.ledger.queries.left_behind import without_manifest
-from batcher.simulator.app import build_app
+from batcher.simulator.app import Simulator
 from batcher.simulator.media import plain
 from batcher.simulator.serve import running
 from batcher.simulator.switches import Switches
@@ -45,7 +45,7 @@ DATA: dict[str, Any] = {
 def served() -> Iterator[tuple[World, str]]:
     """The simulator, quick and served by a thread: its own process takes seconds to start."""
     world = World(now=time.time, wallet=100_000, switches=Switches(queue_seconds=(0, 0), run_seconds=(0.02, 0.03)))
-    with running(build_app(world, media=plain(60))) as base_url:
+    with running(Simulator(world, media=plain(60))) as base_url:
         yield world, base_url
 
 

@@ -23,7 +23,7 @@ from batcher.report.html import page as pages
 from batcher.report.question import ask
 from batcher.report.wallet import Reconciliation
 from batcher.settings import Selection
-from batcher.simulator.app import build_app
+from batcher.simulator.app import Simulator
 from batcher.simulator.faults import parse_all
 from batcher.simulator.film import render
 from batcher.simulator.records import Scene
@@ -106,7 +106,7 @@ def copy_of(bench: Bench, folder: Path) -> Bench:
 
 
 def _serve(bench: Bench) -> None:
-    bench.app = build_app(bench.world, media=_media)
+    bench.app = Simulator(bench.world, media=_media)
     bench.api = SimulatedApi(bench.app)
 
 

@@ -19,7 +19,7 @@ from batcher.jobs import Status
 from batcher.ledger import LedgerReader, LedgerWriter, decisions
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask
-from batcher.simulator.app import build_app
+from batcher.simulator.app import Simulator
 from batcher.simulator.faults import Faults, parse_all
 
 SPRING = """\
@@ -96,7 +96,7 @@ def shown(report: Report, width: int = 4000) -> str:
 
 def order_faults(bench: Bench, faults: list[object]) -> None:
     """From now on the simulator does these, counted from here."""
-    bench.app = build_app(bench.world, Faults(parse_all(faults)))
+    bench.app = Simulator(bench.world, Faults(parse_all(faults)))
     bench.api = SimulatedApi(bench.app)
 
 

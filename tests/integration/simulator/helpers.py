@@ -12,7 +12,7 @@ import anyio
 import httpx2
 from PIL import Image
 
-from batcher.simulator.app import EventHook, Media, Simulator, build_app, stub_media
+from batcher.simulator.app import EventHook, Media, Simulator, stub_media
 from batcher.simulator.faults import Faults, parse_all
 from batcher.simulator.journal import Journal
 from batcher.simulator.serve import running
@@ -52,7 +52,7 @@ class Lab:
         settings = Switches(queue_seconds=(2, 2), run_seconds=(10, 10))
         settings.set(switches)
         self.world = World(now=self.clock, seed=seed, wallet=wallet, switches=settings, journal=journal)
-        self.app: Simulator = build_app(self.world, Faults(parse_all(faults or []), seed=seed), media)
+        self.app: Simulator = Simulator(self.world, Faults(parse_all(faults or []), seed=seed), media)
         self.events: list[str] = []
         self.app.on_event = lambda _number, name: self.events.append(name)
 

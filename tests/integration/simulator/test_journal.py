@@ -12,7 +12,7 @@ import pytest
 from integration.simulator.helpers import Clock, Lab, error_of, png
 
 from batcher.simulator.books import Books
-from batcher.simulator.journal import Folder, Memory
+from batcher.simulator.journal import Folder, Journal
 
 
 def test_a_later_life_knows_everything(tmp_path: Path) -> None:
@@ -140,6 +140,6 @@ def test_a_second_simulator_waits_for_the_first(tmp_path: Path, monkeypatch: pyt
 def test_bytes_that_were_never_kept(tmp_path: Path) -> None:
     with closing(Folder(tmp_path)) as journal:
         assert journal.load("0" * 64) is None
-    memory = Memory()
+    memory = Journal()
     memory.keep("a", b"x")
     assert (memory.load("a"), memory.load("b"), list(memory.records())) == (b"x", None, [])

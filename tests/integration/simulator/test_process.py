@@ -140,9 +140,9 @@ def test_faults_and_switches_from_the_command_line(tmp_path: Path) -> None:
     [
         (["--host", "0.0.0.0"], "loopback only"),
         (["--port", "70000"], "65535"),
-        (["--queue-seconds", "x"], "queue_seconds: must be a number"),
+        (["--queue-seconds", "x"], "queue_seconds: must be a valid number"),
         (["--set", "nonsense"], "must look like NAME=VALUE"),
-        (["--set", "nonsense=1"], "unknown switch"),
+        (["--set", "nonsense=1"], "unknown name"),
         (["--fault", "create:lots"], "do: must be one of"),
         (["--faults", "no-such-file.json"], "no-such-file.json"),
     ],
