@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import NoReturn
 
 from .app import Media, Simulator
 from .faults import Faults, parse_all
@@ -92,13 +93,16 @@ def _run(options: argparse.Namespace, stack: ExitStack) -> None:
         app.log = stack.enter_context(closing(RequestLog(options.log)))
     if options.verbose:
         app.on_event = lambda number, name: print(number, name, file=sys.stderr)
-    ended = threading.Event()
     base_url = stack.enter_context(running(app, options.host, options.port))
-    stack.enter_context(_signals(ended, interruptible=not options.exit_with_stdin))
-    if options.exit_with_stdin:
-        threading.Thread(target=_wait_for_stdin, args=(ended,), daemon=True).start()
+    signal.signal(signal.SIGTERM, _leave)
+    # Ctrl-C reaches every process of the terminal. A simulator that belongs to a run must outlive its last requests.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if options.exit_with_stdin else _leave)
     print(json.dumps({"base_url": base_url, "pid": os.getpid()}), flush=True)
-    ended.wait()
+    if options.exit_with_stdin:
+        while os.read(0, 4096):
+            pass
+    else:
+        threading.Event().wait()
 
 
 def _changes(options: argparse.Namespace) -> dict[str, object]:
@@ -126,23 +130,8 @@ def _rules_in(path: Path | None) -> list[object]:
     return rules
 
 
-def _wait_for_stdin(ended: threading.Event) -> None:
-    while os.read(0, 4096):
-        pass
-    ended.set()
-
-
-def _signals(ended: threading.Event, *, interruptible: bool) -> ExitStack:
-    """SIGTERM and SIGINT set the event until the stack is closed; without `interruptible` SIGINT does nothing.
-
-    Ctrl-C reaches every process of the terminal. A simulator that belongs to a run must outlive the
-    run's last requests.
-    """
-    stack = ExitStack()
-    stop = {signal.SIGTERM: lambda *_: ended.set(), signal.SIGINT: lambda *_: ended.set() if interruptible else None}
-    for number, handler in stop.items():
-        stack.callback(signal.signal, number, signal.signal(number, handler))
-    return stack
+def _leave(*_: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

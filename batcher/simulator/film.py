@@ -1,4 +1,4 @@
-"""What a simulated result looks and sounds like: the job as text on a dark card over slowly moving colour. Pillow, PyAV.
+"""What a simulated result looks and sounds like: the job as text on a card over slowly moving colour. Pillow and PyAV.
 
 Sizes are in pixels, durations in seconds. The same scene gives the same file.
 """

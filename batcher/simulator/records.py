@@ -5,9 +5,8 @@ Times are seconds since the epoch, sums are whole credits, sizes are bytes.
 
 from __future__ import annotations
 
-import bisect
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -29,12 +28,6 @@ def iso(at: float) -> str:
 def digest(*parts: object) -> str:
     """32 hexadecimal digits that depend on all parts; ids and tokens are made of it, so they repeat with the seed."""
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
-
-
-def busiest_window(times: Iterable[float], seconds: float) -> int:
-    """The largest number of times that any window of that many seconds holds; its later end does not belong to it."""
-    ordered = sorted(times)
-    return max((bisect.bisect_left(ordered, at + seconds) - n for n, at in enumerate(ordered)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
