@@ -36,7 +36,7 @@ from batcher.ledger import Change, LedgerWriter, Observer, decisions, hold_lock,
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.budgets import used_before
 from batcher.ledger.queries.lookup import Place
-from batcher.lifecycle import Commits, Lifecycle
+from batcher.lifecycle import Commits, Context, Disk, Lifecycle
 from batcher.lifecycle.damage import Found, find_damage
 from batcher.lifecycle.group_commit import Offload
 from batcher.manifest import Problems
@@ -294,28 +294,19 @@ class Run:
         artifacts.check(workload.campaigns)
         commits = Commits(self.ledger)
         limiter = RateLimiter(self.ledger, self.settings.limits, self._clock, commits, provider.account.text)
-        lifecycle = Lifecycle(
+        context = Context(
             ledger=self.ledger,
             commits=commits,
             provider=provider,
             limiter=limiter,
             artifacts=artifacts,
+            disk=Disk(artifacts, self._offload),
             clock=self._clock,
             settings=self.settings,
-            caps=self.caps,
             rng=self._rng,
-            offload=self._offload,
         )
-        return Engine(
-            ledger=self.ledger,
-            lifecycle=lifecycle,
-            settings=self.settings,
-            campaigns=workload.campaigns,
-            selection=workload.selection,
-            clock=self._clock,
-            limiter=limiter,
-            damage=self.found.damage,
-        )
+        lifecycle = Lifecycle(context, self.caps)
+        return Engine(context, lifecycle, limiter, workload.campaigns, workload.selection, self.found.damage)
 
     # What is told
 

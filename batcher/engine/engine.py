@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
-from types import MappingProxyType
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
-from batcher.ledger import Refusal, Stale, Store
-from batcher.lifecycle import Abort, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
+from batcher.ledger import Refusal, Stale
+from batcher.lifecycle import Abort, Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
 from batcher.lifecycle.damage import Damage
 from batcher.providers import Fatal
-from batcher.settings import Selection, Settings
+from batcher.settings import Selection
 
 from .backlog import Backlog
 from .ending import Ending, ending_of, one_error
@@ -58,16 +56,14 @@ class Engine:
 
     def __init__(
         self,
-        *,
-        ledger: Store,
+        context: Context,
         lifecycle: Lifecycle,
-        settings: Settings,
+        limiter: RateLimiter,
         campaigns: Sequence[str],
         selection: Selection,
-        clock: Clock,
-        limiter: RateLimiter,
-        damage: Damage = MappingProxyType({}),
+        damage: Damage,
     ) -> None:
+        ledger, clock, settings = context.ledger, context.clock, context.settings
         self._ledger = ledger
         self._lifecycle = lifecycle
         self._limiter = limiter

@@ -13,7 +13,6 @@ still take.
 from __future__ import annotations
 
 import math
-import random
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,6 @@ from functools import partial
 import anyio
 
 from batcher.catalog import whole
-from batcher.clock import Clock
 from batcher.errors import StorageError
 from batcher.jobs import (
     Ended,
@@ -37,18 +35,16 @@ from batcher.jobs import (
     Upload,
     Waiting,
 )
-from batcher.ledger import Caps, Refusal, Store
-from batcher.providers import Accepted, Conflict, Fatal, Going, Provider, Refused, Retryable, Unknown
-from batcher.settings import Settings
-from batcher.storage import Artifacts
+from batcher.ledger import Caps, Refusal
+from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown
 
-from .aging import Ages, trouble
+from .aging import Ages
+from .context import Context
 from .download import Downloader
-from .group_commit import Commits, Disk, Offload, inline
 from .poll_schedule import PollSchedule
 from .pricing import Pricer
 from .questions import FreeQuestions
-from .steps import PAGES, Abort, Deferred, Done, JobRunState, Limiter, Reschedule, Slot, Stage, Step, backoff
+from .steps import LONGEST_WAIT, PAGES, Abort, Deferred, Done, JobRunState, Reschedule, Slot, Stage, Step, backoff
 from .uploads import Changed, Held, Uploads
 from .wallet import read_wallet
 
@@ -62,36 +58,18 @@ _CONFLICT_EVERY, _UNKNOWN_EVERY = 30.0, 20.0
 class Lifecycle:
     """Moves jobs forward, one step a call; may be called for many jobs at once."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Store,
-        commits: Commits,
-        provider: Provider,
-        limiter: Limiter,
-        artifacts: Artifacts,
-        clock: Clock,
-        settings: Settings,
-        caps: Caps,
-        rng: random.Random,
-        offload: Offload = inline,
-    ) -> None:
-        self._ledger = ledger
-        self._commits = commits
-        self._provider = provider
-        self._limiter = limiter
-        self._clock = clock
-        self._settings = settings
+    def __init__(self, context: Context, caps: Caps) -> None:
+        self._context = context
+        self._ledger, self._commits, self._clock = context.ledger, context.commits, context.clock
+        self._provider, self._limiter, self._settings = context.provider, context.limiter, context.settings
         self.caps = caps
-        self._rng = rng
-        self._ages = Ages(provider, limiter, clock)
-        self._uploads = Uploads(ledger, commits, provider, limiter, clock)
+        self._ages = Ages(context)
+        self._uploads = Uploads(context)
         self.calmed = self._uploads.calmed  # an outage is over
-        disk = Disk(artifacts, offload)
-        self._downloader = Downloader(ledger, commits, disk, provider, limiter, artifacts, rng, settings)
-        self._schedule = PollSchedule(ledger, provider.account.text, self._ages, clock, settings.polling)
-        self.looks = FreeQuestions(provider, limiter)
-        self._pricer = Pricer(ledger, commits, provider, limiter, clock)
+        self._downloader = Downloader(context)
+        self._schedule = PollSchedule(context, self._ages)
+        self.looks = FreeQuestions(context)
+        self._pricer = Pricer(context)
         self._open_posts: set[anyio.CancelScope] = set()
         self._hurry_at = math.inf
 
@@ -141,12 +119,15 @@ class Lifecycle:
         return None if found and found.cap == "reading" else found
 
     async def ask_api(self) -> Retryable | None:
-        """Ask the API with a request that costs nothing; returns why nobody should ask for more, if so."""
-        return await trouble(self._provider, self._limiter)
+        """Ask the API, past all who are held, with a request that costs nothing; why to ask for no more, if so."""
+        found = await self._context.ask("credits", self._provider.credits, probing=True)
+        if isinstance(found, Retryable) and (found.outage or (found.retry_after or 0.0) > LONGEST_WAIT):
+            return found
+        return None
 
     async def read_wallet(self) -> Fatal | Retryable | Refused | None:
         """Take a wallet reading for `budget.keep`; returns what kept it from being taken, if anything."""
-        found = await read_wallet(self._ledger, self._provider, self._limiter, self._clock, self.caps)
+        found = await read_wallet(self._context, self.caps)
         if isinstance(found, Caps):
             self.caps = found
             return None
@@ -345,10 +326,7 @@ class Lifecycle:
             state.polling_since = now
         elif now - state.polling_since > self._settings.polling.give_up:
             return Done(waiting.status, left=state.given_up)
-        async with self._limiter.slot("poll") as slot:
-            await slot.stamp()
-            found = await self._provider.poll(waiting.task_id)
-            slot.heard(found)
+        found = await self._context.poll(waiting.task_id)
         state.polled_with(found)
         match found:
             case TaskState():
@@ -397,4 +375,4 @@ class Lifecycle:
         state.repeats += not (later.page and status is Status.SUBMITTING)
         if state.repeats > self._settings.retries.times or state.pages >= PAGES:
             return Done(status, left=f"{later.code}: {later.bare}")
-        return Reschedule(stage, backoff(state.repeats, self._rng, least=later.retry_after))
+        return Reschedule(stage, backoff(state.repeats, self._context.rng, least=later.retry_after))

@@ -4,11 +4,11 @@ order: validator, then hash and target, then the name, then `saved` (design.md, 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from functools import partial
 from itertools import count, islice
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from batcher import fs
 from batcher.catalog import get_model
@@ -16,128 +16,111 @@ from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
 from batcher.ledger import Store
-from batcher.providers import Fatal, Gone, Incoming, Provider, Redirected, Refused, Retryable, TransferCut
-from batcher.settings import Settings
+from batcher.providers import Fatal, Gone, Incoming, Redirected, Refused, Retryable, TransferCut
 from batcher.storage import Artifacts, TooSlow, Unusable, Whole
 
-from .group_commit import Commits, Disk
-from .steps import Abort, Done, JobRunState, Limiter, Reschedule, Stage, Step, backoff
+from .context import Context
+from .steps import Abort, Done, JobRunState, Reschedule, Stage, Step, backoff
 
 _REDIRECTS = 5
 #: So many second answers may differ from the first one, or not be had, before what came is left to a person.
 _UNLIKE = 3
 
 
+class _Wanted(NamedTuple):
+    """A file of a succeeded job that is to be fetched, and where it grows; `row` is its key in the ledger."""
+
+    job: Job
+    phase: Succeeded
+    file: ResultFile
+    part: Path
+
+    @property
+    def row(self) -> tuple[int, int]:
+        return self.phase.attempt_id, self.file.number
+
+
 class Downloader:
     """Downloads results into the state folder."""
 
-    def __init__(
-        self,
-        ledger: Store,
-        commits: Commits,
-        disk: Disk,
-        provider: Provider,
-        limiter: Limiter,
-        artifacts: Artifacts,
-        rng: random.Random,
-        settings: Settings,
-    ) -> None:
-        self._ledger = ledger
-        self._commits = commits
-        self._disk = disk
-        self._provider = provider
-        self._limiter = limiter
-        self._artifacts = artifacts
-        self._rng = rng
-        self._times = settings.retries.times
-        self._settings = settings
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._ledger, self._commits, self._disk = context.ledger, context.commits, context.disk
+        self._provider, self._limiter, self._artifacts = context.provider, context.limiter, context.artifacts
+        self._times = context.settings.retries.times
 
     async def step(self, job: Job, phase: Succeeded, state: JobRunState) -> Step:
-        """Fetch the first file that is not saved yet."""
+        """Fetch the first file that is not saved yet; after these, one that was whole once and is not as it was."""
         unsaved = [file for file in phase.files if not file.saved and not file.forgotten]
-        if not unsaved:
-            return await self._bring_back(job, phase, state)
-        more = len(unsaved) > 1 or state.restore
-        file, fetched = unsaved[0], Reschedule(Stage.FETCH) if more else Done(Status.SUCCEEDED)
-        part = self._artifacts.part(phase.attempt_id, file.number)
-        if await self._adopt(job, phase, file, part):
+        fetched = Reschedule(Stage.FETCH) if len(unsaved) + len(state.restore) > 1 else Done(Status.SUCCEEDED)
+        file = unsaved[0] if unsaved else self._damaged(phase, state)
+        if file is None:
+            return fetched
+        wanted = _Wanted(job, phase, file, self._artifacts.part(phase.attempt_id, file.number))
+        if not file.saved and await self._adopt(wanted):
             return fetched
         if not file.url:
-            return await self._ask_again(job, phase, state, "the API named no URL for the result")
-        trouble = await self._download(job, phase, file, part)
-        state.barred = trouble.local if isinstance(trouble, Gone) else ""
+            return await self._ask_again(wanted, state, "the API named no URL for the result")
+        trouble = await self._download(wanted)
+        if not file.saved:
+            state.barred = trouble.local if isinstance(trouble, Gone) else ""
         if trouble is None:
             state.answered()
+            if file.saved:
+                del state.restore[file.number]
             state.unlike = 0
             return fetched
-        if step := await self._aside(job, phase, file, part, state, trouble):
+        if not file.saved and (step := await self._aside(wanted, state, trouble)):
             return step
         if isinstance(trouble, Gone):
-            return await self._ask_again(job, phase, state, trouble.message)
+            return await self._ask_again(wanted, state, trouble.message)
         return self._repeat(state, trouble)
 
-    async def _bring_back(self, job: Job, phase: Succeeded, state: JobRunState) -> Step:
-        """Fetch again a file that was whole once and is missing or changed; the file itself is never written over."""
+    def _damaged(self, phase: Succeeded, state: JobRunState) -> ResultFile | None:
+        """The next file to bring back; None where it is as it was, or its original lies beside it already."""
         number = next(iter(state.restore), None)
         if number is None:
-            return Done(Status.SUCCEEDED)
-        fetched = Reschedule(Stage.FETCH) if len(state.restore) > 1 else Done(Status.SUCCEEDED)
-        file = next((f for f in phase.files if f.number == number and f.saved and f.target and f.sha256), None)
-        if file is None or self._is_back(file):
-            del state.restore[number]
-            return fetched
-        part = self._artifacts.part(phase.attempt_id, number)
-        trouble = (
-            await self._download(job, phase, file, part) if file.url else Gone("the API named no URL for the result")
-        )
-        if trouble is None:
-            state.answered()
-            del state.restore[number]
-            return fetched
-        if isinstance(trouble, Gone):
-            return await self._ask_again(job, phase, state, trouble.message)
-        return self._repeat(state, trouble)
+            return None
+        for file in phase.files:
+            if file.number == number and file.saved and file.target and file.sha256:
+                names = (file.target, next(_originals(file.target)))
+                if not any(self._artifacts.holds(name, file.sha256) for name in names):
+                    return file
+        del state.restore[number]
+        return None
 
-    def _is_back(self, file: ResultFile) -> bool:
-        """Whether a file is as it was, or its original lies beside it already."""
-        assert file.target
-        assert file.sha256
-        return self._artifacts.holds(file.target, file.sha256) or self._artifacts.holds(
-            next(_originals(file.target)), file.sha256
-        )
-
-    async def _put_back(self, job: Job, phase: Succeeded, file: ResultFile, part: Path, whole: Whole) -> None:
+    async def _put_back(self, wanted: _Wanted, whole: Whole) -> None:
         """Name what was fetched again: as before where nothing stands there, else beside it."""
+        file, part = wanted.file, wanted.part
         assert file.target
         assert file.sha256
         changed = self._artifacts.stands(file.target)
         if whole.sha256 != file.sha256:
             why = "the API gives other bytes than at first: the original cannot be had any more"
             if not changed:  # better than none: it is what was paid for
-                claim = partial(self._ledger.claim_file, phase.attempt_id, file.number, target=file.target)
-                await self._commits(partial(claim, sha256=whole.sha256, size=whole.size))
-            await self._tell_odd(job, file, why)
+                await self._claim(wanted, file.target, whole)
+            await self._tell(wanted, Event.ODD_FILE, why=why)
             if changed:
                 self._artifacts.drop(part, all_of_it=True)
                 return
         for target in _originals(file.target) if changed else (file.target, *islice(_originals(file.target), 9)):
             if await self._named(part, target, whole.sha256):
-                told = partial(self._ledger.file_event, job.id, Event.RESTORED, number=file.number, path=target)
-                await self._commits(told)
+                await self._tell(wanted, Event.RESTORED, path=target)
                 return
 
-    async def _adopt(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> bool:
+    async def _adopt(self, wanted: _Wanted) -> bool:
         """Finish what a crash interrupted between committing hash and target and recording the file."""
+        file = wanted.file
         if not (file.target and file.sha256 and fs.is_result(file.target)):
             return False
-        if not self._artifacts.adopt(part, file.target, file.sha256):
+        if not self._artifacts.adopt(wanted.part, file.target, file.sha256):
             return False
-        await self._saved(job, phase, file)
+        await self._saved(wanted)
         return True
 
-    async def _download(self, job: Job, phase: Succeeded, file: ResultFile, part: Path) -> Gone | Retryable | None:
+    async def _download(self, wanted: _Wanted) -> Gone | Retryable | None:
         """One transfer, over redirects; None when the file is saved."""
-        url = file.url
+        file, part, url = wanted.file, wanted.part, wanted.file.url
         for _ in range(_REDIRECTS):
             offset = self._artifacts.size(part) if file.validator else 0
             slot = None
@@ -153,7 +136,7 @@ class Downloader:
                     self._limiter.trouble()  # this host is dead, or the network is; all else it says is about one file
                 match incoming:
                     case Incoming():
-                        return await self._take(job, phase, file, part, incoming)
+                        return await self._take(wanted, incoming)
                     case Redirected(url):
                         continue
                     case Refused(code, message, request_id):
@@ -166,10 +149,9 @@ class Downloader:
                         return incoming
         return Gone("the result redirects too often")
 
-    async def _aside(
-        self, job: Job, phase: Succeeded, file: ResultFile, part: Path, state: JobRunState, trouble: Gone | Retryable
-    ) -> Step | None:
+    async def _aside(self, wanted: _Wanted, state: JobRunState, trouble: Gone | Retryable) -> Step | None:
         """After three answers that did not show what came to be whole: keep the longest for a person to judge."""
+        part = wanted.part
         if not self._artifacts.has_kept(part) or (
             isinstance(trouble, Retryable) and (trouble.outage or trouble.throttled)
         ):
@@ -178,37 +160,27 @@ class Downloader:
         # The first answer is one that a second one is held against.
         if state.unlike <= _UNLIKE and state.repeats < self._times:
             return None
-        names = partial(_aside_names, job, phase, file)
-        aside = await self._disk(lambda _: self._artifacts.set_aside(part, names))
+        aside = await self._disk(lambda _: self._artifacts.set_aside(part, partial(_aside_names, wanted)))
         if aside is None:
             return None
         path, whole = aside
         self._artifacts.drop(part, all_of_it=True)
-        why = trouble.message
-        await self._commits(
-            partial(
-                self._ledger.set_aside,
-                *(job.id, phase.attempt_id, file.number),
-                path=path,
-                sha256=whole.sha256,
-                why=why,
-            )
-        )
-        left = f"no file yet: {why}; the longest that came is kept as {path} (`batcher fetch --accept` takes it)"
-        return Done(Status.SUCCEEDED, left=left)
+        keep = partial(self._ledger.set_aside, wanted.job.id, *wanted.row)
+        await self._commits(partial(keep, path=path, sha256=whole.sha256, why=trouble.message))
+        kept = f"the longest that came is kept as {path} (`batcher fetch --accept` takes it)"
+        return Done(Status.SUCCEEDED, left=f"no file yet: {trouble.message}; {kept}")
 
-    async def _take(
-        self, job: Job, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming
-    ) -> Gone | Retryable | None:
+    async def _take(self, wanted: _Wanted, incoming: Incoming) -> Gone | Retryable | None:
+        file, part = wanted.file, wanted.part
         total = file.announced if incoming.total is None and incoming.offset else incoming.total
         if incoming.offset and file.announced is not None and total != file.announced:
             self._artifacts.drop(part)
             return Retryable("changed", f"{file.announced} bytes were announced at first, now it is {total}")
-        content = await self._receive(phase, file, part, incoming)
+        content = await self._receive(wanted, incoming)
         if isinstance(content, Retryable):
             return content
         try:
-            kind = _result_kind(job.model)
+            kind = _result_kind(wanted.job.model)
             whole = await self._disk(lambda _: self._artifacts.finish(part, content, total=total, kind=kind))
             if (
                 whole.doubt
@@ -219,23 +191,21 @@ class Downloader:
         except Unusable as fault:
             return Gone(str(fault))
         if file.saved:
-            await self._put_back(job, phase, file, part, whole)
+            await self._put_back(wanted, whole)
             return None
-        await self._save(job, phase, file, part, whole)
+        await self._save(wanted, whole)
         if whole.note:
-            await self._tell_odd(job, file, whole.note)
+            await self._tell(wanted, Event.ODD_FILE, why=whole.note)
         return None
 
-    async def _receive(
-        self, phase: Succeeded, file: ResultFile, part: Path, incoming: Incoming
-    ) -> bytes | Retryable | None:
+    async def _receive(self, wanted: _Wanted, incoming: Incoming) -> bytes | Retryable | None:
         """All of it, if the part file does not have it yet; or why it is not whole."""
+        file, part = wanted.file, wanted.part
         announced = incoming.total if incoming.validator else None  # without a validator nothing goes on
         if incoming.offset == 0 and (incoming.validator, announced) != (file.validator, file.announced):
             # The old part belongs to another version of the file: it goes before the new validator is kept.
             self._artifacts.drop(part)
-            begin = partial(self._ledger.begin_file, phase.attempt_id, file.number, incoming.validator, announced)
-            await self._commits(begin)
+            await self._commits(partial(self._ledger.begin_file, *wanted.row, incoming.validator, announced))
         try:
             return await self._artifacts.receive(part, incoming.chunks, offset=incoming.offset)
         except TransferCut as cut:
@@ -246,19 +216,16 @@ class Downloader:
             self._artifacts.drop(part)
             return Retryable("too_long", str(fault))
 
-    async def _save(self, job: Job, phase: Succeeded, file: ResultFile, part: Path, whole: Whole) -> None:
-        for target in _targets(job, phase.attempt_id, file.number, whole.type.extension):
-            claim = partial(
-                self._ledger.claim_file,
-                *(phase.attempt_id, file.number),
-                target=target,
-                sha256=whole.sha256,
-                size=whole.size,
-            )
-            if await self._commits(claim) and await self._named(part, target, whole.sha256):
-                await self._saved(job, phase, file)
+    async def _save(self, wanted: _Wanted, whole: Whole) -> None:
+        for target in _targets(wanted.job, *wanted.row, whole.type.extension):
+            if await self._claim(wanted, target, whole) and await self._named(wanted.part, target, whole.sha256):
+                await self._saved(wanted)
                 return
         raise AssertionError("a counted name is always free in the end")  # pragma: no cover
+
+    async def _claim(self, wanted: _Wanted, target: str, whole: Whole) -> bool:
+        claim = partial(self._ledger.claim_file, *wanted.row)
+        return await self._commits(partial(claim, target=target, sha256=whole.sha256, size=whole.size))
 
     async def _named(self, part: Path, target: str, sha256: str) -> bool:
         named = await self._disk(lambda dirty: self._artifacts.name(part, target, sha256, dirty))
@@ -266,25 +233,23 @@ class Downloader:
             self._artifacts.drop(part, all_of_it=True)
         return named
 
-    async def _tell_odd(self, job: Job, file: ResultFile, why: str) -> None:
-        await self._commits(partial(self._ledger.file_event, job.id, Event.ODD_FILE, number=file.number, why=why))
+    async def _tell(self, wanted: _Wanted, event: Event, **detail: str) -> None:
+        told = partial(self._ledger.file_event, wanted.job.id, event, number=wanted.file.number, **detail)
+        await self._commits(told)
 
-    async def _saved(self, job: Job, phase: Succeeded, file: ResultFile) -> None:
-        await self._commits(partial(self._ledger.file_saved, job.id, phase.attempt_id, file.number))
-        if self._settings.writes_sidecars(job.campaign):
+    async def _saved(self, wanted: _Wanted) -> None:
+        await self._commits(partial(self._ledger.file_saved, wanted.job.id, *wanted.row))
+        if self._context.settings.writes_sidecars(wanted.job.campaign):
             # A crash before this line leaves no sidecar; `results --sidecars` makes it from the ledger at any time.
-            for saved in self._ledger.saved(phase.attempt_id, file.number):
+            for saved in self._ledger.saved(*wanted.row):
                 self._artifacts.beside(saved.target, saved.sidecar)
 
-    async def _ask_again(self, job: Job, phase: Succeeded, state: JobRunState, why: str) -> Step:
+    async def _ask_again(self, wanted: _Wanted, state: JobRunState, why: str) -> Step:
         """The URL is of no use: ask the API for the task, which may name a fresh one."""
-        async with self._limiter.slot("poll") as slot:
-            await slot.stamp()
-            found = await self._provider.poll(phase.task_id)
-            slot.heard(found)
+        found = await self._context.poll(wanted.phase.task_id)
         match found:
             case TaskState(status=Status.SUCCEEDED):
-                await self._commits(partial(self._ledger.record, job.id, phase.attempt_id, found))
+                await self._commits(partial(self._ledger.record, wanted.job.id, wanted.phase.attempt_id, found))
                 return self._repeat(state, Retryable("no_file", why))
             case Fatal():
                 return Abort(found, Status.SUCCEEDED)
@@ -297,7 +262,7 @@ class Downloader:
         state.repeats += 1
         if state.repeats > self._times:
             return Done(Status.SUCCEEDED, left=f"no file yet: {trouble.bare}")
-        return Reschedule(Stage.FETCH, backoff(state.repeats, self._rng, least=trouble.retry_after))
+        return Reschedule(Stage.FETCH, backoff(state.repeats, self._context.rng, least=trouble.retry_after))
 
 
 def _result_kind(model: str) -> str:
@@ -341,9 +306,9 @@ def _originals(target: str) -> Iterator[str]:
         yield str(path.with_name(f"{path.stem}.original-{more}{path.suffix}"))
 
 
-def _aside_names(job: Job, phase: Succeeded, file: ResultFile, extension: str) -> Iterator[str]:
+def _aside_names(wanted: _Wanted, extension: str) -> Iterator[str]:
     """Names below `unverified/` for what may not be whole."""
-    for target in _targets(job, phase.attempt_id, file.number, extension):
+    for target in _targets(wanted.job, *wanted.row, extension):
         yield target.partition("/")[2]
 
 

@@ -1,13 +1,11 @@
-"""When this run asks for a task next: what is learned of each price class (`waiting`), by the task's age."""
+"""When this run asks for a task next: what is learned of each price class (`learned_waits`), by the task's age."""
 
 from __future__ import annotations
 
-from batcher.clock import Clock
 from batcher.jobs import Waiting
-from batcher.ledger import Store
-from batcher.settings import Polling
 
 from .aging import Ages
+from .context import Context
 from .learned_waits import KEPT, LearnedWaits, Waited
 from .steps import JobRunState, Reschedule, Stage
 
@@ -15,17 +13,14 @@ from .steps import JobRunState, Reschedule, Stage
 class PollSchedule:
     """The polls of one account's tasks."""
 
-    def __init__(self, ledger: Store, account: str, ages: Ages, clock: Clock, polling: Polling) -> None:
-        self._ledger = ledger
-        self._account = account
+    def __init__(self, context: Context, ages: Ages) -> None:
+        self._context = context
         self._ages = ages
-        self._clock = clock
-        self._polling = polling
         self._waits: dict[str, LearnedWaits] = {}  # by price class
 
     def age(self, waiting: Waiting, state: JobRunState) -> float:
         """Seconds since the API had the task; on the monotonic clock, as far as this run goes back."""
-        now = self._clock.monotonic()
+        now = self._context.clock.monotonic()
         if state.submitted is None:
             state.submitted = now - self._ages.of_task(waiting)
         return now - state.submitted
@@ -48,6 +43,7 @@ class PollSchedule:
     def _of(self, price_class: str) -> LearnedWaits:
         found = self._waits.get(price_class)
         if found is None:
-            newest = self._ledger.read.waits(self._account, price_class, KEPT)
-            found = self._waits[price_class] = LearnedWaits(self._polling, [Waited(*each) for each in newest])
+            newest = self._context.ledger.read.waits(self._context.account, price_class, KEPT)
+            found = LearnedWaits(self._context.settings.polling, [Waited(*each) for each in newest])
+            self._waits[price_class] = found
         return found

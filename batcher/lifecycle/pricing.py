@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from batcher.clock import Clock
 from batcher.jobs import Job, Status, Succeeded, TaskState
-from batcher.ledger import Store
-from batcher.providers import Fatal, Provider
+from batcher.providers import Fatal
 
-from .group_commit import Commits
-from .steps import Abort, Done, JobRunState, Limiter, Reschedule, Stage, Step
+from .context import Context
+from .steps import Abort, Done, JobRunState, Reschedule, Stage, Step
 
 #: So long after its end a success is asked for its price, and so long a run stays for nothing else, in seconds.
 ASKED_SECONDS = 600.0
@@ -27,27 +25,21 @@ _HAIR = 1e-3  # what is due at the minute's end may come that much too early
 class Pricer:
     """Asks for prices; may be called for many jobs at once."""
 
-    def __init__(self, ledger: Store, commits: Commits, provider: Provider, limiter: Limiter, clock: Clock) -> None:
-        self._ledger = ledger
-        self._commits = commits
-        self._provider = provider
-        self._limiter = limiter
-        self._clock = clock
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._ledger, self._commits, self._clock = context.ledger, context.commits, context.clock
 
     async def step(self, job: Job, phase: Succeeded, state: JobRunState) -> Step:
         """Ask once, or wait for the next time, or settle. The job's files are saved, or this run gave them up."""
         done = Done(Status.SUCCEEDED, state.left)
-        if phase.settled or phase.account != self._provider.account.text:
+        if phase.settled or phase.account != self._context.account:
             return done  # another key's task would be unknown: its hold stays for a run with that key
         age = self._age(phase, state)
         if state.price_asked is None:
             state.price_asked = 0
             if age < ASKED_SECONDS:
                 return Reschedule(Stage.PRICE, _FIRST_SECONDS)
-        async with self._limiter.slot("poll") as slot:
-            await slot.stamp()
-            found = await self._provider.poll(phase.task_id)
-            slot.heard(found)
+        found = await self._context.poll(phase.task_id)
         if isinstance(found, Fatal):
             return Abort(found, Status.SUCCEEDED)
         if isinstance(found, TaskState):

@@ -7,10 +7,9 @@ from typing import get_args
 
 from batcher.catalog import get_model
 from batcher.catalog.drift import differences
-from batcher.providers import Cause, Fatal, Provider, Refused, Retryable
+from batcher.providers import Cause, Fatal, Refused, Retryable
 
-from .aging import ask
-from .steps import Limiter
+from .context import Context
 
 #: A machine that is not reached answers nothing at all; any other trouble may be that of the one page that was asked.
 _NOT_REACHED = frozenset(get_args(Cause)) - {"", "timeout", "cut", "page", "server"}
@@ -19,22 +18,17 @@ _NOT_REACHED = frozenset(get_args(Cause)) - {"", "timeout", "cut", "page", "serv
 class FreeQuestions:
     """Asks within the limits; trouble of a single page holds nobody."""
 
-    def __init__(self, provider: Provider, limiter: Limiter) -> None:
-        self._provider = provider
-        self.account = provider.account.text
-        self._limiter = limiter
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.account = context.account
 
     async def wallet(self) -> int | Fatal | Retryable | Refused:
         """One `GET /credits`, which also tells the API's time."""
-        return await ask(self._provider, self._limiter, heeds=_speaks_of_all)
+        return await self._context.ask("credits", self._context.provider.credits, heeds=_speaks_of_all)
 
     async def drift(self, models: Iterable[str]) -> list[str]:
         """One `GET /models`: where these models are served otherwise than the catalogue says. Nothing if unanswered."""
-        async with self._limiter.slot("models") as slot:
-            await slot.stamp()
-            found = await self._provider.models()
-            if _speaks_of_all(found):
-                slot.heard(found)
+        found = await self._context.ask("models", self._context.provider.models, heeds=_speaks_of_all)
         if not isinstance(found, list) or not found:
             return []
         served = {entry.get("id"): entry for entry in found}

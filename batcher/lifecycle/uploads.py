@@ -13,13 +13,11 @@ from functools import partial
 
 import anyio
 
-from batcher.clock import Clock
 from batcher.jobs import FileReference, Upload
-from batcher.ledger import Store
-from batcher.providers import Fatal, Provider, Refused, Retryable
+from batcher.providers import Fatal, Refused, Retryable
 
-from .group_commit import Commits
-from .steps import JobRunState, Limiter
+from .context import Context
+from .steps import JobRunState
 
 #: An upload that the API vouched for less than this many seconds ago is used without asking again.
 VOUCHED_SECONDS = 900.0
@@ -66,12 +64,10 @@ class _File:
 class Uploads:
     """Uploads of one account. Safe to call from many tasks: one upload a file, the others wait for it."""
 
-    def __init__(self, ledger: Store, commits: Commits, provider: Provider, limiter: Limiter, clock: Clock) -> None:
-        self._ledger = ledger
-        self._commits = commits
-        self._provider = provider
-        self._limiter = limiter
-        self._clock = clock
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._ledger, self._commits, self._clock = context.ledger, context.commits, context.clock
+        self._provider = context.provider
         self._files: dict[str, _File] = {}
         self._refused: dict[tuple[str, str], Refused] = {}
 
@@ -153,10 +149,7 @@ class Uploads:
             return known
         if not known.file_id:
             return None  # nobody can say whether it is still there
-        async with self._limiter.slot("file") as slot:
-            await slot.stamp()
-            there = await self._provider.verify_upload(known)
-            slot.heard(there)
+        there = await self._context.ask("file", lambda: self._provider.verify_upload(known))
         match there:
             case Upload() if _named(there) != _named(known):
                 await self._remember(there, file)
@@ -177,10 +170,7 @@ class Uploads:
         content = _read(reference)
         if isinstance(content, Changed):
             return content
-        async with self._limiter.slot("upload") as slot:
-            await slot.stamp()
-            made = await self._provider.upload(reference, content, model)
-            slot.heard(made)
+        made = await self._context.ask("upload", lambda: self._provider.upload(reference, content, model))
         if isinstance(made, Upload):
             await self._remember(made, file)
         return made

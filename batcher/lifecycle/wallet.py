@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from batcher.clock import Clock, iso
+from batcher.clock import iso
 from batcher.events import Event
-from batcher.ledger import Caps, Store
-from batcher.providers import Fatal, Provider, Refused, Retryable
+from batcher.ledger import Caps
+from batcher.providers import Fatal, Refused, Retryable
 
-from .aging import ask
-from .steps import Limiter
+from .context import Context
 
 #: A reading may lag behind what was answered in the last so many seconds, also by another run.
 _LAG_SECONDS = 600.0
@@ -18,21 +17,25 @@ _LAG_SECONDS = 600.0
 _PART = 4
 
 
-async def read_wallet(
-    ledger: Store, provider: Provider, limiter: Limiter, clock: Clock, caps: Caps
-) -> Caps | Fatal | Retryable | Refused:
+async def read_wallet(context: Context, caps: Caps) -> Caps | Fatal | Retryable | Refused:
     """Take a reading; the caps with it, or what kept it from being taken.
 
     Each reading is held against the one that counted before, less what was bought since: a wallet that does not fall as
     we buy may be read late, so the lower of both counts; only more than was ever read is a top-up. One that falls
     faster is somebody else's doing, or a price that we do not know; both are told (`wallet_odd`), once each.
     """
-    account, read = provider.account.text, ledger.read
-    marks: list[int] = []
-    found = await ask(provider, limiter, before=lambda: marks.append(read.wallet_mark()))
+    account, ledger, read = context.account, context.ledger, context.ledger.read
+    mark = 0
+
+    async def reading() -> int | Fatal | Retryable | Refused:
+        nonlocal mark
+        mark = read.wallet_mark()
+        return await context.provider.credits()
+
+    found = await context.ask("credits", reading)
     if not isinstance(found, int):
         return found
-    now, mark = clock.wall(), marks[0]
+    now = context.clock.wall()
     if caps.wallet_at is None and (last := ledger.counted(account, iso(now - _LAG_SECONDS))):
         caps = replace(caps, wallet=last.credits, wallet_mark=last.mark, wallet_most=last.most, wallet_at=now)
     counts, told = (found, mark), caps.wallet_told

@@ -1,0 +1,63 @@
+"""What the steps of jobs work with, in one value; and the one way of a request that is not paid."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from batcher.clock import Clock
+from batcher.jobs import TaskState
+from batcher.ledger import Store
+from batcher.providers import Fatal, Going, Provider, Retryable, Unknown
+from batcher.settings import Settings
+from batcher.storage import Artifacts
+
+from .group_commit import Commits, Disk
+from .steps import Limiter, SendKind
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a run's steps read and write, whom they ask, and whence they have time and chance."""
+
+    ledger: Store
+    commits: Commits
+    provider: Provider
+    limiter: Limiter
+    artifacts: Artifacts
+    disk: Disk
+    clock: Clock
+    settings: Settings
+    rng: random.Random
+
+    @property
+    def account(self) -> str:
+        """The account that this run buys with, as the ledger names it."""
+        return self.provider.account.text
+
+    async def ask(
+        self,
+        kind: SendKind,
+        request: Callable[[], Awaitable[T]],
+        *,
+        probing: bool = False,
+        heeds: Callable[[T], bool] = lambda _: True,
+    ) -> T:
+        """Send a request that is not paid once the limits have room for it; returns what came of it.
+
+        `probing` goes past all who are held; `heeds` says whether what came of it counts for all other requests.
+        """
+        async with self.limiter.slot(kind, probing=probing) as slot:
+            await slot.stamp()
+            found = await request()
+            if heeds(found):
+                slot.heard(found)
+        return found
+
+    async def poll(self, task_id: str) -> TaskState | Unknown | Going | Fatal | Retryable:
+        """Ask for a task's state."""
+        return await self.ask("poll", lambda: self.provider.poll(task_id))
