@@ -47,7 +47,8 @@ class Access:
         from batcher.providers.addresses import is_loopback, parse_url
         from batcher.providers.transport import check_base_url
 
-        return Place.LOOPBACK if is_loopback(parse_url(check_base_url(self.base_url)).host) else Place.NET
+        host = parse_url(check_base_url(self.base_url, self.provider)).host
+        return Place.LOOPBACK if is_loopback(host) else Place.NET
 
     def need_key(self, otherwise: str = "") -> str:
         """The key. Raises UsageError where there is none; `otherwise` says what can be done without one."""

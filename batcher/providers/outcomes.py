@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import Conflict, Fatal, Refused, Retryable
-from .registry import RIVYA
+from .registry import KnownProvider
 from .values import as_date, as_retry_after, as_text, as_words, first_words
 
 # rivya-api.md, section 1. Codes outrank status codes where they are known; unknown ones count by their class.
@@ -65,7 +65,9 @@ def envelope(found: Any) -> Mapping[str, Any] | None:
     return error if isinstance(error.get("code"), str) and error["code"] else None
 
 
-def sort(answer: Answer, now: float, mask: Callable[[str], str]) -> Refused | Conflict | Fatal | Retryable:
+def sort(
+    answer: Answer, now: float, mask: Callable[[str], str], provider: KnownProvider
+) -> Refused | Conflict | Fatal | Retryable:
     """What an answer that is no success means.
 
     `now` is this machine's time, for an answer that has no Date. `mask` takes the key out of what is told.
@@ -75,7 +77,7 @@ def sort(answer: Answer, now: float, mask: Callable[[str], str]) -> Refused | Co
     error = envelope(answer.json)
     if 300 <= answer.status < 400:
         target = mask(answer.headers.get("location", "nowhere"))[:200]
-        words = f"the API redirects to {target} (HTTP {answer.status}); is {RIVYA.base_url_variable} right?"
+        words = f"the API redirects to {target} (HTTP {answer.status}); is {provider.base_url_variable} right?"
         return Retryable("redirected", words, True, wait, outage=True, page=error is None, cause="page")
     if error is None:
         return _of_others(answer, wait, mask)

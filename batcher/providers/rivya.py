@@ -49,7 +49,7 @@ def account_of(base_url: str, key: str, name: str | None = None) -> Account:
     Raises UsageError for a base URL that cannot be the API's.
     """
     fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
-    return Account(name or check_base_url(base_url, key), fingerprint, RIVYA.name, RIVYA.capabilities.unit)
+    return Account(name or check_base_url(base_url, RIVYA, key), fingerprint, RIVYA.name, RIVYA.capabilities.unit)
 
 
 class Rivya:
@@ -72,7 +72,7 @@ class Rivya:
         `allow_net` names networks (CIDR), beside those of BATCHER_ALLOW_NET, that results may be fetched from although
         they are not public.
         """
-        self._http = Transport(base_url, key, transport=transport, allow_net=allow_net)
+        self._http = Transport(base_url, key, RIVYA, transport=transport, allow_net=allow_net)
         self._clock = clock
         self._ahead: float | None = None  # the API's time less our monotonic one
         self.account = account_of(base_url, key, account_name)
@@ -248,7 +248,7 @@ class Rivya:
         return Refused(found.code, found.message, found.request_id) if isinstance(found, Conflict) else found
 
     def _sort(self, answer: Answer) -> Refused | Conflict | Fatal | Retryable:
-        return sort(answer, self._clock.wall(), self._http.mask)
+        return sort(answer, self._clock.wall(), self._http.mask, RIVYA)
 
     # Results (section 9: host, lifetime and the need of a key are not documented)
 

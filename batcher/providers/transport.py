@@ -1,4 +1,4 @@
-"""Requests over httpx, bounded in time and bytes; what the transport raises becomes a `Later`.
+"""Requests over httpx, bounded in time and bytes; what the transport raises becomes a `Retryable`.
 
 This room is the one place that imports httpx (as httpx2, its maintained continuation by the same author; httpx itself
 has had no release since 2024-12). Its transports are used without its client, which would keep cookies, take a login
@@ -36,7 +36,7 @@ from .encodings import Undecodable, decoded
 from .faults import retryable_of
 from .keys import check_key
 from .outcomes import Answer
-from .registry import RIVYA
+from .registry import KnownProvider
 from .routes import Route, Routes, allowed_here
 
 #: A JSON answer longer than this many bytes, once decoded, is not read to its end.
@@ -68,15 +68,15 @@ class Barred:
 TRANSFER_ERRORS = (httpx.HTTPError, httpx.StreamError, OSError, Undecodable)
 
 
-def check_base_url(url: str, key: str = "") -> str:
-    """The base URL without a trailing slash. Raises UsageError for anything but https (http on loopback).
+def check_base_url(url: str, known: KnownProvider, key: str = "") -> str:
+    """The base URL of a provider without a trailing slash. Raises UsageError for anything but https (http on loopback).
 
     The message does not repeat the URL: it may hold a password, or be the key in the wrong place.
     """
     if key and without(url, key) != url:
-        hint = f"{RIVYA.base_url_variable} and {RIVYA.key_variable} are two things."
+        hint = f"{known.base_url_variable} and {known.key_variable} are two things."
         raise UsageError("the API's base URL holds the key", hint=hint)
-    hint = f"{RIVYA.base_url_variable} is an https URL (http for loopback only)."
+    hint = f"{known.base_url_variable} is an https URL (http for loopback only)."
     wrong = UsageError("that cannot be the API's base URL", hint=hint)
     try:
         parts = parse_url(url)
@@ -124,12 +124,13 @@ class Transport:
         self,
         base_url: str,
         key: str,
+        known: KnownProvider,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         allow_net: Iterable[str] = (),
     ) -> None:
-        check_key(key)
-        self.base_url = check_base_url(base_url, key)
+        check_key(key, known.key_variable)
+        self.base_url = check_base_url(base_url, known, key)
         self._key = key
         self._base = parse_url(self.base_url)
         self._local = is_loopback(self._base.host)
@@ -169,7 +170,7 @@ class Transport:
                 finally:
                     # The answer is in hand: closing must neither lose it nor wait for the network.
                     with anyio.CancelScope(shield=True):
-                        await reply.aclose()
+                        await _leave(reply)
         except Exception as error:
             return retryable_of(error, self._told(error), sent=body is None or body.sent, proxy=route.proxy)
         return Answer(reply.status_code, _headers(reply), _decode(text), self.mask(_begin(text)))
@@ -209,7 +210,7 @@ class Transport:
                 yield Stream(reply.status_code, found, chunks)
         finally:
             with anyio.CancelScope(shield=True):
-                await reply.aclose()
+                await _leave(reply)
 
     def is_own_origin(self, url: str) -> bool:
         """Whether a URL has the scheme, host and port of the API."""
@@ -275,6 +276,22 @@ async def _send(
     except BaseException:
         await made.aclose()
         raise
+
+
+async def _leave(reply: httpx.Response) -> None:
+    """Let go of an answer. Its connection is not used again if more has come than the answer.
+
+    What is left would be read as the answer to the next request: another job's task, say. Bytes that come later are
+    noticed by the pool, which trusts no idle connection that has something to read.
+    """
+    # The way down to h11's buffer; no public name leads there (httpcore2 2.16).
+    connection: Any = reply.stream
+    for name in ("_httpcore_stream", "_stream", "_connection"):
+        connection = getattr(connection, name, None)
+    protocol = getattr(connection, "_h11_state", None)
+    if protocol is not None and protocol.trailing_data[0]:
+        await reply.extensions["network_stream"].aclose()
+    await reply.aclose()
 
 
 async def _multipart(

@@ -11,7 +11,7 @@ import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import anyio
 import pytest
@@ -266,6 +266,24 @@ def test_a_kept_alive_connection_that_died_counts_as_maybe_received_and_is_not_r
     assert isinstance(second, Retryable)
     assert second.maybe_received
     assert len(seen) == 2, "nobody but the lifecycle repeats a paid request"
+
+
+def test_what_comes_after_an_answer_is_no_answer_to_the_next_request() -> None:
+    def twice(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(reply(TASK) * 2)
+        with suppress(OSError):
+            assert connection.recv(1) == b"", "no second request on this connection"
+
+    def once(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(reply(TASK.replace(b"task_1", b"task_2")))
+
+    with server(twice, once) as base_url:
+        first, second = submit(base_url, times=2)
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Accepted)
+    assert (first.task.task_id, second.task.task_id) == ("task_1", "task_2")
 
 
 def test_slow_to_death_ends_at_the_deadline() -> None:

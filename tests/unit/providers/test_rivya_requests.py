@@ -17,6 +17,7 @@ from batcher import __version__
 from batcher.errors import UsageError
 from batcher.jobs import FileReference, Status, TaskState, Upload, UrlReference
 from batcher.providers import Fatal, Gone, Incoming, Redirected, Retryable
+from batcher.providers.registry import RIVYA
 from batcher.providers.rivya import Rivya, account_of
 from batcher.providers.transport import check_base_url
 
@@ -377,7 +378,7 @@ def test_what_cannot_be_a_base_url(url: str) -> None:
     ],
 )
 def test_what_can_be_a_base_url(url: str) -> None:
-    assert check_base_url(url) == url.rstrip("/")
+    assert check_base_url(url, RIVYA) == url.rstrip("/")
 
 
 def test_the_proxy_of_the_environment_does_not_get_a_key_meant_for_loopback() -> None:
