@@ -26,6 +26,7 @@ COMMANDS = {
     "status": "Show how every campaign stands.",
     "jobs": "List jobs, in the order of their manifests.",
     "show": "Show everything about one job.",
+    "claim": "Write down what a support desk asks for about a job.",
     "retry": "Buy jobs again at the next run.",
     "resolve": "Decide what became of doubtful jobs.",
     "cancel": "Do not send planned jobs, until a retry.",

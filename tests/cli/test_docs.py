@@ -141,6 +141,7 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     shown = cli("show", saved["id"], "--json").document
     check(shown, "show", seen)
     check(shown["job"], "jobs.jobs[]", seen)
+    check(cli("claim", saved["id"], "--json").document, "claim", seen)
     check(cli("fetch", saved["id"], "--forget", "--json").document, "fetch", seen)
     check(cli("models", "--json").document, "models", seen)
     check(cli("validate", "bad.yaml", "--json").document, "error", seen)
