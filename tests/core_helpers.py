@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from support import EPOCH
 
+from batcher.catalog import Model
 from batcher.clock import Uptime
 from batcher.errors import UsageError
 from batcher.events import Event
@@ -177,3 +179,9 @@ def decide_one(ledger: LedgerWriter, decision: Decision, job: JobId) -> Decided:
     if isinstance(found, Decided):
         return found
     raise UsageError(f"job {found.case.short}: {found.why}")
+
+
+def example(model: Model) -> str:
+    """A manifest of one job of a model, with every default written out."""
+    params = {name: model.default(name) for name in model.params if model.default(name) is not None}
+    return json.dumps({"campaign": model.id, "model": model.id, "params": params, "prompts": ["A boat at dawn"]})

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .faults import FaultRule, Faults, parse_all
 from .media import plain
-from .records import FORMATS, ApiAnswer, Call, Json, Rejection, Scene
+from .records import ApiAnswer, Call, Json, Rejection, Scene, format_of
 from .switches import Count, one_of, read
 from .world import World
 
@@ -290,7 +290,7 @@ class Simulator:
         switches = self.world.switches
         whole = hashlib.sha256(data).hexdigest()
         tag = f'"{whole[:32]}"'
-        headers = {"content-type": FORMATS[scene.result][1], **self._date()}
+        headers = {"content-type": format_of(scene.result, scene.params)[1], **self._date()}
         if switches.etags != "none":
             headers["etag"] = tag if switches.etags == "strong" else f"W/{tag}"
         if not switches.ranges:

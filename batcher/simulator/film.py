@@ -11,15 +11,18 @@ import io
 import math
 import re
 import unicodedata
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
-from .records import Scene
+from .records import Scene, format_of
 
 FPS = 12
+#: Samples of sound a second.
+RATE = 44_100
 SHORT_SIDE = 480
 #: Where a model has no such setting.
 DEFAULT_SECONDS = 5.0
@@ -40,27 +43,35 @@ Box = tuple[int, int, int, int]
 
 
 def seconds_of(scene: Scene) -> float:
-    """How long the scene's video is."""
-    return float(scene.params.get("duration") or DEFAULT_SECONDS)
+    """How long the scene's video or sound is."""
+    return float(_first(scene, "duration", "duration_seconds", "n_frames") or DEFAULT_SECONDS)
 
 
 def size_of(scene: Scene) -> tuple[int, int]:
     """Width and height, both even as H.264 wants it, in the shape that the job asks for."""
-    ratio = str(scene.params.get("aspect_ratio") or "1:1")
-    try:
-        across, down = (float(part) for part in ratio.split(":"))
-    except ValueError:
-        across = down = 1.0
+    said = _first(scene, "aspect_ratio", "aspectRatio", "image_size", "imageSize", "size")
+    said = {"landscape": "16:9", "portrait": "9:16"}.get(said, said)
+    ratio = re.search(r"(\d+)[:_](\d+)", said)
+    across, down = (int(ratio[1]), int(ratio[2])) if ratio else (1, 1)
+    if said.startswith("portrait"):  # as in portrait_16_9
+        across, down = down, across
     scale = SHORT_SIDE / min(across, down)
     return 2 * round(across * scale / 2), 2 * round(down * scale / 2)
 
 
+def _first(scene: Scene, *names: str) -> str:
+    return next((str(scene.params[name]) for name in names if scene.params.get(name)), "")
+
+
 def render(scene: Scene, path: Path) -> None:
-    """Write the scene's file: MP4 for a video, PNG for a picture."""
+    """Write the scene's file: MP4 for a video, MP3 for sound, PNG or JPEG for a picture."""
     if scene.result == "video":
         _write_video(scene, path)
+    elif scene.result == "audio":
+        _write_audio(scene, path)
     else:
-        frame(scene, 0.35).save(path, "PNG")
+        kind = format_of(scene.result, scene.params)[1].partition("/")[2]
+        frame(scene, 0.35).save(path, kind.upper())
 
 
 def frame(scene: Scene, moment: float) -> Image.Image:
@@ -81,6 +92,23 @@ def _write_video(scene: Scene, path: Path) -> None:
             picture = to_frame(paint(n / count))
             picture.pts = n
             container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+def _write_audio(scene: Scene, path: Path) -> None:
+    """A chord that follows from the whole job, each second anew: whole numbers of waves, so that no second clicks."""
+    notes = [110 + 2 * (channel % 220) for channel in _palette(scene)[0]]
+    wave = [sum(math.sin(2 * math.pi * note * n / RATE) for note in notes) / len(notes) for n in range(RATE)]
+    second = array("h", (round(9000 * level * (1 - n / RATE)) for n, level in enumerate(wave)))
+    with av.open(str(path), "w", format="mp3") as container:
+        stream = container.add_stream("mp3", rate=RATE)
+        left = round(seconds_of(scene) * RATE)
+        while left > 0:
+            sound = av.AudioFrame("s16", "mono", min(left, RATE))
+            sound.sample_rate = RATE
+            sound.planes[0].update(second[: sound.samples].tobytes().ljust(sound.planes[0].buffer_size, b"\0"))
+            container.mux(stream.encode(sound))
+            left -= sound.samples
         container.mux(stream.encode(None))
 
 

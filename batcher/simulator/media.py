@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from .records import FORMATS, Scene
+from .records import Scene, format_of
 
 
 def plain(size: int) -> Callable[[Scene], Awaitable[bytes]]:
@@ -20,6 +20,8 @@ def plain(size: int) -> Callable[[Scene], Awaitable[bytes]]:
         data = hashlib.shake_256(scene.task_id.encode()).digest(size)
         if scene.result == "video":
             return _box(b"ftyp", b"mp42\0\0\0\0mp42isom") + _box(b"mdat", data)
+        if scene.result == "audio":
+            return b"ID3\x04" + bytes(6) + data
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"daTa", data) + _chunk(b"IEND", b"")
 
     return make
@@ -58,7 +60,7 @@ class Studio:
         # Imported on the thread: starting the simulator must not wait for the drawing libraries.
         from .film import render
 
-        path = self._folder / f"{scene.task_id}.{FORMATS[scene.result][0]}"
+        path = self._folder / f"{scene.task_id}.{format_of(scene.result, scene.params)[0]}"
         if not path.exists():
             partial = path.with_name(f"{path.name}.part")
             render(scene, partial)

@@ -16,8 +16,17 @@ Json = dict[str, Any]
 #: The kinds of request, by the names that faults, limits and events use.
 KINDS = ("create", "status", "upload", "file", "credits", "models", "result")
 
-#: File name ending and MIME type of what a model makes, by the catalogue's `result`.
-FORMATS: Mapping[str, tuple[str, str]] = {"video": ("mp4", "video/mp4"), "image": ("png", "image/png")}
+_FORMATS: Mapping[str, tuple[str, str]] = {
+    "video": ("mp4", "video/mp4"),
+    "image": ("png", "image/png"),
+    "audio": ("mp3", "audio/mpeg"),
+}
+
+
+def format_of(result: str, params: Mapping[str, Any]) -> tuple[str, str]:
+    """File name ending and MIME type of what a model makes, by the catalogue's `result` and the job's own wish."""
+    wish = params.get("output_format", params.get("outputFormat"))
+    return ("jpg", "image/jpeg") if result == "image" and wish in ("jpg", "jpeg") else _FORMATS[result]
 
 
 def iso(at: float) -> str:

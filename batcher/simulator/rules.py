@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from batcher.catalog import Model, get_model, model_ids
 
-from .records import FORMATS, Json, StoredUpload, invalid
+from .records import Json, StoredUpload, invalid
 
 #: Bytes and MIME types by kind where no model says otherwise (rivya-api.md section 4).
 DEFAULT_LIMITS: Mapping[str, tuple[int, tuple[str, ...]]] = {
@@ -29,11 +29,6 @@ MAX_REQUEST_ID = 128
 
 _ITEM_FIELDS = {"url", "kind", "name", "mimeType", "durationSeconds", "durationToken"}
 _WIRE_TYPES: Mapping[str, tuple[type, ...]] = {"select": (str,), "number": (int, float), "text": (str,)}
-
-
-def offered() -> list[str]:
-    """The ids of the catalogue's models whose results the simulator can make."""
-    return [name for name in model_ids() if get_model(name).result in FORMATS]
 
 
 def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) -> tuple[Model, Json]:
@@ -51,7 +46,7 @@ def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) 
     if unknown:
         raise invalid(f"Not accepted at the top level: {', '.join(sorted(unknown))}.")
     name, prompt, params = request.get("model"), request.get("prompt"), request.get("params", {})
-    if name not in offered():
+    if name not in model_ids():
         raise invalid(f"Unknown model: {name!r}.")
     model = get_model(name)
     check_request_id(request.get("client_request_id", ""))
@@ -138,7 +133,7 @@ def check_upload(kind: str, model_id: str | None, data: bytes) -> str:
         raise invalid(f"kind must be one of {', '.join(DEFAULT_LIMITS)}.")
     max_bytes, mime_types = DEFAULT_LIMITS[kind]
     if model_id is not None:
-        if model_id not in offered():
+        if model_id not in model_ids():
             raise invalid(f"Unknown model: {model_id!r}.")
         rule = get_model(model_id).references.image
         if kind != "image" or rule is None:

@@ -16,12 +16,11 @@ from collections.abc import Callable
 from email.utils import formatdate
 from urllib.parse import urlsplit
 
-from batcher.catalog import Model, get_model
+from batcher.catalog import Model, get_model, model_ids
 
 from .books import Books
 from .journal import Journal
 from .records import (
-    FORMATS,
     ApiAnswer,
     Call,
     Json,
@@ -33,9 +32,10 @@ from .records import (
     Task,
     Violation,
     digest,
+    format_of,
     invalid,
 )
-from .rules import Part, check_request_id, check_upload, describe, offered, read_create, read_multipart
+from .rules import Part, check_request_id, check_upload, describe, read_create, read_multipart
 from .switches import SCOPES, Limit, Switches
 from .views import show_task, show_upload
 
@@ -111,7 +111,7 @@ class World:
                     case "credits":
                         return ApiAnswer(200, {"current_credits": self._books.wallet})
                     case "models":
-                        return ApiAnswer(200, {"object": "list", "data": [describe(get_model(m)) for m in offered()]})
+                        return ApiAnswer(200, {"object": "list", "data": [describe(get_model(m)) for m in model_ids()]})
                     case _:
                         return ApiAnswer(200, {}, scene=self._scene(self._result(call.subject)))
             except Rejection as refusal:
@@ -308,7 +308,8 @@ class World:
         return f"{number}-{digest(self.seed, 'result', task.id, number)[:16]}"
 
     def _file_name(self, task: Task) -> str:
-        return f"{task.id}.{FORMATS[get_model(task.request['model']).result][0]}"
+        model = get_model(task.request["model"])
+        return f"{task.id}.{format_of(model.result, model.whole(task.request.get('params', {})))[0]}"
 
     def _result(self, subject: str) -> Task:
         """The task whose live URL ends in this `token/name`."""

@@ -243,7 +243,7 @@ HEADS = {
     ),
     "unknown model": (
         "campaign: c\nmodel: grok-imagine-vide\nprompts: [x]",
-        "2:8: unknown model 'grok-imagine-vide' (did you mean 'grok-imagine-video'?; known: grok-imagine",
+        "2:8: unknown model 'grok-imagine-vide' (did you mean 'grok-imagine-video'?; known: 4o-image",
     ),
     "a list": ("[1]", "1:1: a manifest is a mapping with the keys budget, campaign"),
     "nothing": ("# nothing\n", "1:1: the manifest is empty"),
