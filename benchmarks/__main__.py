@@ -1,4 +1,4 @@
-"""Every figure with its goal and whether it is met.
+"""Every figure with its goal and whether it is met; what users feel first.
 
     python -m benchmarks [NAME …] [--full]
 
@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from .figures import Figure
+from .running import machine
 
 NAMES = (
-    *("startup", "plan", "enrol", "resume", "noticing", "limits"),
+    *("first_post", "night", "noticing", "waiting", "large", "report"),
+    *("startup", "plan", "enrol", "resume", "limits"),
     *("inflight", "throughput", "peers", "growth"),
 )
 
@@ -27,6 +29,7 @@ def main() -> None:
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    print(machine())
     found: list[Figure] = []
     for name in chosen.names or NAMES:
         measure: Callable[[bool], Iterator[Figure]] = import_module(f"benchmarks.{name}").measure

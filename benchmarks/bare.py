@@ -1,17 +1,18 @@
-"""A bare loop over the same requests as `batcher run`: no ledger, no limits, no files on disk, nothing that survives.
+"""A bare loop over the same requests as `batcher run`, whose files it saves and syncs: no ledger, no limits.
 
-    python -m benchmarks.bare httpx|aiohttp URL JOBS
+    python -m benchmarks.bare httpx2|aiohttp URL FOLDER JOBS
 
-`httpx` is httpx with its own pool, `aiohttp` httpx over aiohttp's (`httpx-aiohttp`).
+`httpx2` is the client of batcher; `aiohttp` shows what another one would come to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 AT_ONCE = 32
 #: POST a body under a key and return the answer's text; GET a URL and return its bytes.
@@ -19,50 +20,71 @@ Post = Callable[[str, bytes], Awaitable[bytes]]
 Get = Callable[[str], Awaitable[bytes]]
 
 
-async def work(jobs: Iterator[int], post: Post, get: Get) -> None:
-    """Buy and fetch jobs until there are none."""
+def save(target: Path, film: bytes) -> None:
+    """Whole or absent, and on the disk; a short file is not worth a thread."""
+    part = target.with_suffix(".part")
+    with part.open("wb") as file:
+        file.write(film)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(target)
+
+
+async def work(jobs: Iterator[int], folder: Path, post: Post, get: Get) -> None:
+    """Buy, fetch and save jobs until there are none."""
     for number in jobs:
         body = json.dumps({"model": "grok-imagine-video", "prompt": f"A boat on lake {number}, at dawn", "params": {}})
         task = json.loads(await post(f"key-{number}", body.encode()))
-        await get(task["result"]["primary_url"])
+        save(folder / f"{number}.mp4", await get(task["result"]["primary_url"]))
 
 
-async def by_httpx(url: str) -> tuple[Post, Get]:
-    import httpx2 as httpx
-
-    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-    return _calls_of(httpx.AsyncClient(limits=limits, trust_env=False), url)
+def _headers(key: str) -> dict[str, str]:
+    return {"Content-Type": "application/json", "Idempotency-Key": key}
 
 
-async def by_aiohttp(url: str) -> tuple[Post, Get]:
-    import aiohttp
-    import httpx
-    from httpx_aiohttp import AiohttpTransport
+def by_httpx2(url: str) -> tuple[Post, Get]:
+    """Calls by one client of httpx2."""
+    import httpx2
 
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE))
-    return _calls_of(httpx.AsyncClient(transport=AiohttpTransport(client=session), trust_env=False), url)
+    limits = httpx2.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
+    client = httpx2.AsyncClient(limits=limits, trust_env=False)
 
-
-def _calls_of(client: Any, url: str) -> tuple[Post, Get]:
     async def post(key: str, body: bytes) -> bytes:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        content: bytes = (await client.post(f"{url}/api/v1/generations", content=body, headers=headers)).content
-        return content
+        return (await client.post(f"{url}/api/v1/generations", content=body, headers=_headers(key))).content
 
     async def get(where: str) -> bytes:
-        content: bytes = (await client.get(where)).content
-        return content
+        return (await client.get(where)).content
 
     return post, get
 
 
-async def main(kind: str, url: str, number: int) -> None:
-    make = {"httpx": by_httpx, "aiohttp": by_aiohttp}[kind]
-    post, get = await make(url)
+def by_aiohttp(url: str) -> tuple[Post, Get]:
+    """Calls by one session of aiohttp."""
+    import aiohttp
+
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE))
+
+    async def post(key: str, body: bytes) -> bytes:
+        async with session.post(f"{url}/api/v1/generations", data=body, headers=_headers(key)) as answer:
+            found: bytes = await answer.read()
+            return found
+
+    async def get(where: str) -> bytes:
+        async with session.get(where) as answer:
+            found: bytes = await answer.read()
+            return found
+
+    return post, get
+
+
+async def main(kind: str, url: str, folder: Path, number: int) -> None:
+    """Work with so many at once."""
+    post, get = {"httpx2": by_httpx2, "aiohttp": by_aiohttp}[kind](url)
     jobs = iter(range(number))
-    await asyncio.gather(*(work(jobs, post, get) for _ in range(AT_ONCE)))
+    await asyncio.gather(*(work(jobs, folder, post, get) for _ in range(AT_ONCE)))
 
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    asyncio.run(main(arguments[0], arguments[1], int(arguments[2])))
+    Path(arguments[2]).mkdir()
+    asyncio.run(main(arguments[0], arguments[1], Path(arguments[2]), int(arguments[3])))

@@ -14,10 +14,9 @@ import json
 from collections.abc import Iterator, Sequence
 from math import log
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from .figures import Figure, at_most, middle
-from .running import BATCHER, UNLIMITED, Server, run, server
+from .figures import Figure, at_most
+from .running import UNLIMITED, Ran, Server, buy, scratch, server
 
 SIZES = (1_000, 3_000, 10_000)
 FULL_SIZES = (*SIZES, 30_000, 100_000)
@@ -37,17 +36,20 @@ limits: {UNLIMITED}
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """Sizes up to 10,000 jobs, and to 100,000 with `full`."""
+    """Sizes up to 10,000 jobs, and to 100,000 with `full`; also how a run's memory grows."""
     sizes = FULL_SIZES if full else SIZES
-    with TemporaryDirectory() as scratch:
-        took = {jobs: _seconds(Path(scratch) / str(jobs), jobs) for jobs in (2, *sizes)}
+    with scratch() as folder:
+        took = {jobs: _took(folder / str(jobs), jobs) for jobs in (2, *sizes)}
     for command in _COMMANDS:
-        start_up = took[2][command]
-        own = [max(FLOOR, took[jobs][command] - start_up) for jobs in sizes]
+        start_up = took[2][command].cpu
+        own = [max(FLOOR, took[jobs][command].cpu - start_up) for jobs in sizes]
         yield Figure(f"{command}: CPU of the command for two jobs", start_up, "s")
         for jobs, seconds in zip(sizes, own, strict=True):
             yield Figure(f"{command}: CPU above that, {jobs:,} jobs", seconds, "s")
         yield at_most(f"{command}: exponent, {sizes[0]:,} to {sizes[-1]:,} jobs", exponent(sizes, own), 1.1)
+    few, many = took[sizes[0]]["run"].peak, took[sizes[-1]]["run"].peak
+    yield Figure(f"run: peak memory, {sizes[-1]:,} jobs", many, "MB")
+    yield Figure(f"run: peak memory a job, {sizes[-1]:,} above {sizes[0]:,}", 1000 * (many - few) / sizes[-1], "kB")
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
@@ -58,8 +60,8 @@ def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return above / sum((x - middle_x) ** 2 for x in xs)
 
 
-def _seconds(folder: Path, jobs: int) -> dict[str, float]:
-    """CPU seconds of each command with so many jobs."""
+def _took(folder: Path, jobs: int) -> dict[str, Ran]:
+    """What each command took with so many jobs."""
     folder.mkdir()
     (folder / "m.yaml").write_text(_MANIFEST)
     with (folder / "rows.jsonl").open("w") as rows:
@@ -67,19 +69,15 @@ def _seconds(folder: Path, jobs: int) -> dict[str, float]:
             rows.write(json.dumps({"title": f"product {number}"}) + "\n")
     with server() as place:
         words = (str(folder / "m.yaml"), "--state", str(folder / "state"), "--max-jobs", "1000000")
-        found = {"plan": _cpu(place, _TIMES, "plan", *words), "run": _cpu(place, 1, "run", *words, "--quiet")}
+        found = {"plan": _typical(place, _TIMES, "plan", *words), "run": _typical(place, 1, "run", *words, "--quiet")}
         assert len(place.truth()["charged"]) == jobs
-        found["resume"] = _cpu(place, _TIMES, "run", *words, "--quiet")
-        found["report"] = _cpu(place, _TIMES, "report", "--state", str(folder / "state"))
+        found["resume"] = _typical(place, _TIMES, "run", *words, "--quiet")
+        found["report"] = _typical(place, _TIMES, "report", "--state", str(folder / "state"))
         assert len(place.truth()["charged"]) == jobs
     return found
 
 
-def _cpu(place: Server, times: int, *words: str) -> float:
-    found = []
-    for _ in range(times):
-        ran = run([*BATCHER, *words], environment=place.environment)
-        if ran.code:
-            raise RuntimeError(f"batcher {words[0]} ended with {ran.code}: {ran.err[-500:]}")
-        found.append(ran.cpu)
-    return middle(found)
+def _typical(place: Server, times: int, *words: str) -> Ran:
+    """The run with the middle CPU seconds."""
+    found = sorted((buy(words, place) for _ in range(times)), key=lambda ran: ran.cpu)
+    return found[times // 2]

@@ -1,13 +1,13 @@
-"""How late the end of a task is noticed, against the polls that it took: learned polls beside others.
+"""How late the end of a task is noticed, and how many polls that took.
 
 The real engine, lifecycle and ledger run on virtual time against tasks of known length. A first run learns, a second
 one reads from the ledger what was learned and is measured: the delay is from the task's end to the commit that records
-it. What other policies do is computed, for they look at nothing but a task's age; one of them is run by the engine too,
-to show that this comes to the same.
+it. With room for requests, and where room is scarce.
 
-The fair peer of learned polls is the fixed interval whose median delay is the same, within a tolerance. It is searched
-on many tasks of the same kind, for among some hundred tasks a lucky interval could be found. Then the polls of both for
-the same tasks are compared.
+What schedules are worth apart from any engine is computed, for they look at nothing but a task's age. The fair peer of
+learned polls is the fixed interval whose median delay is the same, within a tolerance. It is searched on many tasks of
+the same kind, for among some hundred tasks a lucky interval could be found. Then the polls of both for the same tasks
+are compared.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import httpx2
 
 from batcher.clock import Clock, from_iso
 from batcher.jobs import Intent, Status, TaskState
-from batcher.lifecycle.learned_waits import LearnedWaits
+from batcher.lifecycle.learned_waits import LearnedWaits, Waited
 from batcher.providers import Accepted, Provider
 from batcher.providers.rivya import Rivya
 from batcher.settings import Polling
@@ -45,7 +46,7 @@ _MANIFEST = """\
 campaign: {name}
 model: grok-imagine-video
 prompts: [{prompts}]
-limits: {{submit: 100000/second, requests: 100000/second, in_flight: 20}}
+limits: {{submit: 100000/second, requests: {requests}, in_flight: 20}}
 polling: {{first: {polling.first}, every: {polling.every}, max: {polling.max}, give_up: 86400}}
 results: {{download: false}}
 """
@@ -72,7 +73,7 @@ class _Case:
 
 
 _CASES = (
-    _Case("lognormal, 60 s, σ 0.25", _like(60, 0.25), 1000, 0.5),
+    _Case("lognormal, 60 s, σ 0.25", _like(60, 0.25), 300, 0.5),
     _Case("lognormal, 180 s, σ 0.25", _like(180, 0.25), 300, 0.5),
     _Case("lognormal, 60 s, σ 1", _like(60, 1), 300, 1.0),
     _Case("half of it Pareto 1.5 from 20 s", _mixed, 300, 1.0),
@@ -90,29 +91,45 @@ class _Noticed:
     def median(self) -> float:
         return middle(self.delays)
 
-    def figures(self, name: str) -> Iterator[Figure]:
-        yield Figure(f"{name}: median delay", self.median, "s")
-        yield Figure(f"{name}: 90th percentile of it", sorted(self.delays)[9 * len(self.delays) // 10], "s")
-        yield Figure(f"{name}: polls a task", self.polls)
+    @property
+    def late(self) -> float:
+        """The 95th percentile."""
+        return sorted(self.delays)[19 * len(self.delays) // 20]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """How a user may have it, with 20 jobs in flight; goals for median and 95th percentile in seconds."""
+
+    name: str
+    polling: Polling
+    requests: str
+    goals: tuple[float, float] | None
+
+
+_USERS = (
+    _Settings("defaults, with room", _POLLING, "3000/minute", (3.0, 6.0)),
+    _Settings("1 s, 2 s, 5 s, with room", Polling(first=1.0, every=2.0, max=5.0), "3000/minute", (1.5, 4.0)),
+    _Settings("defaults, scarce room (60/minute)", _POLLING, "60/minute", None),
+)
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """Each case with each policy, and the ratios."""
+    """What users meet, with tasks of a minute and of three; then the schedules, each beside its fixed interval."""
+    for case in _CASES if full else _CASES[:2]:
+        for user in _USERS:
+            tasks = _tasks(case, _LEARNING + case.measured)
+            found, name = _run(tasks, user.polling, user.requests), f"{case.name}; {user.name}"
+            for what, value, number in (("median", found.median, 0), ("95th percentile", found.late, 1)):
+                label = f"{name}: noticed after, {what}"
+                yield at_most(label, value, user.goals[number], "s") if user.goals else Figure(label, value, "s")
+            yield Figure(f"{name}: polls a task", found.polls)
     for case in _CASES if full else _CASES[:3]:
-        tasks = _tasks(case, _LEARNING + case.measured * (4 if full else 1))
-        learned, tasks = _run(tasks, _POLLING), tasks[_LEARNING:]
+        tasks = _tasks(case, _LEARNING + case.measured * 4)
+        learned, tasks = _by_age(tasks), tasks[_LEARNING:]
         interval = _interval_like(learned.median / _TOLERANCE, case)
-        fixed = _fixed(interval, tasks)
-        yield from _fixed(_POLLING.every, tasks).figures(f"{case.name}, every {_POLLING.every:g} s")
-        yield from _growing(tasks).figures(f"{case.name}, growing intervals")
-        yield from fixed.figures(f"{case.name}, every {interval:.2f} s")
-        yield from learned.figures(f"{case.name}, learned")
-        ratio = learned.polls / fixed.polls
-        yield at_most(f"{case.name}: polls for that delay, learned / fixed", ratio, case.share)
-    tasks = _tasks(_CASES[0], _LEARNING + 100)
-    by_engine, computed = _run(tasks, Polling(first=5.0, every=5.0, max=5.0)), _fixed(5.0, tasks[_LEARNING:])
-    yield Figure("every 5 s, by the engine / computed: polls", by_engine.polls / computed.polls)
-    yield Figure("every 5 s, by the engine / computed: median delay", by_engine.median / computed.median)
+        ratio = learned.polls / _fixed(interval, tasks).polls
+        yield at_most(f"{case.name}: polls for the delay of every {interval:.1f} s, learned", ratio, case.share, "×")
 
 
 def _tasks(case: _Case, number: int) -> list[float]:
@@ -123,16 +140,19 @@ def _tasks(case: _Case, number: int) -> list[float]:
 # Without an engine. An answer tells of the state half a round trip before it is here.
 
 
-def _growing(tasks: Sequence[float]) -> _Noticed:
-    nothing_known = LearnedWaits(_POLLING)
+def _by_age(tasks: Sequence[float]) -> _Noticed:
+    """Learned polls of the tasks behind those that are learned from, one after the other."""
+    known = LearnedWaits(_POLLING)
     delays, polls = list[float](), 0
-    for seconds in tasks:
-        age, polled = 0.0, False
+    for number, seconds in enumerate(tasks):
+        age, seen, polled = 0.0, 0.0, False
         while not polled or age - _ROUND_TRIP / 2 < seconds:
-            age += nothing_known.next_poll(age, polled=polled) + _ROUND_TRIP
-            polls, polled = polls + 1, True
+            seen, age = age, age + known.next_poll(age, polled=polled) + _ROUND_TRIP
+            polls, polled = polls + (number >= _LEARNING), True
+        known.ended(Waited(seen, age))
         delays.append(age - seconds)
-    return _Noticed(delays, polls / len(tasks))
+    measured = delays[_LEARNING:]
+    return _Noticed(measured, polls / len(measured))
 
 
 def _fixed(interval: float, tasks: Sequence[float]) -> _Noticed:
@@ -155,10 +175,15 @@ def _interval_like(median: float, case: _Case) -> float:
 
 
 class _Api(Rivya):
-    """An API whose tasks take as long as it is told, one after the other; without HTTP, which nobody measures here."""
+    """An API whose tasks take as long as it is told, one after the other; without HTTP, which nobody measures here.
 
-    def __init__(self, clock: Clock, tasks: Sequence[float], base_url: str, key: str) -> None:
-        super().__init__(base_url, key, clock)
+    Whatever else is asked for goes to `others`.
+    """
+
+    def __init__(
+        self, clock: Clock, tasks: Sequence[float], others: httpx2.AsyncBaseTransport, base_url: str, key: str
+    ) -> None:
+        super().__init__(base_url, key, clock, transport=others)
         self._time = clock
         self._tasks = iter(tasks)
         self.ends: dict[str, float] = {}
@@ -181,7 +206,7 @@ class _Api(Rivya):
         return TaskState(task_id, status, str(status), 10, 10, (f"https://results.example/{task_id}.mp4",))
 
 
-def _run(tasks: Sequence[float], polling: Polling) -> _Noticed:
+def _run(tasks: Sequence[float], polling: Polling, requests: str) -> _Noticed:
     """Learn from the first tasks in one run, and measure the others in another one."""
     sys.path.insert(0, str(ROOT / "tests"))  # the virtual clock of the tests, and their composition of a run
     try:
@@ -199,9 +224,9 @@ def _run(tasks: Sequence[float], polling: Polling) -> _Noticed:
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
         bench = Timed(Path(scratch))
         for name, part in (("learning", tasks[:_LEARNING]), ("measured", tasks[_LEARNING:])):
-            bench.api_of_tasks = _Api(bench.clock, part, BASE_URL, KEY)
+            bench.api_of_tasks = _Api(bench.clock, part, bench.api, BASE_URL, KEY)
             prompts = ", ".join(f"Boat {number}" for number in range(len(part)))
-            text = _MANIFEST.format(name=name, prompts=prompts, polling=polling)
+            text = _MANIFEST.format(name=name, prompts=prompts, polling=polling, requests=requests)
             ending = bench.run(bench.write(text, f"{name}.yaml"))
             if ending.left:
                 raise RuntimeError(f"{name}: {ending.reason}: {ending.left}")

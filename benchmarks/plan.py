@@ -39,7 +39,7 @@ def measure(full: bool) -> Iterator[Figure]:
         start_up = middle([_plan(_jsonl(folder, 1), 1).cpu for _ in range(5)])
         yield Figure("CPU of a plan of one job, taken off below", start_up, "s")
         for jobs in FULL_SIZES if full else SIZES:
-            for kind, path in (("matrix", _matrix(folder, jobs)), ("JSONL", _jsonl(folder, jobs))):
+            for kind, path in (("matrix", write_matrix(folder, jobs, again=True)), ("JSONL", _jsonl(folder, jobs))):
                 rans = [_plan(path, jobs) for _ in range(3 if jobs <= SIZES[-1] else 1)]
                 seconds = middle([ran.cpu for ran in rans]) - start_up
                 yield at_least(f"{kind}, {jobs:,} jobs: jobs a second", jobs / seconds, RATE)
@@ -85,15 +85,21 @@ def _jsonl(folder: Path, jobs: int) -> Path:
     return path
 
 
-def _matrix(folder: Path, jobs: int) -> Path:
-    """A hundred texts, three params and what is left as numbers; a second prompt asks for every hundredth again."""
+def write_matrix(folder: Path, jobs: int, more: str = "", *, again: bool = False) -> Path:
+    """A manifest whose axes make so many jobs: texts, three params and what is left as numbers; `more` lines of it.
+
+    With `again`, a second prompt asks for every hundredth of them once more.
+    """
     params = {"mode": ["normal", "fun"], "duration": [6, 10], "aspect_ratio": ["1:1", "16:9", "9:16", "3:2", "2:3"]}
-    again = {**params, "title": ["product 0"], "place": list(range(jobs // 2000))}
-    axes = {**params, "title": [f"product {number}" for number in range(100)], "place": list(range(jobs // 2000))}
+    places, titles = list(range(jobs // 2000)), [f"product {number}" for number in range(100)]
+    if jobs < 2000:  # what a person tries first
+        params, places, titles = {}, list(range(jobs)), ["product 0"]
     text = f"{_TEXT} at place {{{{ place }}}}"
-    prompts = [{"prompt": text, "matrix": axes}, {"name": "again", "prompt": text, "matrix": again}]
+    prompts = [{"prompt": text, "matrix": {**params, "title": titles, "place": places}}]
+    if again:
+        prompts.append({"name": "again", "prompt": text, "matrix": {**params, "title": titles[:1], "place": places}})
     path = folder / f"matrix-{jobs}.yaml"
-    path.write_text(_HEAD + yaml.safe_dump({"prompts": prompts}))
+    path.write_text(_HEAD + more + yaml.safe_dump({"prompts": prompts}))
     return path
 
 

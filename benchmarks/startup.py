@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .figures import Figure, at_most, middle
-from .report_100k import make
+from .report import make
 from .running import BATCHER, ROOT, Ran, run
 
 _JOBS = 200
-_ROUNDS = 25
+_ROUNDS = 15
 #: The slow ones take part in every so manieth round.
 _SELDOM = 5
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -14,7 +13,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.running import BATCHER, UNLIMITED, Server, server
+from benchmarks.running import BATCHER, UNLIMITED, Server, scratch, server
 from benchmarks.sessions import session
 
 from . import gnu
@@ -96,17 +95,17 @@ def _needs(*packages: str) -> Callable[[], str]:
 #: Who is compared; the first one is batcher.
 CONTESTANTS = (
     Contestant("batcher", _batcher, in_ledger, str),
-    Contestant("script", _python("script"), files, _needs("aiohttp")),
+    Contestant("script", _python("script"), files, str),
     Contestant("GNU parallel", gnu.words, files, gnu.missing),
-    Contestant("huey", _python("huey_command"), files, _needs("huey", "urllib3")),
-    Contestant("huey, fed again", _python("huey_command", "--again"), files, _needs("huey", "urllib3")),
-    Contestant("DBOS", _python("dbos_command"), files, _needs("dbos", "urllib3")),
+    Contestant("huey", _python("huey_command"), files, _needs("huey")),
+    Contestant("huey, fed again", _python("huey_command", "--again"), files, _needs("huey")),
+    Contestant("DBOS", _python("dbos_command"), files, _needs("dbos")),
 )
 
 
 def versions() -> str:
     """Of those peers that are here."""
-    found = [f"{name} {version(name)}" for name in ("aiohttp", "huey", "dbos", "urllib3") if find_spec(name)]
+    found = [f"{name} {version(name)}" for name in ("httpx2", "huey", "dbos") if find_spec(name)]
     return ", ".join(found + ([] if gnu.missing() else [f"GNU parallel {gnu.version()}"]))
 
 
@@ -114,8 +113,7 @@ def versions() -> str:
 def place(contestant: Contestant, jobs: int) -> Iterator[Place]:
     """Work of so many jobs."""
     prompts = tuple(f"A cinematic reveal of product {number}" for number in range(1, jobs + 1))
-    with tempfile.TemporaryDirectory() as scratch, server("--bytes", str(SIZE)) as api:
-        folder = Path(scratch)
+    with scratch(memory=True) as folder, server("--bytes", str(SIZE)) as api:
         (folder / "files").mkdir()
         (folder / "parallel").mkdir()
         with (folder / "work.jsonl").open("w", encoding="utf-8") as work:

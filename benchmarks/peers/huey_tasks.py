@@ -9,25 +9,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-import urllib3
+import httpx2
 from huey import SqliteHuey
+
+from benchmarks.bare import save
 
 THREADS = 16
 BASE, FOLDER = os.environ["PEERS_BASE"], Path(os.environ["PEERS_FOLDER"])
 
 huey = SqliteHuey("peers", filename=str(FOLDER / "huey.db"))
-pool = urllib3.PoolManager(maxsize=THREADS)
+client = httpx2.Client(limits=httpx2.Limits(max_connections=THREADS), trust_env=False)
 
 
 @huey.task(retries=5, retry_delay=1, context=True)
 def job(number: int, body: dict[str, Any], task: Any = None) -> None:
     """Buy the result of line `number` and save it, whole or not at all."""
-    answer = pool.request("POST", f"{BASE}/api/v1/generations", json=body, headers={"Idempotency-Key": task.id})
-    if answer.status != 200:
-        raise RuntimeError(f"{answer.status}")
-    film = pool.request("GET", answer.json()["result"]["primary_url"])
-    if film.status != 200:
-        raise RuntimeError(f"{film.status}")
-    part = FOLDER / "files" / f"{number}.part"
-    part.write_bytes(film.data)
-    part.replace(part.with_suffix(".mp4"))
+    answer = client.post(f"{BASE}/api/v1/generations", json=body, headers={"Idempotency-Key": task.id})
+    answer.raise_for_status()
+    film = client.get(answer.json()["result"]["primary_url"])
+    film.raise_for_status()
+    save(FOLDER / "files" / f"{number}.mp4", film.content)

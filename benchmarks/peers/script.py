@@ -1,11 +1,11 @@
-"""The parallel-request script: asyncio and aiohttp, retries, an append-only JSONL of what was done.
+"""The parallel-request script: asyncio and httpx2, retries, an append-only JSONL of what was done.
 
     python -m benchmarks.peers.script BASE_URL FOLDER
 
 The pattern of OpenAI's cookbook and of many a notebook, with its throttle left out, for no limit applies here: requests
 from `work.jsonl` go out side by side, a failed one is tried again, and each result becomes a line of `results.jsonl`.
 Started again, it skips the lines that are there. It has no idempotency key: the pattern gives a request no name that
-outlives the process. Nothing is written before a request leaves, and nothing waits for the disk.
+outlives the process. Nothing is written before a request leaves; files are synced, as everybody's are here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import aiohttp
+import httpx2
+
+from benchmarks.bare import save
 
 AT_ONCE = 64
 ATTEMPTS = 5
@@ -36,33 +38,27 @@ def done(results: Path) -> set[int]:
     return found
 
 
-def save(target: Path, film: bytes) -> None:
-    """Small files: a thread for each would cost more than it frees."""
-    target.write_bytes(film)
-
-
-async def one(session: aiohttp.ClientSession, base: str, body: dict[str, Any], target: Path) -> dict[str, Any]:
+async def one(client: httpx2.AsyncClient, base: str, body: dict[str, Any], target: Path) -> dict[str, Any]:
     """Buy one result and save it; returns the API's answer."""
-    async with session.post(f"{base}/api/v1/generations", json=body) as response:
-        response.raise_for_status()
-        answer: dict[str, Any] = await response.json()
-    async with session.get(answer["result"]["primary_url"]) as response:
-        response.raise_for_status()
-        film = await response.read()
-    save(target, film)
+    response = await client.post(f"{base}/api/v1/generations", json=body)
+    response.raise_for_status()
+    answer: dict[str, Any] = response.json()
+    film = await client.get(answer["result"]["primary_url"])
+    film.raise_for_status()
+    save(target, film.content)
     return answer
 
 
 async def worker(
-    session: aiohttp.ClientSession, base: str, folder: Path, work: Iterator[tuple[int, str]], results: TextIO
+    client: httpx2.AsyncClient, base: str, folder: Path, work: Iterator[tuple[int, str]], results: TextIO
 ) -> None:
     """Take lines until there is none left."""
     for number, line in work:
         body = json.loads(line)
         for attempt in range(ATTEMPTS):
             try:
-                answer = await one(session, base, body, folder / "files" / f"{number}.mp4")
-            except (aiohttp.ClientError, TimeoutError) as error:
+                answer = await one(client, base, body, folder / "files" / f"{number}.mp4")
+            except httpx2.HTTPError as error:
                 print(f"{number}: {error!r}", file=sys.stderr)
                 await asyncio.sleep(PAUSE * 2**attempt)
                 continue
@@ -76,8 +72,9 @@ async def main(base: str, folder: Path) -> None:
     skip = done(results)
     with (folder / "work.jsonl").open(encoding="utf-8") as lines, results.open("a", encoding="utf-8") as out:
         work = ((number, line) for number, line in enumerate(lines, 1) if number not in skip)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as session:
-            await asyncio.gather(*(worker(session, base, folder, work, out) for _ in range(AT_ONCE)))
+        limits = httpx2.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
+        async with httpx2.AsyncClient(limits=limits, trust_env=False) as client:
+            await asyncio.gather(*(worker(client, base, folder, work, out) for _ in range(AT_ONCE)))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,36 @@
-"""How long `batcher report` takes over a ledger of many jobs: CPU seconds and memory of the real command.
+"""How long `batcher report` takes over 100,000 jobs, and how its page of 2,000 real videos does in a browser.
 
-    python benchmarks/report_100k.py [--jobs 100000] [--keep FOLDER]
+    python -m benchmarks.report FOLDER [JOBS]      # only makes such a ledger
 
 The ledger is written with SQL, as twenty nights would leave it, a campaign each: four price classes, failed, refused,
-doubtful, cancelled, planned and retried jobs, each with its events and files.
+doubtful, cancelled, planned and retried jobs, each with its events and files. The videos are a few of the simulator's,
+each of which stands under many names. First paint is what Chromium says; memory is that of all its processes.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
+import re
+import shutil
 import sqlite3
-import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from batcher.clock import SystemClock, iso
 from batcher.ledger import LedgerWriter
 
+from .figures import Figure, at_most, middle
+from .running import BATCHER, Ran, run, scratch
+
+JOBS, VIDEOS = 100_000, 2_000
+#: Seconds for the page of 100,000 jobs.
+GOAL = 3.0
 START = 1_780_000_000.0
 ACCOUNT = "https://rivya.ai#0123456789ab"
 CAMPAIGNS = 20
@@ -33,14 +41,13 @@ PARAMS: tuple[dict[str, str | int], ...] = (
     {"resolution": "720p"},
     {"mode": "spicy", "duration": 10},
 )
+#: Only with `--full`.
 QUESTIONS: tuple[tuple[str, ...], ...] = (
-    ("report",),
-    ("report", "--json"),
-    ("report", "--by", "day,model"),
-    ("report", "--by", "campaign,mode,resolution,duration", "--format", "csv"),
-    ("report", "--by", "prompt", "--format", "csv"),
-    ("report", "--since", "2026-06-01", "--until", "2026-07-01"),
-    ("report", "--timeline"),
+    ("--by", "day,model"),
+    ("--by", "campaign,mode,resolution,duration", "--format", "csv"),
+    ("--by", "prompt", "--format", "csv"),
+    ("--since", "2026-06-01", "--until", "2026-07-01"),
+    ("--timeline",),
 )
 #: Out of a hundred jobs, how the one at this place ends; the others succeed.
 FATES = {3: "failed", 17: "failed", 23: "refused", 29: "unsent", 31: "doubtful", 41: "planned", 43: "cancelled"}
@@ -144,37 +151,97 @@ def _attempt(
         yield "events", (None, saved, 1, job_id, number, "saved", '{"number": 0}')
 
 
-def measure(argv: list[str]) -> tuple[float, float, float]:
-    """CPU seconds, wall seconds and peak memory (MB) of a command in a process of its own."""
-    code = (
-        "import resource, sys, time; from batcher.cli.app import main; start = time.monotonic(); main(sys.argv[1:]);"
-        " used = resource.getrusage(resource.RUSAGE_SELF);"
-        " print(used.ru_utime + used.ru_stime, time.monotonic() - start, used.ru_maxrss, file=sys.stderr)"
-    )
-    ran = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True
-    )
-    cpu, wall, peak = map(float, ran.stderr.split()[-3:])
-    return cpu, wall, peak / (1024 if sys.platform == "linux" else 1024 * 1024)
+def measure(full: bool) -> Iterator[Figure]:
+    """The page and the report; with `full` also other questions."""
+    with scratch() as state:
+        make(state / "ledger.db", JOBS)
+        for words in ((), ("--html", str(state / "page.html")), *(QUESTIONS if full else ())):
+            rans = [_report(state, *words) for _ in range(3)]
+            seconds, peak = middle([ran.wall for ran in rans]), max(ran.peak for ran in rans)
+            name = f"report {' '.join(words).replace(f'{state}/', '')}, {JOBS:,} jobs"
+            yield at_most(name, seconds, GOAL, "s") if "--html" in words else Figure(name, seconds, "s")
+            yield Figure(f"{name}: peak memory", peak, "MB")
+    yield from _browsed()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--keep", type=Path, help="make the ledger here, and leave it")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        state = chosen.keep or Path(scratch)
-        state.mkdir(exist_ok=True)
-        if not (state / "ledger.db").exists():
-            make(state / "ledger.db", chosen.jobs)
-        size = (state / "ledger.db").stat().st_size / 1e6
-        print(f"{chosen.jobs:,} jobs, {size:,.0f} MB")
-        print(f"{'CPU':>7} {'wall':>7} {'memory':>9}")
-        for words in QUESTIONS:
-            cpu, wall, peak = measure([*words, "--state", str(state)])
-            print(f"{cpu:5.2f} s {wall:5.2f} s {peak:6.0f} MB  batcher {' '.join(words)}")
+def _report(state: Path, *words: str) -> Ran:
+    ran = run([*BATCHER, "report", *words, "--state", str(state)])
+    if ran.code:
+        raise RuntimeError(f"batcher report ended with {ran.code}: {ran.err[-500:]}")
+    return ran
+
+
+def _browsed() -> Iterator[Figure]:
+    """A page of 2,000 videos, opened and looked through."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if not (browser and find_spec("playwright") and find_spec("av")):
+        print("   the page in a browser is left out: no Chromium, playwright or av here")
+        return
+    from playwright.sync_api import sync_playwright
+
+    with scratch() as state, sync_playwright() as playwright:
+        make(state / "ledger.db", VIDEOS * 10 // 8)
+        films = _films(state)
+        _report(state, "--html", str(state / "page.html"))
+        words = ["--no-sandbox", "--disable-dev-shm-usage"]  # of our own page, and a container has little memory
+        chromium = playwright.chromium.launch(executable_path=browser, args=words)
+        page = chromium.new_page(viewport={"width": 1280, "height": 900})
+        page.goto("about:blank")
+        empty = _memory(browser)
+        page.goto(f"file://{state}/page.html")
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        cards = page.locator("article, .card").count()
+        loaded = _memory(browser)
+        begun, times = time.monotonic(), 40
+        for _ in range(times):
+            page.mouse.wheel(0, 900)
+            page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        scrolled = time.monotonic() - begun
+        players, looked = page.locator("video").count(), _memory(browser)
+        chromium.close()
+    name = f"page of {films:,} videos"
+    yield Figure(f"{name}: first paint", paint / 1000, "s")
+    yield Figure(f"{name}: cards", cards)
+    yield Figure(f"{name}: memory of the browser above an empty page", loaded - empty, "MB")
+    yield Figure(f"{name}: the same after {times} screens", looked - empty, "MB")
+    yield Figure(f"{name}: players after that", players)
+    yield Figure(f"{name}: a screen further, with what it draws", scrolled / times, "s")
+
+
+def _films(state: Path) -> int:
+    """Have a video under the name of each saved file; how many there are."""
+    from batcher.simulator.film import render
+    from batcher.simulator.records import Scene
+
+    films = []
+    for number in range(8):
+        path = state / f"film-{number}.mp4"
+        params = {"duration": 6, "aspect_ratio": "16:9"}
+        text = f"A boat on lake {number}, at dawn"
+        render(Scene(f"task_{number}", number, "grok-imagine-video", "video", text, params, "", None), path)
+        films.append(path)
+    with closing(sqlite3.connect(state / "ledger.db")) as ledger:
+        targets = [state / row[0] for row in ledger.execute("SELECT target FROM files ORDER BY attempt_id")]
+    for number, target in enumerate(targets):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(films[number % len(films)])
+    return len(targets)
+
+
+def _memory(program: str) -> float:
+    """Memory in MB of all processes of a program, shared pages told in parts (Linux only, else 0)."""
+    name, found = Path(program).resolve().name, 0
+    for proc in Path("/proc").glob("[0-9]*"):
+        try:
+            if name in proc.joinpath("cmdline").read_text(errors="replace").partition("\0")[0]:
+                rollup = re.search(r"^Pss:\s*(\d+)", proc.joinpath("smaps_rollup").read_text(), re.MULTILINE)
+                found += int(rollup[1]) if rollup else 0
+        except OSError:
+            continue
+    return found / 1024
 
 
 if __name__ == "__main__":
-    main()
+    folder = Path(sys.argv[1])
+    folder.mkdir(exist_ok=True)
+    make(folder / "ledger.db", int(sys.argv[2]) if len(sys.argv) > 2 else JOBS)
