@@ -6,11 +6,10 @@ Whatever happens to the display, the run goes on.
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
-from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import anyio
 from rich.console import Group, RenderableType
@@ -19,10 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from batcher.jobs import SHORT_ID, JobId
-from batcher.text import duration, number, safe, short
+from batcher.text import duration, number, short
 
-from .progress import CreditMeter, JobTrouble, Tally
+from .progress import Feed
 from .terminal import Terminal
 
 _REFRESH_SECONDS = 0.25
@@ -31,74 +29,33 @@ _ERRORS_SHOWN = 3
 _BAR_WIDTH = 40
 _STYLES = {"done": "green", "failed": "red", "doubtful": "yellow", "processing": "cyan", "downloading": "cyan"}
 
-NameOf = Callable[[JobId], str]
-
-
-class Display(Protocol):
-    """Shows a run. `say` is for messages; `watch` runs beside the engine and is cancelled at its end."""
-
-    def say(self, text: str) -> None: ...
-
-    async def watch(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class Feed:
-    """What a display shows: counts, credits, how many are in flight, and the names of jobs in trouble."""
-
-    def __init__(
-        self, title: str, tally: Tally, meter: CreditMeter, in_flight: Callable[[], int], name_of: NameOf
-    ) -> None:
-        self.title = safe(title)
-        self.tally = tally
-        self.meter = meter
-        self.in_flight = in_flight
-        self._name_of = name_of
-
-    def news(self) -> list[str]:
-        """Troubles since the last call, a line each."""
-        found = []
-        while self.tally.troubles:
-            found.append(self._line(self.tally.troubles.popleft()))
-        return found
-
-    def told(self) -> list[str]:
-        """What the run was told of the wallet and the models since the last call."""
-        found = list(self.tally.told)
-        self.tally.told.clear()
-        return found
-
-    def _line(self, trouble: JobTrouble) -> str:
-        name = short(self._name_of(trouble.job_id), 40)
-        return f"{trouble.what} {trouble.job_id[:SHORT_ID]} {name}: {trouble.text}"
-
-    def credits(self, *, fresh: bool = False) -> str:
-        """`this run 130 settled, 120 held; 250 left (campaign x)`."""
-        sums = self.meter.sums(fresh=fresh)
-        left = "" if sums.left is None else f"; {number(sums.left)} left ({sums.cap})"
-        return f"this run {number(sums.settled)} settled, {number(sums.held)} held{left}"
-
-    def states(self) -> list[tuple[str, int]]:
-        """The states that have jobs."""
-        return [(name, jobs) for name, jobs in self.tally.parts() if jobs]
-
 
 class Quiet:
-    """No display: messages only when they matter to the person who stops the run."""
+    """Shows nothing but messages that matter to the person who stops the run; the other displays show more.
 
-    def __init__(self, terminal: Terminal) -> None:
+    `tick` shows what is new. A run calls `watch` beside the engine and cancels it at its end.
+    """
+
+    def __init__(self, terminal: Terminal, feed: Feed) -> None:
         self._terminal = terminal
+        self._feed = feed
 
     def say(self, text: str) -> None:
         self._terminal.say(text)
 
-    async def watch(self) -> None:
+    def tick(self) -> None:
         return
+
+    async def watch(self) -> None:
+        while True:
+            await anyio.sleep(_REFRESH_SECONDS)
+            self.tick()
+
+    def tick_for(self, seconds: float) -> None:
+        """Show the run for so long, for one who only looks on."""
+        for _ in range(math.ceil(seconds / _REFRESH_SECONDS)):
+            time.sleep(_REFRESH_SECONDS)
+            self.tick()
 
     def __enter__(self) -> Self:
         return self
@@ -111,26 +68,27 @@ class Plain(Quiet):
     """A line every few seconds when something moved, and one for each failure at once."""
 
     def __init__(self, terminal: Terminal, feed: Feed) -> None:
-        super().__init__(terminal)
-        self._feed = feed
+        super().__init__(terminal, feed)
+        self._notice = ""
+        self._seen, self._waited = feed.tally.moves, 0.0
 
-    async def watch(self) -> None:
-        tally, notice = self._feed.tally, ""
-        seen, waited = tally.moves, 0.0
-        while True:
-            await anyio.sleep(_REFRESH_SECONDS)
-            waited += _REFRESH_SECONDS
-            self._tell_news()
-            if tally.notice != notice:
-                notice = tally.notice
-                self.say(f"{_clock()} {notice or 'the run goes on as before'}")
-            if waited >= _LINE_SECONDS and tally.moves != seen:
-                seen, waited = tally.moves, 0.0
-                self.say(f"{_clock()} {progress_line(self._feed)}")
+    def tick(self) -> None:
+        tally = self._feed.tally
+        self._tell_news()
+        if tally.notice != self._notice:
+            self._notice = tally.notice
+            self._line(self._notice or "the run goes on as before")
+        self._waited += _REFRESH_SECONDS
+        if self._waited >= _LINE_SECONDS and tally.moves != self._seen:
+            self._seen, self._waited = tally.moves, 0.0
+            self._line(self._feed.line())
 
     def _tell_news(self) -> None:
-        for line in self._feed.told() + self._feed.news():
-            self.say(f"{_clock()} {line}")
+        for text in self._feed.told() + self._feed.news():
+            self._line(text)
+
+    def _line(self, text: str) -> None:
+        self.say(f"{datetime.now().astimezone():%H:%M:%S} {text}")
 
     def __exit__(self, *_: object) -> None:
         self._tell_news()
@@ -140,8 +98,7 @@ class Moving(Quiet):
     """Bar, states, credits, rate, time left and the last errors, redrawn four times a second."""
 
     def __init__(self, terminal: Terminal, feed: Feed) -> None:
-        super().__init__(terminal)
-        self._feed = feed
+        super().__init__(terminal, feed)
         self._errors: deque[str] = deque(maxlen=_ERRORS_SHOWN)
         self._message = ""
         self._live = Live(
@@ -155,14 +112,9 @@ class Moving(Quiet):
 
     def say(self, text: str) -> None:
         self._message = text
-        self._draw()
+        self.tick()
 
-    async def watch(self) -> None:
-        while True:
-            self._draw()
-            await anyio.sleep(_REFRESH_SECONDS)
-
-    def _draw(self) -> None:
+    def tick(self) -> None:
         for line in self._feed.told():
             self._terminal.say(line)  # above what moves; there it stays
         self._errors.extend(self._feed.news())
@@ -171,6 +123,7 @@ class Moving(Quiet):
 
     def __enter__(self) -> Self:
         self._live.start(refresh=False)
+        self.tick()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -180,10 +133,10 @@ class Moving(Quiet):
             self._terminal.say(line)
 
 
-def display_for(terminal: Terminal, feed: Feed, *, quiet: bool) -> Display:
+def display_for(terminal: Terminal, feed: Feed, *, quiet: bool) -> Quiet:
     """The display that fits the terminal."""
     if quiet:
-        return Quiet(terminal)
+        return Quiet(terminal, feed)
     return Moving(terminal, feed) if terminal.live else Plain(terminal, feed)
 
 
@@ -194,7 +147,7 @@ def frame(feed: Feed, errors: list[str], message: str, width: int) -> Renderable
     for place, (name, jobs) in enumerate(feed.states()):
         states.append(("  " if place else "") + f"{number(jobs)} {name}", _STYLES.get(name, ""))
     lines.append(_one_line(states))
-    lines.append(_one_line(Text(f"  credits: {feed.credits()}; {number(feed.in_flight())} in flight", "dim")))
+    lines.append(_one_line(Text(f"  credits: {feed.credits()}; {number(feed.tally.in_flight)} in flight", "dim")))
     lines += [_one_line(Text(f"  {line}", "red")) for line in errors]
     if message:
         lines.append(_one_line(Text(f"  {message}", "bold yellow")))
@@ -225,20 +178,7 @@ def _top(feed: Feed, width: int) -> RenderableType:
     return top
 
 
-def progress_line(feed: Feed) -> str:
-    """Where the run stands, in one line."""
-    tally = feed.tally
-    states = ", ".join(f"{number(jobs)} {name}" for name, jobs in feed.states())
-    left = tally.seconds_left
-    pace = f"; {tally.per_minute:.0f}/min, {duration(math.ceil(left))} left" if left else ""
-    return f"{number(tally.ended)}/{number(tally.total)} ({states}); credits: {feed.credits()}{pace}"
-
-
 def _one_line(text: Text) -> Text:
     text.no_wrap = True
     text.overflow = "ellipsis"
     return text
-
-
-def _clock() -> str:
-    return datetime.now().astimezone().strftime("%H:%M:%S")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from batcher.clock import local_day
 from batcher.events import Event
-from batcher.jobs import JobId, Status
+from batcher.jobs import SHORT_ID, UNSETTLED, JobId, Status
 from batcher.ledger import Caps, Change, LedgerReader
-from batcher.text import safe
+from batcher.ledger.queries.jobs import job_name
+from batcher.text import duration, number, safe, short
 
 #: The rate is that of so many seconds.
 RATE_SECONDS = 60.0
 _SUMS_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class JobTrouble:
+class JobTrouble(NamedTuple):
     """Something of a job that a person may want to know."""
 
     job_id: JobId
@@ -109,7 +110,7 @@ class Tally:
     @property
     def in_flight(self) -> int:
         """Jobs with the API, or on their way to it."""
-        return sum(self.counts[status] for status in (Status.SUBMITTING, Status.QUEUED, Status.PROCESSING))
+        return sum(self.counts[status] for status in UNSETTLED)
 
     @property
     def notice(self) -> str:
@@ -156,26 +157,65 @@ class Tally:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(NamedTuple):
     """This run's credits; `left` is the room under the tightest cap, which `cap` names."""
 
     held: int
     settled: int
-    cap: str
-    left: int | None
+    cap: str = ""
+    left: int | None = None
 
 
-class CreditMeter:
-    """The credits of a run, read from the ledger at most once a second."""
+class Feed:
+    """What is shown of a run: its tally, its credits (read from the ledger at most once a second), jobs in trouble."""
 
-    def __init__(self, read: LedgerReader, run_id: int, caps: Caps, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        title: str,
+        tally: Tally,
+        read: LedgerReader,
+        run_id: int,
+        caps: Caps,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.title = safe(title)
+        self.tally = tally
         self._read = read
         self._run_id = run_id
         self._caps = caps
         self._wall = wall
         self._at = float("-inf")
-        self._sums = Sums(0, 0, "", None)
+        self._sums = Sums(0, 0)
+
+    def news(self) -> list[str]:
+        """Troubles since the last call, a line each."""
+        found = list(self.tally.troubles)
+        self.tally.troubles.clear()
+        return [f"{what} {job[:SHORT_ID]} {short(job_name(self._read, job), 40)}: {text}" for job, what, text in found]
+
+    def told(self) -> list[str]:
+        """What the run was told of the wallet and the models since the last call."""
+        found = list(self.tally.told)
+        self.tally.told.clear()
+        return found
+
+    def credits(self) -> str:
+        """`this run 130 settled, 120 held; 250 left (campaign x)`."""
+        sums = self.sums()
+        left = "" if sums.left is None else f"; {number(sums.left)} left ({sums.cap})"
+        return f"this run {number(sums.settled)} settled, {number(sums.held)} held{left}"
+
+    def states(self) -> list[tuple[str, int]]:
+        """The states that have jobs."""
+        return [(name, jobs) for name, jobs in self.tally.parts() if jobs]
+
+    def line(self) -> str:
+        """Where the run stands, in one line."""
+        tally = self.tally
+        states = ", ".join(f"{number(jobs)} {name}" for name, jobs in self.states())
+        left = tally.seconds_left
+        pace = f"; {tally.per_minute:.0f}/min, {duration(math.ceil(left))} left" if left else ""
+        return f"{number(tally.ended)}/{number(tally.total)} ({states}); credits: {self.credits()}{pace}"
 
     def sums(self, *, fresh: bool = False) -> Sums:
         """The sums, at most a second old."""
@@ -185,16 +225,15 @@ class CreditMeter:
         return self._sums
 
     def _look(self) -> Sums:
-        run = self._read.spent(run_id=self._run_id)
-        rooms: list[tuple[int, str]] = []
-        if self._caps.run is not None:
-            rooms.append((self._caps.run - run.committed, "run"))
-        for campaign, limit in self._caps.campaigns.items():
-            rooms.append((limit - self._read.spent(campaign=campaign).committed, f"campaign {campaign}"))
-        if self._caps.day is not None:
+        spent, caps = self._read.spent, self._caps
+        run = spent(run_id=self._run_id)
+        rooms = [(limit - spent(campaign=name).committed, f"campaign {name}") for name, limit in caps.campaigns.items()]
+        if caps.run is not None:
+            rooms.append((caps.run - run.committed, "run"))
+        if caps.day is not None:
             today = local_day(self._wall(), self._read.zone)
-            rooms.append((self._caps.day - self._read.spent(day=today).committed, "day"))
+            rooms.append((caps.day - spent(day=today).committed, "day"))
         if not rooms:
-            return Sums(run.held, run.settled, "", None)
+            return Sums(run.held, run.settled)
         left, cap = min(rooms)
         return Sums(run.held, run.settled, cap, max(0, left))

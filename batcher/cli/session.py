@@ -16,7 +16,6 @@ from batcher.access import Access
 from batcher.clock import SystemClock, local_day, local_time
 from batcher.errors import Kind
 from batcher.ledger import Change
-from batcher.ledger.queries import jobs
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.run import Run, RunOutcome, RunRequest
@@ -24,11 +23,11 @@ from batcher.text import count, duration, number, safe
 from batcher.workload import Workload
 
 from .crash import redact
-from .display import Display, Feed, display_for
+from .display import Quiet, display_for
 from .left_behind import left_behind_view
 from .places import announce, remember
 from .plan_view import plan_view, tell_notes
-from .progress import CreditMeter, Tally
+from .progress import Feed, Tally
 from .signals import Signals
 from .terminal import Terminal
 
@@ -108,7 +107,7 @@ class _Screen:
         self._order = order
         self._terminal = terminal
         self._quiet = quiet
-        self._display: Display | None = None
+        self._display: Quiet | None = None
         self.tally = Tally()
 
     def tell(self, change: Change) -> None:
@@ -129,12 +128,11 @@ class _Screen:
 
     async def show(self, run: Run, signals: Signals, ready: Callable[[], None]) -> None:
         """Show the run, and let a signal stop it; a display that fails ends, the run does not."""
-        read, tally, campaigns = run.ledger.read, self.tally, self._order.workload.campaigns
+        tally, campaigns = self.tally, self._order.workload.campaigns
         if self._order.place is Place.NET:
             remember(run.ledger.path, campaigns, self._terminal)
         tally.begin(run.work, download=run.settings.download)
-        meter = CreditMeter(read, run.id, run.caps)
-        feed = Feed(", ".join(campaigns), tally, meter, lambda: tally.in_flight, lambda job: jobs.job_name(read, job))
+        feed = Feed(", ".join(campaigns), tally, run.ledger.read, run.id, run.caps)
         display = display_for(self._terminal, feed, quiet=self._quiet)
         loop = asyncio.get_running_loop()
 
@@ -149,7 +147,6 @@ class _Screen:
                 self._display = display
                 ready()
                 await display.watch()
-                await anyio.sleep_forever()
         except Exception as error:
             self._display = None
             self._terminal.warn(redact(f"the display ended: {type(error).__name__}: {error}; the run goes on"))

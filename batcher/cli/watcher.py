@@ -10,15 +10,13 @@ from typing import Any
 
 from batcher.clock import from_iso, iso
 from batcher.events import Event
-from batcher.jobs import UNSETTLED
 from batcher.ledger import Caps, LedgerReader
 from batcher.ledger.queries import jobs, progress, spend
 from batcher.ledger.queries.run_settings import read_settings, texts
 from batcher.settings import Selection
 from batcher.text import moment, safe
 
-from .display import Feed
-from .progress import RATE_SECONDS, CreditMeter, Tally
+from .progress import RATE_SECONDS, Feed, Tally
 
 #: Seconds between two looks, at least, and a look must not take more than this share of the time.
 _PAUSE = 0.25
@@ -54,13 +52,7 @@ class Follower:
         self.pause = _PAUSE
         self.tally = Tally(self._now)
         limits = Caps(run=settings.run, campaigns=settings.campaigns, day=settings.day)
-        self.feed = Feed(
-            ", ".join(self._campaigns),
-            self.tally,
-            CreditMeter(read, run["id"], limits, wall),
-            lambda: sum(self.tally.counts[status] for status in UNSETTLED),
-            lambda job: jobs.job_name(read, job),
-        )
+        self.feed = Feed(", ".join(self._campaigns), self.tally, read, run["id"], limits, wall)
 
     def _now(self) -> float:
         """The tally's clock: that of what is replayed; a run that is over has no rate, as if it were long ago."""

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from batcher.cli import display, signals
 from batcher.cli.commands.jobs import _lines
-from batcher.cli.display import Feed, Moving, Plain, Quiet, display_for, frame, progress_line
-from batcher.cli.progress import CreditMeter, Tally
+from batcher.cli.display import Moving, Plain, Quiet, display_for, frame
+from batcher.cli.progress import Feed, Tally
 from batcher.cli.signals import Signals
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.errors import Kind, Stopped
@@ -137,14 +137,17 @@ class Read:
         self.zone = UTC
         self.days: list[str] = []
 
+    def row(self, *_: object) -> dict[str, str]:
+        return {"name": "dunes\x1b"}
+
     def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> CreditSum:
         self.asked += 1
         self.days += [day] if day else []
         return CreditSum(10, 20) if run_id else CreditSum(100, 0) if campaign else CreditSum(300, 50)
 
 
-def meter(caps: Caps) -> CreditMeter:
-    return CreditMeter(cast(LedgerReader, Read()), 1, caps)
+def feed(tally: Tally, title: str = "spring-launch", *, caps: Caps | None = None, read: Read | None = None) -> Feed:
+    return Feed(title, tally, cast(LedgerReader, read or Read()), 1, caps or Caps(run=100))
 
 
 @pytest.mark.parametrize(
@@ -157,13 +160,13 @@ def meter(caps: Caps) -> CreditMeter:
     ],
 )
 def test_the_tightest_cap_is_told(caps: Caps, left: int | None, cap: str) -> None:
-    sums = meter(caps).sums()
+    sums = feed(Tally(), caps=caps).sums()
     assert (sums.held, sums.settled, sums.left, sums.cap) == (10, 20, left, cap)
 
 
 def test_sums_are_read_at_most_once_a_second() -> None:
     read = Read()
-    gauge = CreditMeter(cast(LedgerReader, read), 1, Caps())
+    gauge = feed(Tally(), read=read)
     for _ in range(5):
         gauge.sums()
     assert read.asked == 1
@@ -175,7 +178,7 @@ def test_a_run_over_midnight_shows_the_room_of_the_day_that_it_is() -> None:
     """In the ledger's zone."""
     read, wall = Read(), datetime(2026, 1, 1, 22, 59, 59, tzinfo=UTC).timestamp()
     read.zone = timezone(timedelta(hours=1))
-    gauge = CreditMeter(cast(LedgerReader, read), 1, Caps(day=500), lambda: wall)
+    gauge = Feed("", Tally(), cast(LedgerReader, read), 1, Caps(day=500), lambda: wall)
     gauge.sums()
     wall += 1
     gauge.sums(fresh=True)
@@ -183,10 +186,6 @@ def test_a_run_over_midnight_shows_the_room_of_the_day_that_it_is() -> None:
 
 
 # Showing
-
-
-def feed(tally: Tally, title: str = "spring-launch") -> Feed:
-    return Feed(title, tally, meter(Caps(run=100)), lambda: 4, lambda _: "dunes\x1b")
 
 
 def drawn(width: int, shown: Feed, *, errors: tuple[str, ...] = (), message: str = "") -> list[str]:
@@ -201,7 +200,7 @@ def test_a_frame_in_a_wide_terminal() -> None:
     assert drawn(140, shown, errors=tuple(shown.news()), message="stopping") == [
         "spring-launch  ━━━━━━━━━━━━                              3/10  30 %  6/min  1 min 10 s left",
         "  6 planned  1 downloading  1 done  1 failed  1 doubtful",
-        "  credits: this run 20 settled, 10 held; 70 left (run); 4 in flight",
+        "  credits: this run 20 settled, 10 held; 70 left (run); 0 in flight",
         "  no answer abc dunes\\x1b: cut\\x1b[0m",
         "  failed abc dunes\\x1b: bad: no",
         "  doubtful abc dunes\\x1b: 409",
@@ -257,14 +256,14 @@ def test_a_frame_with_nothing_to_do() -> None:
 
 def test_a_progress_line() -> None:
     now = Now()
-    assert progress_line(feed(worked(now))) == (
+    assert feed(worked(now)).line() == (
         "3/10 (6 planned, 1 downloading, 1 done, 1 failed, 1 doubtful);"
         " credits: this run 20 settled, 10 held; 70 left (run); 6/min, 1 min 10 s left"
     )
     now.time += 100
     tally = worked(now)
     now.time += 100
-    assert progress_line(feed(tally)).endswith("70 left (run)")
+    assert feed(tally).line().endswith("70 left (run)")
 
 
 class Tty(io.StringIO):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
 from batcher.cli import options
-from batcher.cli.display import display_for, progress_line
+from batcher.cli.display import display_for
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.signals import Signals
 from batcher.cli.terminal import Terminal
 from batcher.cli.watcher import Follower
-from batcher.errors import Kind, Stopped, exit_code
+from batcher.errors import Stopped, exit_code
 from batcher.ledger.queries import jobs
 from batcher.state import LEDGER
 
@@ -32,64 +30,33 @@ _TROUBLES = 3
 def command(terminal: Terminal, *, state: Path, once: bool, as_json: bool) -> int:
     """Watch a run that goes on elsewhere, until it ends; without one, show the last. Reads the ledger alone."""
     try:
-        with Signals() as signals, closing(need_reader(state)) as read:
+        with Signals(), closing(need_reader(state)) as read:
             run = jobs.run(read)
             follower = None if run is None else Follower(read, state, run)
             if follower and follower.look() and not once:
-                stopped = anyio.run(_follow, follower, terminal, signals)
-                if stopped:
-                    return exit_code(stopped)
+                _follow(follower, terminal)
             _show(terminal, state, follower, as_json)
     except Stopped as stop:
         return exit_code(stop.kind)
     return 0
 
 
-async def _follow(follower: Follower, terminal: Terminal, signals: Signals) -> Kind | None:
-    """Show the run until it ends, or a signal comes: which one."""
-    stopped: list[Kind] = []
-    trouble: list[Exception] = []
-    loop = asyncio.get_running_loop()
+def _follow(follower: Follower, terminal: Terminal) -> None:
+    """Show the run until it ends."""
     if not terminal.live:
         terminal.say(_line(follower))
-    display = display_for(terminal, follower.feed, quiet=False)
-    with display:
-        async with anyio.create_task_group() as group:
-
-            def stop(kind: Kind) -> None:
-                stopped.append(kind)
-                group.cancel_scope.cancel()
-
-            async def show() -> None:
-                try:
-                    await display.watch()
-                except Exception as error:  # raised below, where no task group wraps it
-                    trouble.append(error)
-                    group.cancel_scope.cancel()
-
-            signals.on_first = lambda kind, _: loop.call_soon_threadsafe(stop, kind)
-            group.start_soon(show)
-            try:
-                while True:
-                    if not follower.look():
-                        break
-                    await anyio.sleep(follower.pause)
-            except Exception as error:
-                trouble.append(error)
-            group.cancel_scope.cancel()
-    signals.on_first = None
-    if trouble:
-        raise trouble[0]
-    return stopped[0] if stopped else None
+    with display_for(terminal, follower.feed, quiet=False) as display:
+        while follower.look():
+            display.tick_for(follower.pause)
 
 
 def _line(follower: Follower) -> str:
-    return f"{follower.feed.title}: {progress_line(follower.feed)}"
+    return f"{follower.feed.title}: {follower.feed.line()}"
 
 
 def _show(terminal: Terminal, state: Path, follower: Follower | None, as_json: bool) -> None:
     if follower:
-        follower.feed.credits(fresh=True)  # those of a display may be a second old
+        follower.feed.sums(fresh=True)  # those of a display may be a second old
     if as_json:
         terminal.document({"ledger": str((state / LEDGER).absolute()), **_document(follower)})
     elif follower is None:
@@ -102,7 +69,7 @@ def _document(follower: Follower | None) -> dict[str, Any]:
     if follower is None:
         return dict.fromkeys(("running", "run", "work", "credits"))
     tally = follower.tally
-    sums = follower.feed.meter.sums()
+    sums = follower.feed.sums()
     return {
         "running": follower.holder._asdict() if follower.holder else None,
         "run": follower.run,
@@ -110,7 +77,7 @@ def _document(follower: Follower | None) -> dict[str, Any]:
             "total": tally.total,
             "ended": tally.ended,
             "jobs": dict(tally.parts()),
-            "in_flight": follower.feed.in_flight(),
+            "in_flight": tally.in_flight,
             "per_minute": round(tally.per_minute, 1),
             "seconds_left": tally.seconds_left,
             "halted": tally.halted or None,

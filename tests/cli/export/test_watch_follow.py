@@ -17,7 +17,6 @@ from core_helpers import cancel, retry
 from support import EVERYTHING, PIXEL, Bench, Killed
 
 from batcher.cli.commands.watch import _show
-from batcher.cli.display import progress_line
 from batcher.cli.progress import Tally
 from batcher.cli.terminal import Terminal
 from batcher.cli.watcher import Follower
@@ -354,4 +353,4 @@ def test_troubles_of_the_last_run_are_named(watched: Watched, cli: Cli) -> None:
     with watched.bench.reader() as read:
         follower = watched.join(read)
         follower.look()
-        assert told[0].startswith(f"spring: {progress_line(follower.feed).split(';')[0]}")
+        assert told[0].startswith(f"spring: {follower.feed.line().split(';')[0]}")
