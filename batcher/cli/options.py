@@ -14,8 +14,6 @@ import click
 from batcher.clock import next_time
 from batcher.statuses import Status
 
-from .terminal import Terminal
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 STATE_VARIABLE = "BATCHER_STATE"
@@ -57,16 +55,26 @@ def state(function: Callable[..., Any]) -> Callable[..., Any]:
         one, several = named.get("campaign"), named.get("campaigns") or ()
         words = [*(named.get("words") or ()), *filter(None, [named.get("job")])]
         sought = Sought(dict.fromkeys([*filter(None, [one]), *several]), tuple(words))
-        terminal = click.get_current_context().find_object(Terminal)
-        assert terminal is not None
-        return function(*args, state=find_state(terminal, state, sought), **named)
+        return function(*args, state=find_state(click.get_current_context().obj, state, sought), **named)
 
     return named_state(found)
 
 
-def as_json(function: _F) -> _F:
-    """`--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout (docs/json.md).")(function)
+def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`, which the terminal obeys; the command gets the terminal."""
+
+    def heard(context: click.Context, _: click.Parameter, value: bool) -> None:
+        context.obj.as_json = value
+
+    help_ = "One JSON document on stdout (docs/json.md)."
+    return click.option("--json", is_flag=True, expose_value=False, callback=heard, help=help_)(
+        click.pass_obj(function)
+    )
+
+
+def ledger(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--state` and `--json`: what every command about a ledger has."""
+    return state(as_json(function))
 
 
 def statuses(words: str, *default: Status) -> Callable[[_F], _F]:

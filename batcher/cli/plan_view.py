@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from batcher.planning import CampaignPlan, Plan, Quote
+from batcher.planning import Plan, Quote
 from batcher.text import amount, count, duration, number, safe
-from batcher.workload import Workload
+from batcher.workload import Workload, offline_plan
 
-from .left_behind import left_behind_json
-from .terminal import Terminal, table
+from .left_behind import left_behind_json, left_behind_view
+from .terminal import Terminal, table, with_total
 
 #: The parts of a campaign's jobs, as the plan counts them and as its table says them.
 _STANDINGS = {
@@ -28,6 +29,14 @@ _STANDINGS = {
     "gone": "no longer wanted",
     "duplicates": "duplicates",
 }
+
+
+def tell_plan(terminal: Terminal, workload: Workload, state: Path, account: str | None) -> None:
+    """Show what a run would do against the ledger of the state folder, if there is one; asks nobody."""
+    plan = offline_plan(workload, state, account)
+    tell_notes(plan, terminal)
+    shown = (*plan_view(plan, workload), *left_behind_view(plan.left_behind, state))
+    terminal.answer(plan_json(plan, workload, account), *shown)
 
 
 def plan_view(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
@@ -45,15 +54,8 @@ def _campaigns(plan: Plan) -> RenderableType:
     shown = [name for name in _STANDINGS if name in ("new", "done") or any(getattr(c, name) for c in plan.campaigns)]
     headers = ["campaign", "jobs", *(_STANDINGS[name] for name in shown), "credits"]
 
-    def row(campaign: CampaignPlan) -> list[object]:
-        counts = [number(getattr(campaign, name)) for name in shown]
-        return [campaign.campaign, number(campaign.jobs), *counts, number(campaign.credits)]
-
-    rows = [row(campaign) for campaign in plan.campaigns]
-    if len(rows) > 1:
-        sums = [number(sum(getattr(c, name) for c in plan.campaigns)) for name in shown]
-        rows.append(["total", number(sum(c.jobs for c in plan.campaigns)), *sums, number(plan.credits)])
-    return table(headers, rows, right=headers[1:], total=len(rows) > 1)
+    rows = [[c.campaign, c.jobs, *(getattr(c, name) for name in shown), c.credits] for c in plan.campaigns]
+    return with_total(headers, rows)
 
 
 def _prices(quotes: list[Quote], plan: Plan) -> RenderableType:
@@ -61,12 +63,10 @@ def _prices(quotes: list[Quote], plan: Plan) -> RenderableType:
     jobs: Counter[tuple[str, int, str]] = Counter()  # a class once, however many campaigns have jobs of it
     for q in quotes:
         jobs[q.price_class, q.credits_each, q.source] += q.jobs
-    rows: list[list[object]] = [
-        [name, number(n), number(each), number(n * each), source] for (name, each, source), n in jobs.items()
-    ]
+    rows: list[list[object]] = [[name, n, each, n * each, source] for (name, each, source), n in jobs.items()]
     if len(rows) > 1:
-        rows.append(["total", number(plan.new), "", number(plan.credits), ""])
-    return table(headers, rows, right=headers[1:4], total=len(rows) > 1)
+        rows.append(["total", plan.new, "", plan.credits, ""])
+    return table(headers, rows, total=len(rows) > 1)
 
 
 def _notes(plan: Plan, workload: Workload, quotes: list[Quote]) -> Iterator[RenderableType]:

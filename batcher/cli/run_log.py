@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from batcher.errors import StorageError, exit_code
+from batcher.errors import StorageError
 from batcher.ledger.traces import log_name
 from batcher.run import log_head
 from batcher.storage import keep_log
@@ -18,7 +17,7 @@ from batcher.text import safe
 
 from .crash import redact
 from .summary import summary_json, summary_view
-from .terminal import ReaderGone, Terminal, dumps
+from .terminal import Terminal, dumps
 
 if TYPE_CHECKING:
     from batcher.run import RunOutcome, RunRequest
@@ -40,18 +39,6 @@ def keep_summary(result: RunOutcome, order: RunRequest, terminal: Terminal) -> N
         keep_log(order.state, f"{name}.json", f"{document}\n")
     except (StorageError, OSError) as error:
         terminal.warn(f"this summary could not be kept: {getattr(error, 'message', error)}")
-
-
-def keep_and_tell(result: RunOutcome, order: RunRequest, terminal: Terminal, as_json: bool) -> int:
-    """Keep the summary and show it; the exit code."""
-    keep_summary(result, order, terminal)
-    with suppress(ReaderGone):  # what became of the run matters more than who reads it
-        if as_json:
-            terminal.document(summary_json(result, order))
-        else:
-            terminal.show(*summary_view(result, order, terminal.typed))
-            terminal.flush()
-    return exit_code(result.ending.kind)
 
 
 def plain(parts: Iterable[RenderableType]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import anyio
 from batcher import simulated
 from batcher.access import Access
 from batcher.clock import SystemClock, local_day, local_time
-from batcher.errors import Kind
+from batcher.errors import Kind, Stopped, exit_code
 from batcher.ledger import Change
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
@@ -28,8 +28,10 @@ from .left_behind import left_behind_view
 from .places import announce, remember
 from .plan_view import plan_view, tell_notes
 from .progress import Feed, Tally
+from .run_log import keep_summary
 from .signals import Signals
-from .terminal import Terminal
+from .summary import summary_json, summary_view
+from .terminal import ReaderGone, Terminal
 
 #: Saved files that have been changed: so many are named.
 _CHANGED_TOLD = 20
@@ -53,7 +55,7 @@ def request(
 
     @contextmanager
     def connect() -> Iterator[Provider]:
-        with simulated.running(state) if simulate else _known(access.base_url) as base_url:
+        with simulated.running(state) if simulate else nullcontext(access.base_url) as base_url:
             yield access.provider.connect(base_url, key, SystemClock(), account_name=access.name, allow_net=allow_net)
 
     return RunRequest(
@@ -68,13 +70,24 @@ def request(
     )
 
 
-@contextmanager
-def _known(base_url: str) -> Iterator[str]:
-    yield base_url
+def perform(order: RunRequest, terminal: Terminal, *, quiet: bool) -> int:
+    """Do a run, keep its summary and show it; the exit code.
+
+    Raises BatcherError for what keeps it from starting or breaks it off.
+    """
+    try:
+        result = _run(order, terminal, quiet)
+    except Stopped as stopped:
+        terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
+        return exit_code(stopped.kind)
+    keep_summary(result, order, terminal)
+    with suppress(ReaderGone):  # what became of the run matters more than who reads it
+        terminal.answer(summary_json(result, order), *summary_view(result, order, terminal.typed))
+        terminal.flush()
+    return exit_code(result.ending.kind)
 
 
-def perform(order: RunRequest, terminal: Terminal, *, quiet: bool) -> RunOutcome:
-    """Do a run. Raises BatcherError for what keeps it from starting or breaks it off."""
+def _run(order: RunRequest, terminal: Terminal, quiet: bool) -> RunOutcome:
     screen = _Screen(order, terminal, quiet)
     run = Run(order, observers=[screen.tally, screen.tell])
     with Signals() as signals, run:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from batcher.text import safe
+from batcher.text import number, safe
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -194,6 +194,8 @@ class Terminal:
         self._stdout = sys.stdout
         self._out = _Side(self._stdout)
         self._err = _Side(cast("IO[str]", _Unbreakable(sys.stderr)))
+        #: Whether results are documents (`--json`).
+        self.as_json = False
         #: The command line as it can be typed again.
         self.typed = safe(shlex.join(["batcher", *argv]))
 
@@ -262,22 +264,65 @@ class Terminal:
             self.say("")  # Ctrl-D leaves the cursor behind the question
         return answer.strip().lower() in ("y", "yes")
 
+    def answer(self, document: Mapping[str, Any], *parts: RenderableType) -> None:
+        """Print a command's result: the document under `--json`, else its parts. Raises ReaderGone."""
+        if self.as_json:
+            self.document(document)
+        else:
+            self.show(*parts)
+
     def document(self, value: Mapping[str, Any]) -> None:
         """The one JSON document of `--json`, with its version. Raises ReaderGone."""
         self.line(dumps({"version": 1, **value}))
         self.flush()
 
+    def document_of(
+        self,
+        name: str,
+        rows: Iterable[Mapping[str, Any]],
+        head: Mapping[str, Any] | None = None,
+        *,
+        short: bool = False,
+    ) -> None:
+        """A document that ends with a list, row by row, for it may be long; `short` rows are a line each.
 
-def dumps(value: object) -> str:
+        Raises ReaderGone.
+        """
+        stream = iter(rows)
+        row = next(stream, None)  # an error comes before anything is written
+        self.line(dumps({"version": 1, **(head or {})}).removesuffix("\n}") + f',\n  "{name}": [')
+        while row is not None:
+            following = next(stream, None)
+            text = dumps(row, indent=None if short else 2).replace("\n", "\n    ")
+            self.line(f"    {text}{'' if following is None else ','}")
+            row = following
+        self.line("  ]\n}")
+
+
+def dumps(value: object, *, indent: int | None = 2) -> str:
     """JSON in ASCII, so that a terminal may show it: every other character is escaped."""
-    return json.dumps(value, ensure_ascii=True, indent=2).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=True, indent=indent).replace("\x7f", "\\u007f")
 
 
 def table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = (), total: bool = False
 ) -> Grid:
-    """A plain table. Cells are made safe; `right` names columns of numbers. With `total` the last row is a sum."""
-    return Grid(headers, [[safe(cell) for cell in row] for row in rows], frozenset(right), total)
+    """A plain table. Cells are made safe; columns of numbers, and those of `right`, are set to the right.
+
+    With `total` the last row is a sum.
+    """
+    listed = [list(row) for row in rows]
+    columns = zip(headers, *listed, strict=True)
+    numbers = {name for name, *cells in columns if any(isinstance(cell, int) for cell in cells)}
+    shown = [[number(cell) if isinstance(cell, int) else safe(cell) for cell in row] for row in listed]
+    return Grid(headers, shown, frozenset({*right, *numbers}), total)
+
+
+def with_total(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> Grid:
+    """A plain table of names with their figures, and a last row of sums where there are several."""
+    sums = [sum(column) for column in list(zip(*rows, strict=True))[1:]]
+    several = len(rows) > 1
+    return table(headers, [*rows, ["total", *sums]] if several else rows, right=headers[1:], total=several)
 
 
 def _wrapped(lines: list[str], width: int) -> list[str]:

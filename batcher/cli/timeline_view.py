@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from batcher.jobs import SHORT_ID
-from batcher.report.timeline import FailureCause, Timeline
-from batcher.report.timeline_entries import RunEntry, TimelineEntry
+from batcher.ledger.queries.timeline import FailureCause, RunEntry
+from batcher.report.timeline import Timeline
+from batcher.report.timeline_entries import TimelineEntry
 from batcher.report.usage import Usage
 from batcher.text import amount, count, duration, number, safe, short
 
-from .advice import advice
+from .advice import advice, headline
 from .report_view import scope_line
 from .terminal import table
 
@@ -43,24 +44,6 @@ MET = {
     "retried": "planned again by a person",
     "resolved": "decided about by a person",
     "cancelled": "cancelled",
-}
-#: What is counted, and what became of it.
-_CAUSES = {
-    "key": ("run", "stopped by the key"),
-    "credits": ("run", "stopped by the wallet"),
-    "cap": ("run", "stopped by a cap"),
-    "stop": ("run", "stopped by a stop rule"),
-    "unreachable": ("run", "stopped by an outage"),
-    "storage": ("run", "stopped by the disk"),
-    "killed": ("run", "killed"),
-    "failed": ("job", "failed at the API"),
-    "refused": ("job", "refused"),
-    "reference": ("job", "without a usable reference"),
-    "unsent": ("job", "not taken, and planned again"),
-    "unanswered": ("job", "without an answer, asked for again"),
-    "doubtful": ("job", "doubtful"),
-    "late_answer": ("job", "answered after the attempt was closed"),
-    "without_file": ("job", "without file"),
 }
 
 
@@ -215,10 +198,7 @@ def _slowest(timeline: Timeline) -> RenderableType:
 
 def _causes(causes: Sequence[FailureCause], state: Path, runs: Sequence[RunEntry]) -> Iterator[RenderableType]:
     for cause in causes:
-        noun, became = _CAUSES.get(cause.kind, ("job", safe(cause.kind)))
-        code = f", {short(cause.code, 60)}" if cause.code else ""
-        still = f", {number(cause.open)} of them still so" if 0 < cause.open < cause.count else ""
-        yield Text.assemble("  ", (f"{count(cause.count, noun)} {became}{code}{still}", "bold" if cause.open else ""))
+        yield Text.assemble("  ", (headline(cause), "bold" if cause.open else ""))
         one = [] if cause.job_id is None else [f"job {cause.job_id[:SHORT_ID]}"]
         said = ": ".join([*one, *([short(cause.message, 160)] if cause.message else [])])
         if said:
@@ -236,13 +216,13 @@ def _limits(limits: Sequence[Usage]) -> RenderableType:
 
     rows = [
         (
-            f"{each.run_id}",
+            str(each.run_id),
             each.limit,
             shown(each.allowed),
             "not known any more" if each.sent is None else number(each.sent),
             shown(each.per_minute),
             shown(each.busiest),
-            number(each.cuts),
+            each.cuts,
             shown(each.lowest),
         )
         for each in limits

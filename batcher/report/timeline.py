@@ -13,37 +13,14 @@ from batcher.jobs import UNSETTLED, Status
 from batcher.ledger import LedgerReader
 from batcher.ledger.queries import budgets, spend, timeline
 from batcher.ledger.queries.spend import Scope
-from batcher.ledger.queries.timeline import FailureGroup, Note, Purchases, RunRow, Wait
+from batcher.ledger.queries.timeline import FailureCause, Note, RunEntry, Wait
 
 from .question import Question
-from .timeline_entries import (
-    QUIET_SECONDS,
-    RunEntry,
-    TimelineEntry,
-    apart,
-    fold,
-    in_time,
-    of_batches,
-    of_notes,
-    of_runs,
-    quiet,
-)
+from .timeline_entries import QUIET_SECONDS, TimelineEntry, apart, fold, in_time, of_batches, of_notes, of_runs, quiet
 from .usage import Usage, usage
 
 #: So many of the slowest tasks are named.
 SLOWEST = 5
-
-
-@dataclass(frozen=True, slots=True)
-class FailureCause:
-    """Why so many jobs, or runs, went wrong. `open` are still so; job and message are those of the newest."""
-
-    kind: str
-    code: str | None
-    count: int
-    open: int
-    job_id: str | None
-    message: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,69 +40,43 @@ class Timeline:
 def make_timeline(read: LedgerReader, question: Question, *, now: float, running: bool) -> Timeline:
     """Read the post-mortem; all of it shows one state of the ledger.
 
-    `now` is in seconds since the epoch; `running` says that a run is going. What a run bought is told whole, also where
-    the question's time has only a part of it.
+    `now` is in seconds since the epoch; `running` says that a run is going.
     """
     scope = question.scope
     with spend.snapshot(read):
-        rows = timeline.runs(read, scope)
-        chosen = {row.id for row in rows}
+        last = read.last_run()
+        runs = timeline.runs(read, scope, going=last["id"] if last and running else None)
+        chosen = {run.id for run in runs}
         notes = list(timeline.notes(read, chosen))  # also those before: an outage may have begun there
         told = [note for note in notes if within(note.at, scope)]
-        last = read.last_run()
-        runs = _runs(read, scope, rows, notes, going=last["id"] if last and running else None)
-        placed = [
-            *of_runs(runs, {row.id: (row.first, row.last) for row in rows}),
+        left = {note.run_id: _left(note) for note in notes if note.event == Event.RUN_ENDED}
+        runs = [replace(run, left=left.get(run.id, {})) for run in runs]
+        entries = [
+            *of_runs(runs),
             *of_notes(notes, apart(runs)),
             *of_batches(timeline.batches(read, scope), apart(runs)),
         ]
-        outages = [moment for _, moment in placed if moment.kind == "outage"]
-        placed += quiet(timeline.gaps(read, scope, longer=QUIET_SECONDS), chosen, outages)
+        outages = [entry for entry in entries if entry.kind == "outage"]
+        entries += quiet(timeline.gaps(read, scope, longer=QUIET_SECONDS), chosen, outages)
         ended = [run for run in runs if within(run.until, scope)]
         waiting = None if running else timeline.without_file(read, scope)
-        troubles = [*timeline.troubles(read, scope), *([waiting] if waiting else [])]
+        causes = [*_of_whole_runs(ended, told, _unfinished(read)), *timeline.troubles(read, scope)]
         return Timeline(
             question=question,
             as_of=iso(now),
             running=running,
             runs=tuple(runs),
-            moments=tuple(fold(in_time(placed, scope), runs)),
+            moments=tuple(fold(in_time(entries, scope), runs)),
             slowest=tuple(timeline.slowest(read, scope, now=iso(now), count=SLOWEST)),
-            causes=tuple(_causes(ended, told, troubles, _unfinished(read))),
-            limits=tuple(usage(rows, told, timeline.sends(read, scope))),
+            causes=(*causes, *([waiting] if waiting else [])),
+            limits=tuple(usage(runs, told, timeline.sends(read, scope))),
         )
 
 
-def _runs(
-    read: LedgerReader, scope: Scope, rows: Sequence[RunRow], notes: Sequence[Note], *, going: int | None
-) -> list[RunEntry]:
-    bought, went_on = timeline.purchases(read, scope), timeline.went_on(read, scope)
-    ends = {note.run_id: note.detail for note in notes if note.event == Event.RUN_ENDED}
-    nothing = Purchases(0, 0, 0, 0, 0)
-    found = []
-    for row in rows:
-        bill, end = bought.get(row.id, nothing), ends.get(row.id, {})
-        left = end.get("left")
-        found.append(
-            RunEntry(
-                id=row.id,
-                state="ended" if row.ended_at else "going" if row.id == going else "killed",
-                since=row.started_at,
-                until=row.last_at,
-                exit_code=row.exit_code,
-                reason=row.reason,
-                campaigns=row.campaigns,
-                bought=bill.attempts,
-                refused=bill.refused,
-                quoted=bill.quoted,
-                settled=bill.settled,
-                held=bill.held,
-                saved=row.saved,
-                went_on=went_on.get(row.id, 0),
-                left={str(why): n for why, n in left.items() if isinstance(n, int)} if isinstance(left, dict) else {},
-            )
-        )
-    return found
+def _left(note: Note) -> dict[str, int]:
+    """Why jobs did not come to their end, as the run's last event has it."""
+    left = note.detail.get("left")
+    return {str(why): n for why, n in left.items() if isinstance(n, int)} if isinstance(left, dict) else {}
 
 
 # Causes
@@ -143,23 +94,19 @@ def _unfinished(read: LedgerReader) -> set[int]:
     return {run.run_id for run in budgets.run_caps(read, campaigns)}
 
 
-def _causes(
-    runs: Sequence[RunEntry], notes: Sequence[Note], troubles: Sequence[FailureGroup], unfinished: Collection[int]
+def _of_whole_runs(
+    runs: Sequence[RunEntry], notes: Sequence[Note], unfinished: Collection[int]
 ) -> Iterator[FailureCause]:
-    """What ended runs, then what jobs met, the most frequent first. That of an `unfinished` run is open."""
+    """What ended runs. That of an `unfinished` run is open."""
     found: dict[tuple[str, str | None], FailureCause] = {}
-    for run_id, kind, code, message in _of_whole_runs(runs, notes):
+    for run_id, kind, code, message in _ends(runs, notes):
         before = found.get((kind, code), FailureCause(kind, code, 0, 0, None, None))
         still = before.open + (run_id in unfinished)
         found[kind, code] = replace(before, count=before.count + 1, open=still, message=message)
     yield from found.values()
-    for each in troubles:
-        yield FailureCause(each.kind, each.code, each.jobs, each.open, each.job_id, each.message)
 
 
-def _of_whole_runs(
-    runs: Sequence[RunEntry], notes: Sequence[Note]
-) -> Iterator[tuple[int | None, str, str | None, str | None]]:
+def _ends(runs: Sequence[RunEntry], notes: Sequence[Note]) -> Iterator[tuple[int | None, str, str | None, str | None]]:
     capped = {run.id for run in runs if run.state == "ended" and run.exit_code == exit_code(Kind.CAPPED)}
     known = {note.run_id for note in notes if note.event in (Event.HALTED, Event.CAP_REACHED)}
     for note in notes:
@@ -199,8 +146,8 @@ def timeline_json(timeline: Timeline, advise: Callable[[FailureCause], str]) -> 
         "since": scope.since,
         "until": scope.until,
         "campaigns": list(scope.campaigns),
-        "runs": [asdict(run) for run in timeline.runs],
-        "moments": [asdict(moment) for moment in timeline.moments],
+        "runs": [_shown(run, but="traces") for run in timeline.runs],
+        "moments": [_shown(moment, but="place") for moment in timeline.moments],
         "slowest": [asdict(wait) for wait in timeline.slowest],
         "causes": [asdict(cause) | {"advice": advise(cause)} for cause in timeline.causes],
         "limits": [
@@ -213,3 +160,7 @@ def timeline_json(timeline: Timeline, advise: Callable[[FailureCause], str]) -> 
             for each in timeline.limits
         ],
     }
+
+
+def _shown(entry: RunEntry | TimelineEntry, *, but: str) -> dict[str, Any]:
+    return {name: value for name, value in asdict(entry).items() if name != but}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any
 
 from batcher.clock import from_iso
 from batcher.events import Event
 from batcher.ledger.queries.spend import Scope
-from batcher.ledger.queries.timeline import Batch, Gap, Note
+from batcher.ledger.queries.timeline import Batch, Gap, Note, RunEntry
 
 #: What follows the last one of its kind, code and run within so many seconds goes into the same line …
 SAME_LINE_SECONDS = 900.0
@@ -20,35 +20,8 @@ _SAME_LINE_PART = 1 / 50
 QUIET_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class RunEntry:
-    """A run, `ended`, `going` or `killed`: its end was never written, and `until` is its last sign of life.
-
-    Credits are those of its own purchases; `refused` attempts were closed at no cost. `went_on` counts jobs that an
-    earlier run had bought and this one took on.
-    `left` counts why jobs did not come to their end, where that was written down.
-    """
-
-    id: int
-    state: str
-    since: str
-    until: str
-    exit_code: int | None
-    reason: str | None
-    campaigns: tuple[str, ...]
-    bought: int
-    refused: int
-    quoted: int
-    settled: int
-    held: int
-    saved: int
-    went_on: int
-    left: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def idle(self) -> bool:
-        """Whether it came to its end and changed nothing."""
-        return self.state == "ended" and not (self.bought or self.refused or self.saved or self.went_on)
+#: Where a line stands: the id of its first event, then its place among those of the same event.
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +43,7 @@ class TimelineEntry:
     job_id: str | None = None
     seconds: float | None = None
     per_minute: float | None = None
+    place: Place = field(default=(0, 0), compare=False)
 
 
 #: Members of a note's detail: what says more of its kind, and what is for people.
@@ -79,25 +53,19 @@ _SAID = {
     "looked": ("of", "message"),
     "wallet_odd": ("what", "message"),
 }
-#: Where a moment stands: the id of its first event, then its place among those of the same event.
-Place = tuple[int, int]
-Placed = tuple[Place, TimelineEntry]
 
 
-def of_runs(runs: Sequence[RunEntry], events: Mapping[int, tuple[int, int]]) -> Iterator[Placed]:
-    """Begin and end of each run, and the times without one. `events` has each run's first and last event's id."""
-    for place, run in enumerate(runs):
-        first, last = events[run.id]
-        yield (first, 0), TimelineEntry("run_began", run.since, run.since, run.id)
+def of_runs(runs: Sequence[RunEntry]) -> Iterator[TimelineEntry]:
+    """Begin and end of each run, and the times without one."""
+    for run, later in zip_longest(runs, runs[1:]):
+        first, last = run.traces.first, run.traces.last
+        yield TimelineEntry("run_began", run.since, run.since, run.id, place=(first, 0))
         if run.state == "going":
             continue
         kind, code = ("run_ended", str(run.exit_code)) if run.state == "ended" else ("run_killed", None)
-        yield (last, 8), TimelineEntry(kind, run.until, run.until, run.id, code=code, message=run.reason)
-        if place + 1 < len(runs):
-            until = runs[place + 1].since
-            seconds = _seconds(run.until, until)
-            if seconds >= QUIET_SECONDS:
-                yield (last, 9), TimelineEntry("no_run", run.until, until, seconds=round(seconds, 3))
+        yield TimelineEntry(kind, run.until, run.until, run.id, code=code, message=run.reason, place=(last, 8))
+        if later and (seconds := _seconds(run.until, later.since)) >= QUIET_SECONDS:
+            yield TimelineEntry("no_run", run.until, later.since, seconds=round(seconds, 3), place=(last, 9))
 
 
 def fold(moments: Sequence[TimelineEntry], runs: Sequence[RunEntry]) -> Iterator[TimelineEntry]:
@@ -133,19 +101,19 @@ def _skipping(
         yield key, moment
 
 
-def quiet(gaps: Iterable[Gap], chosen: set[int], outages: Sequence[TimelineEntry]) -> Iterator[Placed]:
+def quiet(gaps: Iterable[Gap], chosen: set[int], outages: Sequence[TimelineEntry]) -> Iterator[TimelineEntry]:
     """Times in which a run wrote nothing, but for outages, which say so themselves."""
     known = [(outage.since, outage.until or "9") for outage in outages]
-    for gap in gaps:
-        if gap.run_id in chosen and not any(since <= gap.since and gap.until <= until for since, until in known):
-            yield (gap.id, 7), TimelineEntry("quiet", gap.since, gap.until, gap.run_id, seconds=round(gap.seconds, 3))
+    for before, run, start, end, seconds in gaps:
+        if run in chosen and not any(since <= start and end <= until for since, until in known):
+            yield TimelineEntry("quiet", start, end, run, seconds=round(seconds, 3), place=(before, 7))
 
 
-def in_time(placed: Iterable[Placed], scope: Scope) -> list[TimelineEntry]:
+def in_time(entries: Iterable[TimelineEntry], scope: Scope) -> list[TimelineEntry]:
     """In order, and only what lies in the scope: a run's begin may lie before it."""
-    found = [moment for _, moment in sorted(placed, key=lambda pair: pair[0])]
     since, until = scope.since or "", scope.until or "9"
-    return [moment for moment in found if moment.since < until and (moment.until or "9") >= since]
+    found = sorted(entries, key=lambda entry: entry.place)
+    return [entry for entry in found if entry.since < until and (entry.until or "9") >= since]
 
 
 # What happened in a run
@@ -157,87 +125,78 @@ def apart(runs: Sequence[RunEntry]) -> float:
     return max(SAME_LINE_SECONDS, span * _SAME_LINE_PART)
 
 
-def of_notes(notes: Sequence[Note], apart: float) -> Iterator[Placed]:
+class _Lines:
+    """Lines that are being written: of each key the last one may go on."""
+
+    def __init__(self) -> None:
+        self.all: list[TimelineEntry] = []
+        self._going: dict[tuple[Any, ...], int] = {}
+
+    def get(self, key: tuple[Any, ...]) -> TimelineEntry | None:
+        place = self._going.get(key)
+        return None if place is None else self.all[place]
+
+    def begin(self, key: tuple[Any, ...], entry: TimelineEntry) -> TimelineEntry:
+        self._going[key] = len(self.all)
+        self.all.append(entry)
+        return entry
+
+    def change(self, key: tuple[Any, ...], **fields: Any) -> None:
+        place = self._going[key]
+        self.all[place] = replace(self.all[place], **fields)
+
+    def end(self, key: tuple[Any, ...]) -> None:
+        del self._going[key]
+
+
+def of_notes(notes: Sequence[Note], apart: float) -> list[TimelineEntry]:
     """Outages from begin to end, limits from the first cut until they were restored, halts, caps.
 
     Cuts that come within `apart` seconds after a restoration go into the same line.
     """
-    outage: dict[tuple[int, str], Placed] = {}
-    cuts: dict[tuple[int, str], Placed] = {}
-    for note in notes:
-        place, name = (note.id, 5), str(note.detail.get("limit"))
-        match note.event:
+    lines = _Lines()
+    for id_, at, run, event, detail in notes:
+        outage = ("outage", run, str(detail.get("of") or "api"))
+        cut = ("limit_cut", run, str(detail.get("limit")))
+        match event:
             case Event.OUTAGE_BEGAN:
-                key = (note.run_id, str(note.detail.get("of") or "api"))
-                yield from _taken(outage, key)
-                cause, message = _text(note.detail.get("cause")) or None, _text(note.detail.get("message"))
-                outage[key] = (place, TimelineEntry("outage", note.at, None, note.run_id, code=cause, message=message))
-            case Event.OUTAGE_ENDED if (key := (note.run_id, str(note.detail.get("of") or "api"))) in outage:
-                at, moment = outage.pop(key)
-                yield at, replace(moment, until=note.at, seconds=_number(note.detail.get("seconds")))
+                cause, message = _text(detail.get("cause")) or None, _text(detail.get("message"))
+                entry = TimelineEntry("outage", at, None, run, code=cause, message=message, place=(id_, 5))
+                lines.begin(outage, entry)
+            case Event.OUTAGE_ENDED if lines.get(outage):
+                lines.change(outage, until=at, seconds=_number(detail.get("seconds")))
+                lines.end(outage)
             case Event.LIMIT_CUT:
-                key = (note.run_id, name)
-                before = cuts.get(key)
-                if before and before[1].until and _seconds(before[1].until, note.at) > apart:
-                    yield from _taken(cuts, key)
-                fresh = (place, TimelineEntry("limit_cut", note.at, None, note.run_id, count=0, code=name))
-                at, moment = cuts.get(key, fresh)
-                cuts[key] = (
-                    at,
-                    replace(
-                        moment,
-                        until=None,
-                        count=moment.count + 1,
-                        per_minute=_least(moment.per_minute, _number(note.detail.get("per_minute"))),
-                        seconds=_most(moment.seconds, _number(note.detail.get("retry_after"))),
-                    ),
+                line = lines.get(cut)
+                if line is None or (line.until and _seconds(line.until, at) > apart):
+                    line = lines.begin(cut, TimelineEntry("limit_cut", at, None, run, 0, code=cut[2], place=(id_, 5)))
+                lines.change(
+                    cut,
+                    until=None,
+                    count=line.count + 1,
+                    per_minute=_least(line.per_minute, _number(detail.get("per_minute"))),
+                    seconds=_most(line.seconds, _number(detail.get("retry_after"))),
                 )
-            case Event.LIMIT_RESTORED if (note.run_id, name) in cuts:
-                at, moment = cuts[note.run_id, name]
-                cuts[note.run_id, name] = (at, replace(moment, until=note.at))
+            case Event.LIMIT_RESTORED if lines.get(cut):
+                lines.change(cut, until=at)
             case Event.HALTED | Event.CAP_REACHED | Event.LOOKED | Event.WALLET_ODD:
-                code, message = _SAID[note.event]
-                yield (
-                    place,
-                    TimelineEntry(
-                        note.event,
-                        note.at,
-                        note.at,
-                        note.run_id,
-                        code=_text(note.detail.get(code)),
-                        message=_text(note.detail.get(message)),
-                    ),
-                )
-    yield from outage.values()
-    yield from cuts.values()
+                code, message = (_text(detail.get(name)) for name in _SAID[event])
+                entry = TimelineEntry(event, at, at, run, code=code, message=message, place=(id_, 5))
+                lines.all.append(entry)
+    return lines.all
 
 
-def of_batches(batches: Iterable[Batch], apart: float) -> Iterator[Placed]:
+def of_batches(batches: Iterable[Batch], apart: float) -> list[TimelineEntry]:
     """Jobs to which the same happened, in one line as long as it comes again within `apart` seconds."""
-    open_lines: dict[tuple[int | None, str, str | None], Placed] = {}
-    for batch in batches:
-        key = (batch.run_id, batch.kind, batch.code)
-        before = open_lines.get(key)
-        if before and before[1].until and _seconds(before[1].until, batch.first) > apart:
-            yield from _taken(open_lines, key)
-        fresh = TimelineEntry(batch.kind, batch.first, batch.last, batch.run_id, count=0, code=batch.code)
-        at, moment = open_lines.get(key, ((batch.id, 5), fresh))
-        open_lines[key] = (
-            at,
-            replace(
-                moment,
-                until=max(moment.until or "", batch.last),
-                count=moment.count + batch.count,
-                job_id=batch.job_id,
-                message=batch.message,
-            ),
-        )
-    yield from open_lines.values()
-
-
-def _taken(lines: dict[Any, Placed], key: Any) -> Iterator[Placed]:
-    if key in lines:
-        yield lines.pop(key)
+    lines = _Lines()
+    for id_, run, kind, code, count, first, last, job, message in batches:
+        key = (run, kind, code)
+        line = lines.get(key)
+        if line is None or _seconds(line.until or first, first) > apart:
+            line = lines.begin(key, TimelineEntry(kind, first, last, run, 0, code=code, place=(id_, 5)))
+        until = max(line.until or "", last)
+        lines.change(key, until=until, count=line.count + count, job_id=job, message=message)
+    return lines.all
 
 
 def _seconds(since: str, until: str) -> float:

@@ -10,7 +10,7 @@ from typing import Final
 
 from batcher.clock import from_iso
 from batcher.events import Event
-from batcher.ledger.queries.timeline import Note, RunRow
+from batcher.ledger.queries.timeline import Note, RunEntry
 
 #: The stated limits by the names that the ledger's events give them.
 LIMITS: Final = ("submit", "requests")
@@ -59,7 +59,7 @@ class _Used:
         return round(60 * self.minutes.total() / max(60.0, lasted), 1)
 
 
-def usage(runs: Sequence[RunRow], notes: Sequence[Note], sends: Iterable[tuple[str, int, int]]) -> Iterator[Usage]:
+def usage(runs: Sequence[RunEntry], notes: Sequence[Note], sends: Iterable[tuple[str, int, int]]) -> Iterator[Usage]:
     """Each limit of each run (oldest first) that was used or cut. A request belongs to the run in whose time it is."""
     used = _used(runs, sends)
     for run in runs:
@@ -70,8 +70,8 @@ def usage(runs: Sequence[RunRow], notes: Sequence[Note], sends: Iterable[tuple[s
                 for note in notes
                 if note.run_id == run.id and note.event == Event.LIMIT_CUT and note.detail.get("limit") == limit
             ]
-            if limit in run.limits and (found or cuts):
-                count, seconds = run.limits[limit]
+            if limit in run.traces.limits and (found or cuts):
+                count, seconds = run.traces.limits[limit]
                 yield Usage(
                     run_id=run.id,
                     limit=limit,
@@ -85,12 +85,12 @@ def usage(runs: Sequence[RunRow], notes: Sequence[Note], sends: Iterable[tuple[s
                 )
 
 
-def _used(runs: Sequence[RunRow], sends: Iterable[tuple[str, int, int]]) -> dict[tuple[int, str], _Used]:
-    starts = [run.started_at[:19] for run in runs]
+def _used(runs: Sequence[RunEntry], sends: Iterable[tuple[str, int, int]]) -> dict[tuple[int, str], _Used]:
+    starts = [run.since[:19] for run in runs]
     found: dict[tuple[int, str], _Used] = {}
     for second, submits, requests in sends:
         place = bisect_right(starts, second) - 1
-        if place < 0 or second > runs[place].last_at[:19]:
+        if place < 0 or second > runs[place].until[:19]:
             continue  # another command's, or of a run that is not asked for
         for limit, count in zip(LIMITS, (submits, requests), strict=True):
             if count:

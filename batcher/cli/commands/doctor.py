@@ -30,10 +30,8 @@ _STYLES = {
 
 @click.command(short_help="Check whether everything is in order.")
 @click.option("--online", is_flag=True, help="Also ask the API for the wallet and the models; two requests, free.")
-@options.state
-@options.as_json
-@click.pass_obj
-def command(terminal: Terminal, *, online: bool, state: Path, as_json: bool) -> int:
+@options.ledger
+def command(terminal: Terminal, *, online: bool, state: Path) -> int:
     """Check this machine, the state folder, the ledger and the key. Offline, unless --online. Changes nothing, and
     never prints the key."""
     access, found = check_access()
@@ -46,12 +44,13 @@ def command(terminal: Terminal, *, online: bool, state: Path, as_json: bool) -> 
         code = exit_code(Kind.STORAGE)
     else:
         code = exit_code(Kind.UNFINISHED) if levels[Severity.ATTENTION] else exit_code(Kind.DONE)
-    if as_json:
-        terminal.document({"exit_code": code, "checks": [asdict(check) for check in checks]})
-        return code
-    terminal.show(_table(checks), "")
     needy = levels[Severity.UNUSABLE] + levels[Severity.ATTENTION]
-    terminal.show(f"{count(needy, 'thing')} to look at." if needy else "Everything is in order.")
+    terminal.answer(
+        {"exit_code": code, "checks": [asdict(check) for check in checks]},
+        _table(checks),
+        "",
+        f"{count(needy, 'thing')} to look at." if needy else "Everything is in order.",
+    )
     return code
 
 

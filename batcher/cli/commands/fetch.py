@@ -13,10 +13,9 @@ from batcher.cli import options
 from batcher.cli.environment import read_access
 from batcher.cli.job_actions import Targets, decisive_ledger, find_targets
 from batcher.cli.open_ledger import need_reader
-from batcher.cli.run_log import keep_and_tell
 from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
-from batcher.errors import Stopped, UsageError, exit_code
+from batcher.errors import UsageError
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader, hold_lock
 from batcher.ledger.queries.jobs import select
@@ -33,9 +32,7 @@ from batcher.workload import remembered
 @click.option("--accept", "accepting", is_flag=True, help="Take what is kept under unverified/ as the result.")
 @click.option("--simulate", is_flag=True, help="For what `run --simulate` has bought.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the summary and what goes wrong.")
-@options.state
-@options.as_json
-@click.pass_obj
+@options.ledger
 def command(
     terminal: Terminal,
     *,
@@ -45,7 +42,6 @@ def command(
     simulate: bool,
     quiet: bool,
     state: Path,
-    as_json: bool,
 ) -> int:
     """Ask for what the API has, download it, and hold every saved file against its hash: a missing one is brought back;
     of a changed one the original is put beside it. Buys nothing, and needs no manifest. Without a name: everything."""
@@ -59,9 +55,9 @@ def command(
         campaigns = _campaigns(read, targets, everything=not words)
         workload = remembered(read, campaigns, _jobs(read, targets))
     if forget:
-        return _forget(terminal, folder, targets, as_json)
+        return _forget(terminal, folder, targets)
     if accepting:
-        return _accept(terminal, folder, targets, as_json)
+        return _accept(terminal, folder, targets)
     if targets.jobs:  # named one by one: wanted, whatever was said before
         with decisive_ledger(folder) as ledger:
             for case in targets.jobs:
@@ -71,12 +67,7 @@ def command(
         simulated.need_extra()
     access.need_key()
     order = request(workload, folder, access, terminal, simulate=simulate, buys=False)
-    try:
-        result = perform(order, terminal, quiet=quiet)
-    except Stopped as stopped:
-        terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
-        return exit_code(stopped.kind)
-    return keep_and_tell(result, order, terminal, as_json)
+    return perform(order, terminal, quiet=quiet)
 
 
 def _campaigns(read: LedgerReader, targets: Targets, *, everything: bool) -> list[str]:
@@ -98,17 +89,15 @@ def _meant(read: LedgerReader, targets: Targets) -> Sequence[JobId]:
     return list(dict.fromkeys([*found, *(case.id for case in targets.jobs)]))
 
 
-def _forget(terminal: Terminal, folder: Path, targets: Targets, as_json: bool) -> int:
+def _forget(terminal: Terminal, folder: Path, targets: Targets) -> int:
     with decisive_ledger(folder) as ledger:
         files = sum(ledger.forget(job_id) for job_id in _meant(ledger.read, targets))
-    if as_json:
-        terminal.document({"forgotten": files})
-    else:
-        terminal.show(f"{count(files, 'file')} not wanted any more; what lies on the disk stays there.")
+    told = f"{count(files, 'file')} not wanted any more; what lies on the disk stays there."
+    terminal.answer({"forgotten": files}, told)
     return 0
 
 
-def _accept(terminal: Terminal, folder: Path, targets: Targets, as_json: bool) -> int:
+def _accept(terminal: Terminal, folder: Path, targets: Targets) -> int:
     artifacts = Artifacts(folder)
     taken: list[str] = []
     with hold_lock(folder, started=now()), decisive_ledger(folder) as ledger:
@@ -116,8 +105,5 @@ def _accept(terminal: Terminal, folder: Path, targets: Targets, as_json: bool) -
             taken += accept(ledger, artifacts, ledger.read.load(job_id))
     if not taken:
         raise UsageError("nothing is kept for these that could be accepted", hint="`batcher show JOB` tells of it.")
-    if as_json:
-        terminal.document({"accepted": taken})
-    else:
-        terminal.show(*(f"Taken as the result: {safe(folder / path)}" for path in taken))
+    terminal.answer({"accepted": taken}, *(f"Taken as the result: {safe(folder / path)}" for path in taken))
     return 0

@@ -13,7 +13,7 @@ import click
 from batcher.cli import options
 from batcher.cli.doubtful import resolve_command
 from batcher.cli.open_ledger import need_reader
-from batcher.cli.terminal import Terminal, cut, dumps, width_of
+from batcher.cli.terminal import Terminal, cut, width_of
 from batcher.ledger.queries import jobs
 from batcher.statuses import SHORT_ID, Status
 from batcher.text import count, safe
@@ -25,13 +25,11 @@ _MEASURED = 200
 
 
 @click.command()
-@options.state
 @click.option("--campaign", metavar="NAME", help="Only this campaign.")
 @options.statuses(f"Only jobs with this status; repeatable. One of {', '.join(Status)}.")
 @click.option("--name", metavar="GLOB", help="Only prompts with such a name.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many.")
-@options.as_json
-@click.pass_obj
+@options.ledger
 def command(
     terminal: Terminal,
     *,
@@ -40,7 +38,6 @@ def command(
     statuses: tuple[str, ...],
     name: str | None,
     limit: int | None,
-    as_json: bool,
 ) -> int:
     """List jobs, in the order of their manifests. Credits in brackets are held, not settled."""
     with closing(need_reader(state)) as read:
@@ -49,8 +46,8 @@ def command(
 
             check_campaigns(read, [campaign])
         found = jobs.jobs(read, campaign=campaign, statuses=statuses, name=name, limit=limit)
-        if as_json:
-            _write_json(terminal, found)
+        if terminal.as_json:
+            terminal.document_of("jobs", found)
         else:
             doubtful: list[str] = []
             for line in _lines((_cells(row) for row in _noting(found, doubtful)), terminal):
@@ -69,18 +66,6 @@ def _noting(found: Iterator[dict[str, Any]], doubtful: list[str]) -> Iterator[di
         if row["status"] == Status.DOUBTFUL:
             doubtful.append(row["id"])
         yield row
-
-
-def _write_json(terminal: Terminal, found: Iterator[dict[str, Any]]) -> None:
-    """`{"version": 1, "jobs": […]}`, row by row: there may be a hundred thousand."""
-    terminal.line('{\n  "version": 1,\n  "jobs": [')
-    row = next(found, None)
-    while row is not None:
-        following = next(found, None)
-        text = dumps(row).replace("\n", "\n    ")
-        terminal.line(f"    {text}{'' if following is None else ','}")
-        row = following
-    terminal.line("  ]\n}")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -18,23 +18,18 @@ from batcher.text import count, number
 @click.command()
 @click.argument("model_id", metavar="[MODEL]", required=False)
 @options.as_json
-@click.pass_obj
-def command(terminal: Terminal, *, model_id: str | None, as_json: bool) -> int:
+def command(terminal: Terminal, *, model_id: str | None) -> int:
     """List the models of the catalogue, or all about one. Offline."""
     models = [get_model(each) for each in ([model_id] if model_id else model_ids())]
-    if as_json:
-        terminal.document({"models": [_json(model) for model in models]})
-    elif model_id:
-        terminal.show(*_one(models[0]))
-    else:
-        terminal.show(_list(models))
+    shown = _one(models[0]) if model_id else [_list(models)]
+    terminal.answer({"models": [_json(model) for model in models]}, *shown)
     return 0
 
 
 def _list(models: list[Model]) -> RenderableType:
     headers = ("model", "makes", "credits from", "params", "references")
-    rows = ((m.id, m.result, number(m.base_credits), ", ".join(m.params), _references(m)) for m in models)
-    return table(headers, rows, right=("credits from",))
+    rows = ((m.id, m.result, m.base_credits, ", ".join(m.params), _references(m)) for m in models)
+    return table(headers, rows)
 
 
 def _one(model: Model) -> Iterator[RenderableType]:

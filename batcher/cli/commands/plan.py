@@ -8,11 +8,10 @@ import click
 
 from batcher.cli import options
 from batcher.cli.environment import read_access
-from batcher.cli.left_behind import left_behind_view
 from batcher.cli.places import Sought, find_state
-from batcher.cli.plan_view import plan_json, plan_view, tell_notes
+from batcher.cli.plan_view import tell_plan
 from batcher.cli.terminal import Terminal
-from batcher.workload import offline_plan, prepare
+from batcher.workload import prepare
 
 
 @click.command()
@@ -20,7 +19,6 @@ from batcher.workload import offline_plan, prepare
 @options.named_state
 @options.selection
 @options.as_json
-@click.pass_obj
 def command(
     terminal: Terminal,
     *,
@@ -31,16 +29,10 @@ def command(
     only: tuple[str, ...],
     limit: int | None,
     budget: int | None,
-    as_json: bool,
 ) -> int:
     """Show what a run would do and cost. Offline; changes nothing."""
     workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     account = read_access(terminal.warn, workload.provider).account
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests))
-    plan = offline_plan(workload, folder, account)
-    tell_notes(plan, terminal)
-    if as_json:
-        terminal.document(plan_json(plan, workload, account))
-    else:
-        terminal.show(*plan_view(plan, workload), *left_behind_view(plan.left_behind, folder))
+    tell_plan(terminal, workload, folder, account)
     return 0

@@ -40,9 +40,7 @@ _MOST_CREDITS = 1_000_000_000
 @click.option("--campaign", metavar="NAME", help="In place of JOB: every doubtful job of this campaign …")
 @click.option("--code", metavar="CODE", help="… or every one that is doubtful for this error code; both narrow it.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@options.state
-@options.as_json
-@click.pass_obj
+@options.ledger
 def command(
     terminal: Terminal,
     *,
@@ -54,7 +52,6 @@ def command(
     code: str | None,
     yes: bool,
     state: Path,
-    as_json: bool,
 ) -> int:
     """Decide what became of doubtful jobs, which are named by the beginning of their id. Shows what will change, and
     asks, before it changes anything."""
@@ -78,12 +75,8 @@ def command(
                 terminal.say("Nothing was changed.")
                 return 1
         outcome = carry_out(ledger, decision, [case.id for case in cases])
-    if as_json:
-        terminal.document(outcome.json())
-    elif not cases:
-        terminal.show("No doubtful job is like that.")
-    else:
-        terminal.show(f"{count(len(outcome.changed), 'job')} resolved. {_then(decision)}", *told(outcome))
+    done = f"{count(len(outcome.changed), 'job')} resolved. {_then(decision)}"
+    terminal.answer(outcome.json(), done if cases else "No doubtful job is like that.", *told(outcome))
     return 1 if outcome.refused else 0
 
 
@@ -115,8 +108,8 @@ def _filtered(ledger: LedgerWriter, campaign: str | None, code: str | None) -> l
 
 def _explain(terminal: Terminal, decision: Submitted | Closed, cases: list[JobReview]) -> None:
     """Which jobs, why they are doubtful, what they hold, and what the decision does."""
-    rows = [(c.short, c.campaign, c.name, number(c.hold), c.task_id or "", c.reason) for c in cases[:SHOWN]]
-    terminal.say(table(("job", "campaign", "name", "held", "task", "doubtful because"), rows, right=("held",)))
+    rows = [(c.short, c.campaign, c.name, c.hold, c.task_id or "", c.reason) for c in cases[:SHOWN]]
+    terminal.say(table(("job", "campaign", "name", "held", "task", "doubtful because"), rows))
     if len(cases) > SHOWN:
         terminal.say(f"… and {number(len(cases) - SHOWN)} more")
     hold = amount(sum(case.hold for case in cases))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ import click
 from batcher.catalog import get_model, model_ids
 from batcher.cli import options
 from batcher.cli.open_ledger import need_reader
-from batcher.cli.terminal import Terminal, dumps
+from batcher.cli.terminal import Terminal
 from batcher.errors import UsageError
 from batcher.fs import leads_inside
 from batcher.jobs import ParamValue, Status
@@ -42,9 +42,7 @@ _OWN = ("name", "model", "take")
 )
 @click.option("-0", "--null", is_flag=True, help="End each path with a NUL instead of a new line, as for xargs -0.")
 @click.option("--sidecars", is_flag=True, help="Write a JSON file beside each, or bring it up to date.")
-@options.state
-@options.as_json
-@click.pass_obj
+@options.ledger
 def command(
     terminal: Terminal,
     *,
@@ -54,11 +52,10 @@ def command(
     null: bool,
     sidecars: bool,
     state: Path,
-    as_json: bool,
 ) -> int:
     """Print the paths of the saved files of each CAMPAIGN, in the order of its manifest. From the ledger alone: whether
     somebody has moved a file away is not looked at."""
-    if null and as_json:
+    if null and terminal.as_json:
         raise UsageError("--null and --json do not go together")
     where = [_condition(text) for text in conditions]
     with closing(need_reader(state)) as read:
@@ -69,8 +66,8 @@ def command(
         if sidecars:
             found = _with_sidecars(found, Artifacts(state), outcomes)
         with closing(found):  # also when nobody reads to the end
-            if as_json:
-                _write_json(terminal, found, state)
+            if terminal.as_json:
+                terminal.document_of("results", ({"path": str(state / file.target), **file.plain} for file in found))
             else:
                 _print(terminal, (str(state / file.target) for file in found), null)
     if sidecars:
@@ -158,18 +155,6 @@ def _print(terminal: Terminal, paths: Iterable[str], null: bool) -> None:
             terminal.line(safe(path))
         else:
             terminal.data(os.fsencode(path) + b"\n")
-
-
-def _write_json(terminal: Terminal, found: Iterator[Saved], state: Path) -> None:
-    """`{"version": 1, "results": […]}`, file by file."""
-    file = next(found, None)  # an error comes before anything is written
-    terminal.line('{\n  "version": 1,\n  "results": [')
-    while file is not None:
-        following = next(found, None)
-        text = dumps({"path": str(state / file.target), **file.plain}).replace("\n", "\n    ")
-        terminal.line(f"    {text}{'' if following is None else ','}")
-        file = following
-    terminal.line("  ]\n}")
 
 
 def _with_sidecars(

@@ -28,12 +28,8 @@ _NEVER = {
 @click.command(short_help="Buy jobs again at the next run.")
 @click.argument("words", metavar="CAMPAIGN|JOB...", nargs=-1, required=True)
 @options.statuses("Retry jobs with this status: failed (unless said otherwise), succeeded or cancelled; repeatable.")
-@options.state
-@options.as_json
-@click.pass_obj
-def command(
-    terminal: Terminal, *, words: tuple[str, ...], statuses: tuple[str, ...], state: Path, as_json: bool
-) -> int:
+@options.ledger
+def command(terminal: Terminal, *, words: tuple[str, ...], statuses: tuple[str, ...], state: Path) -> int:
     """Let the next run make a new attempt, with a new key, of failed jobs: those named by the beginning of their id, or
     all of a campaign. Jobs that a person cancelled come back too when they are named one by one."""
     chosen = frozenset(map(Status, statuses or [Status.FAILED]))
@@ -42,22 +38,19 @@ def command(
     named = chosen if statuses else chosen | {Status.CANCELLED}
     with decisive_ledger(state) as ledger, ExitStack() as stack:
         targets = find_targets(ledger.read, words, terminal)
-        alone = False
-        if Status.SUCCEEDED in chosen:
+        alone = Status.SUCCEEDED in chosen
+        if alone:
             # A run might be fetching the very result that is to be bought again: with the lock there is none.
             try:
                 stack.enter_context(hold_lock(state, started=now()))
-                alone = True
             except LedgerLocked:
                 alone = False
         check_all(ledger.read, Retry(named, alone), targets.jobs)
         outcome = carry_out_on(ledger, Retry(named, alone), targets, chosen, wide=Retry(chosen, alone))
-    if as_json:
-        terminal.document(outcome.json())
-    else:
-        jobs = count(len(outcome.changed), "job")
-        again = "The next run buys what the manifest still asks for, as a new attempt, with a new key."
-        terminal.show(f"{jobs} planned again. {again}" if outcome.changed else "Nothing to retry.", *told(outcome))
-        if (cancelled := outcome.others[Status.CANCELLED]) and Status.CANCELLED not in chosen:
-            terminal.say(f"{count(cancelled, 'cancelled job')} left as it is; --status cancelled brings such back.")
+    again = "The next run buys what the manifest still asks for, as a new attempt, with a new key."
+    done = f"{count(len(outcome.changed), 'job')} planned again. {again}" if outcome.changed else "Nothing to retry."
+    terminal.answer(outcome.json(), done, *told(outcome))
+    cancelled = outcome.others[Status.CANCELLED]
+    if cancelled and Status.CANCELLED not in chosen and not terminal.as_json:
+        terminal.say(f"{count(cancelled, 'cancelled job')} left as it is; --status cancelled brings such back.")
     return 1 if outcome.refused else 0

@@ -9,15 +9,13 @@ import click
 from batcher import simulated
 from batcher.cli import options
 from batcher.cli.environment import read_access
-from batcher.cli.left_behind import left_behind_view, naming_fetch
+from batcher.cli.left_behind import naming_fetch
 from batcher.cli.places import Sought, find_state, knowing
-from batcher.cli.plan_view import plan_json, plan_view, tell_notes
-from batcher.cli.run_log import keep_and_tell
+from batcher.cli.plan_view import tell_plan
 from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
-from batcher.errors import Stopped, exit_code
 from batcher.manifest import campaign_of
-from batcher.workload import offline_plan, prepare
+from batcher.workload import prepare
 
 
 @click.command()
@@ -39,7 +37,6 @@ from batcher.workload import offline_plan, prepare
 )
 @click.option("-q", "--quiet", is_flag=True, help="No plan and no progress; only the summary and what goes wrong.")
 @options.as_json
-@click.pass_obj
 def command(
     terminal: Terminal,
     *,
@@ -57,7 +54,6 @@ def command(
     simulate: bool,
     accept_old: bool,
     quiet: bool,
-    as_json: bool,
 ) -> int:
     """Buy, wait for and fetch what the manifests ask for.
 
@@ -68,12 +64,7 @@ def command(
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if dry_run:
-        plan = offline_plan(workload, folder, access.account)
-        tell_notes(plan, terminal)
-        if as_json:
-            terminal.document(plan_json(plan, workload, access.account))
-        else:
-            terminal.show(*plan_view(plan, workload), *left_behind_view(plan.left_behind, folder))
+        tell_plan(terminal, workload, folder, access.account)
         return 0
     if simulate:
         simulated.need_extra()
@@ -90,10 +81,5 @@ def command(
         accept_old=accept_old,
         outer=folder.parent if simulate and folder != state else None,
     )
-    try:
-        with naming_fetch(lambda: [folder]):
-            result = perform(order, terminal, quiet=quiet)
-    except Stopped as stopped:
-        terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
-        return exit_code(stopped.kind)
-    return keep_and_tell(result, order, terminal, as_json)
+    with naming_fetch(lambda: [folder]):
+        return perform(order, terminal, quiet=quiet)

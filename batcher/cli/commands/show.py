@@ -23,17 +23,12 @@ from batcher.text import moment, number, safe
 
 @click.command(short_help="Show everything about one job.")
 @click.argument("job")
-@options.state
-@options.as_json
-@click.pass_obj
-def command(terminal: Terminal, *, job: str, state: Path, as_json: bool) -> int:
+@options.ledger
+def command(terminal: Terminal, *, job: str, state: Path) -> int:
     """Show everything about JOB, which is named by any unambiguous beginning of its id."""
     with closing(need_reader(state)) as read:
         found = jobs.job(read, read.resolve(job))
-    if as_json:
-        terminal.document(found)
-    else:
-        terminal.show(*_view(found, state))
+    terminal.answer(found, *_view(found, state))
     return 0
 
 
@@ -66,7 +61,7 @@ def _view(found: dict[str, Any], state: Path) -> Iterator[RenderableType]:
     yield table(
         ("when", "run", "attempt", "event", "detail"),
         (
-            (moment(e["at"]), e["run_id"] or "", e["attempt"] or "", e["event"], _detail(e["detail"]))
+            (moment(e["at"]), str(e["run_id"] or ""), str(e["attempt"] or ""), e["event"], _detail(e["detail"]))
             for e in found["events"]
         ),
         right=("run", "attempt"),

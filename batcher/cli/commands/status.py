@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from batcher.cli import options
 from batcher.cli.doubtful import doubtful_json, doubtful_view
 from batcher.cli.left_behind import left_behind_json, strays
 from batcher.cli.open_ledger import need_reader
-from batcher.cli.terminal import Grid, Styled, Terminal, table
+from batcher.cli.terminal import Grid, Styled, Terminal, with_total
 from batcher.ledger.queries import jobs
 from batcher.state import LEDGER
 from batcher.statuses import Status
@@ -20,10 +21,8 @@ from batcher.text import moment, number, safe
 
 
 @click.command()
-@options.state
-@options.as_json
-@click.pass_obj
-def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
+@options.ledger
+def command(terminal: Terminal, *, state: Path) -> int:
     """Show how every campaign stands. Reads the ledger alone, also while a run is going."""
     path = state / LEDGER
     with closing(need_reader(state)) as read:
@@ -38,35 +37,26 @@ def command(terminal: Terminal, *, state: Path, as_json: bool) -> int:
         left = strays(read, state)
         doubtful = list(jobs.select(read, statuses=[Status.DOUBTFUL]))
         unit = read.unit
-    if as_json:
-        terminal.document(
-            {
-                "ledger": str(path.absolute()),
-                "unit": unit,
-                "running": holder._asdict() if holder else None,
-                "last_run": last,
-                "campaigns": [campaign._asdict() for campaign in campaigns],
-                "credits": {
-                    "held": sum(c.held for c in campaigns),
-                    "settled": sum(c.settled for c in campaigns),
-                    "doubtful": sum(c.doubtful for c in campaigns),
-                },
-                "doubtful_jobs": doubtful_json(doubtful),
-                "left_behind": left_behind_json([each for each, _ in left]),
-                "missing_files": [target for target, how in missing if how == "missing"],
-                "changed_files": [target for target, how in missing if how == "changed"],
-            }
-        )
-        return 0
-    terminal.show(f"Ledger {safe(path.absolute())}", _run_line(holder, last))
-    if campaigns:
-        terminal.show("", _table(campaigns))
-    if missing:
-        terminal.show("", damage_line([how for _, how in missing]))
-    if left:
-        terminal.show("", *(Styled((text, "yellow")) for _, text in left))
-    if doubtful:
-        terminal.show("", *doubtful_view(doubtful, state))
+    document = {
+        "ledger": str(path.absolute()),
+        "unit": unit,
+        "running": holder._asdict() if holder else None,
+        "last_run": last,
+        "campaigns": [campaign._asdict() for campaign in campaigns],
+        "credits": {name: sum(getattr(c, name) for c in campaigns) for name in ("held", "settled", "doubtful")},
+        "doubtful_jobs": doubtful_json(doubtful),
+        "left_behind": left_behind_json([each for each, _ in left]),
+        "missing_files": [target for target, how in missing if how == "missing"],
+        "changed_files": [target for target, how in missing if how == "changed"],
+    }
+    parts: list[Iterable[str | Styled | Grid]] = [
+        [_table(campaigns)] if campaigns else [],
+        [damage_line([how for _, how in missing])] if missing else [],
+        [Styled((text, "yellow")) for _, text in left],
+        list(doubtful_view(doubtful, state)),
+    ]
+    shown = [line for part in parts if part for line in ("", *part)]
+    terminal.answer(document, f"Ledger {safe(path.absolute())}", _run_line(holder, last), *shown)
     return 0
 
 
@@ -92,11 +82,6 @@ def _table(campaigns: list[jobs.CampaignState]) -> Grid:
     shown = [str(s) for s in Status if any(c.statuses.get(s) for c in campaigns)]
     headers = ["campaign", *shown, "files", "settled", "held"]
     rows = [
-        [c.campaign, *(number(c.statuses.get(s, 0)) for s in shown), *map(number, (c.files, c.settled, c.held))]
-        for c in campaigns
+        [c.campaign, *(c.statuses.get(status, 0) for status in shown), c.files, c.settled, c.held] for c in campaigns
     ]
-    if len(rows) > 1:
-        sums = [sum(c.statuses.get(s, 0) for c in campaigns) for s in shown]
-        sums += [sum(c.files for c in campaigns), sum(c.settled for c in campaigns), sum(c.held for c in campaigns)]
-        rows.append(["total", *map(number, sums)])
-    return table(headers, rows, right=headers[1:], total=len(rows) > 1)
+    return with_total(headers, rows)

@@ -23,11 +23,9 @@ _TROUBLES = 3
 
 
 @click.command(short_help="Watch a run that goes on elsewhere, until it ends.")
-@options.state
 @click.option("--once", is_flag=True, help="Show how it stands now, and end.")
-@options.as_json
-@click.pass_obj
-def command(terminal: Terminal, *, state: Path, once: bool, as_json: bool) -> int:
+@options.ledger
+def command(terminal: Terminal, *, state: Path, once: bool) -> int:
     """Watch a run that goes on elsewhere, until it ends; without one, show the last. Reads the ledger alone."""
     try:
         with Signals(), closing(need_reader(state)) as read:
@@ -35,7 +33,7 @@ def command(terminal: Terminal, *, state: Path, once: bool, as_json: bool) -> in
             follower = None if run is None else Follower(read, state, run)
             if follower and follower.look() and not once:
                 _follow(follower, terminal)
-            _show(terminal, state, follower, as_json)
+            _show(terminal, state, follower)
     except Stopped as stop:
         return exit_code(stop.kind)
     return 0
@@ -54,15 +52,11 @@ def _line(follower: Follower) -> str:
     return f"{follower.feed.title}: {follower.feed.line()}"
 
 
-def _show(terminal: Terminal, state: Path, follower: Follower | None, as_json: bool) -> None:
+def _show(terminal: Terminal, state: Path, follower: Follower | None) -> None:
     if follower:
         follower.feed.sums(fresh=True)  # those of a display may be a second old
-    if as_json:
-        terminal.document({"ledger": str((state / LEDGER).absolute()), **_document(follower)})
-    elif follower is None:
-        terminal.show("No run yet.")
-    else:
-        terminal.show(_line(follower), *follower.feed.news()[-_TROUBLES:], follower.state())
+    shown = [_line(follower), *follower.feed.news()[-_TROUBLES:], follower.state()] if follower else ["No run yet."]
+    terminal.answer({"ledger": str((state / LEDGER).absolute()), **_document(follower)}, *shown)
 
 
 def _document(follower: Follower | None) -> dict[str, Any]:

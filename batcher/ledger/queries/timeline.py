@@ -7,8 +7,8 @@ The order of what happened is that of the events' row ids: a clock can be set ba
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from batcher.events import Event
 from batcher.ledger.reader import LedgerReader
@@ -76,38 +76,48 @@ _SECONDS = "round((julianday({1}) - julianday({0})) * 86400, 3)"
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as its row and its events tell it; `first` and `last` are ids of events, `last_at` its last sign of life.
+class RunTraces:
+    """The ids of a run's first and last event, its stated rates (requests, seconds) by name, whom it bought from."""
 
-    `limits` are the stated rates by name: so many requests in so many seconds.
+    first: int
+    last: int
+    limits: Mapping[str, tuple[int, float]]
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEntry:
+    """A run, `ended`, `going` or `killed`: its end was never written, and `until` is its last sign of life.
+
+    Credits are those of its own purchases; `refused` attempts were closed at no cost. `went_on` counts jobs that an
+    earlier run had bought and this one took on.
+    `left` counts why jobs did not come to their end, where that was written down.
     """
 
     id: int
-    started_at: str
-    ended_at: str | None
+    state: str
+    since: str
+    until: str
     exit_code: int | None
     reason: str | None
     campaigns: tuple[str, ...]
-    limits: Mapping[str, tuple[int, float]]
-    first: int
-    last: int
-    last_at: str
-    saved: int
+    bought: int = 0
+    refused: int = 0
+    quoted: int = 0
+    settled: int = 0
+    held: int = 0
+    saved: int = 0
+    went_on: int = 0
+    left: Mapping[str, int] = field(default_factory=dict)
+    traces: RunTraces = field(default=RunTraces(0, 0, {}), compare=False)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it came to its end and changed nothing."""
+        return self.state == "ended" and not (self.bought or self.refused or self.saved or self.went_on)
 
 
-@dataclass(frozen=True, slots=True)
-class Purchases:
-    """What a run bought, in credits; `refused` attempts were closed at no cost, and not bought."""
-
-    attempts: int
-    refused: int
-    quoted: int
-    settled: int
-    held: int
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """An event of a run as a whole."""
 
     id: int
@@ -117,15 +127,14 @@ class Note:
     detail: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Events of one kind and code in one minute of a run; message and job are those of the newest."""
 
     id: int
     run_id: int | None
     kind: str
     code: str | None
-    count: int
+    events: int
     first: str
     last: str
     job_id: str
@@ -133,14 +142,14 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Jobs that met one trouble; `open` ones are still in it. Message and job are those of the newest."""
+class FailureCause:
+    """Why so many jobs, or runs, went wrong. `open` are still so; job and message are those of the newest."""
 
     kind: str
     code: str | None
-    jobs: int
+    count: int
     open: int
-    job_id: str
+    job_id: str | None
     message: str | None
 
 
@@ -156,8 +165,7 @@ class Wait:
     submitted_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """A time in which a run wrote nothing; `id` is the event before it."""
 
     id: int
@@ -167,8 +175,11 @@ class Gap:
     seconds: float
 
 
-def runs(read: LedgerReader, scope: Scope) -> list[RunRow]:
-    """The runs of these campaigns that touch the scope's time, oldest first."""
+def runs(read: LedgerReader, scope: Scope, *, going: int | None = None) -> list[RunEntry]:
+    """The runs of these campaigns that touch the scope's time, oldest first; `going` is the one that goes on.
+
+    What a run bought is told whole, also where the scope has only a part of its time.
+    """
     where, values = ["1"], list[Any]()
     if scope.until is not None:
         where.append("started_at < ?")
@@ -176,30 +187,35 @@ def runs(read: LedgerReader, scope: Scope) -> list[RunRow]:
     if scope.since is not None:
         where.append("coalesce(ended_at, ?) >= ?")
         values += [scope.since, scope.since]
-    rows = read.rows(f"SELECT * FROM runs WHERE {' AND '.join(where)} ORDER BY id", values)
+    rows = read.rows(
+        "SELECT runs.*, accounts.provider FROM runs LEFT JOIN accounts USING (account)"
+        f" WHERE {' AND '.join(where)} ORDER BY id",
+        values,
+    )
     lives = _lives(read, scope, rows[0]["id"], rows[-1]["id"]) if rows else {}
+    bought, went_on = _purchases(read, scope), _went_on(read, scope)
     found = []
     for row in rows:
-        campaigns = texts(row["campaigns"])
-        first, last, last_at, saved = lives.get(row["id"], (0, 0, row["started_at"], 0))
-        sign = row["ended_at"] or last_at
+        run, campaigns = row["id"], texts(row["campaigns"])
+        first, last, last_at, saved = lives.get(run, (0, 0, row["started_at"], 0))
+        until = row["ended_at"] or last_at
         if scope.campaigns and not set(scope.campaigns) & set(campaigns):
             continue
-        if scope.since and sign < scope.since:
+        if scope.since and until < scope.since:
             continue
         found.append(
-            RunRow(
-                id=row["id"],
-                started_at=row["started_at"],
-                ended_at=row["ended_at"],
+            RunEntry(
+                id=run,
+                state="ended" if row["ended_at"] else "going" if run == going else "killed",
+                since=row["started_at"],
+                until=until,
                 exit_code=row["exit_code"],
                 reason=row["reason"],
                 campaigns=campaigns,
-                limits=read_settings(row["settings"]).limits,
-                first=first,
-                last=last,
-                last_at=sign,
                 saved=saved,
+                went_on=went_on.get(run, 0),
+                traces=RunTraces(first, last, read_settings(row["settings"]).limits, row["provider"]),
+                **bought.get(run, {}),
             )
         )
     return found
@@ -217,19 +233,20 @@ def _lives(read: LedgerReader, scope: Scope, first: int, last: int) -> dict[int,
     return {row[0]: (row[1], row[2], row[3], row[4] or 0) for row in read.stream(sql, [*values, first, last])}
 
 
-def purchases(read: LedgerReader, scope: Scope) -> dict[int, Purchases]:
+def _purchases(read: LedgerReader, scope: Scope) -> dict[int, dict[str, Any]]:
     """What each run bought for these campaigns, whenever; by run."""
     where, values = where_of(Scope(None, None, scope.campaigns), "")
     found = read.rows(
-        f"SELECT a.run_id, sum({BOUGHT}), sum(NOT {BOUGHT}), sum(CASE WHEN {BOUGHT} THEN quoted_credits ELSE 0 END),"
-        f" sum(coalesce(final_credits, 0)), sum({OPEN_HOLD})"
+        f"SELECT a.run_id, sum({BOUGHT}) AS bought, sum(NOT {BOUGHT}) AS refused,"
+        f" sum(CASE WHEN {BOUGHT} THEN quoted_credits ELSE 0 END) AS quoted,"
+        f" sum(coalesce(final_credits, 0)) AS settled, sum({OPEN_HOLD}) AS held"
         f" {JOINED if scope.campaigns else ALL} WHERE {where} GROUP BY 1",
         values,
     )
-    return {row[0]: Purchases(*row[1:]) for row in found}
+    return {row["run_id"]: {name: row[name] for name in row.keys()[1:]} for row in found}
 
 
-def went_on(read: LedgerReader, scope: Scope) -> dict[int, int]:
+def _went_on(read: LedgerReader, scope: Scope) -> dict[int, int]:
     """With how many jobs that earlier runs had bought each run went on."""
     source, where, values = _source(scope, _NEWS)
     found = read.rows(
@@ -274,7 +291,7 @@ def batches(read: LedgerReader, scope: Scope) -> Iterator[Batch]:
         yield Batch(*row)
 
 
-def troubles(read: LedgerReader, scope: Scope) -> list[FailureGroup]:
+def troubles(read: LedgerReader, scope: Scope) -> list[FailureCause]:
     """Which troubles jobs met, the most frequent first; a job counts once for each."""
     source, where, values = _source(scope, _TROUBLES)
     each = (
@@ -287,10 +304,10 @@ def troubles(read: LedgerReader, scope: Scope) -> list[FailureGroup]:
         " GROUP BY 1, 2 ORDER BY jobs DESC, 1, 2",
         values,
     )
-    return [FailureGroup(*row[:-1]) for row in found]
+    return [FailureCause(*row[:-1]) for row in found]
 
 
-def without_file(read: LedgerReader, scope: Scope) -> FailureGroup | None:
+def without_file(read: LedgerReader, scope: Scope) -> FailureCause | None:
     """Succeeded jobs of which a file is not saved, if there are any."""
     where, values = where_of(scope, "a.intended_at")
     row = read.row(
@@ -299,7 +316,7 @@ def without_file(read: LedgerReader, scope: Scope) -> FailureGroup | None:
         f" WHERE {UNSAVED} AND w.status = 'succeeded' AND {where}",
         values,
     )
-    return FailureGroup("without_file", None, row[0], row[0], row[1], None) if row and row[0] else None
+    return FailureCause("without_file", None, row[0], row[0], row[1], None) if row and row[0] else None
 
 
 def slowest(read: LedgerReader, scope: Scope, *, now: str, count: int) -> list[Wait]:

@@ -330,7 +330,7 @@ def test_the_last_word_is_about_now(watched: Watched, capsys: pytest.CaptureFixt
         with closing(sqlite3.connect(watched.bench.ledger_path)) as db, db:
             db.execute("UPDATE attempts SET final_credits = 100 + id WHERE final_credits IS NULL")
         settled = read.spent().settled
-        _show(Terminal(), watched.bench.state, follower, as_json=False)
+        _show(Terminal(), watched.bench.state, follower)
     assert f"{settled} settled, 0 held" in capsys.readouterr().out
 
 

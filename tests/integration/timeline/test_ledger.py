@@ -30,7 +30,7 @@ def test_many_of_a_kind_are_summed_up_by_minute(shelf: Shelf) -> None:
     for number in range(1, 61):
         fail(shelf, number, "odd" if number == 30 else "bad")
     found = list(timeline.batches(shelf.ledger.read, EVER))
-    assert sum(batch.count for batch in found if batch.code == "bad") == 59
+    assert sum(batch.events for batch in found if batch.code == "bad") == 59
     assert [batch.job_id for batch in found if batch.code == "odd"] == [job_name(30)]
     assert len(found) <= 600 / 60 + 2
     assert [batch.id for batch in found] == sorted(batch.id for batch in found)
@@ -47,8 +47,8 @@ def test_a_trouble_is_open_until_it_is_mended(shelf: Shelf) -> None:
     retry(shelf.ledger, job_name(2))
     fail(shelf, 2, "worse")
     found = {trouble.code: trouble for trouble in timeline.troubles(shelf.ledger.read, EVER)}
-    assert (found["bad"].jobs, found["bad"].open, found["bad"].job_id) == (3, 1, job_name(3))
-    assert (found["worse"].jobs, found["worse"].open, found["worse"].message) == (1, 1, "no 2")
+    assert (found["bad"].count, found["bad"].open, found["bad"].job_id) == (3, 1, job_name(3))
+    assert (found["worse"].count, found["worse"].open, found["worse"].message) == (1, 1, "no 2")
     assert list(found) == ["bad", "worse"]
 
 
@@ -63,7 +63,7 @@ def test_troubles_by_kind(shelf: Shelf) -> None:
     given_up = shelf.buy(5)
     shelf.ledger.maybe_received(given_up, "given_up", "given up before the API answered")
     shelf.ledger.refused(given_up, "bad", "again")
-    found = {(t.kind, t.code): (t.jobs, t.open, t.message) for t in timeline.troubles(shelf.ledger.read, EVER)}
+    found = {(t.kind, t.code): (t.count, t.open, t.message) for t in timeline.troubles(shelf.ledger.read, EVER)}
     assert found == {
         ("failed", None): (1, 1, None),  # the job that named the price
         ("refused", "bad"): (1, 1, "no"),
@@ -89,7 +89,7 @@ def test_what_the_api_says_of_money_and_of_others_is_told(shelf: Shelf) -> None:
         shelf.ledger.record(decided.job_id, decided.attempt_id, make_task(3, Status.SUCCEEDED, final_credits=10))
     shelf.ledger.submitted(other, make_task(4, model="another-model"))
     shelf.ledger.submitted(still, make_task(5, Status.PROCESSING, word="warming"))
-    found = {batch.kind: (batch.count, batch.message) for batch in timeline.batches(shelf.ledger.read, EVER)}
+    found = {batch.kind: (batch.events, batch.message) for batch in timeline.batches(shelf.ledger.read, EVER)}
     assert (
         found.items()
         >= {
@@ -113,7 +113,7 @@ def test_files_that_are_not_there_yet(shelf: Shelf) -> None:
     shelf.ledger.submitted(shelf.buy(1), done)
     found = timeline.without_file(shelf.ledger.read, EVER)
     assert found is not None
-    assert (found.jobs, found.job_id) == (1, job_name(1))
+    assert (found.count, found.job_id) == (1, job_name(1))
     assert timeline.without_file(shelf.ledger.read, Scope(iso(shelf.clock.now + 1), None, ())) is None
 
 
@@ -150,11 +150,11 @@ def test_a_run_without_an_end_has_a_last_sign_of_life(shelf: Shelf) -> None:
     shelf.clock.now += 1000
     shelf.restart()
     first, second = timeline.runs(shelf.ledger.read, EVER)
-    assert (first.ended_at, first.last_at) == (None, iso(shelf.clock.now - 1000))
-    assert second.first == second.last == first.last + 1
+    assert (first.state, first.until) == ("killed", iso(shelf.clock.now - 1000))
+    assert second.traces.first == second.traces.last == first.traces.last + 1
     late = Scope(iso(shelf.clock.now - 999), None, ())
     assert [run.id for run in timeline.runs(shelf.ledger.read, late)] == [2]
-    assert [run.id for run in timeline.runs(shelf.ledger.read, Scope(None, first.started_at, ()))] == []
+    assert [run.id for run in timeline.runs(shelf.ledger.read, Scope(None, first.since, ()))] == []
     assert timeline.runs(shelf.ledger.read, Scope(None, None, ("autumn",))) == []
 
 

@@ -9,11 +9,10 @@ import pytest
 
 from batcher.clock import iso
 from batcher.errors import Kind
-from batcher.ledger.queries.timeline import Batch, Gap, Note, RunRow
+from batcher.ledger.queries.timeline import Batch, Gap, Note, RunEntry, RunTraces
 from batcher.report.timeline import halt_cause
 from batcher.report.timeline_entries import (
     SAME_LINE_SECONDS,
-    RunEntry,
     TimelineEntry,
     apart,
     fold,
@@ -35,7 +34,7 @@ def at(seconds: float) -> str:
 def batch(number: int, second: float, *, count: int = 1, until: float | None = None, **changes: Any) -> Batch:
     fields: dict[str, Any] = {"run_id": 1, "kind": "failed", "code": "bad", "job_id": f"job{number}", "message": "so"}
     last = at(second if until is None else until)
-    return Batch(id=number, first=at(second), last=last, count=count, **fields | changes)
+    return Batch(id=number, first=at(second), last=last, events=count, **fields | changes)
 
 
 def note(number: int, second: float, event: str, **detail: Any) -> Note:
@@ -54,7 +53,7 @@ def run(number: int, since: float, until: float, **changes: Any) -> RunEntry:
 
 
 def lines(placed: Any) -> list[TimelineEntry]:
-    return [moment for _, moment in sorted(placed, key=lambda pair: pair[0])]
+    return sorted(placed, key=lambda line: line.place)
 
 
 def test_the_same_again_and_again_is_one_line_with_the_newest_example() -> None:
@@ -82,7 +81,7 @@ def test_nothing_is_lost_whatever_comes() -> None:
     ]
     for seconds_apart in (1.0, 300.0, 1e9):
         found = lines(of_batches(batches, seconds_apart))
-        assert sum(line.count for line in found) == sum(each.count for each in batches)
+        assert sum(line.count for line in found) == sum(each.events for each in batches)
         assert [line.since for line in found] == sorted(line.since for line in found)
     assert len(lines(of_batches(batches, 1e9))) == 6
 
@@ -138,9 +137,13 @@ def test_cuts_are_one_line_until_they_are_over_for_long() -> None:
 
 
 def test_runs_are_brackets_and_the_time_between_them_is_told() -> None:
-    runs = [run(1, 0, 100, state="killed", exit_code=None, reason=None), run(2, 700, 800), run(3, 1399, 1500)]
-    events = {1: (1, 5), 2: (6, 7), 3: (8, 9)}
-    assert [(line.kind, line.run_id) for line in lines(of_runs(runs, events))] == [
+    first, second, third = (RunTraces(*events, {}) for events in ((1, 5), (6, 7), (8, 9)))
+    runs = [
+        run(1, 0, 100, state="killed", exit_code=None, reason=None, traces=first),
+        run(2, 700, 800, traces=second),
+        run(3, 1399, 1500, traces=third),
+    ]
+    assert [(line.kind, line.run_id) for line in lines(of_runs(runs))] == [
         ("run_began", 1),
         ("run_killed", 1),
         ("no_run", None),
@@ -149,19 +152,24 @@ def test_runs_are_brackets_and_the_time_between_them_is_told() -> None:
         ("run_began", 3),
         ("run_ended", 3),
     ]
-    going = [*runs[:2], run(3, 1399, 1500, state="going")]
-    assert [line.kind for line in lines(of_runs(going, events))][-1] == "run_began"
+    going = [*runs[:2], run(3, 1399, 1500, state="going", traces=third)]
+    assert [line.kind for line in lines(of_runs(going))][-1] == "run_began"
 
 
 def test_the_order_is_that_of_the_writing_also_when_the_clock_was_set_back() -> None:
-    placed = [*of_runs([run(1, 5000, 100)], {1: (1, 9)}), *of_batches([batch(4, 4000), batch(6, 50)], 900)]
+    placed = [
+        *of_runs([run(1, 5000, 100, traces=RunTraces(1, 9, {}))]),
+        *of_batches([batch(4, 4000), batch(6, 50)], 900),
+    ]
     assert [line.kind for line in lines(placed)] == ["run_began", "failed", "run_ended"]
 
 
 def idle_runs(*changes: dict[str, Any]) -> list[TimelineEntry]:
-    runs = [run(n, n * 1000, n * 1000 + 5, **change) for n, change in enumerate(changes, 1)]
-    events = {each.id: (2 * each.id, 2 * each.id + 1) for each in runs}
-    return list(fold(lines(of_runs(runs, events)), runs))
+    runs = [
+        run(n, n * 1000, n * 1000 + 5, traces=RunTraces(2 * n, 2 * n + 1, {}), **change)
+        for n, change in enumerate(changes, 1)
+    ]
+    return list(fold(lines(of_runs(runs)), runs))
 
 
 def test_runs_that_found_nothing_to_do_are_one_line() -> None:
@@ -182,8 +190,8 @@ def test_runs_that_ended_otherwise_stay_apart(change: dict[str, Any]) -> None:
 
 
 def test_what_happened_in_an_idle_run_is_not_folded_away() -> None:
-    runs = [run(1, 0, 5), run(2, 10, 15)]
-    placed = [*of_runs(runs, {1: (1, 3), 2: (4, 6)}), *of_batches([batch(2, 1, kind="late_answer")], 900)]
+    runs = [run(1, 0, 5, traces=RunTraces(1, 3, {})), run(2, 10, 15, traces=RunTraces(4, 6, {}))]
+    placed = [*of_runs(runs), *of_batches([batch(2, 1, kind="late_answer")], 900)]
     assert [line.kind for line in fold(lines(placed), runs)].count("late_answer") == 1
 
 
@@ -201,7 +209,7 @@ def test_quiet_times_are_told_but_for_outages_and_other_runs() -> None:
 def test_only_what_touches_the_time_is_told() -> None:
     from batcher.ledger.queries.spend import Scope
 
-    placed = [((1, 0), TimelineEntry("failed", at(0), at(100))), ((2, 0), TimelineEntry("outage", at(50), None))]
+    placed = [TimelineEntry("failed", at(0), at(100)), TimelineEntry("outage", at(50), None)]
     assert len(in_time(placed, Scope(at(100), None))) == 2
     assert [line.kind for line in in_time(placed, Scope(at(101), None))] == ["outage"]
     assert [line.kind for line in in_time(placed, Scope(None, at(50)))] == ["failed"]
@@ -220,9 +228,9 @@ def test_why_a_run_was_halted(kind: Kind, reason: str, expected: tuple[str, str 
     assert halt_cause(kind.value, reason) == expected
 
 
-def row(number: int, since: float, until: float, **limits: tuple[int, float]) -> RunRow:
+def row(number: int, since: float, until: float, **limits: tuple[int, float]) -> RunEntry:
     stated = {"submit": (30, 60.0), "requests": (2, 1.0)} | limits
-    return RunRow(number, at(since), at(until), 0, "done", ("spring",), stated, 1, 2, at(until), 0)
+    return run(number, since, until, traces=RunTraces(1, 2, stated))
 
 
 def test_requests_belong_to_the_run_in_whose_time_they_lie() -> None:
