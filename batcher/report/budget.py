@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from batcher.clock import day_begins, from_iso, iso
-from batcher.ledger import LedgerReader, Price
+from batcher.ledger import CreditSum, LedgerReader, Price
 from batcher.ledger.queries import budgets
 from batcher.ledger.queries.budgets import Burst, RunCaps
 from batcher.planning import Quote, quote_of
@@ -106,31 +106,24 @@ def _caps(
     for run in runs[:1]:
         if run.run is not None:
             mine = [burst for burst in bursts if burst.run_id == run.run_id]
-            sums = read.spent(run_id=run.run_id)
             going = None if run.ended else now
-            yield _cap("run", str(run.run_id), run, run.run, sums.settled, sums.held, mine, going)
+            yield _cap("run", str(run.run_id), run, run.run, read.spent(run_id=run.run_id), mine, going)
     for run in runs:
         for name in run.campaigns:
             if name in run.campaign_caps:
                 mine = [burst for burst in bursts if burst.campaign == name]
-                sums = read.spent(campaign=name)
-                yield _cap("campaign", name, run, run.campaign_caps[name], sums.settled, sums.held, mine, now)
+                yield _cap("campaign", name, run, run.campaign_caps[name], read.spent(campaign=name), mine, now)
     for run in runs:
         if run.day is not None:
-            sums = read.spent(day=today)
-            yield _cap("day", today, run, run.day, sums.settled, sums.held, bursts, now, ends=midnight)
+            yield _cap("day", today, run, run.day, read.spent(day=today), bursts, now, ends=midnight)
     keeps = {(run.account, run.keep): run for run in reversed(runs) if run.keep is not None}
     for (_, keep), run in reversed(keeps.items()):
-        yield _keep(read, run, keep, bursts, now)
-
-
-def _keep(read: LedgerReader, run: RunCaps, keep: int, bursts: Sequence[Burst], now: float | None) -> Cap:
-    reading = budgets.last_reading(read, run.account)
-    if reading is None:
-        return Cap("keep", run.account, run.run_id, keep, 0, 0, None, _per_hour(bursts), None)
-    taken = budgets.taken_after(read, run.account, reading.at)
-    room = reading.credits - keep
-    return _cap("keep", run.account, run, keep, taken.settled, taken.held, bursts, now, room=room)
+        reading = budgets.last_reading(read, run.account)
+        if reading is None:
+            yield Cap("keep", run.account, run.run_id, keep, 0, 0, None, _per_hour(bursts), None)
+        else:
+            taken = budgets.taken_after(read, run.account, reading.at)
+            yield _cap("keep", run.account, run, keep, taken, bursts, now, room=reading.credits - keep)
 
 
 def _cap(
@@ -138,8 +131,7 @@ def _cap(
     name: str,
     run: RunCaps,
     limit: int,
-    settled: int,
-    held: int,
+    used: CreditSum,
     bursts: Sequence[Burst],
     now: float | None,
     *,
@@ -147,20 +139,11 @@ def _cap(
     ends: float | None = None,
 ) -> Cap:
     """`now` is None when no run is going: then there is no present rate. A cap that `ends` first does not run out."""
-    free = max(0, (limit if room is None else room) - settled - held)
+    free = max(0, (limit if room is None else room) - used.committed)
     rate = _per_hour(bursts)
     at = None if now is None or not rate else now + free / rate * 3600
-    return Cap(
-        cap=cap,
-        name=name,
-        run_id=run.run_id,
-        limit=limit,
-        settled=settled,
-        held=held,
-        free=free,
-        per_hour=rate,
-        runs_out_at=None if at is None or (ends is not None and at >= ends) else iso(at),
-    )
+    runs_out_at = None if at is None or (ends is not None and at >= ends) else iso(at)
+    return Cap(cap, name, run.run_id, limit, used.settled, used.held, free, rate, runs_out_at)
 
 
 def _per_hour(bursts: Sequence[Burst]) -> float | None:

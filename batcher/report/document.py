@@ -7,13 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from batcher.jobs import Status
+from batcher.ledger.queries.spend import Attempts, Credits, WaitingTimes
 
 from .budget import Cap, Forecast
-from .figures import Attempts, Credits, Figures, Report
+from .figures import Figures, Report
 from .wallet import Reconciliation
 
 _ATTEMPTS = (*Attempts.__dataclass_fields__, "bought")
 _CREDITS = (*Credits.__dataclass_fields__, "over")
+_WAIT = tuple(WaitingTimes.__dataclass_fields__)
 
 
 def report_json(report: Report, reconciliation: Reconciliation | None = None) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def figures_json(figures: Figures) -> dict[str, Any]:
         "files": figures.files,
         "cost_of_result": figures.cost_of_result,
         "failure_rate": figures.failure_rate,
-        "wait": None if wait is None else {"count": wait.count, "median": wait.median, "p90": wait.p90},
+        "wait": None if wait is None else {name: getattr(wait, name) for name in _WAIT},
     }
 
 
@@ -93,34 +95,23 @@ def _reconciliation(found: Reconciliation) -> dict[str, Any]:
 
 def csv_headers(axes: Sequence[str]) -> list[str]:
     """The columns of the CSV: the axes, then every figure."""
-    return [
-        *axes,
-        "jobs",
-        *(str(status) for status in Status),
-        "attempts",
-        *(f"attempts_{name}" for name in _ATTEMPTS[1:]),
-        *(f"credits_{name}" for name in _CREDITS),
-        "files",
-        "cost_of_result",
-        "failure_rate",
-        "wait_count",
-        "wait_median",
-        "wait_p90",
-    ]
+    return [*axes, *_cells(Figures())]
 
 
 def csv_rows(report: Report) -> Iterator[list[object]]:
     """A record a group, and none for the total: what is added up twice is wrong."""
     for row in report.rows:
-        figures, wait = row.figures, row.figures.wait
-        yield [
-            *(value for _, value in row.by),
-            sum(figures.jobs.values()),
-            *(figures.jobs.get(status, 0) for status in Status),
-            *(getattr(figures.attempts, name) for name in _ATTEMPTS),
-            *(getattr(figures.credits, name) for name in _CREDITS),
-            figures.files,
-            figures.cost_of_result,
-            figures.failure_rate,
-            *((wait.count, wait.median, wait.p90) if wait else (None, None, None)),
-        ]
+        yield [*(value for _, value in row.by), *_cells(row.figures).values()]
+
+
+def _cells(figures: Figures) -> dict[str, object]:
+    """The figures of a group by their columns: those of the JSON, with the names of both levels in one."""
+    cells: dict[str, object] = {}
+    for name, value in figures_json(figures).items():
+        parts = dict.fromkeys(_WAIT) if name == "wait" and value is None else value
+        if isinstance(parts, dict):
+            prefix = "" if name == "jobs" else f"{name}_"
+            cells |= {name if part == "total" else f"{prefix}{part}": number for part, number in parts.items()}
+        else:
+            cells[name] = parts
+    return cells

@@ -11,55 +11,10 @@ from batcher.clock import iso, local_day
 from batcher.jobs import ParamValue, Status
 from batcher.ledger import LedgerReader, seen_price
 from batcher.ledger.queries import budgets, spend
-from batcher.ledger.queries.spend import FailureCount, Key, PurchaseTotals, WaitingTimes
+from batcher.ledger.queries.spend import Attempts, Credits, FailureCount, Key, PurchaseTotals, WaitingTimes
 
 from .budget import Cap, Forecast, Seen, budget, forecast
 from .question import Question
-
-
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """Purchases by how they ended; `open` ones have not. Their sum is `total`.
-
-    `unsent` ones were closed at no cost and their jobs planned again; `refused` ones, at no cost too, failed them.
-    """
-
-    total: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    refused: int = 0
-    unsent: int = 0
-    resolved: int = 0
-    doubtful: int = 0
-    open: int = 0
-
-    @property
-    def turned_away(self) -> int:
-        """What was refused at no cost, whatever became of the job."""
-        return self.refused + self.unsent
-
-    @property
-    def bought(self) -> int:
-        """What was accepted, may have been received, or has no answer yet."""
-        return self.total - self.turned_away
-
-
-@dataclass(frozen=True, slots=True)
-class Credits:
-    """Credits of purchases: `reserved + over = held + settled + returned`, and `doubtful` is a part of `held`."""
-
-    quoted: int = 0
-    reserved: int = 0
-    held: int = 0
-    doubtful: int = 0
-    settled: int = 0
-    returned: int = 0
-
-    @property
-    def over(self) -> int:
-        """What was settled above the hold."""
-        return self.held + self.settled + self.returned - self.reserved
-
 
 _Sums = TypeVar("_Sums", Attempts, Credits)
 
@@ -69,8 +24,8 @@ class Figures:
     """Jobs by status, purchases, credits, saved files and waits of one group, or of all."""
 
     jobs: Mapping[Status, int] = field(default_factory=dict)
-    attempts: Attempts = Attempts()
-    credits: Credits = Credits()
+    attempts: Attempts = field(default_factory=Attempts)
+    credits: Credits = field(default_factory=Credits)
     files: int = 0
     wait: WaitingTimes | None = None
 
@@ -157,47 +112,20 @@ def _rows(read: LedgerReader, question: Question) -> tuple[GroupRow, ...]:
     for key, status, count in spend.jobs(read, scope, axes):
         jobs.setdefault(key, {})[Status(status)] = count
     names = [axis.name for axis in axes]
-    keys = sorted(bought.keys() | jobs.keys(), key=lambda key: [_order(value) for value in key])
-    return tuple(
-        GroupRow(tuple(zip(names, key, strict=True)), _figures(jobs.get(key, {}), bought.get(key), waits.get(key)))
-        for key in keys
-    )
+    keys = sorted(bought.keys() | jobs.keys(), key=lambda key: [value_order(value) for value in key])
+    rows = []
+    for key in keys:
+        money = bought.get(key, PurchaseTotals())
+        figures = Figures(jobs.get(key, {}), money.attempts, money.credits, money.files, waits.get(key))
+        rows.append(GroupRow(tuple(zip(names, key, strict=True)), figures))
+    return tuple(rows)
 
 
-def _order(value: ParamValue | None) -> tuple[int, float, str]:
+def value_order(value: ParamValue | None) -> tuple[int, float, str]:
     """Nothing first, then numbers, then texts."""
     if value is None:
         return 0, 0, ""
     return (2, 0, value) if isinstance(value, str) else (1, value, "")
-
-
-def _figures(jobs: Mapping[Status, int], found: PurchaseTotals | None, wait: WaitingTimes | None) -> Figures:
-    if found is None:
-        return Figures(jobs)
-    ended = found.succeeded + found.failed + found.refused + found.resolved + found.doubtful
-    return Figures(
-        jobs=jobs,
-        attempts=Attempts(
-            total=found.attempts,
-            succeeded=found.succeeded,
-            failed=found.failed,
-            refused=found.refused - found.unsent,
-            unsent=found.unsent,
-            resolved=found.resolved,
-            doubtful=found.doubtful,
-            open=found.attempts - ended,
-        ),
-        credits=Credits(
-            quoted=found.quoted_credits,
-            reserved=found.reserved_credits,
-            held=found.held_credits,
-            doubtful=found.doubtful_credits,
-            settled=found.settled_credits,
-            returned=found.returned_credits,
-        ),
-        files=found.files,
-        wait=wait,
-    )
 
 
 def _total(read: LedgerReader, question: Question, rows: Sequence[GroupRow]) -> Figures:

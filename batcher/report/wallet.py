@@ -78,13 +78,12 @@ def reconcile(read: LedgerReader, *, account: str, wallet: int, at: str, since: 
 
 def _causes(moved: WalletMovement) -> Iterator[Discrepancy]:
     """The credits of which nobody here knows on which side of a reading they moved."""
-    if moved.doubtful:
-        yield Discrepancy("doubtful", moved.doubtful, moved.doubtful_before)
-    if moved.unanswered:
-        yield Discrepancy("unanswered", moved.unanswered, 0)
-    if moved.under_way or moved.above:
-        yield Discrepancy("under_way", moved.above, moved.under_way)
-    if moved.answered_later:
-        yield Discrepancy("answered_later", 0, moved.answered_later)
-    if moved.ended_later:
-        yield Discrepancy("ended_later", moved.ended_later, 0)
+    for name, lower, higher in (
+        ("doubtful", moved.doubtful, moved.doubtful_before),
+        ("unanswered", moved.unanswered, 0),
+        ("under_way", moved.above, moved.under_way),
+        ("answered_later", 0, moved.answered_later),
+        ("ended_later", moved.ended_later, 0),
+    ):
+        if lower or higher:
+            yield Discrepancy(name, lower, higher)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
@@ -22,13 +22,12 @@ STEPS = 160
 _EPOCH_DAYS = 2440587.5
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(NamedTuple):
     """A job as the gallery shows it.
 
     `settled` and `held` are the credits of all its purchases, `files` the saved files of the latest one (relative to
-    the state folder). `error_code` and `error_message` are the ledger's, `wait` is in seconds. `reference` is a URL
-    where `reference_is_url`, else a path.
+    the state folder), `task` the id of its task. `code` and `message` are the ledger's, `wait` is in seconds.
+    `reference` has its `text`, and whether that is a `url` (else a path).
     """
 
     id: str
@@ -37,18 +36,17 @@ class Card:
     model: str
     prompt: str
     params: dict[str, Any]
-    reference: str | None
-    reference_is_url: bool
+    reference: dict[str, Any] | None
     take: int
     status: str
     attempts: int
     settled: int
     held: int
-    files: tuple[str, ...]
-    task_id: str | None
-    error_code: str | None
-    error_message: str | None
-    finished_at: str | None
+    files: list[str]
+    task: str | None
+    code: str | None
+    message: str | None
+    finished: str | None
     wait: float | None
 
 
@@ -92,29 +90,24 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
     where, values = where_of(scope, AT)
     saved = f"f.attempt_id = a.id AND {KEPT}"
     sql = (
-        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.reference,"
-        " w.reference_kind,"
-        " w.reference_sha256, w.take, w.status, coalesce(a.number, 0) AS attempts, a.task_id,"
+        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params,"
+        " iif(w.reference IS NULL, NULL, json_object('text', w.reference, 'url',"
+        " json(iif(w.reference_sha256 IS NULL, 'true', 'false')))) AS reference,"
+        " w.take, w.status, coalesce(a.number, 0) AS attempts,"
         " (SELECT coalesce(sum(final_credits), 0) FROM attempts WHERE job_id = w.id) AS settled,"
         f" (SELECT coalesce(sum({OPEN_HOLD}), 0) FROM attempts WHERE job_id = w.id) AS held,"
         " (SELECT json_group_array(target) FROM"
         f" (SELECT f.target FROM files AS f WHERE {saved} ORDER BY f.number)) AS files,"
-        " coalesce(w.error_code, a.error_code) AS error_code, coalesce(w.error_message, a.error_message)"
-        f" AS error_message, a.finished_at, CASE WHEN {WAITED} THEN {WAIT} END AS wait {LATEST}"
+        " a.task_id AS task, coalesce(w.error_code, a.error_code) AS code,"
+        " coalesce(w.error_message, a.error_message) AS message, a.finished_at AS finished,"
+        f" CASE WHEN {WAITED} THEN {WAIT} END AS wait {LATEST}"
         f" WHERE w.seq IN (SELECT w.seq {LATEST} WHERE {where}"
         f" ORDER BY EXISTS (SELECT 1 FROM files AS f WHERE {saved}) DESC, w.campaign, w.position, w.seq LIMIT ?)"
         " ORDER BY w.campaign, w.position, w.seq"
     )
     for row in read.stream(sql, [*values, limit]):
-        yield Card(
-            **{name: row[name] for name in _PLAIN},
-            params=json.loads(row["params"]),
-            reference_is_url=row["reference"] is not None and row["reference_sha256"] is None,
-            files=tuple(json.loads(row["files"])),
-        )
-
-
-_PLAIN = tuple(name for name in Card.__dataclass_fields__ if name not in ("params", "reference_is_url", "files"))
+        made = {name: json.loads(row[name] or "null") for name in ("params", "reference", "files")}
+        yield Card(*row)._replace(**made)
 
 
 def span(read: LedgerReader, scope: Scope) -> Span | None:

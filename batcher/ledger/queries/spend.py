@@ -7,12 +7,11 @@ intent of its latest attempt or, if it was never bought, when its status moved l
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from batcher.events import Event
 from batcher.jobs import ParamValue
@@ -39,23 +38,25 @@ WAITED = (
 )
 # julianday counts milliseconds in whole numbers; a difference of its doubles is off by less than 0.1 ms.
 WAIT = "round((julianday(a.finished_at) - julianday(a.submitted_at)) * 86400, 3)"
-_SUMS = {
-    "attempts": "count(*)",
+_ATTEMPTS = {
+    "total": "count(*)",
     "succeeded": "sum(a.outcome IS 'succeeded')",
     "failed": "sum(a.outcome IS 'failed')",
-    "refused": "sum(a.outcome IS 'refused')",
+    "refused": f"sum(a.outcome IS 'refused') - sum({_UNSENT})",
     "unsent": f"sum({_UNSENT})",
     "resolved": "sum(a.outcome IS 'resolved')",
     "doubtful": "sum(a.outcome IS 'doubtful')",
-    "quoted_credits": "sum(quoted_credits)",
-    "reserved_credits": f"sum({HOLD})",
-    "held_credits": f"sum({OPEN_HOLD})",
-    "doubtful_credits": f"sum(iif(a.outcome IS 'doubtful', {OPEN_HOLD}, 0))",
-    "settled_credits": "sum(coalesce(final_credits, 0))",
-    "returned_credits": f"sum(max(0, {HOLD} - coalesce(final_credits, {HOLD})))",
-    "waited": f"sum({WAITED})",
-    "files": "sum((SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL))",
+    "open": "sum(a.outcome IS NULL)",
 }
+_CREDITS = {
+    "quoted": "sum(quoted_credits)",
+    "reserved": f"sum({HOLD})",
+    "held": f"sum({OPEN_HOLD})",
+    "doubtful": f"sum(iif(a.outcome IS 'doubtful', {OPEN_HOLD}, 0))",
+    "settled": "sum(coalesce(final_credits, 0))",
+    "returned": f"sum(max(0, {HOLD} - coalesce(final_credits, {HOLD})))",
+}
+_FILES = "sum((SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL))"
 
 Key = tuple[ParamValue | None, ...]
 
@@ -81,27 +82,59 @@ class Grouping:
 
 
 @dataclass(frozen=True, slots=True)
-class PurchaseTotals:
-    """The purchases of a group. Credits as in docs/report.md; `refused` has `unsent` in it.
+class Attempts:
+    """Purchases by how they ended; `open` ones have not. Their sum is `total`.
 
-    `waited` is how many have a time of submission and one of success; `files` how many files of them are saved.
+    `unsent` ones were closed at no cost and their jobs planned again; `refused` ones, at no cost too, failed them.
     """
 
-    attempts: int
-    succeeded: int
-    failed: int
-    refused: int
-    unsent: int
-    resolved: int
-    doubtful: int
-    quoted_credits: int
-    reserved_credits: int
-    held_credits: int
-    doubtful_credits: int
-    settled_credits: int
-    returned_credits: int
-    waited: int
-    files: int
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    refused: int = 0
+    unsent: int = 0
+    resolved: int = 0
+    doubtful: int = 0
+    open: int = 0
+
+    @property
+    def turned_away(self) -> int:
+        """What was refused at no cost, whatever became of the job."""
+        return self.refused + self.unsent
+
+    @property
+    def bought(self) -> int:
+        """What was accepted, may have been received, or has no answer yet."""
+        return self.total - self.turned_away
+
+
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """Credits of purchases: `reserved + over = held + settled + returned`, and `doubtful` is a part of `held`."""
+
+    quoted: int = 0
+    reserved: int = 0
+    held: int = 0
+    doubtful: int = 0
+    settled: int = 0
+    returned: int = 0
+
+    @property
+    def over(self) -> int:
+        """What was settled above the hold."""
+        return self.held + self.settled + self.returned - self.reserved
+
+
+class PurchaseTotals(NamedTuple):
+    """The purchases of a group, and how many files of them are saved.
+
+    `waited` is how many have a time of submission and one of success.
+    """
+
+    attempts: Attempts = Attempts()
+    credits: Credits = Credits()
+    waited: int = 0
+    files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +190,17 @@ def param_names(read: LedgerReader) -> list[str]:
 
 def bought(read: LedgerReader, scope: Scope, axes: Sequence[Grouping]) -> Iterator[tuple[Key, PurchaseTotals]]:
     """The purchases by group; one group of all without axes, and none where nothing was bought."""
-    sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
-    for key, row in _grouped(read, scope, axes, sums, JOINED, "a.intended_at"):
-        if row["attempts"]:
-            yield key, PurchaseTotals(**{name: row[name] for name in _SUMS})
+    sums = [*_ATTEMPTS.values(), *_CREDITS.values(), f"sum({WAITED})", _FILES]
+    for key, row in _grouped(read, scope, axes, ", ".join(sums), JOINED, "a.intended_at"):
+        attempts, credits_ = Attempts(*row[: len(_ATTEMPTS)]), row[len(_ATTEMPTS) : -2]
+        if attempts.total:
+            yield key, PurchaseTotals(attempts, Credits(*credits_), *row[-2:])
 
 
 def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Grouping]) -> Iterator[tuple[Key, str, int]]:
     """How many jobs of each group have which status."""
-    for key, row in _grouped(read, scope, axes, "w.status, count(*) AS jobs", LATEST, AT, more=", w.status"):
-        yield key, row["status"], row["jobs"]
+    for key, (status, count) in _grouped(read, scope, axes, "w.status, count(*)", LATEST, AT, more=", w.status"):
+        yield key, status, count
 
 
 def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:
@@ -184,7 +218,7 @@ def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:
 def waits(
     read: LedgerReader, scope: Scope, axes: Sequence[Grouping], counts: Mapping[Key, int]
 ) -> Iterator[tuple[Key, WaitingTimes]]:
-    """The waits by group; `counts` has how many there are (`Bought.waited`), in the same state of the ledger.
+    """The waits by group; `counts` has how many there are (`PurchaseTotals.waited`), in the same state of the ledger.
 
     SQLite sorts them, on disk if they are many, and three of a group are kept.
     """
@@ -202,14 +236,15 @@ def waits(
 
 def _grouped(
     read: LedgerReader, scope: Scope, axes: Sequence[Grouping], columns: str, source: str, at: str, *, more: str = ""
-) -> Iterator[tuple[Key, sqlite3.Row]]:
+) -> Iterator[tuple[Key, tuple[Any, ...]]]:
+    """Each group, and its figures in the order of `columns`."""
     keys, values = _keys(axes)
     where, limits = where_of(scope, at)
     groups = ", ".join(str(place + 1) for place in range(len(axes))) + more
     sql = f"SELECT {''.join(f'{key}, ' for key in keys)}{columns} {source} WHERE {where}"
     grouping = f" GROUP BY {groups.removeprefix(', ')}" if groups else ""
     for row in read.stream(sql + grouping, [*values, *limits]):
-        yield tuple(row)[: len(axes)], row
+        yield tuple(row)[: len(axes)], tuple(row)[len(axes) :]
 
 
 def _keys(axes: Sequence[Grouping]) -> tuple[list[str], list[Any]]:

@@ -19,7 +19,7 @@ import vl_convert
 from batcher.jobs import ParamValue, Status
 from batcher.ledger.queries.gallery import Span, Spent, StatusChange
 from batcher.ledger.queries.spend import WaitingTimes
-from batcher.report.figures import GroupRow
+from batcher.report.figures import GroupRow, value_order
 from batcher.report.tables import Column, Table
 from batcher.text import count, number, wait
 
@@ -83,13 +83,7 @@ def costs(rows: Iterable[GroupRow], axis: str) -> list[Cost]:
             settled=sums.settled + row.figures.credits.settled,
             held=sums.held + row.figures.credits.held,
         )
-    return sorted(found.values(), key=lambda cost: _order(cost.value))
-
-
-def _order(value: ParamValue | None) -> tuple[int, float, str]:
-    if value is None:
-        return 0, 0, ""
-    return (2, 0, value) if isinstance(value, str) else (1, value, "")
+    return sorted(found.values(), key=lambda cost: value_order(cost.value))
 
 
 @dataclass(frozen=True, slots=True)

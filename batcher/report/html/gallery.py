@@ -18,11 +18,7 @@ from batcher.fs import leads_inside
 from batcher.jobs import ParamValue
 from batcher.ledger.queries.gallery import Card
 
-#: The columns of a job's row; those in `_SHARED` are numbers of places in the list of that name.
-COLUMNS = (
-    *("id", "campaign", "name", "model", "prompt", "params", "reference", "take", "status", "attempts"),
-    *("settled", "held", "files", "task", "code", "message", "finished", "wait"),
-)
+#: What of a card is a number of a place in the list of that name, for many jobs share it.
 _SHARED = ("campaign", "name", "model", "prompt", "params", "reference", "message")
 # What could end the script's element, or a line of a script; and what UTF-8 has no bytes for.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
@@ -82,36 +78,14 @@ def data(
         "words": words,
         "defaults": {model: defaults(model) for model in models},
         "shared": {name: texts.values for name, texts in shared.items()},
-        "columns": COLUMNS,
+        "columns": Card._fields,
         "rows": rows,
     }
 
 
 def _row(card: Card, shared: dict[str, _Shared], links: Links) -> list[Any]:
-    reference = None
-    if card.reference is not None:
-        reference = {"text": card.reference, "url": card.reference_is_url}
-    values: dict[str, Any] = {
-        "id": card.id,
-        "campaign": card.campaign,
-        "name": card.name,
-        "model": card.model,
-        "prompt": card.prompt,
-        "params": card.params,
-        "reference": reference,
-        "take": card.take,
-        "status": card.status,
-        "attempts": card.attempts,
-        "settled": card.settled,
-        "held": card.held,
-        "files": [link for link in map(links.to, card.files) if link],
-        "task": card.task_id,
-        "code": card.error_code,
-        "message": card.error_message,
-        "finished": card.finished_at,
-        "wait": card.wait,
-    }
-    return [shared[name].place(values[name]) if name in shared else values[name] for name in COLUMNS]
+    linked = card._replace(files=[link for link in map(links.to, card.files) if link])
+    return [shared[name].place(value) if name in shared else value for name, value in linked._asdict().items()]
 
 
 @cache

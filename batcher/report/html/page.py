@@ -20,10 +20,9 @@ from markupsafe import Markup
 
 from batcher.jobs import Status
 from batcher.ledger import LedgerReader
-from batcher.ledger.decisions import JobReview, select
+from batcher.ledger.decisions import select
 from batcher.ledger.queries import gallery as ledger
 from batcher.ledger.queries import spend
-from batcher.ledger.queries.spend import Scope
 from batcher.report import tables
 from batcher.report.figures import Report, make_report
 from batcher.report.question import Question, find_axes
@@ -49,15 +48,6 @@ class Page:
     left_out: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    report: Report
-    charts: Sequence[Chart]
-    data: dict[str, Any]
-    doubtful: Sequence[JobReview]
-    left_out: int
-
-
 def make_page(
     read: LedgerReader,
     question: Question,
@@ -73,21 +63,35 @@ def make_page(
 
     `now` is in seconds since the epoch. `words_of_state` is what a command line needs to find this state folder.
     """
-    links = gallery.Links.between(state, target)
+    links, scope = gallery.Links.between(state, target), question.scope
     with spend.snapshot(read):
-        found = _find(read, question, links, now=now, running=running, state_words=words_of_state)
-    report = found.report
+        report = make_report(read, question, now=now, running=running)
+        params = spend.param_names(read)
+        axes = find_axes(read, ["campaign", "day", *params])
+        split = make_report(read, Question(scope, axes), now=now, running=running)
+        drawn = list(_charts(read, report, split, params))
+        data = gallery.data(
+            ledger.cards(read, scope, CARDS),
+            links=links,
+            campaigns=spend.campaign_names(read),
+            ledger_id=read.ledger_id,
+            words=words_of_state,
+        )
+        # A person has to decide about these, whenever they were bought.
+        doubtful = select(read, statuses=[Status.DOUBTFUL])
+        undecided = [case for case in doubtful if not scope.campaigns or case.campaign in scope.campaigns]
+    left_out = sum(report.total.jobs.values()) - len(data["rows"])
     script, style = _script(), _static("page.css")
     text = _template().render(
         mark=Markup(MARK),  # noqa: S704
         policy=_policy(script, style),
         script=Markup(script),  # noqa: S704  (ours, as is the style)
         style=Markup(style),  # noqa: S704
-        data=Markup(gallery.script_json(found.data)),  # noqa: S704  (has no markup)
+        data=Markup(gallery.script_json(data)),  # noqa: S704  (has no markup)
         report=report,
         scope=tables.scope(report.question) + ("; a run is going" if report.running else ""),
         tiles=list(glance.tiles(report.total)),
-        charts=[(chart, Markup(chart.svg)) for chart in found.charts],  # noqa: S704  (made of escaped text)
+        charts=[(chart, Markup(chart.svg)) for chart in drawn],  # noqa: S704  (made of escaped text)
         groups=[("Jobs", tables.jobs(report)), ("Credits", tables.bought(report)), ("Course", tables.course(report))],
         more=tables.left_out(report),
         troubles=tables.troubles(report.troubles),
@@ -95,40 +99,12 @@ def make_page(
         meters=list(glance.meters(report)),
         forecast=tables.forecast(report.forecast),
         wallet=tables.wallet(reconciliation) if reconciliation else None,
-        doubtful=found.doubtful,
-        held=sum(case.hold for case in found.doubtful),
+        doubtful=undecided,
+        held=sum(case.hold for case in undecided),
         state_words=words_of_state,
-        left_out=found.left_out,
+        left_out=left_out,
     )
-    return Page(text, len(found.data["rows"]), found.left_out)
-
-
-def _find(
-    read: LedgerReader, question: Question, links: gallery.Links, *, now: float, running: bool, state_words: str
-) -> _Found:
-    report = make_report(read, question, now=now, running=running)
-    params = spend.param_names(read)
-    axes = find_axes(read, ["campaign", "day", *params])
-    split = make_report(read, Question(question.scope, axes), now=now, running=running)
-    with spend.snapshot(read):
-        drawn = tuple(_charts(read, report, split, params))
-        cards = ledger.cards(read, question.scope, CARDS)
-        data = gallery.data(
-            cards,
-            links=links,
-            campaigns=spend.campaign_names(read),
-            ledger_id=read.ledger_id,
-            words=state_words,
-        )
-        doubtful = _doubtful(read, question.scope)
-    jobs = sum(report.total.jobs.values())
-    return _Found(report, drawn, data, doubtful, jobs - len(data["rows"]))
-
-
-def _doubtful(read: LedgerReader, scope: Scope) -> list[JobReview]:
-    """A person has to decide about these, whenever they were bought."""
-    found = select(read, statuses=[Status.DOUBTFUL])
-    return [case for case in found if not scope.campaigns or case.campaign in scope.campaigns]
+    return Page(text, len(data["rows"]), left_out)
 
 
 def _charts(read: LedgerReader, report: Report, split: Report, params: Sequence[str]) -> Iterator[Chart]:
