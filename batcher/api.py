@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal, Self
 
 from batcher import simulated
 from batcher.access import Access
-from batcher.clock import SystemClock
+from batcher.clock import SystemClock, iso_seconds
 from batcher.errors import Kind, StorageError, UsageError
 from batcher.jobs import Status
 from batcher.ledger import Change, LedgerReader, hold_lock
@@ -44,7 +45,6 @@ from batcher.redact import without
 from batcher.run import Run, RunOutcome, RunRequest, log_head
 from batcher.state import LEDGER, open_reader
 from batcher.storage import keep_log
-from batcher.text import now
 from batcher.workload import Workload
 
 #: One manifest, or several that run together.
@@ -206,7 +206,7 @@ class Ledger:
         with ExitStack() as stack:
             alone = Status.SUCCEEDED in statuses
             if alone:  # a run might be fetching the very result that is to be bought again
-                stack.enter_context(hold_lock(self.state, started=now()))
+                stack.enter_context(hold_lock(self.state, started=iso_seconds(time.time())))
             return self._decide(Retry(statuses, alone), jobs, campaign, statuses)
 
     def cancel(self, *jobs: str | JobRecord, campaign: str | None = None) -> list[JobRecord]:

@@ -113,6 +113,11 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def iso_seconds(seconds: float) -> str:
+    """The same to the second, as the lock and `doctor` say it."""
+    return f"{iso(seconds)[:19]}Z"
+
+
 def from_iso(text: str) -> float:
     """The inverse of `iso`. Raises ValueError for anything else."""
     return datetime.fromisoformat(text).timestamp()

@@ -26,7 +26,7 @@ import anyio
 import anyio.to_thread
 
 from batcher import __version__
-from batcher.clock import Clock, SystemClock, iso
+from batcher.clock import Clock, SystemClock, iso, iso_seconds
 from batcher.engine import GRACE_SECONDS, Ending, Engine, RateLimiter
 from batcher.engine.driver import Companion, Driver
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
@@ -151,7 +151,7 @@ class Run:
         with ExitStack() as stack:
             for folder in filter(None, (request.outer, request.state)):
                 prepare_folder(folder)
-            stack.enter_context(hold_lock(request.state, started=f"{iso(self._clock.wall())[:19]}Z"))
+            stack.enter_context(hold_lock(request.state, started=iso_seconds(self._clock.wall())))
             if not self.is_new:
                 self._tell("ledger_opening", path=path)
             elif not request.accept_old:

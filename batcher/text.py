@@ -7,7 +7,7 @@ what is read around. So every such character of a prompt, a name, a path or an a
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime
+from datetime import datetime
 
 # Emoji and several scripts are spelled with these two joiners; they cannot do harm.
 _HARMLESS = frozenset("\u200c\u200d")
@@ -61,11 +61,6 @@ def local(iso: str) -> datetime:
 def moment(iso: str | None) -> str:
     """A time of the ledger in this machine's local time, to the second; empty for none."""
     return local(iso).strftime("%Y-%m-%d %H:%M:%S") if iso else ""
-
-
-def now() -> str:
-    """This moment, ISO 8601, UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def safe(text: object, *, lines: bool = False) -> str:

@@ -11,7 +11,7 @@ from itertools import pairwise
 import click
 
 from batcher import __version__
-from batcher.errors import BatcherError, Kind, ManifestError, UsageError, exit_code
+from batcher.errors import BatcherError, Kind, ManifestError, StorageError, UsageError, exit_code
 from batcher.text import safe
 
 from .terminal import OutputLost, ReaderGone, Terminal
@@ -104,9 +104,14 @@ def _run(argv: Sequence[str], terminal: Terminal) -> int:
         _need_no_loop(argv)
         return int(cli.main(list(argv), "batcher", standalone_mode=False, obj=terminal) or 0)
     except BatcherError as error:
-        return _told(terminal, error, as_json)
+        return _end(terminal, error, as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        terminal.say(safe(error.format_message(), lines=True))
+        return exit_code(Kind.USAGE)
     except click.ClickException as error:
-        return _misused(terminal, error, as_json)
+        context = getattr(error, "ctx", None)
+        hint = f"`{context.command_path} --help` lists what it takes." if context else ""
+        return _end(terminal, UsageError(error.format_message(), hint=hint), as_json)
     except (click.Abort, KeyboardInterrupt):
         terminal.say("Interrupted.")
         return exit_code(Kind.INTERRUPTED)
@@ -117,8 +122,7 @@ def _run(argv: Sequence[str], terminal: Terminal) -> int:
     except Exception as error:
         from .crash import report
 
-        kind, message, hint = report(error, argv)
-        return _end(terminal, as_json, kind, message, hint)
+        return _end(terminal, report(error, argv), as_json)
 
 
 def _need_no_loop(argv: Sequence[str]) -> None:
@@ -141,48 +145,26 @@ def _wants_json(argv: Sequence[str]) -> bool:
     return "--json" in options or "--format=json" in options or ("--format", "json") in pairwise(options)
 
 
-def _told(terminal: Terminal, error: BatcherError, as_json: bool) -> int:
-    problems = None
-    if isinstance(error, ManifestError):
-        names = ("file", "line", "column", "row", "message", "hint")
-        problems = [{name: getattr(problem, name) for name in names} for problem in error.problems]
-    return _end(terminal, as_json, error.kind, error.message, error.hint, problems, getattr(error, "more", 0))
-
-
-def _misused(terminal: Terminal, error: click.ClickException, as_json: bool) -> int:
-    context = getattr(error, "ctx", None)
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        terminal.say(safe(error.format_message(), lines=True))
-        return exit_code(Kind.USAGE)
-    hint = f"`{context.command_path} --help` lists what it takes." if context else ""
-    return _end(terminal, as_json, UsageError.kind, error.format_message(), hint)
-
-
-def _end(
-    terminal: Terminal,
-    as_json: bool,
-    kind: Kind,
-    message: str,
-    hint: str,
-    problems: list[dict[str, object]] | None = None,
-    more: int = 0,
-) -> int:
+def _end(terminal: Terminal, error: BatcherError, as_json: bool) -> int:
     """Tell an error: words to stderr, under `--json` a document to stdout; returns the exit code."""
     from .crash import redact
 
-    code = exit_code(kind)
-    message, hint = redact(message), redact(hint)
+    code = exit_code(error.kind)
+    message, hint = redact(error.message), redact(error.hint)
     terminal.say(f"error: {safe(message, lines=True)}", style="bold red")
     if hint:
         terminal.say(safe(hint, lines=True))
     if as_json:
-        error: dict[str, object] = {"kind": kind.value, "exit_code": code, "message": message, "hint": hint}
-        if problems is not None:
-            error |= {"problems": problems, "more": more}
+        told: dict[str, object] = {"kind": error.kind.value, "exit_code": code, "message": message, "hint": hint}
+        if isinstance(error, ManifestError):
+            names = ("file", "line", "column", "row", "message", "hint")
+            told["problems"] = [{name: getattr(problem, name) for name in names} for problem in error.problems]
+            told["more"] = error.more
         with suppress(ReaderGone):
-            terminal.document({"error": error})
+            terminal.document({"error": told})
     return code
 
 
 def _lost(terminal: Terminal, lost: OutputLost) -> int:
-    return _end(terminal, False, Kind.STORAGE, f"stdout: {lost}", "What was printed is not whole: do it again.")
+    hint = "What was printed is not whole: do it again."
+    return _end(terminal, StorageError(f"stdout: {lost}", hint=hint), as_json=False)

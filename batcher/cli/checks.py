@@ -17,7 +17,7 @@ from pathlib import Path
 
 from batcher import __version__
 from batcher.access import Access
-from batcher.clock import iso
+from batcher.clock import iso, iso_seconds
 from batcher.errors import StorageError, UsageError
 from batcher.install import install_hint
 from batcher.jobs import Status
@@ -59,23 +59,20 @@ class Check:
     hint: str = ""
 
 
+def check(name: str, fine: str, trouble: str = "", hint: str = "", level: Severity = Severity.ATTENTION) -> Check:
+    """The trouble, where there is one, and what to do about it; else how it is."""
+    return Check(name, level, trouble, hint) if trouble else Check(name, Severity.OK, fine)
+
+
 def check_versions() -> Iterator[Check]:
     """Python, SQLite, batcher, and what is installed with it."""
-    python = platform.python_version()
-    fine = sys.version_info >= PYTHON_NEEDED and health.sqlite_is_new_enough()
-    yield Check(
-        "versions",
-        Severity.OK if fine else Severity.UNUSABLE,
-        f"batcher {__version__}, Python {python}, SQLite {health.sqlite_version()}",
-        "" if fine else "batcher needs Python 3.11 and SQLite {}.{}.{}, or newer.".format(*health.SQLITE_NEEDED),
-    )
+    found = f"batcher {__version__}, Python {platform.python_version()}, SQLite {health.sqlite_version()}"
+    old = sys.version_info < PYTHON_NEEDED or not health.sqlite_is_new_enough()
+    hint = "batcher needs Python 3.11 and SQLite {}.{}.{}, or newer.".format(*health.SQLITE_NEEDED)
+    yield check("versions", found, found if old else "", hint, Severity.UNUSABLE)
     missing = missing_extra()
-    yield Check(
-        "extras",
-        Severity.NOTE if missing else Severity.OK,
-        f"simulator: not installed ({', '.join(missing)})" if missing else "simulator: installed",
-        install_hint("simulator") if missing else "",
-    )
+    trouble = f"simulator: not installed ({', '.join(missing)})" if missing else ""
+    yield check("extras", "simulator: installed", trouble, install_hint("simulator"), Severity.NOTE)
 
 
 # The key and where it goes
@@ -89,25 +86,27 @@ def check_access() -> tuple[Access | None, list[Check]]:
         account = access.account
     except UsageError as error:
         return None, [Check("access", Severity.ATTENTION, error.message, error.hint)]
-    if account is None:
-        hint = f"Set {access.provider.key_variable} in the environment or in {DOTENV}; `run --simulate` needs none."
-        found = [Check("key", Severity.ATTENTION, f"{access.provider.key_variable} is not set", hint)]
-    else:
-        found = [Check("key", Severity.OK, f"from {access.key_from}, fingerprint {account.rpartition('#')[2]}")]
-    found.append(Check("base URL", Severity.OK, f"{access.base_url}, from {access.base_url_from}"))
+    variable = access.provider.key_variable
+    found = [
+        check(
+            "key",
+            f"from {access.key_from}, fingerprint {account.rpartition('#')[2]}" if account else "",
+            "" if account else f"{variable} is not set",
+            f"Set {variable} in the environment or in {DOTENV}; `run --simulate` needs none.",
+        ),
+        check("base URL", f"{access.base_url}, from {access.base_url_from}"),
+    ]
     hint = f"Set {access.provider.base_url_variable} in the environment."
     found += [Check("base URL", Severity.ATTENTION, each, hint) for each in warnings]
-    return access, [*found, *_dotenv(access)]
+    return access, [*found, _dotenv(access)]
 
 
-def _dotenv(access: Access) -> Iterator[Check]:
+def _dotenv(access: Access) -> Check:
     if access.key_from != str(DOTENV):
-        yield Check(".env", Severity.OK, "no key is taken from it")
-    elif (mode := stat.S_IMODE(DOTENV.stat().st_mode)) & 0o077:
-        message = f"it holds the key, and others on this machine may read it (mode {mode:04o})"
-        yield Check(".env", Severity.ATTENTION, message, f"chmod 600 {DOTENV}")
-    else:
-        yield Check(".env", Severity.OK, "it holds the key, for its owner only")
+        return check(".env", "no key is taken from it")
+    mode = stat.S_IMODE(DOTENV.stat().st_mode)
+    trouble = f"it holds the key, and others on this machine may read it (mode {mode:04o})" if mode & 0o077 else ""
+    return check(".env", "it holds the key, for its owner only", trouble, f"chmod 600 {DOTENV}")
 
 
 # The state folder
@@ -123,43 +122,34 @@ def check_folder(state: Path) -> Iterator[Check]:
     except OSError as error:
         yield Check("state folder", Severity.UNUSABLE, f"{state}: {error.strerror}", "Name another one with --state.")
         return
-    mode = stat.S_IMODE(found.st_mode)
+    mode, place = stat.S_IMODE(found.st_mode), state.absolute()
+    trouble, hint = "", ""
     if found.st_uid != os.geteuid():
-        yield Check(
-            "state folder", Severity.ATTENTION, f"{state.absolute()} belongs to another user", "Run as that user."
-        )
+        trouble, hint = f"{place} belongs to another user", "Run as that user."
     elif mode & 0o077:
-        message = f"others may look into {state.absolute()} (mode {mode:04o})"
-        yield Check("state folder", Severity.ATTENTION, message, "The next run makes it private; or: chmod 700")
-    else:
-        yield Check("state folder", Severity.OK, f"{state.absolute()}, private")
+        trouble = f"others may look into {place} (mode {mode:04o})"
+        hint = "The next run makes it private; or: chmod 700"
+    yield check("state folder", f"{place}, private", trouble, hint)
     yield from _disk(state)
 
 
 def _disk(state: Path) -> Iterator[Check]:
     free = shutil.disk_usage(state).free
-    enough = free >= _SPACE_BYTES
-    hint = "" if enough else "A full disk stops a run; nothing that was bought is lost."
-    yield Check("disk space", Severity.OK if enough else Severity.ATTENTION, f"{free / 1e9:,.1f} GB free", hint)
+    space = f"{free / 1e9:,.1f} GB free"
+    hint = "A full disk stops a run; nothing that was bought is lost."
+    yield check("disk space", space, space if free < _SPACE_BYTES else "", hint)
     mount = mount_of(state)
     if mount is None:
         yield Check("file system", Severity.NOTE, "the system does not say what it is")
-    elif mount.remote:
-        message = f"{mount.kind} at {mount.point} is on another machine"
-        yield Check("file system", Severity.ATTENTION, message, "Keep the state folder on a local disk.")
     else:
-        yield Check("file system", Severity.OK, f"{mount.kind} at {mount.point}, local")
-    abilities = try_out(state)
-    if not abilities.failed:
-        yield Check("disk", Severity.OK, "writing, flock, hard links and fsync work")
-        return
-    message = "; ".join(f"{what}: {why}" for what, why in abilities.failed.items())
-    if abilities.works:
-        yield Check("disk", Severity.NOTE, message, "Results are named by renaming instead.")
-    else:
-        yield Check(
-            "disk", Severity.UNUSABLE, message, "Make it writable, or name a folder on a local disk with --state."
-        )
+        where = f"{mount.kind} at {mount.point}"
+        trouble = f"{where} is on another machine" if mount.remote else ""
+        yield check("file system", f"{where}, local", trouble, "Keep the state folder on a local disk.")
+    failed, hint, level = try_out(state), "Results are named by renaming instead.", Severity.NOTE
+    if set(failed) - {"hard links"}:
+        hint, level = "Make it writable, or name a folder on a local disk with --state.", Severity.UNUSABLE
+    trouble = "; ".join(f"{what}: {why}" for what, why in failed.items())
+    yield check("disk", "writing, flock, hard links and fsync work", trouble, hint, level)
 
 
 # The ledger
@@ -180,11 +170,9 @@ def check_ledger(state: Path) -> Iterator[Check]:
     try:
         found = health.look(path, now=now + _SKEW_SECONDS)
         if found.older:
-            version = ", ".join(found.migrations) or "empty"
-            message = f"it is of an older version ({version})"
-            yield Check(
-                "ledger", Severity.ATTENTION, message, "The next `batcher run` brings it up to date, after a copy."
-            )
+            message = f"it is of an older version ({', '.join(found.migrations) or 'empty'})"
+            hint = "The next `batcher run` brings it up to date, after a copy."
+            yield Check("ledger", Severity.ATTENTION, message, hint)
             return
         if found.damage:
             hint = "Put back a copy, or try `sqlite3 ledger.db .recover`; keep the damaged file."
@@ -192,60 +180,51 @@ def check_ledger(state: Path) -> Iterator[Check]:
             return
         if not os.access(path, os.W_OK):
             yield Check("ledger", Severity.UNUSABLE, f"{path} cannot be written", "Mend its permissions.")
-        yield Check("ledger", Severity.OK, f"{found.migrations[-1]}, and SQLite finds it whole")
+        yield check("ledger", f"{found.migrations[-1]}, and SQLite finds it whole")
         yield from _money(found)
         with closing(LedgerReader.open(path)) as read:
             yield from _jobs(read, state)
+            yield _files(read, state)
+            yield _parts(read, state)
             yield _whole(read, state)
     except StorageError as error:
         yield Check("ledger", Severity.UNUSABLE, error.message, error.hint)
         return
-    if found.ahead is None:
-        yield Check("clock", Severity.OK, f"{iso(now)[:19]}Z; nothing in the ledger is later")
-    else:
-        message = f"the ledger has something of {moment(found.ahead)}, and this clock says {moment(iso(now))}"
-        yield Check("clock", Severity.ATTENTION, message, "Set the clock right: the day's cap goes by its date.")
+    clock = f"{iso_seconds(now)}; nothing in the ledger is later"
+    later = f"the ledger has something of {moment(found.ahead)}, and this clock says {moment(iso(now))}"
+    hint = "Set the clock right: the day's cap goes by its date."
+    yield check("clock", clock, later if found.ahead else "", hint)
 
 
 def _money(found: health.Health) -> Iterator[Check]:
-    if found.wrong_sums:
-        message = f"the kept sums differ from the attempts' in: {'; '.join(found.wrong_sums)}"
-        yield Check("sums", Severity.ATTENTION, message, "Somebody has edited the ledger; caps go by the kept sums.")
-    else:
-        sums = f"{number(found.settled)} settled, {number(found.held)} held"
-        yield Check("sums", Severity.OK, f"{sums}; added up by hand they are the same")
-    if found.leaks:
-        message = f"{count(found.leaks, 'attempt')} hold credits for jobs that are at their end"
-        yield Check(
-            "holds", Severity.ATTENTION, message, "Somebody has edited the ledger; they count against the caps."
-        )
-    else:
-        yield Check("holds", Severity.OK, f"{count(found.open, 'attempt')} open, {amount(found.held)} held")
+    wrong = f"the kept sums differ from the attempts' in: {'; '.join(found.wrong_sums)}"
+    sums = f"{number(found.settled)} settled, {number(found.held)} held; added up by hand they are the same"
+    hint = "Somebody has edited the ledger; caps go by the kept sums."
+    yield check("sums", sums, wrong if found.wrong_sums else "", hint)
+    leaks = f"{count(found.leaks, 'attempt')} hold credits for jobs that are at their end"
+    holds = f"{count(found.open, 'attempt')} open, {amount(found.held)} held"
+    hint = "Somebody has edited the ledger; they count against the caps."
+    yield check("holds", holds, leaks if found.leaks else "", hint)
 
 
 def _jobs(read: LedgerReader, state: Path) -> Iterator[Check]:
-    doubtful = list(select(read, statuses=[Status.DOUBTFUL]))
+    doubtful, trouble, hint = list(select(read, statuses=[Status.DOUBTFUL])), "", ""
     if doubtful:
-        job = doubtful[0].short if len(doubtful) == 1 else "JOB"
         held = amount(sum(case.hold for case in doubtful))
-        message = f"{count(len(doubtful), 'job')} in doubt, {held} held: {', '.join(c.short for c in doubtful[:10])}"
-        yield Check("doubtful", Severity.ATTENTION, message, f"Decide: {resolve_command(job, state)}")
-    else:
-        yield Check("doubtful", Severity.OK, "no job")
+        named = ", ".join(case.short for case in doubtful[:10])
+        trouble = f"{count(len(doubtful), 'job')} in doubt, {held} held: {named}"
+        hint = f"Decide: {resolve_command(doubtful[0].short if len(doubtful) == 1 else 'JOB', state)}"
+    yield check("doubtful", "no job", trouble, hint)
     for _, text in strays(read, state):
         yield Check("campaigns", Severity.ATTENTION, text)
     holder, last = jobs.holder(state, read), jobs.run(read)
+    trouble, hint = "", ""
     if holder is not None:
         who = "just starting" if holder.pid is None else f"pid {holder.pid}, started {moment(holder.started)}"
-        yield Check("run lock", Severity.NOTE, f"a run is going: {who}")
+        trouble = f"a run is going: {who}"
     elif last is not None and last["ended_at"] is None:
-        yield Check(
-            "run lock", Severity.NOTE, "free; the last run was cut off", "The same `batcher run` goes on with it."
-        )
-    else:
-        yield Check("run lock", Severity.OK, "free")
-    yield _files(read, state)
-    yield _parts(read, state)
+        trouble, hint = "free; the last run was cut off", "The same `batcher run` goes on with it."
+    yield check("run lock", "free", trouble, hint, Severity.NOTE)
 
 
 def _whole(read: LedgerReader, state: Path) -> Check:
@@ -255,7 +234,7 @@ def _whole(read: LedgerReader, state: Path) -> Check:
         traces.refuse(read.path, traces.of_runs(read, state) + traces.of_files(read, state, campaigns))
     except StorageError as error:
         return Check("copy", Severity.ATTENTION, error.message, error.hint)
-    return Check("copy", Severity.OK, "it knows of every log and result beside it")
+    return check("copy", "it knows of every log and result beside it")
 
 
 def _files(read: LedgerReader, state: Path) -> Check:
@@ -265,11 +244,10 @@ def _files(read: LedgerReader, state: Path) -> Check:
         for campaign in jobs.campaigns(read)
         for file, how in jobs.damaged_files(read, campaign.campaign, state)
     ]
-    if not found:
-        return Check("files", Severity.OK, "all that were saved are there")
     what = ", ".join(f"{target} ({how})" for target, how in found[:10])
-    message = f"{count(len(found), 'saved file')} missing or changed: {what}"
-    return Check("files", Severity.ATTENTION, message, "`batcher fetch` brings them back, and writes over none.")
+    trouble = f"{count(len(found), 'saved file')} missing or changed: {what}" if found else ""
+    hint = "`batcher fetch` brings them back, and writes over none."
+    return check("files", "all that were saved are there", trouble, hint)
 
 
 def _parts(read: LedgerReader, state: Path) -> Check:
@@ -283,7 +261,7 @@ def _parts(read: LedgerReader, state: Path) -> Check:
         else:
             strange.append(path.name)
     orphans = health.parts(read, places) + strange
-    if orphans:
-        message = f"{count(len(orphans), 'part')} of downloads that nobody goes on with: {', '.join(orphans[:10])}"
-        return Check("part files", Severity.ATTENTION, message, f"While no run is going they may be deleted: {folder}")
-    return Check("part files", Severity.OK, f"{count(len(places), 'download')} to go on with" if places else "none")
+    fine = f"{count(len(places), 'download')} to go on with" if places else "none"
+    nobodys = f"{count(len(orphans), 'part')} of downloads that nobody goes on with: {', '.join(orphans[:10])}"
+    hint = f"While no run is going they may be deleted: {folder}"
+    return check("part files", fine, nobodys if orphans else "", hint)

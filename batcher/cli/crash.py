@@ -23,13 +23,14 @@ from .options import STATE_VARIABLE
 _KEY_LIKE = re.compile(r"rvya_sk_[\w.~+/=%-]+", re.IGNORECASE)
 
 
-def report(error: Exception, argv: Sequence[str]) -> tuple[Kind, str, str]:
-    """Write the traceback down; kind, message and hint for the user."""
+def report(error: Exception, argv: Sequence[str]) -> BatcherError:
+    """Write the traceback down; what is told of it."""
     what = redact(_words(error))
     body = redact("".join(traceback.format_exception(error)))
     # SQLite's module belongs to the ledger's room; its errors are known by where they come from.
     storage = isinstance(error, OSError) or any(c.__module__ == "sqlite3" for c in type(error).__mro__)
-    kind = Kind.STORAGE if storage else Kind.UNFINISHED
+    told = BatcherError(what, hint="Nothing bought is lost. What happened in full could not be written anywhere.")
+    told.kind = Kind.STORAGE if storage else Kind.UNFINISHED
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     for folder in filter(None, (_logs(_state(argv)), _temporary())):
         path = folder / f"crash-{stamp}.txt"
@@ -40,8 +41,9 @@ def report(error: Exception, argv: Sequence[str]) -> tuple[Kind, str, str]:
             path = path.absolute()
         except (OSError, ValueError):  # ValueError: a name that no folder can have
             continue
-        return kind, what, f"Nothing bought is lost. What happened in full: {path}"
-    return kind, what, "Nothing bought is lost. What happened in full could not be written anywhere."
+        told.hint = f"Nothing bought is lost. What happened in full: {path}"
+        break
+    return told
 
 
 def _logs(state: Path) -> Path | None:

@@ -66,20 +66,11 @@ def from_mount(text: str) -> list[Mount]:
     return [Mount(match[1], match[2]) for match in matches if match]
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
-    """What was tried in a folder: the error's text by what failed. Nothing is left behind."""
+def try_out(folder: Path) -> dict[str, str]:
+    """Try writing, locks, hard links and syncs in a folder: the error's text by what failed. Leaves nothing behind.
 
-    failed: dict[str, str]
-
-    @property
-    def works(self) -> bool:
-        """Whether a ledger can be kept there; without hard links results are renamed instead."""
-        return not set(self.failed) - {"hard links"}
-
-
-def try_out(folder: Path) -> Abilities:
-    """Try writing, locks, hard links and syncs in a folder."""
+    Without hard links a ledger can be kept there all the same, and results are renamed instead.
+    """
     failed: dict[str, str] = {}
     try:
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as name:
@@ -93,7 +84,7 @@ def try_out(folder: Path) -> Abilities:
             _note(failed, "fsync of the folder", lambda: fs.sync(place))
     except OSError as error:
         failed["writing"] = error.strerror or str(error)
-    return Abilities(failed)
+    return failed
 
 
 def _note(failed: dict[str, str], what: str, attempt: Callable[[], None]) -> None:

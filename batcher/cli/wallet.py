@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -15,7 +16,6 @@ from batcher.errors import ApiUnavailable, KeyRefused, UsageError
 from batcher.events import Event
 from batcher.ledger import LedgerWriter
 from batcher.providers import Fatal, Refused, Retryable
-from batcher.providers.registry import KnownProvider
 from batcher.state import LEDGER, open_reader
 
 
@@ -36,27 +36,29 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     account = access.account or ""
     reader = open_reader(state)  # tells what is wrong with a ledger before anything is sent
     if reader is None:
-        return Wallet(account, _credits(anyio.run(_ask, access), access.provider))
+        return Wallet(account, _credits(access))
     reader.close()
     with closing(LedgerWriter.open(state / LEDGER, SystemClock())) as ledger:
         ledger.stamp("credits", account)
-        found = _credits(anyio.run(_ask, access), access.provider)
+        found = _credits(access)
         ledger.together([partial(ledger.note, Event.WALLET_READ, account=account, credits=found)])
     return Wallet(account, found)
 
 
-async def _ask(access: Access) -> int | Fatal | Retryable | Refused:
+async def ask(access: Access, *pages: str) -> list[Any]:
+    """The API's answers to questions that cost nothing (`credits`, `models`). Raises UsageError without a key."""
     provider = access.provider.connect(access.base_url, access.need_key(), SystemClock())
     try:
-        return await provider.credits()
+        return [await getattr(provider, page)() for page in pages]
     finally:
         await provider.aclose()
 
 
-def _credits(answer: int | Fatal | Retryable | Refused, provider: KnownProvider) -> int:
+def _credits(access: Access) -> int:
     """The wallet. Raises BatcherError for any other answer."""
-    match answer:
-        case int():
+    provider = access.provider
+    match anyio.run(ask, access, "credits")[0]:
+        case int(answer):
             return answer
         case Fatal(code=code, message=message):
             raise KeyRefused(f"{code}: {message}", hint=f"Look at {provider.key_variable} and the scopes of that key.")
@@ -64,3 +66,5 @@ def _credits(answer: int | Fatal | Retryable | Refused, provider: KnownProvider)
             raise ApiUnavailable(f"the API gave no wallet: {code}: {message}", hint="Try again in a while.")
         case Refused(code, message):
             raise UsageError(f"the API refused: {code}: {message}", hint=f"Is {provider.base_url_variable} right?")
+        case other:  # pragma: no cover
+            raise AssertionError(other)

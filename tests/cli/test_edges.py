@@ -128,7 +128,7 @@ def test_a_crash_is_told_where_nothing_can_be_written(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
     (tmp_path / "file").write_text("")
-    _, _, hint = crash.report(ValueError("x"), ["run", "--state", str(tmp_path / "file")])
+    hint = crash.report(ValueError("x"), ["run", "--state", str(tmp_path / "file")]).hint
     assert hint.endswith("could not be written anywhere.")
 
 

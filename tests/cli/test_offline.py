@@ -301,12 +301,12 @@ def test_where_a_crash_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (): "from-environment",
     }
     for argv, folder in places.items():
-        _, _, hint = crash.report(ValueError("x"), argv)
+        hint = crash.report(ValueError("x"), argv).hint
         assert str(tmp_path / folder / "logs/crash-") in hint
     (tmp_path / "file").write_text("")
-    assert str(tmp_path / "temporary/crash-") in crash.report(ValueError("x"), ["--state", "file"])[2]
+    assert str(tmp_path / "temporary/crash-") in crash.report(ValueError("x"), ["--state", "file"]).hint
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "file"))
-    assert "could not be written anywhere" in crash.report(ValueError("x"), ["--state", "file"])[2]
+    assert "could not be written anywhere" in crash.report(ValueError("x"), ["--state", "file"]).hint
 
 
 def test_every_command_is_there() -> None:

@@ -72,24 +72,17 @@ def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
         return
     import anyio
 
+    from batcher.cli.wallet import ask
     from batcher.clock import SystemClock
     from batcher.ledger.decisions import open_ledger
 
-    clock = SystemClock()
     if ledger is not None:
-        with closing(open_ledger(ledger, clock)) as writer:
+        with closing(open_ledger(ledger, SystemClock())) as writer:
             for kind in ("credits", "models"):
                 writer.stamp(kind, access.account)
-
-    async def ask(base_url: str, key: str) -> Iterator[Check]:
-        provider = access.provider.connect(base_url, key, clock)
-        try:
-            wallet, models = await provider.credits(), await provider.models()
-        finally:
-            await provider.aclose()
-        return iter((_wallet(wallet), *_models(models)))
-
-    yield from anyio.run(ask, access.base_url, access.key)
+    wallet, models = anyio.run(ask, access, "credits", "models")
+    yield _wallet(wallet)
+    yield from _models(models)
 
 
 def _wallet(answer: object) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from batcher.cli.job_actions import Targets, decisive_ledger, find_targets
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
+from batcher.clock import iso_seconds
 from batcher.errors import UsageError
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader, hold_lock
@@ -22,7 +24,7 @@ from batcher.ledger.queries.jobs import select
 from batcher.lifecycle.download import accept
 from batcher.state import SIMULATED
 from batcher.storage import Artifacts
-from batcher.text import count, now, safe
+from batcher.text import count, safe
 from batcher.workload import remembered
 
 
@@ -100,7 +102,7 @@ def _forget(terminal: Terminal, folder: Path, targets: Targets) -> int:
 def _accept(terminal: Terminal, folder: Path, targets: Targets) -> int:
     artifacts = Artifacts(folder)
     taken: list[str] = []
-    with hold_lock(folder, started=now()), decisive_ledger(folder) as ledger:
+    with hold_lock(folder, started=iso_seconds(time.time())), decisive_ledger(folder) as ledger:
         for job_id in _meant(ledger.read, targets):
             taken += accept(ledger, artifacts, ledger.read.load(job_id))
     if not taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import click
 from batcher.cli import options
 from batcher.cli.job_actions import carry_out_on, decisive_ledger, find_targets, told
 from batcher.cli.terminal import Terminal
+from batcher.clock import iso_seconds
 from batcher.errors import LedgerLocked, UsageError
 from batcher.jobs import Status
 from batcher.ledger import hold_lock
 from batcher.ledger.decisions import Retry, check_all
-from batcher.text import count, now
+from batcher.text import count
 
 _NEVER = {
     Status.PLANNED: "they are sent by the next run anyway",
@@ -42,7 +44,7 @@ def command(terminal: Terminal, *, words: tuple[str, ...], statuses: tuple[str, 
         if alone:
             # A run might be fetching the very result that is to be bought again: with the lock there is none.
             try:
-                stack.enter_context(hold_lock(state, started=now()))
+                stack.enter_context(hold_lock(state, started=iso_seconds(time.time())))
             except LedgerLocked:
                 alone = False
         check_all(ledger.read, Retry(named, alone), targets.jobs)
