@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Grid", "OutputLost", "ReaderGone", "Styled", "Terminal", "cut", "dumps", "table", "width_of"]
-
 #: So wide is a table that goes into a pipe or a file: nothing is cut or wrapped there.
 _PIPE_WIDTH = 4000
 _BETWEEN = "   "
@@ -313,7 +311,7 @@ def table(
     """
     listed = [list(row) for row in rows]
     columns = zip(headers, *listed, strict=True)
-    numbers = {name for name, *cells in columns if any(isinstance(cell, int) for cell in cells)}
+    numbers = {name for name, *cells in columns if {type(cell) for cell in cells if cell != ""} == {int}}
     shown = [[number(cell) if isinstance(cell, int) else safe(cell) for cell in row] for row in listed]
     return Grid(headers, shown, frozenset({*right, *numbers}), total)
 
@@ -382,21 +380,3 @@ def _columns() -> int:
         except OSError:
             continue
     return 80
-
-
-def width_of(text: str) -> int:
-    """How many columns of a terminal a text takes: some characters take two, some none."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def cut(text: str, width: int) -> str:
-    """A text of exactly `width` columns: cut, or filled up with spaces."""
-    if text.isascii():
-        return text[:width].ljust(width)
-    from rich.cells import set_cell_size
-
-    return set_cell_size(text, width)

@@ -115,6 +115,16 @@ class LedgerReader:
             found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
             return found
 
+    def one(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row:
+        """The row of a question that always has one, such as a sum over all."""
+        row = self.row(sql, values)
+        assert row is not None
+        return row
+
+    def figure(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """The one number that is asked for; 0 for none."""
+        return int(self.one(sql, values)[0] or 0)
+
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[sqlite3.Row]:
         """The rows of a query one after the other; for many."""
         with self._errors:

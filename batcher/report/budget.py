@@ -104,19 +104,19 @@ def _caps(
     tomorrow = date.fromisoformat(today) + timedelta(days=1)
     midnight = day_begins(tomorrow.isoformat(), read.zone)
     for run in runs[:1]:
-        if run.run is not None:
+        if run.caps.run is not None:
             mine = [burst for burst in bursts if burst.run_id == run.run_id]
             going = None if run.ended else now
-            yield _cap("run", str(run.run_id), run, run.run, read.spent(run_id=run.run_id), mine, going)
+            yield _cap("run", str(run.run_id), run, run.caps.run, read.spent(run_id=run.run_id), mine, going)
     for run in runs:
         for name in run.campaigns:
-            if name in run.campaign_caps:
+            if name in run.caps.campaigns:
                 mine = [burst for burst in bursts if burst.campaign == name]
-                yield _cap("campaign", name, run, run.campaign_caps[name], read.spent(campaign=name), mine, now)
+                yield _cap("campaign", name, run, run.caps.campaigns[name], read.spent(campaign=name), mine, now)
     for run in runs:
-        if run.day is not None:
-            yield _cap("day", today, run, run.day, read.spent(day=today), bursts, now, ends=midnight)
-    keeps = {(run.account, run.keep): run for run in reversed(runs) if run.keep is not None}
+        if run.caps.day is not None:
+            yield _cap("day", today, run, run.caps.day, read.spent(day=today), bursts, now, ends=midnight)
+    keeps = {(run.account, run.caps.keep): run for run in reversed(runs) if run.caps.keep is not None}
     for (_, keep), run in reversed(keeps.items()):
         reading = budgets.last_reading(read, run.account)
         if reading is None:

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.cli.app import COMMANDS
+from batcher.cli.commands.jobs import cut, width_of
 from batcher.cli.console import make_console, print_on
-from batcher.cli.terminal import Grid, Terminal, cut, table, width_of
+from batcher.cli.terminal import Grid, Terminal, table
 
 #: Imports by hand what the command imports, and tells on stderr what that was.
 CODE = """

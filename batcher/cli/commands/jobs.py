@@ -13,7 +13,7 @@ import click
 from batcher.cli import options
 from batcher.cli.doubtful import resolve_command
 from batcher.cli.open_ledger import need_reader
-from batcher.cli.terminal import Terminal, cut, width_of
+from batcher.cli.terminal import Terminal
 from batcher.ledger.queries import jobs
 from batcher.statuses import SHORT_ID, Status
 from batcher.text import count, safe
@@ -124,3 +124,21 @@ def _fit(cell: str, width: int, place: int, narrow: bool) -> str:
         return cut(cell, width - 1) + "…"
     space = " " * max(0, width - length)
     return space + cell if place in _RIGHT else cell + space
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal a text takes: some characters take two, some none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def cut(text: str, width: int) -> str:
+    """A text of exactly `width` columns: cut, or filled up with spaces."""
+    if text.isascii():
+        return text[:width].ljust(width)
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from batcher.clock import from_iso, iso
@@ -11,13 +11,14 @@ from batcher.ledger.reader import CreditSum, LedgerReader
 from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD, TAKEN
 from batcher.ledger.store.prices import seen_price
 
-from .run_settings import read_settings, texts
+from .run_settings import RunSettings, read_settings, texts
 from .spend import ALL, JOINED, Scope, where_of
 from .sql import marks
 
 #: The event of a wallet reading; its detail is `{"account": text, "credits": int}`.
 _OF_WALLET = f"event = '{Event.WALLET_READ}'"  # word for word as the index `events_of_wallet` has it
 _HOUR = 3600.0
+_ANSWERED = "coalesce(submitted_at, finished_at)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,7 @@ class RunCaps:
     ended: bool
     account: str
     campaigns: tuple[str, ...]
-    run: int | None
-    campaign_caps: Mapping[str, int]
-    day: int | None
-    keep: int | None
+    caps: RunSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +128,14 @@ def rest(read: LedgerReader, campaigns: Collection[str]) -> list[Rest]:
 
 def to_buy(read: LedgerReader, campaign: str, price_class: str, account: str) -> ToBuy:
     """The planned jobs of a class that the campaign's newest expansion still contains, at what each should cost."""
-    row = read.row(
+    jobs, listed, model = read.one(
         "SELECT count(*), coalesce(max(catalog_credits), 0), coalesce(max(model), '') FROM wanted"
         " WHERE campaign = ?1 AND status = 'planned' AND price_class = ?2"
         " AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)",
         (campaign, price_class),
     )
-    assert row is not None
     seen = seen_price(read, account, price_class)
-    return ToBuy(row[2], row[0], seen.quote(row[1]) if seen else row[1])
+    return ToBuy(model, jobs, seen.quote(listed) if seen else listed)
 
 
 def run_caps(read: LedgerReader, campaigns: Collection[str]) -> list[RunCaps]:
@@ -148,19 +145,8 @@ def run_caps(read: LedgerReader, campaigns: Collection[str]) -> list[RunCaps]:
         named = [name for name in texts(row["campaigns"]) if name in left]
         if named:
             left -= set(named)
-            caps = read_settings(row["settings"])
-            found.append(
-                RunCaps(
-                    run_id=row["id"],
-                    ended=row["ended_at"] is not None,
-                    account=row["account"],
-                    campaigns=tuple(named),
-                    run=caps.run,
-                    campaign_caps={n: c for n, c in caps.campaigns.items() if n in named},
-                    day=caps.day,
-                    keep=caps.keep,
-                )
-            )
+            ended, caps = row["ended_at"] is not None, read_settings(row["settings"])
+            found.append(RunCaps(row["id"], ended, row["account"], tuple(named), caps))
         if not left:
             break
     return found
@@ -201,12 +187,12 @@ def last_hour(read: LedgerReader) -> list[Burst]:
 
 def account_sum(read: LedgerReader, account: str) -> CreditSum:
     """What an account's purchases hold and have settled."""
-    row = read.row(
-        f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts WHERE account = ?",
-        (account,),
-    )
-    assert row is not None
-    return CreditSum(row[0], row[1])
+    return _sum(read, "account = ?", account)
+
+
+def _sum(read: LedgerReader, where: str, *values: str) -> CreditSum:
+    sums = f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts"
+    return CreditSum(*read.one(f"{sums} WHERE {where}", values))
 
 
 def first_reading(read: LedgerReader, account: str, since: str | None = None) -> Reading | None:
@@ -257,13 +243,7 @@ def _reading(read: LedgerReader, account: str, since: str, order: str) -> Readin
 
 def taken_after(read: LedgerReader, account: str, since: str) -> CreditSum:
     """What an account's purchases hold or have settled that had no answer yet when a reading was taken at `since`."""
-    row = read.row(
-        f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts WHERE account = ?"
-        " AND (coalesce(submitted_at, finished_at) IS NULL OR coalesce(submitted_at, finished_at) > ?)",
-        (account, since),
-    )
-    assert row is not None
-    return CreditSum(row[0], row[1])
+    return _sum(read, f"account = ? AND ({_ANSWERED} IS NULL OR {_ANSWERED} > ?)", account, since)
 
 
 def wallet_movement(read: LedgerReader, account: str, since: str, until: str) -> WalletMovement:
@@ -280,13 +260,8 @@ def wallet_movement(read: LedgerReader, account: str, since: str, until: str) ->
         "ended_later": f"iif(submitted_at <= {first} AND finished_at > {first} AND finished_at <= {last},"
         f" max(0, {TAKEN} - final_credits), 0)",
     }
-    sums = ", ".join(f"coalesce(sum({sql}), 0) AS {name}" for name, sql in parts.items())
-    row = read.row(f"SELECT {sums} FROM attempts WHERE account = ?1", (account, since, until))
-    assert row is not None
-    return WalletMovement(**{name: row[name] for name in parts})
-
-
-_ANSWERED = "coalesce(submitted_at, finished_at)"
+    sums = ", ".join(f"coalesce(sum({parts[name]}), 0)" for name in WalletMovement.__dataclass_fields__)
+    return WalletMovement(*read.one(f"SELECT {sums} FROM attempts WHERE account = ?1", (account, since, until)))
 
 
 def _known(at: str) -> str:

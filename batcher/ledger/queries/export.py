@@ -5,7 +5,6 @@ Each stream is one query, hence one state of the ledger; nothing is kept in memo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from batcher.fs import is_below
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
 
-from .spend import Scope
-from .sql import KEPT, marks
+from .spend import Scope, where_of
+from .sql import KEPT, from_json, marks
 
 Rows = Generator[dict[str, Any], None, None]
 
@@ -98,35 +97,23 @@ def sheet(read: LedgerReader, what: str, scope: Scope) -> Rows:
     chosen = SHEETS[what]
     if scope.campaigns and not chosen.in_campaign:
         raise UsageError(f"{what} belong to no campaign", hint="Leave --campaign out.")
-    where, values = ["1"], list[str]()
+    where, values = where_of(Scope(scope.since, scope.until), chosen.at)
     if scope.campaigns:
-        where.append(f"({' OR '.join([chosen.in_campaign] * len(scope.campaigns))})")
-        values += scope.campaigns
-    for bound, sign in ((scope.since, ">="), (scope.until, "<")):
-        if bound is not None:
-            where.append(f"{chosen.at} {sign} ?")
-            values.append(bound)
+        where += f" AND ({' OR '.join([chosen.in_campaign] * len(scope.campaigns))})"
     more = "".join(f", {sql} AS {name}" for name, sql in chosen.more)
-    sql = f"SELECT t.*{more} FROM {chosen.source} WHERE {' AND '.join(where)} ORDER BY {chosen.order}"
-    return _values(read, sql, values, chosen)
+    sql = f"SELECT t.*{more} FROM {chosen.source} WHERE {where} ORDER BY {chosen.order}"
+    return _values(read, sql, [*values, *scope.campaigns], chosen)
 
 
 def _values(read: LedgerReader, sql: str, values: Sequence[str], chosen: Sheet) -> Rows:
     decode: dict[str, Callable[[Any], Any]] = {
-        **dict.fromkeys(chosen.values, _json),
+        **dict.fromkeys(chosen.values, from_json),
         **dict.fromkeys(chosen.flags, bool),
         **dict.fromkeys(chosen.texts, lambda body: body.decode(errors="replace")),
         **dict.fromkeys(chosen.paths, lambda path: path if path is not None and is_below(path) else None),
     }
     for row in read.stream(sql, values):
         yield {name: decode[name](row[name]) if name in decode else row[name] for name in row.keys()}  # noqa: SIM118
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):  # somebody else wrote it; goes out as it is
-        return text
 
 
 def copy(read: LedgerReader, target: Path) -> None:
@@ -183,32 +170,22 @@ class Saved:
     @property
     def sidecar(self) -> dict[str, Any]:
         """What stands in the sidecar of the file: how it came to be, and what it cost. No key, no address."""
-        credit = {"quoted": self.quoted_credits, "reserved": self.reserved_credits, "final": self.final_credits}
-        times = {
-            "created_at": self.created_at,
-            "intended_at": self.intended_at,
-            "submitted_at": self.submitted_at,
-            "finished_at": self.finished_at,
-            "saved_at": self.saved_at,
-        }
         return {
             "version": 1,
             "job": self.id,
-            "campaign": self.campaign,
-            "name": self.name,
-            "model": self.model,
-            "prompt": self.prompt,
-            "params": self.params,
-            "reference": self.reference,
-            "reference_sha256": self.reference_sha256,
-            "take": self.take,
-            "attempt": self.attempt,
-            "task_id": self.task_id,
-            "client_request_id": self.client_request_id,
-            "credits": credit,
-            "times": times,
-            "file": {"number": self.number, "sha256": self.sha256, "size": self.size},
+            **self._some("campaign", "name", "model", "prompt", "params", "reference", "reference_sha256", "take"),
+            **self._some("attempt", "task_id", "client_request_id"),
+            "credits": {
+                "quoted": self.quoted_credits,
+                "reserved": self.reserved_credits,
+                "final": self.final_credits,
+            },
+            "times": self._some("created_at", "intended_at", "submitted_at", "finished_at", "saved_at"),
+            "file": self._some("number", "sha256", "size"),
         }
+
+    def _some(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
 
 
 def saved(read: LedgerReader, campaign: str, statuses: Sequence[str]) -> Iterator[Saved]:
@@ -232,4 +209,4 @@ def _saved(read: LedgerReader, where: str, values: Sequence[object]) -> Iterator
         f" JOIN files AS f ON f.attempt_id = a.id WHERE {KEPT} AND {where}",
         values,
     ):
-        yield Saved(**{name: _json(row[name]) if name == "params" else row[name] for name in row.keys()})  # noqa: SIM118
+        yield Saved(**{name: from_json(row[name]) if name == "params" else row[name] for name in row.keys()})  # noqa: SIM118

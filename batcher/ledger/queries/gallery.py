@@ -113,16 +113,14 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
 def span(read: LedgerReader, scope: Scope) -> Span | None:
     """From the first to the last change of what a report counts; None where nothing is."""
     where, values = where_of(scope, AT)
-    row = read.row(
+    first, last = read.one(
         "SELECT min(e.at), max(e.at) FROM events AS e WHERE e.job_id IN"
         f" (SELECT w.id {LATEST} WHERE {where}) AND ifnull(e.at >= ?, 1)",
         [*values, scope.since],
     )
-    if row is None or row[0] is None:
+    if first is None:
         return None
-    found = read.row(f"SELECT {_seconds('?')}, {_seconds('?')}", [row[0], row[1]])
-    assert found is not None
-    return Span(*found)
+    return Span(*read.one(f"SELECT {_seconds('?')}, {_seconds('?')}", [first, last]))
 
 
 def spending(read: LedgerReader, campaigns: Sequence[str], within: Span) -> list[Spent]:

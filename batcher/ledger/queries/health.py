@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from batcher.ledger.store import schema
 from batcher.ledger.store.amounts import OPEN_HOLD
 from batcher.ledger.store.connection import open_reader, storage_errors
 
+from .spend import snapshot
 from .sql import UNSAVED
 
 #: `STRICT` tables came with this version.
@@ -66,39 +67,23 @@ def look(path: Path, *, now: float) -> Health:
         if damage:
             return Health(migrations, older=False, damage=damage)
         read = LedgerReader(connection, path)
-        with _snapshot(connection):
-            held, settled = _sums(read)
+        with snapshot(read):
+            sums = f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts"
+            held, settled = read.one(sums)
             return Health(
                 migrations,
                 older=False,
                 held=held,
                 settled=settled,
                 wrong_sums=tuple(_wrong_sums(read)),
-                open=_count(read, "SELECT count(*) FROM attempts WHERE final_credits IS NULL"),
-                leaks=_count(
-                    read,
+                open=read.figure("SELECT count(*) FROM attempts WHERE final_credits IS NULL"),
+                leaks=read.figure(
                     "SELECT count(*) FROM attempts AS a LEFT JOIN wanted AS w ON w.attempt_id = a.id"
                     " AND w.status IN ('submitting', 'queued', 'processing', 'succeeded', 'doubtful')"
                     " WHERE a.final_credits IS NULL AND w.id IS NULL",
                 ),
                 ahead=_ahead(read, iso(now)),
             )
-
-
-@contextmanager
-def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """One state of the ledger for several questions, whatever a run writes meanwhile."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def _sums(read: LedgerReader) -> tuple[int, int]:
-    row = read.row(f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts")
-    assert row is not None
-    return row[0], row[1]
 
 
 def _wrong_sums(read: LedgerReader) -> Iterator[str]:
@@ -116,19 +101,12 @@ def _wrong_sums(read: LedgerReader) -> Iterator[str]:
         yield f"run {row['run_id']}, {row['campaign']}, {row['day']}"
 
 
-def _count(read: LedgerReader, sql: str) -> int:
-    row = read.row(sql)
-    assert row is not None
-    return int(row[0])
-
-
 def _ahead(read: LedgerReader, now: str) -> str | None:
-    row = read.row(
+    (newest,) = read.one(
         "SELECT max(at) FROM (SELECT max(at) AS at FROM events UNION ALL SELECT max(at) FROM sends"
-        " UNION ALL SELECT max(intended_at) FROM attempts)"
+        " UNION ALL SELECT max(intended_at) FROM attempts)",
     )
-    assert row is not None
-    return str(row[0]) if row[0] is not None and row[0] > now else None
+    return str(newest) if newest is not None and newest > now else None
 
 
 def parts(read: LedgerReader, names: dict[str, tuple[int, int]]) -> list[str]:

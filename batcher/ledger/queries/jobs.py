@@ -5,7 +5,6 @@ Reads only; `decisions` is what may become of these jobs.
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from array import array
@@ -21,7 +20,7 @@ from batcher.ledger.store.amounts import BOUGHT, HOLD, OPEN_HOLD
 from batcher.spelling import named_like
 from batcher.statuses import SHORT_ID, JobId, Status
 
-from .sql import KEPT, UNSAVED, marks, of_jobs
+from .sql import KEPT, UNSAVED, from_json, marks, of_jobs
 
 _PAGE = 200
 _CASE = (
@@ -90,12 +89,11 @@ def campaigns(read: LedgerReader, names: Sequence[str] = ()) -> list[CampaignSta
 
 
 def _doubtful(read: LedgerReader, campaign: str) -> int:
-    row = read.row(
+    return read.figure(
         f"SELECT coalesce(sum({HOLD}), 0) FROM wanted AS w CROSS JOIN attempts AS a ON a.id = w.attempt_id"
         " WHERE w.campaign = ? AND w.status = 'doubtful' AND a.final_credits IS NULL",
         (campaign,),
     )
-    return int(row[0]) if row else 0
 
 
 def run(read: LedgerReader, run_id: int | None = None) -> dict[str, Any] | None:
@@ -106,17 +104,12 @@ def run(read: LedgerReader, run_id: int | None = None) -> dict[str, Any] | None:
 
 def bill(read: LedgerReader, run_id: int) -> Bill:
     """What a run bought."""
-    row = read.row(
-        f"SELECT coalesce(sum({BOUGHT}), 0) AS attempts, coalesce(sum(NOT {BOUGHT}), 0) AS refused,"
-        f" coalesce(sum(CASE WHEN {BOUGHT} THEN quoted_credits END), 0) AS quoted,"
-        " coalesce(sum(final_credits), 0) AS settled,"
-        f" coalesce(sum({OPEN_HOLD}), 0) AS held,"
-        f" coalesce(sum(CASE WHEN outcome = 'doubtful' THEN {OPEN_HOLD} ELSE 0 END), 0) AS doubtful"
-        " FROM attempts WHERE run_id = ?",
-        (run_id,),
+    sums = (
+        *(BOUGHT, f"NOT {BOUGHT}", f"CASE WHEN {BOUGHT} THEN quoted_credits END", "final_credits", OPEN_HOLD),
+        f"CASE WHEN outcome = 'doubtful' THEN {OPEN_HOLD} END",
     )
-    assert row is not None
-    return Bill(**_plain(row))
+    asked = ", ".join(f"coalesce(sum({each}), 0)" for each in sums)
+    return Bill(*read.one(f"SELECT {asked} FROM attempts WHERE run_id = ?", (run_id,)))
 
 
 def jobs(
@@ -202,17 +195,8 @@ def _plain(row: sqlite3.Row, decode: Sequence[str] = ()) -> dict[str, Any]:
     """A row as a JSON value; `decode` names the columns that hold JSON."""
     found = {name: row[name] for name in row.keys()}  # noqa: SIM118  (iterating a Row gives its values)
     for name in decode:
-        found[name] = _json(found[name])
+        found[name] = from_json(found[name])
     return found
-
-
-def _json(text: str | bytes | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):  # somebody else wrote it; shown as it is
-        return text.decode(errors="replace") if isinstance(text, bytes) else text
 
 
 def holder(state: Path, read: LedgerReader) -> Holder | None:

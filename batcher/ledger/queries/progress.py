@@ -42,9 +42,7 @@ class EventRow:
 
 def version(read: LedgerReader) -> int:
     """A number that changes whenever somebody else has committed; costs next to nothing."""
-    row = read.row("PRAGMA data_version")
-    assert row is not None
-    return int(row[0])
+    return read.figure("PRAGMA data_version")
 
 
 def first_event(read: LedgerReader, run_id: int) -> int:
@@ -55,8 +53,7 @@ def first_event(read: LedgerReader, run_id: int) -> int:
 
 def last_event(read: LedgerReader) -> int:
     """The newest event; 0 without any."""
-    row = read.row("SELECT max(id) FROM events")
-    return int(row[0] or 0) if row else 0
+    return read.figure("SELECT max(id) FROM events")
 
 
 def run_progress(
@@ -78,7 +75,8 @@ def run_progress(
         if download:
             counts[Status.SUCCEEDED] += _unsaved(read, campaign)
     if selection.limit is not None:
-        counts[Status.PLANNED] = min(counts[Status.PLANNED], max(0, selection.limit - _bought(read, run_id)))
+        bought = read.figure("SELECT count(*) FROM attempts WHERE run_id = ?", (run_id,))
+        counts[Status.PLANNED] = min(counts[Status.PLANNED], max(0, selection.limit - bought))
     saved = 0
     for row in read.rows(
         "SELECT w.status, f.saved_at IS NOT NULL AS saved, count(*) AS n FROM wanted AS w"
@@ -102,25 +100,18 @@ def _planned(read: LedgerReader, campaign: str, selection: Selection) -> int:
         " AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
     )
     if not selection.only:  # then no job has to be looked up
-        row = read.row(f"SELECT count(*) {where}", (campaign,))
-        return int(row[0]) if row else 0
+        return read.figure(f"SELECT count(*) {where}", (campaign,))
     found = read.rows(f"SELECT name, count(*) AS n {where} GROUP BY name", (campaign,))
     return sum(row["n"] for row in found if selection.takes(row["name"]))
 
 
 def _unsaved(read: LedgerReader, campaign: str) -> int:
-    row = read.row(
+    return read.figure(
         "SELECT count(*) FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
         " JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
         f" WHERE {UNSAVED} AND f.number = 0 AND w.campaign = ? AND w.status = 'succeeded'",
         (campaign,),
     )
-    return int(row[0]) if row else 0
-
-
-def _bought(read: LedgerReader, run_id: int) -> int:
-    row = read.row("SELECT count(*) FROM attempts WHERE run_id = ?", (run_id,))
-    return int(row[0]) if row else 0
 
 
 def lately(read: LedgerReader, run_id: int, *, first: int, since: str) -> Iterator[EventRow]:

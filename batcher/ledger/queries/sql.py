@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 #: A row of `files AS f` that may be opened or shown as a result: whole once, wanted, and below `results/` by its words.
 KEPT = (
@@ -11,6 +13,16 @@ KEPT = (
 )
 #: A row of `files AS f` that is still to be fetched.
 UNSAVED = "f.saved_at IS NULL AND f.forgotten_at IS NULL"
+
+
+def from_json(text: str | bytes | None) -> Any:
+    """What a column of JSON holds; what somebody else wrote there is shown as it is."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text.decode(errors="replace") if isinstance(text, bytes) else text
 
 
 def among(*words: str) -> str:
