@@ -80,7 +80,7 @@ class Manifest:
         except (TypeError, ValueError, RecursionError) as error:
             raise ManifestError([Problem(str(path), f"this is no plain data: {error}")]) from None
         with _nothing_collected():
-            self._fill(path, data, json.loads(data), SourceMap(str(path), {}, {}), problems, allow_paths)
+            self._fill(path, data, json.loads(data), SourceMap(str(path)), problems, allow_paths)
 
     def _fill(
         self,

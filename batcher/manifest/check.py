@@ -79,7 +79,7 @@ def _tell(path: Path, fault: Any, marks: SourceMap, problems: Problems) -> None:
         case "manifest":
             context = fault["ctx"]
             message = f"{dotted}: {context['message']}" if dotted else context["message"]
-            if path == ("polling",) and ("polling", "every") in marks.values:
+            if path == ("polling",) and "every" in fault["input"]:
                 path = ("polling", "every")
             problems.add(marks.problem(path, message, hint=context["hint"]))
         case "extra_forbidden":

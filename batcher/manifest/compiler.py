@@ -136,7 +136,8 @@ class _Builder:
         for index, prompt in enumerate(document.prompts):
             path: Path = ("prompts", index)
             fields = _BARE.model_copy(update={"prompt": prompt}) if isinstance(prompt, str) else prompt
-            entries.append(self.entry(fields, path, shared))
+            text_path = path if fields is not prompt else (*path, "prompt")
+            entries.append(self.entry(fields, path, text_path, shared))
         self.check_excludes(exclude, [*outer, *(axis for entry in entries for axis in entry.matrix.inner)])
         self.note_cuts()
         claims = {claim: None for axis in outer for claim in [(axis.name, axis.path)]}
@@ -292,8 +293,7 @@ class _Builder:
             self.tell(path, fault, blinds=True)
             return FileNames(compile_template("{{ job }}"))
 
-    def entry(self, fields: TextEntry | FileEntry, path: Path, shared: _Shared) -> Entry:
-        text_path = (*path, "prompt") if (*path, "prompt") in self.marks.values else path
+    def entry(self, fields: TextEntry | FileEntry, path: Path, text_path: Path, shared: _Shared) -> Entry:
         template = None if fields.prompt is None else self.template(fields.prompt, text_path)
         own = shared.nothing
         if fields.vars or fields.params:

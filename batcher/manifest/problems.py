@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
+from types import MappingProxyType
 
 from batcher.errors import ManifestError, Problem
 
@@ -73,21 +75,44 @@ class Problems(Notes):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceMap:
-    """Where the nodes of a YAML file stand: of each path its value and, in a mapping, its key. From 1."""
+class Places:
+    """Line and column, from 1, of the values of a YAML file and of the keys of its mappings, by path.
 
-    file: str
-    values: dict[Path, Place]
-    keys: dict[Path, Place]
-    cuts: dict[Path, tuple[Place, str]] = field(default_factory=dict)  # where YAML ended a text at a ` #`, and the rest
+    What stands in an alias stands where its anchor does: `aliases` has its path, and the anchor's.
+    """
+
+    values: dict[Path, Place] = field(default_factory=dict)
+    keys: dict[Path, Place] = field(default_factory=dict)
+    aliases: dict[Path, Path] = field(default_factory=dict)
+
+
+class SourceMap:
+    """Where things stand in a file; found out when somebody asks, for a manifest without faults never does."""
+
+    def __init__(
+        self,
+        file: str,
+        find: Callable[[], Places] = Places,
+        cuts: Mapping[Path, tuple[Place, str]] = MappingProxyType({}),
+    ) -> None:
+        """`cuts`: where YAML ended a text at a ` #`, and the rest of that line."""
+        self.file, self.cuts, self._find = file, cuts, find
+
+    @cached_property
+    def _places(self) -> Places:
+        return self._find()
 
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Line and column of a node, or of the nearest node around it."""
-        if key and path in self.keys:
-            return self.keys[path]
-        while path and path not in self.values:
+        places = self._places
+        if key and path in places.keys:
+            return places.keys[path]
+        for end in range(len(path), -1, -1):
+            if anchor := places.aliases.get(path[:end]):
+                return self.place((*anchor, *path[end:]), key=key)
+        while path and path not in places.values:
             path = path[:-1]
-        return self.values.get(path, (0, 0))
+        return places.values.get(path, (0, 0))
 
     def problem(self, path: Path, message: str, *, hint: str = "", key: bool = False) -> Problem:
         """A problem at the place of a node."""

@@ -1,14 +1,14 @@
-"""YAML with positions: PyYAML's parser events, read by rules of ours.
+"""YAML with positions: the events of PyYAML's parser, straight into values.
 
-YAML 1.2 core scalars; duplicate keys, tags and merge keys refused; size, depth and what aliases may grow to
-bounded. Keys are always the texts that were typed.
+YAML 1.2 core scalars; duplicate keys, tags and merge keys refused; size, depth and what aliases may grow to bounded.
+Keys are always the texts that were typed. Where things stand only problems ask: then the text is read once more.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -17,7 +17,7 @@ import yaml
 from batcher.errors import Problem
 
 from .open_inputs import read_regular
-from .problems import Fault, Path, Place, Problems, SourceMap
+from .problems import Fault, Path, Place, Places, Problems, SourceMap
 from .values import FAULTY, plain_scalar, shown
 
 MAX_BYTES = 8_000_000
@@ -29,23 +29,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # YAML 1.2's printable characters, without NEL and the Unicode line separators: PyYAML counts these as line
 # ends and no editor does, so every position after one would be wrong.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-@dataclass(slots=True)
-class _Node:
-    """A scalar (`value`), a sequence (`items`) or a mapping (`items`: key, value, key, value …)."""
-
-    kind: str
-    place: Place
-    value: str = ""
-    plain: bool = False
-    items: list[_Node] = field(default_factory=list)
-    open: bool = True
-    cut: tuple[Place, str] | None = None
-
-
-# Of every scalar: most nodes are some, and nothing is ever added to one.
-_NO_ITEMS: list[_Node] = []
+_OPEN = object()
 
 
 class _Stop(Exception):
@@ -81,11 +65,25 @@ def parse(data: bytes, file: str, problems: Problems) -> tuple[Any, SourceMap] |
         message = f"the character U+{ord(bad[0]):04X} is not allowed here"
         problems.add(Problem(file, message, line, column, hint="remove it, or write it as an escape in double quotes"))
         return None
+    reader = _Reader(text, None)
     try:
-        return _construct(_compose(text), file, problems)
+        value = reader.document()
     except _Stop as stop:
         problems.add(Problem(file, stop.message, *stop.place, hint=stop.hint))
         return None
+    marks = SourceMap(file, lambda: _places(text), reader.cuts)
+    for place, message, hint in reader.faults:
+        problems.add(Problem(file, message, *place, hint=hint))
+    for path, place in reader.twice:
+        message = f"the key {path[-1]!r} is here twice; first in line {marks.place(path, key=True)[0]}"
+        problems.add(Problem(file, message, *place, hint="keep one of them"))
+    return value, marks
+
+
+def _places(text: str) -> Places:
+    places = Places()
+    _Reader(text, places).document()
+    return places
 
 
 def _position(text: str, index: int) -> Place:
@@ -95,23 +93,6 @@ def _position(text: str, index: int) -> Place:
 
 def _place(mark: Any) -> Place:
     return (mark.line + 1, mark.column + 1) if mark else (0, 0)
-
-
-def _events(text: str) -> Iterator[Any]:
-    loader = _Loader(text)
-    try:
-        while (event := loader.get_event()) is not None:
-            yield event
-    except yaml.MarkedYAMLError as error:
-        place = _place(error.problem_mark or error.context_mark)
-        what = " ".join(part for part in (error.problem, error.context) if part)
-        if "nesting depth" in what:  # PyYAML reads ahead of the events, and since 6.0.4 has a bound of its own
-            raise _too_deep(place) from None
-        raise _Stop(place, f"this is not YAML: {what}", _why(text, error)) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _Stop((0, 0), f"this is not YAML: {error}") from None
-    finally:
-        loader.dispose()
 
 
 def _too_deep(place: Place) -> _Stop:
@@ -138,105 +119,151 @@ def _why(text: str, error: yaml.MarkedYAMLError) -> str:
     return ""
 
 
-def _cut(text: str, end: Any) -> tuple[Place, str] | None:
-    """Where a ` #` ends a plain text, and what comes after it on its line; None where none does."""
-    found = _COMMENT.match(text, end.index)
-    if found is None:
-        return None
-    return (end.line + 1, end.column + 1 + found.start(1) - end.index), found[1]
+@dataclass(slots=True)
+class _Anchor:
+    path: Path
+    text: str | None  # a scalar as it was typed, which an alias may stand for as a key
+    value: Any = _OPEN
 
 
-def _compose(text: str) -> _Node:
-    """The tree of nodes. Iterative, so that the depth is bounded before any recursion sees it."""
-    comments = " #" in text or "\t#" in text
-    stack: list[_Node] = []
-    anchors: dict[str, _Node] = {}
-    root: _Node | None = None
-    count = 0
-    for event in _events(text):
-        place = _place(event.start_mark)
-        node: _Node
-        match type(event):
-            case yaml.ScalarEvent:
-                node = _Node("scalar", place, event.value, event.style in (None, ""), _NO_ITEMS, open=False)
-                if comments and node.plain:
-                    node.cut = _cut(text, event.end_mark)
-            case yaml.MappingStartEvent:
-                node = _Node("mapping", place)
-            case yaml.SequenceStartEvent:
-                node = _Node("list", place)
-            case yaml.MappingEndEvent | yaml.SequenceEndEvent:
-                stack.pop().open = False
-                continue
-            case yaml.AliasEvent:
-                target = anchors.get(event.anchor or "")
-                if target is None:
-                    raise _Stop(place, f"the alias *{event.anchor} has no anchor &{event.anchor} before it")
-                if target.open:
-                    raise _Stop(place, f"the alias *{event.anchor} would contain itself")
-                node = target
-            case yaml.DocumentStartEvent:
-                if root is not None:
-                    raise _Stop(place, "a second document begins here; a manifest is one document")
-                continue
-            case _:
-                continue
-        count += 1
-        if count > MAX_NODES:
-            raise _Stop(place, f"more than {MAX_NODES:,} values; put prompts into a .csv, .jsonl or .txt file")
-        if getattr(event, "tag", None):
-            hint = "a text that begins with ! needs quotes, and so does a number that is a text"
-            raise _Stop(place, f"tags ({shown(event.tag)}) are not allowed", hint)
-        if not isinstance(event, yaml.AliasEvent) and event.anchor:
-            anchors[event.anchor] = node
-        if stack:
-            stack[-1].items.append(node)
+class _Reader:
+    """Reads a document node by node. What can be passed over is kept as a fault, all else raises _Stop."""
+
+    def __init__(self, text: str, places: Places | None) -> None:
+        """Where the nodes stand goes into `places`."""
+        self.text, self.places = text, places
+        self.faults: list[tuple[Place, str, str]] = []
+        self.twice: list[tuple[Path, Place]] = []  # keys that their mapping has already
+        self.cuts: dict[Path, tuple[Place, str]] = {}  # where YAML ended a text at a ` #`, and the rest
+        self._comments = " #" in text or "\t#" in text
+        self._anchors: dict[str, _Anchor] = {}
+        self._left = MAX_NODES
+
+    def document(self) -> Any:
+        """The value of the only document. Raises _Stop."""
+        loader = _Loader(self.text)
+        self._next: Callable[[], Any] = loader.get_event
+        try:
+            return self._document()
+        except yaml.MarkedYAMLError as error:
+            place = _place(error.problem_mark or error.context_mark)
+            what = " ".join(part for part in (error.problem, error.context) if part)
+            if "nesting depth" in what:  # PyYAML reads ahead of the events, and since 6.0.4 has a bound of its own
+                raise _too_deep(place) from None
+            raise _Stop(place, f"this is not YAML: {what}", _why(self.text, error)) from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise _Stop((0, 0), f"this is not YAML: {error}") from None
+        finally:
+            loader.dispose()
+
+    def _document(self) -> Any:
+        self._next()  # the stream's start
+        if type(self._next()) is yaml.StreamEndEvent:
+            raise _Stop((1, 1), "the manifest is empty", "`batcher init` writes one to begin with")
+        value = self._node(self._next(), ())
+        self._next()  # the document's end
+        if type(event := self._next()) is not yaml.StreamEndEvent:
+            raise _Stop(_place(event.start_mark), "a second document begins here; a manifest is one document")
+        return value
+
+    def _node(self, event: Any, path: Path) -> Any:
+        """The value of the node that begins with an event."""
+        kind = type(event)
+        if kind is yaml.AliasEvent:
+            return self._alias(event, path)
+        anchor = self._begin(event, path)
+        if self.places is not None:
+            self.places.values.setdefault(path, _place(event.start_mark))
+        value: Any
+        if kind is yaml.ScalarEvent:
+            value = event.value if event.style else plain_scalar(event.value)
+            if self._comments and not event.style and isinstance(value, str):
+                self._note_cut(event.end_mark, path)
+        elif len(path) >= MAX_DEPTH:
+            raise _too_deep(_place(event.start_mark))
+        elif kind is yaml.MappingStartEvent:
+            value = self._mapping(path)
         else:
-            root = node
-        if node.open:
-            stack.append(node)
-            if len(stack) > MAX_DEPTH:
-                raise _too_deep(place)
-    if root is None:
-        raise _Stop((1, 1), "the manifest is empty", "`batcher init` writes one to begin with")
-    return root
+            value = []
+            while type(event := self._next()) is not yaml.SequenceEndEvent:
+                value.append(self._node(event, (*path, len(value))))
+        if anchor is not None:
+            anchor.value = value
+        return value
 
+    def _begin(self, event: Any, path: Path) -> _Anchor | None:
+        """Count a node, refuse its tag and remember its anchor, if it has one."""
+        self._left -= 1
+        if self._left < 0:
+            place = _place(event.start_mark)
+            raise _Stop(place, f"more than {MAX_NODES:,} values; put prompts into a .csv, .jsonl or .txt file")
+        if event.tag:
+            hint = "a text that begins with ! needs quotes, and so does a number that is a text"
+            raise _Stop(_place(event.start_mark), f"tags ({shown(event.tag)}) are not allowed", hint)
+        if not event.anchor:
+            return None
+        anchor = self._anchors[event.anchor] = _Anchor(path, getattr(event, "value", None))
+        return anchor
 
-def _construct(root: _Node, file: str, problems: Problems) -> tuple[Any, SourceMap]:
-    marks = SourceMap(file, {}, {})
-    left = MAX_NODES
-
-    def build(node: _Node, path: Path) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0 or len(path) > MAX_DEPTH:
-            raise _Stop(node.place, f"the aliases grow to more than {MAX_NODES:,} values or {MAX_DEPTH} levels")
-        marks.values[path] = node.place
-        if node.kind == "scalar":
-            value = plain_scalar(node.value) if node.plain else node.value
-            if node.cut is not None and isinstance(value, str):
-                marks.cuts[path] = node.cut
-            return value
-        if node.kind == "list":
-            return [build(item, (*path, index)) for index, item in enumerate(node.items)]
-        mapping: dict[str, Any] = {}
-        for key, value in zip(node.items[::2], node.items[1::2], strict=True):
-            if key.kind != "scalar":
-                unquoted = key.kind == "mapping" and len(node.items) == 2
-                hint = "a text that begins with {{ needs quotes" if unquoted else ""
-                problems.add(Problem(file, "a key must be a text", *key.place, hint=hint))
-                if unquoted:
-                    return FAULTY
-            elif key.value == "<<" and key.plain:
+    def _mapping(self, path: Path) -> Any:
+        """A mapping whose start was read."""
+        found: dict[str, Any] = {}
+        odd: list[Any] = []
+        while type(key := self._next()) is not yaml.MappingEndEvent:
+            name = self._key(key, path)
+            inner = (*path, name or "")
+            value = self._node(self._next(), inner)
+            if name is None:
+                odd.append(key)
+            elif name == "<<" and not getattr(key, "style", ""):
                 message = "merge keys (<<) are not supported; write the keys out"
-                problems.add(Problem(file, message, *key.place))
-            elif key.value in mapping:
-                first = marks.keys[(*path, key.value)]
-                message = f"the key {key.value!r} is here twice; first in line {first[0]}"
-                problems.add(Problem(file, message, *key.place, hint="keep one of them"))
+                self.faults.append((_place(key.start_mark), message, ""))
+            elif name in found:
+                self.twice.append((inner, _place(key.start_mark)))
             else:
-                marks.keys[(*path, key.value)] = key.place
-                mapping[key.value] = build(value, (*path, key.value))
-        return mapping
+                found[name] = value
+                if self.places is not None:
+                    self.places.keys[inner] = _place(key.start_mark)
+        for key in odd:
+            unquoted = type(key) is yaml.MappingStartEvent and not found and len(odd) == 1
+            hint = "a text that begins with {{ needs quotes" if unquoted else ""
+            self.faults.append((_place(key.start_mark), "a key must be a text", hint))
+            if unquoted:
+                return FAULTY
+        return found
 
-    return build(root, ()), marks
+    def _key(self, event: Any, path: Path) -> Any:
+        """The text of a key; None for what is none."""
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            if (anchor := self._begin(event, path)) is not None:
+                anchor.value = event.value
+            return event.value
+        self._node(event, (*path, ""))
+        return self._anchors[event.anchor].text if kind is yaml.AliasEvent else None
+
+    def _note_cut(self, end: Any, path: Path) -> None:
+        if found := _COMMENT.match(self.text, end.index):
+            line, column = _place(end)
+            self.cuts[path] = (line, column + found.start(1) - end.index), found[1]
+
+    def _alias(self, event: Any, path: Path) -> Any:
+        place = _place(event.start_mark)
+        anchor = self._anchors.get(event.anchor)
+        if anchor is None:
+            raise _Stop(place, f"the alias *{event.anchor} has no anchor &{event.anchor} before it")
+        if anchor.value is _OPEN:
+            raise _Stop(place, f"the alias *{event.anchor} would contain itself")
+        if self.places is not None:
+            self.places.aliases[path] = anchor.path
+        return self._copy(anchor.value, len(path), place)
+
+    def _copy(self, value: Any, depth: int, place: Place) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > MAX_DEPTH:
+            raise _Stop(place, f"the aliases grow to more than {MAX_NODES:,} values or {MAX_DEPTH} levels")
+        if isinstance(value, dict):
+            return {name: self._copy(inner, depth + 1, place) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._copy(inner, depth + 1, place) for inner in value]
+        return value

@@ -271,7 +271,7 @@ BYTES = {
     "too large": (b"#" * 8_000_001, "m.yaml: is larger than 8,000,000 bytes"),
     "bomb": (
         b"a: &a [%s]\nb: &b [%s]\nc: &c [%s]\nd: [%s]" % (b"x," * 99, b"*a," * 99, b"*b," * 99, b"*c," * 99),
-        "m.yaml:1:",
+        "m.yaml:3:",
     ),
 }
 
