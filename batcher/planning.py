@@ -211,7 +211,7 @@ def _one(
     notes: list[Problem] = []
     for batch in _batches(wanted.specs):
         entries += len(batch)
-        twins = {spec.id: ids for spec in batch if (ids := _twins(spec))}
+        twins = {spec.id: _twins(spec) for spec in batch if not spec.prompt.isascii()}
         asked = [spec.id for spec in batch] + [twin for ids in twins.values() for twin in ids]
         known = ledger.known(asked) if ledger else {}
         for spec in batch:

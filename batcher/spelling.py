@@ -5,6 +5,7 @@ Identity keeps texts as they were typed. What finds things (paths, names, globs)
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from fnmatch import fnmatchcase
 
@@ -12,6 +13,7 @@ from fnmatch import fnmatchcase
 _MOST = 10_000
 # Letters and symbols by their category that show nothing: Hangul fillers and the blank of Braille.
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+_VISIBLE_ASCII = re.compile("[!-~]")
 _UNSEEN = frozenset(["Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Mn", "Mc", "Me"])
 
 
@@ -37,7 +39,7 @@ def named_like(name: str, pattern: str) -> bool:
 def is_visible(text: str) -> bool:
     """Whether a reader would see anything of it: a character that is no space, control, format or combining one."""
     if text.isascii():
-        return any(character > " " and character != "\x7f" for character in text)
+        return _VISIBLE_ASCII.search(text) is not None
     return any(unicodedata.category(c) not in _UNSEEN and c not in _BLANK for c in text)
 
 

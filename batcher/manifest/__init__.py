@@ -80,22 +80,23 @@ class Manifest:
         except (TypeError, ValueError, RecursionError) as error:
             raise ManifestError([Problem(str(path), f"this is no plain data: {error}")]) from None
         with _nothing_collected():
-            self._fill(path, data, json.loads(data), SourceMap(str(path)), problems, allow_paths)
+            self._fill(path, data, (json.loads(data), SourceMap(str(path))), problems, allow_paths)
 
     def _fill(
         self,
         path: Path,
         data: bytes,
-        document: Any,
-        marks: SourceMap,
+        parsed: tuple[Any, SourceMap] | None,
         problems: Problems,
         allow_paths: Sequence[str | os.PathLike[str]],
     ) -> None:
-        checked = check_document(document, marks, problems)
-        if checked is None:
+        checked = None if parsed is None else check_document(*parsed, problems)
+        if parsed is None or checked is None:
             raise ManifestError(problems.values, more=problems.more)
-        found, blind = checked
-        plan = compile_manifest(found, marks, problems, blind=blind)
+        marks = parsed[1]
+        del parsed  # a long manifest's data need not stay while it is compiled
+        document, blind = checked
+        plan = compile_manifest(document, marks, problems, blind=blind)
         files = Files(path.parent, [Path(each) for each in allow_paths], plan.model)
         check_names(plan, files, problems)
         if problems.count:
@@ -106,7 +107,7 @@ class Manifest:
             "path": path,
             "campaign": plan.campaign,
             "model": plan.model,
-            "settings": found.settings(),
+            "settings": document.settings(),
             "notes": tuple(problems.notes.values),
             "_text": hashlib.sha256(data).hexdigest(),
             "_plan": plan,
@@ -147,13 +148,11 @@ def load(path: str | os.PathLike[str], *, allow_paths: Sequence[str | os.PathLik
     Raises ManifestError with every problem of it, and of what it names.
     """
     file, problems = Path(path), Problems()
+    manifest = object.__new__(Manifest)
     with _nothing_collected():
         data = read(file, problems)
-        found = None if data is None else parse(data, str(file), problems)
-        if data is None or found is None:
-            raise ManifestError(problems.values, more=problems.more)
-        manifest = object.__new__(Manifest)
-        manifest._fill(file, data, *found, problems, allow_paths)
+        parsed = None if data is None else parse(data, str(file), problems)
+        manifest._fill(file, data or b"", parsed, problems, allow_paths)
     return manifest
 
 

@@ -22,7 +22,7 @@ _ROUNDS = 8
 _ENOUGH = 1_000
 # No name of a variable stands in these.
 _NAMELESS = {(key,) for key in ("campaign", "params", "repeat", "limits", "polling", "retries", "stop", "budget")}
-_ENTRY_KEYS = sorted({*TextEntry.model_fields, *FileEntry.model_fields})
+_ENTRY_KEYS = sorted({*TextEntry.__annotations__, *FileEntry.__annotations__})
 
 
 def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Document, bool] | None:
@@ -60,12 +60,9 @@ def path_of(loc: tuple[int | str, ...]) -> Path:
 
 def _keys_at(path: Path) -> list[str]:
     """The keys that are allowed in the mapping at `path`."""
+    if path[:1] == ("prompts",):
+        return _ENTRY_KEYS
     model: type[BaseModel] = Document
-    if path and path[0] == "prompts":
-        if len(path) == 2:
-            return _ENTRY_KEYS
-        model = TextEntry
-        path = path[2:]
     for part in path:
         inner = model.model_fields[str(part)].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -149,7 +146,7 @@ def _heal(data: Any, path: Path, kind: str) -> None:
             parent.pop(last, None)
         elif last == "prompts" and not way:
             parent[last] = [FAULTY]
-        elif last in ("prompt", "file", "campaign", "model") or _holds_values(way):
+        elif path in (("campaign",), ("model",)) or last in ("prompt", "file") or _holds_values(way):
             parent[last] = FAULTY
         elif way and way[-1] == "matrix" and last not in ("include", "exclude"):
             parent[last] = [FAULTY]

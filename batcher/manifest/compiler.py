@@ -5,8 +5,9 @@ Faulty pieces are told and left out, so that the rest is still checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from batcher.catalog import KindRule as _KindRule
 from batcher.catalog import Model, ReferenceRule, get_model, model_ids
@@ -16,7 +17,7 @@ from .fields import variable_name_fault
 from .matrix import Axis, Claim, Matrix, MatrixRule, Rules, Shape
 from .names import FileNames, slug
 from .problems import Fault, Path, Problems, SourceMap, did_you_mean, joined, listed
-from .schema import Document, FileEntry, MatrixSection, TextEntry
+from .schema import Document, MatrixSection
 from .sources import suffix_of
 from .templates import Template, comment_note, compile_template, without_comments
 from .values import FAULTY, Faulty, Value, comparable, shown, wire
@@ -32,48 +33,47 @@ _ANY_MODEL = Model(
 )
 
 
-# What a prompt that is a mere text has besides.
-_BARE = TextEntry(prompt="x")
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceSlot:
+class ReferenceSlot(NamedTuple):
     """An entry of `references`: a template, or None for a job without a reference."""
 
     template: Template | None
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of `prompts`, ready for expansion.
+class Entry(NamedTuple):
+    """One entry of `prompts`, ready for expansion. A tuple, for tens of thousands are made.
 
     `template` is None where the rows bring their own, and where it was faulty (`broken`). `base` are the
     entry's vars and params over those of the campaign; `own` are the names that the entry itself sets. `shape` is what
     is left of the matrix where no row sets more.
     """
 
-    path: Path
-    text_path: Path
+    number: int  # from 0
     name: str | None
     template: Template | None
     broken: bool
     file: str | None
     base: dict[str, Value]
-    own: frozenset[str]
+    own: Set[str]
     matrix: Matrix
     shape: Shape
     references: tuple[ReferenceSlot, ...]
     repeat: int
 
     @property
+    def path(self) -> Path:
+        return "prompts", self.number
+
+    @property
+    def text_path(self) -> Path:
+        return "prompts", self.number, "prompt"
+
+    @property
     def names(self) -> set[str]:
         """The names that its text, its references and the rules of its matrix use; the rows' texts use others."""
         templates = [self.template, *(slot.template for slot in self.references)]
         rules = (*self.matrix.include.rules, *self.matrix.exclude.rules)
-        return {
-            name for used in [*(t.names for t in templates if t), *(rule.values for rule in rules)] for name in used
-        }
+        return set().union(*(t.names for t in templates if t), *(rule.values for rule in rules))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,59 +92,42 @@ class CompiledManifest:
 def compile_manifest(
     document: Document, marks: SourceMap, problems: Problems, *, blind: bool = False
 ) -> CompiledManifest:
-    """The plan of a document; what is wrong with it goes into `problems`. `blind` as in `Plan`."""
-    return _Builder(document, marks, problems, blind=blind).plan()
+    """Compile a document; what is wrong with it goes into `problems`. `blind` as in `CompiledManifest`."""
+    return _Compiler(document, marks, problems, blind=blind).manifest()
 
 
-class _Shared:
-    """What a prompt has of the campaign, made once for all that add nothing to it."""
-
-    def __init__(
-        self,
-        outer: tuple[Axis, ...],
-        include: Rules,
-        exclude: Rules,
-        base: dict[str, Value],
-        references: tuple[ReferenceSlot, ...],
-    ) -> None:
-        self.matrix = Matrix(outer, (), include, exclude)
-        self.shape = self.matrix.shape(frozenset(), frozenset())
-        self.base = base
-        self.references = references
-        self.nothing: dict[str, Value] = {}
-
-
-class _Builder:
+class _Compiler:
     def __init__(self, document: Document, marks: SourceMap, problems: Problems, *, blind: bool) -> None:
         self.document, self.marks, self.problems = document, marks, problems
         self.blind = blind
-        self.model = self._model()
+        self.model = self.known_model()
         self.made_names: dict[str, int] = {}
-
-    def plan(self) -> CompiledManifest:
-        document = self.document
+        # what every prompt has
         defaults = {name: self.model.default(name) for name in self.model.params}
         params = self.params(document.params, ("params",))
-        base = {**{name: value for name, value in defaults.items() if value is not None}, **params}
-        outer = self.axes(document.matrix, ("matrix",))
-        include = self.rules(document.matrix, "include", ("matrix",))
-        exclude = self.rules(document.matrix, "exclude", ("matrix",))
-        references = self.references(document.references, ("references",))
+        self.base = {**{name: value for name, value in defaults.items() if value is not None}, **params}
+        include = self.rules(document.matrix, "include", ("matrix",)) or ()
+        exclude = self.rules(document.matrix, "exclude", ("matrix",)) or ()
+        self.matrix = Matrix(self.axes(document.matrix, ("matrix",)), (), Rules(include), Rules(exclude))
+        self.shape = self.matrix.shape(frozenset(), frozenset())
+        self.slots = self.references(document.references, ("references",))
+
+    def manifest(self) -> CompiledManifest:
         file_names = self.file_names()
-        shared = _Shared(outer, Rules(include or ()), Rules(exclude or ()), base, references)
-        entries = []
-        for index, prompt in enumerate(document.prompts):
-            path: Path = ("prompts", index)
-            fields = _BARE.model_copy(update={"prompt": prompt}) if isinstance(prompt, str) else prompt
-            text_path = path if fields is not prompt else (*path, "prompt")
-            entries.append(self.entry(fields, path, text_path, shared))
-        self.check_excludes(exclude, [*outer, *(axis for entry in entries for axis in entry.matrix.inner)])
+        entries = [
+            self.entry({"prompt": prompt} if isinstance(prompt, str) else prompt, number)
+            for number, prompt in enumerate(self.document.prompts)
+        ]
+        matrices = {id(entry.matrix): entry.matrix for entry in entries}.values()
+        self.check_excludes(
+            self.matrix.exclude.rules, [*self.matrix.outer, *(axis for each in matrices for axis in each.inner)]
+        )
         self.note_cuts()
-        claims = {claim: None for axis in outer for claim in [(axis.name, axis.path)]}
-        for matrix in {id(entry.matrix): entry.matrix for entry in entries}.values():
+        claims = dict.fromkeys((axis.name, axis.path) for axis in self.matrix.outer)
+        for matrix in matrices:
             claims |= dict.fromkeys(matrix.shape(frozenset(), frozenset()).claims)
         return CompiledManifest(
-            document.campaign, self.model, tuple(entries), file_names, tuple(claims), self.marks, self.blind
+            self.document.campaign, self.model, tuple(entries), file_names, tuple(claims), self.marks, self.blind
         )
 
     def note_cuts(self) -> None:
@@ -161,7 +144,7 @@ class _Builder:
         self.blind = self.blind or blinds
         self.problems.add(self.marks.problem(path, fault.message, hint=fault.hint, key=key))
 
-    def _model(self) -> Model:
+    def known_model(self) -> Model:
         model_id = self.document.model
         if isinstance(model_id, Faulty):
             return _ANY_MODEL
@@ -203,16 +186,19 @@ class _Builder:
             if name in self.model.params:
                 message = f"{name!r} is a param of {self.model.id}, not a variable"
                 self.tell((*path, name), Fault(message, "put it under params"), key=True)
-            elif wrong := variable_name_fault(name):
-                self.tell((*path, name), Fault(*wrong), key=True, blinds=True)
+            else:
+                self.check_name(name, (*path, name))
         return {name: value for name, value in variables.items() if name not in self.model.params}
+
+    def check_name(self, name: str, path: Path) -> None:
+        if name not in self.model.params and (fault := variable_name_fault(name)):
+            self.tell(path, fault, key=True, blinds=True)
 
     def axes(self, section: MatrixSection, path: Path) -> tuple[Axis, ...]:
         axes: list[Axis] = []
         for name, values in section.axes.items():
             where = (*path, name)
-            if name not in self.model.params and (wrong := variable_name_fault(name)):
-                self.tell(where, Fault(*wrong), key=True, blinds=True)
+            self.check_name(name, where)
             checked = [self.wired(name, value, (*where, index)) for index, value in enumerate(values)]
             fine = [value for value in checked if not isinstance(value, Faulty)]
             # an axis of faulty values only still is one: others may refer to it
@@ -229,19 +215,19 @@ class _Builder:
             where: Path = (*path, which, index)
             wired: dict[str, Value] = {}
             for name, value in values.items():
-                if name != "?" and name not in self.model.params and (wrong := variable_name_fault(name)):
-                    self.tell((*where, name), Fault(*wrong), key=True, blinds=True)
+                if name != "?":
+                    self.check_name(name, (*where, name))
                 wired[name] = self.wired(name, value, (*where, name))
             if not any(isinstance(value, Faulty) for value in wired.values()):
                 rules.append(MatrixRule(wired, where))
         return tuple(rules)
 
-    def check_excludes(self, rules: tuple[MatrixRule, ...] | None, axes: list[Axis]) -> None:
+    def check_excludes(self, rules: tuple[MatrixRule, ...], axes: list[Axis]) -> None:
         """An exclude that can match nothing is a typo that would be paid for."""
         values: dict[str, dict[str, Value]] = {}
         for axis in axes:
             values.setdefault(axis.name, {}).update((comparable(value), value) for value in axis.values)
-        for rule in rules or ():
+        for rule in rules:
             for name, value in rule.values.items():
                 where = (*rule.path, name)
                 if name not in values:
@@ -293,20 +279,22 @@ class _Builder:
             self.tell(path, fault, blinds=True)
             return FileNames(compile_template("{{ job }}"))
 
-    def entry(self, fields: TextEntry | FileEntry, path: Path, text_path: Path, shared: _Shared) -> Entry:
-        template = None if fields.prompt is None else self.template(fields.prompt, text_path)
-        own = shared.nothing
-        if fields.vars or fields.params:
-            own = {**self.variables(fields.vars, (*path, "vars")), **self.params(fields.params, (*path, "params"))}
-        matrix, shape = shared.matrix, shared.shape
-        if fields.matrix.model_fields_set:
-            matrix = self.matrix(fields.matrix, (*path, "matrix"), shared)
-        if own or matrix is not shared.matrix:
+    def entry(self, fields: Mapping[str, Any], number: int) -> Entry:
+        path: Path = ("prompts", number)
+        text, file, name = fields.get("prompt"), fields.get("file"), fields.get("name")
+        template = None if text is None else self.template(text, (*path, "prompt"))
+        own: dict[str, Value] = {}
+        matrix, shape, references = self.matrix, self.shape, self.slots
+        if "vars" in fields:
+            own |= self.variables(fields["vars"], (*path, "vars"))
+        if "params" in fields:
+            own |= self.params(fields["params"], (*path, "params"))
+        if "matrix" in fields:
+            matrix = self.inner_matrix(fields["matrix"], (*path, "matrix"))
+        if own or matrix is not self.matrix:
             shape = matrix.shape(own.keys(), frozenset())
-        references = shared.references
-        if fields.references is not None:
-            references = self.references(fields.references, (*path, "references"))
-        file = fields.file if isinstance(fields, FileEntry) else None
+        if "references" in fields:
+            references = self.references(fields["references"], (*path, "references"))
         if file is not None and not isinstance(file, Faulty):
             try:
                 suffix_of(file)
@@ -314,35 +302,34 @@ class _Builder:
                 self.tell((*path, "file"), Fault(f"{shown(file)}: {fault.message}", fault.hint), blinds=True)
                 file = FAULTY
         return Entry(
-            path,
-            text_path,
-            fields.name if fields.name is not None or file is not None else self.made_name(fields, path),
+            number,
+            self.made_name(text or "", number) if name is None and file is None else name,
             template,
-            fields.prompt is not None and template is None,
+            template is None and text is not None,
             file,
-            {**shared.base, **own} if own else shared.base,
+            {**self.base, **own} if own else self.base,
             frozenset(own),
             matrix,
             shape,
             references,
-            self.document.repeat if fields.repeat is None else fields.repeat,
+            fields.get("repeat", self.document.repeat),
         )
 
-    def matrix(self, section: MatrixSection, path: Path, shared: _Shared) -> Matrix:
+    def inner_matrix(self, section: MatrixSection, path: Path) -> Matrix:
         """A prompt's own matrix within the campaign's."""
         inner = self.axes(section, path)
         include = self.rules(section, "include", path)
         exclude = self.rules(section, "exclude", path)
-        self.check_excludes(exclude, [*shared.matrix.outer, *inner])
+        self.check_excludes(exclude or (), [*self.matrix.outer, *inner])
         return Matrix(
-            shared.matrix.outer,
+            self.matrix.outer,
             inner,
-            shared.matrix.include if include is None else Rules(include, inner=True),
-            shared.matrix.exclude if exclude is None else Rules(exclude, inner=True),
+            self.matrix.include if include is None else Rules(include, inner=True),
+            self.matrix.exclude if exclude is None else Rules(exclude, inner=True),
         )
 
-    def made_name(self, fields: TextEntry | FileEntry, path: Path) -> str:
-        name = slug(without_comments(fields.prompt or "")) or f"prompt-{int(path[1]) + 1}"
+    def made_name(self, text: str, number: int) -> str:
+        name = slug(without_comments(text)) or f"prompt-{number + 1}"
         # texts that begin alike still get names that --only can tell apart
         count = self.made_names[name] = self.made_names.get(name, 0) + 1
         return name if count == 1 else f"{name}-{count}"

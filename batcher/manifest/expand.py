@@ -5,7 +5,7 @@ What is wrong with a row, a combination or a file is told, makes no job, and sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -38,6 +38,8 @@ from .values import Value, shown, unsafe_character
 _ENOUGH = 100
 # Longer lists of files are looked up again rather than kept for many patterns.
 _FEW_FILES = 100
+_NO_REFERENCE = (None,)
+_NONE: frozenset[str] = frozenset()
 
 
 def expand(plan: CompiledManifest, files: Files, problems: Problems, *, named: bool = True) -> Iterator[JobSpec]:
@@ -110,41 +112,52 @@ class _Expansion:
             # a misspelt variable is told once, not a second time as an axis without use
             self.blind = True
             return
+        rules = entry.matrix.exclude.rules
+        if rules and rules[0].path in self.endless:
+            return
         faults_before = self.faults
         combinations = 0
-        for variables in self.combinations(prompt):
-            combinations += 1
-            if self.faults - faults_before >= _ENOUGH:
-                return
-            try:
-                text = self.checked_prompt(template.render(variables))
-            except Fault as fault:
-                self.tell(prompt, entry.text_path, fault)
-                continue
-            chosen = self.chosen(variables)
-            for reference in self.references_of(prompt, variables):
-                source = source_text(reference)
-                for take in range(1, entry.repeat + 1):
-                    identity = self.identities.of(text, chosen.text, source, take)
-                    file_name = self.file_name(prompt, variables, reference, identity, take) if self.named else ""
-                    if file_name is None:
-                        break
-                    yield JobSpec(
-                        identity,
-                        self.plan.campaign,
-                        self.model.id,
-                        prompt.name,
-                        text,
-                        chosen.params,
-                        reference,
-                        take,
-                        chosen.plain if reference is None else chosen.dearer,
-                        self.model.base_credits,
-                        file_name,
-                    )
+        try:
+            for variables in prompt.shape.combinations(prompt.base):
+                combinations += 1
+                if self.faults - faults_before >= _ENOUGH:
+                    return
+                yield from self.takes(prompt, template, variables)
+        except Fault as fault:  # `exclude` removes too many
+            self.endless.add(rules[0].path)
+            self.problems.add(self.plan.marks.problem(rules[0].path[:-1], fault.message, hint=fault.hint))
         if not combinations and prompt.row is None and not self.endless:
             empty = Fault("the matrix leaves no combination of this prompt", "every one of them is excluded")
             self.tell(prompt, entry.path, empty)
+
+    def takes(self, prompt: Prompt, template: Template, variables: dict[str, Value]) -> Iterator[JobSpec]:
+        """Every reference and take of one combination."""
+        try:
+            text = self.checked_prompt(template.render(variables))
+        except Fault as fault:
+            self.tell(prompt, prompt.entry.text_path, fault)
+            return
+        chosen = self.chosen(variables)
+        for reference in self.references_of(prompt, variables):
+            source = source_text(reference)
+            for take in range(1, prompt.entry.repeat + 1):
+                identity = self.identities.of(text, chosen.text, source, take)
+                file_name = self.file_name(prompt, variables, reference, identity, take) if self.named else ""
+                if file_name is None:
+                    break
+                yield JobSpec(
+                    identity,
+                    self.plan.campaign,
+                    self.model.id,
+                    prompt.name,
+                    text,
+                    chosen.params,
+                    reference,
+                    take,
+                    chosen.plain if reference is None else chosen.dearer,
+                    self.model.base_credits,
+                    file_name,
+                )
 
     def chosen(self, variables: dict[str, Value]) -> _Chosen:
         """What a combination sets, worked out once for all that set the same."""
@@ -178,17 +191,6 @@ class _Expansion:
             self.tell(prompt, ("results", "name"), fault)
             return None
 
-    def combinations(self, prompt: Prompt) -> Iterator[dict[str, Value]]:
-        """The variables of each combination of a prompt; none for further rows of an entry that removes too many."""
-        rules = prompt.entry.matrix.exclude.rules
-        if rules and rules[0].path in self.endless:
-            return
-        try:
-            yield from prompt.shape.combinations(prompt.base)
-        except Fault as fault:
-            self.endless.add(rules[0].path)
-            self.problems.add(self.plan.marks.problem(rules[0].path[:-1], fault.message, hint=fault.hint))
-
     def tell(self, prompt: Prompt, path: Path, fault: Fault) -> None:
         """A fault at its place in the manifest or, for a row, at the row with a word on the place."""
         self.faults += 1
@@ -207,43 +209,51 @@ class _Expansion:
         """The prompt as it is hashed and sent. Raises Fault when the model does not take it."""
         text = clean_prompt(raw)
         rule = self.model.prompt
-        if not text.isprintable() and (bad := unsafe_character(text)) is not None:
-            raise Fault(f"the prompt holds the character {bad}", "only line ends and tabs are allowed")
-        if not is_visible(text):
-            raise Fault("the prompt holds nothing that can be seen" if text else "the prompt is empty")
-        # in UTF-16 units no text is shorter than the API may count it
-        length = utf16_length(text)
+        length = len(text)
+        if not (text.isascii() and text.isprintable()):
+            if (bad := unsafe_character(text)) is not None:
+                raise Fault(f"the prompt holds the character {bad}", "only line ends and tabs are allowed")
+            if not is_visible(text):
+                raise Fault("the prompt holds nothing that can be seen")
+            # in UTF-16 units no text is shorter than the API may count it
+            length = utf16_length(text)
+        if not text:
+            raise Fault("the prompt is empty")
         if len(text) < rule.min or (rule.max is not None and length > rule.max):
             most = f"{rule.min:,} to {rule.max:,}" if rule.max is not None else f"at least {rule.min:,}"
             units = " (UTF-16 units; an emoji has two or more)" if length > len(text) else ""
             raise Fault(f"the prompt has {length:,} characters{units}; {self.model.id} takes {most}")
         return text
 
-    def references_of(self, prompt: Prompt, variables: dict[str, Value]) -> Iterator[Reference | None]:
+    def references_of(self, prompt: Prompt, variables: dict[str, Value]) -> Sequence[Reference | None]:
         if not prompt.references:
-            yield None
+            return _NO_REFERENCE
+        found: list[Reference | None] = []
         for slot in prompt.references:
             if slot.template is None:
-                yield None
+                found.append(None)
                 continue
             try:
-                text = slot.template.render(variables)
+                found += self.files_of(slot.template, variables)
             except Fault as fault:
                 self.tell(prompt, slot.path, fault)
-                continue
-            found = self.found.get(text)
-            if found is None:
-                try:
-                    found = self.files.find(text)
-                except Fault as fault:
-                    found = fault
-                few = slot.template.constant or isinstance(found, Fault) or len(found) <= _FEW_FILES
-                if few and len(text) <= MAX_PATH:
-                    self.found.keep(text, found)
-            if isinstance(found, Fault):
-                self.tell(prompt, slot.path, found)
-            else:
-                yield from found
+        return found
+
+    def files_of(self, template: Template, variables: dict[str, Value]) -> tuple[Reference, ...]:
+        """The references that a template names. Raises Fault, for the same text each time the same."""
+        text = template.render(variables)
+        found = self.found.get(text)
+        if found is None:
+            try:
+                found = self.files.find(text)
+            except Fault as fault:
+                found = fault
+            few = template.constant or isinstance(found, Fault) or len(found) <= _FEW_FILES
+            if few and len(text) <= MAX_PATH:
+                self.found.keep(text, found)
+        if isinstance(found, Fault):
+            raise found
+        return found
 
     # -- names: which are known, which are used ------------------------------------------------------------------
 
@@ -278,13 +288,11 @@ class _Expansion:
         return self.checked.keep(key, fine) if own is prompt.entry.template else fine
 
     def all_there(self, prompt: Prompt) -> bool:
-        base, names = prompt.base.keys(), prompt.shape.names
-        required = prompt.template.required if prompt.template else frozenset()
-        if self.file_needs:
-            required |= self.file_needs
+        required = prompt.template.required if prompt.template else _NONE
         for slot in prompt.references:
-            required |= slot.template.required if slot.template else frozenset()
-        return base >= required or base >= required - names
+            required |= slot.template.required if slot.template else _NONE
+        required |= self.file_needs
+        return not required or prompt.shape.names.issuperset(required.difference(prompt.base))
 
     def claim(self, prompt: Prompt) -> None:
         """Marks the axes that make a difference to this prompt's jobs."""

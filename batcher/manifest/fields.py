@@ -1,7 +1,7 @@
 """The leaves of the manifest's schema: what a text, a rate, a duration, a name may be.
 
-Messages are made here in full; `check.py` only adds the place. Each leaf lets `Faulty` through, which stands
-where a fault was told already.
+Messages are made here in full; `check.py` only adds the place. Leaves let `Faulty` through, a text that stands where a
+fault was told already.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from batcher.catalog import model_ids, providers
 from batcher.settings import UNITS, Rate
 from batcher.spelling import nfc
 
-from .problems import did_you_mean, joined, listed
+from .problems import Fault, did_you_mean, joined, listed
 from .values import Faulty, kind_of, shown, unsafe_character
 
 CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -50,10 +50,7 @@ def wrong(message: str, hint: str = "") -> PydanticCustomError:
 
 
 def leaf(check: Callable[[Any], Any], json_schema: dict[str, Any]) -> Any:
-    def guarded(value: Any) -> Any:
-        return value if isinstance(value, Faulty) else check(value)
-
-    return PlainValidator(guarded), WithJsonSchema(json_schema)
+    return PlainValidator(check), WithJsonSchema(json_schema)
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
@@ -134,7 +131,7 @@ def _name(value: Any) -> str:
     text = _text(value)
     if len(text) > MAX_NAME:
         raise wrong(f"has {len(text)} characters; a name has at most {MAX_NAME}")
-    if "\n" in text or "\t" in text or unsafe_character(text):
+    if not text.isprintable() and ("\n" in text or "\t" in text or unsafe_character(text)):
         raise wrong("a name is one line without control characters")
     if "{{" in text or "{%" in text:
         raise wrong("a name is no template; only texts, references and results.name are")
@@ -142,6 +139,8 @@ def _name(value: Any) -> str:
 
 
 def _campaign(value: Any) -> str:
+    if isinstance(value, Faulty):
+        return value
     if not isinstance(value, str) or not CAMPAIGN.fullmatch(value):
         what = f"is {shown(value)}" if isinstance(value, (str, int, float)) else f"is {kind_of(value)}"
         hint = "put it in quotes" if not isinstance(value, str) and isinstance(value, (int, float)) else ""
@@ -216,12 +215,12 @@ ModelId = Annotated[str, *leaf(_text, {"enum": model_ids()})]
 ResultsName = Annotated[str, *leaf(_results_name, _TEXT_SCHEMA)]
 
 
-def variable_name_fault(name: str) -> tuple[str, str] | None:
-    """Message and hint when a name cannot be a variable's, else None."""
+def variable_name_fault(name: str) -> Fault | None:
+    """Why a name cannot be a variable's; None where it can."""
     if name in RESERVED:
-        return f"{name!r} cannot be a variable", RESERVED[name]
+        return Fault(f"{name!r} cannot be a variable", RESERVED[name])
     if not NAME.fullmatch(name) or name in _JINJA_WORDS:
         better = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
         hint = f"write {better!r}" if NAME.fullmatch(better) and better not in _JINJA_WORDS else ""
-        return f"{shown(name)} cannot be a variable: letters, digits and _, and no digit first", hint
+        return Fault(f"{shown(name)} cannot be a variable: letters, digits and _, and no digit first", hint)
     return None

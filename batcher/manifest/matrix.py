@@ -118,11 +118,14 @@ class Shape:
     names: frozenset[str]
 
     def combinations(self, base: dict[str, Value]) -> Iterator[dict[str, Value]]:
-        """The variables of each combination, laid over `base`. Each is a dict of its own.
+        """The variables of each combination, laid over `base`.
 
         Raises Fault when `exclude` removes far too many: a matrix can be endless, and no job costs time too.
         """
         outer, inner = self.outer, self.inner
+        if not (outer or inner or self.includes or self.excludes):
+            yield base
+            return
         names = [axis.name for axis in outer + inner]
         pools = [axis.values for axis in outer + inner]
         if not self.includes and not self.excludes:

@@ -5,9 +5,14 @@ Only shape and range are checked here; what the model, the templates and the fil
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import (
+    Annotated,
+    Any,
+    Required,  # pydantic reads no others before Python 3.12
+)
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator, with_config
+from typing_extensions import TypedDict
 
 from batcher import settings
 from batcher.settings import Rate, Settings
@@ -124,44 +129,33 @@ class MatrixSection(BaseModel):
         return self.__pydantic_extra__
 
 
-# What most prompts have: one for all, for there may be tens of thousands.
-_NO_MATRIX = MatrixSection()
-# `default={}` would be copied deeply, which takes longer than to check the prompt.
-_EMPTY: dict[str, Any] = {"default": {}}
+@with_config(ConfigDict(extra="forbid"))
+class _Entry(TypedDict, total=False):
+    """What a prompt may set; a mapping with what it does set, for there may be tens of thousands."""
 
-
-class _Entry(_Section):
-    kind: ClassVar[str]
-
-    name: Annotated[Name | None, Given] = Field(
-        default=None, description="Used in file names, reports and --only; else made from the text"
-    )
-    vars: dict[str, AnyValue] = Field(
-        default_factory=dict, json_schema_extra=_EMPTY, description="Variables of the templates"
-    )
-    params: dict[str, Scalar] = Field(default_factory=dict, json_schema_extra=_EMPTY, description="Params of the model")
-    matrix: MatrixSection = Field(default_factory=lambda: _NO_MATRIX, description="Axes of this prompt")
-    references: Annotated[list[ReferenceText] | None, Given] = Field(
-        default=None, description="Instead of the campaign's"
-    )
-    repeat: Annotated[Repeat | None, Given] = Field(default=None, description="Takes of each job")
+    name: Annotated[Name, Given, Field(description="Used in file names, reports and --only; else made from the text")]
+    vars: Annotated[dict[str, AnyValue], Field(description="Variables of the templates")]
+    params: Annotated[dict[str, Scalar], Field(description="Params of the model")]
+    matrix: Annotated[MatrixSection, Field(description="Axes of this prompt")]
+    references: Annotated[list[ReferenceText], Given, Field(description="Instead of the campaign's")]
+    repeat: Annotated[Repeat, Given, Field(description="Takes of each job")]
 
 
 class TextEntry(_Entry):
     """One prompt."""
 
-    kind = "entry"
-    prompt: Text
+    prompt: Required[Text]
 
 
-class FileEntry(_Entry):
+class FileEntry(_Entry, total=False):
     """A file with a prompt a row."""
 
-    kind = "file"
-    file: Text = Field(description=".csv (header row), .jsonl or .txt (a prompt a line), relative to the manifest")
-    prompt: Annotated[Text | None, Given] = Field(
-        default=None, description="The template of every row, instead of the column `prompt`"
-    )
+    file: Required[
+        Annotated[
+            Text, Field(description=".csv (header row), .jsonl or .txt (a prompt a line), relative to the manifest")
+        ]
+    ]
+    prompt: Annotated[Text, Given, Field(description="The template of every row, instead of the column `prompt`")]
 
 
 PROMPT_TAGS = ("text", "entry", "file")

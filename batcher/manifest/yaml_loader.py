@@ -171,7 +171,8 @@ class _Reader:
         kind = type(event)
         if kind is yaml.AliasEvent:
             return self._alias(event, path)
-        anchor = self._begin(event, path)
+        self._left -= 1
+        anchor = self._checked(event, path) if event.anchor or event.tag or self._left < 0 else None
         if self.places is not None:
             self.places.values.setdefault(path, _place(event.start_mark))
         value: Any
@@ -191,9 +192,8 @@ class _Reader:
             anchor.value = value
         return value
 
-    def _begin(self, event: Any, path: Path) -> _Anchor | None:
-        """Count a node, refuse its tag and remember its anchor, if it has one."""
-        self._left -= 1
+    def _checked(self, event: Any, path: Path) -> _Anchor | None:
+        """The anchor of a node that may be too much."""
         if self._left < 0:
             place = _place(event.start_mark)
             raise _Stop(place, f"more than {MAX_NODES:,} values; put prompts into a .csv, .jsonl or .txt file")
@@ -236,7 +236,8 @@ class _Reader:
         """The text of a key; None for what is none."""
         kind = type(event)
         if kind is yaml.ScalarEvent:
-            if (anchor := self._begin(event, path)) is not None:
+            self._left -= 1
+            if (event.anchor or event.tag or self._left < 0) and (anchor := self._checked(event, path)):
                 anchor.value = event.value
             return event.value
         self._node(event, (*path, ""))
