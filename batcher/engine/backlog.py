@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from batcher.jobs import JobId
 from batcher.ledger import PlannedJob, Refusal, StoreReader
+from batcher.lifecycle import JobRunState
 from batcher.settings import Selection
 
 _PAGE = 200
 #: So many pages are looked through at once for a job that is selected: a few milliseconds, in which nothing else moves.
 _PAGES_AT_ONCE = 10
+
+
+@dataclass(slots=True)
+class WorkItem:
+    """A job that this run is at work on; `pending` as the backlog gave it, None for what was bought before.
+
+    `done`: all its files were whole once, and some are brought back.
+    """
+
+    job_id: JobId
+    pending: PlannedJob | None = None
+    state: JobRunState = field(default_factory=JobRunState)
+    in_flight: bool = True
+    done: bool = False
 
 
 @dataclass(slots=True)

@@ -18,12 +18,12 @@ from batcher.errors import Kind
 from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import Refusal, Stale
-from batcher.lifecycle import Abort, Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
+from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Reschedule, Stage, Step
 from batcher.lifecycle.damage import Damage
 from batcher.providers import Fatal
 from batcher.settings import Selection
 
-from .backlog import Backlog
+from .backlog import Backlog, WorkItem
 from .ending import Ending, ending_of, one_error
 from .leftover import leftovers, unfinished
 from .lull import Lull
@@ -31,7 +31,7 @@ from .outage import Outages
 from .preflight import Preflight
 from .rate_limiter import RateLimiter
 from .scheduler import Scheduler
-from .stalled import Stalled, WorkItem
+from .stalled import Stalled
 
 #: Seconds that open paid requests get after a first signal (product.md, exit 130 / 143).
 GRACE_SECONDS = 10.0
@@ -80,7 +80,7 @@ class Engine:
         self._given_up: set[JobId] = set()
         self._started = 0
         self._searching = False
-        self._in_flight = 0
+        self.in_flight = 0  # jobs bought or being bought, without those that only lack their file
         self._row_of_failures = 0
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
@@ -96,23 +96,12 @@ class Engine:
         self._scope = anyio.CancelScope()
         self._watching = anyio.CancelScope()
 
-    @property
-    def in_flight(self) -> int:
-        """Jobs bought or being bought, without those that only lack their file."""
-        return self._in_flight
-
     async def run(self) -> Ending:
         """Work until everything selected is at its end, or a halt. Raises StorageError."""
         apart = count()
         read = self._ledger.read
-        for each in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
-            state, in_flight = JobRunState(restore=dict(each.restore)), each.stage is not Stage.FETCH
-            item = WorkItem(each.job_id, state=state, in_flight=in_flight, done=each.done)
-            self.add(item, each.stage, next(apart) * _APART_SECONDS if each.stage is Stage.POLL else 0.0)
-        for campaign in self._campaigns:
-            for job_id in self._ledger.read.unpriced(campaign, but=self.open):
-                if self._selection.takes_job(job_id):
-                    self.add(WorkItem(job_id, in_flight=False), Stage.PRICE)
+        for item, stage in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
+            self.add(item, stage, next(apart) * _APART_SECONDS if stage is Stage.POLL else 0.0)
         requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
         workers = dict.fromkeys(Stage, self._settings.limits.downloads) | {Stage.SUBMIT: requests, Stage.POLL: requests}
         with self._scope:
@@ -189,7 +178,7 @@ class Engine:
             self._halts
             or self._limiter.creates.down
             or self._waits_for_proof
-            or self._in_flight >= self._settings.limits.in_flight
+            or self.in_flight >= self._settings.limits.in_flight
             or (limit is not None and self._started >= limit)
             or len(self._queues[Stage.FETCH]) >= FETCH_BACKLOG
         ):
@@ -202,7 +191,7 @@ class Engine:
         item.state.look, self._first = not self._proven, found.id
         self.open[found.id] = item
         self._started += 1
-        self._in_flight += 1
+        self.in_flight += 1
         return item
 
     @property
@@ -217,7 +206,7 @@ class Engine:
     def add(self, item: WorkItem, stage: Stage, seconds: float = 0.0) -> None:
         self.open[item.job_id] = item
         self._lull.note(item.job_id, prices=stage is Stage.PRICE)
-        self._in_flight += item.in_flight
+        self.in_flight += item.in_flight
         self._queues[stage].put(item, seconds)
 
     def _place(self, item: WorkItem, stage: Stage, step: Step) -> None:
@@ -261,7 +250,7 @@ class Engine:
 
     def _land(self, item: WorkItem) -> None:
         item.in_flight = False
-        self._in_flight -= 1
+        self.in_flight -= 1
         self._queues[Stage.SUBMIT].wake()
 
     def _succeed(self, to: Stage) -> None:

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 from batcher.jobs import JobId, ResultFile, Status, Succeeded
 from batcher.ledger import StoreReader
-from batcher.lifecycle import Stage
+from batcher.lifecycle import JobRunState, Stage
 from batcher.lifecycle.damage import Damage
 from batcher.settings import Selection, Settings
 
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """A job to go on with: in which stage, and which of its files are to be brought back; `done` but for these."""
-
-    job_id: JobId
-    stage: Stage
-    restore: Mapping[int, str] = field(default_factory=dict)
-    done: bool = False
+from .backlog import WorkItem
 
 
 def leftovers(
     read: StoreReader, campaigns: Sequence[str], settings: Settings, selection: Selection, damage: Damage
-) -> Iterator[Leftover]:
-    """What is bought and not at its end, and what lacks a file. Intents without an answer are left where nothing may be
-    bought: their key could be the first to arrive."""
+) -> Iterator[tuple[WorkItem, Stage]]:
+    """What is bought and not at its end, what lacks a file, what was whole once, and what waits for its price only.
+
+    Intents without an answer are left where nothing may be bought: their key could be the first to arrive.
+    """
+    fetched: set[JobId] = set()
+
+    def fetch(job_id: JobId, *, done: bool) -> tuple[WorkItem, Stage]:
+        fetched.add(job_id)
+        state = JobRunState(restore=dict(damage.get(job_id, {})))
+        return WorkItem(job_id, state=state, in_flight=False, done=done), Stage.FETCH
+
     for campaign in campaigns:
         for job_id, status in read.unsettled(campaign):
             if selection.takes_job(job_id) and (selection.buys or status is not Status.SUBMITTING):
-                yield Leftover(job_id, Stage.SUBMIT if status is Status.SUBMITTING else Stage.POLL)
+                yield WorkItem(job_id), Stage.SUBMIT if status is Status.SUBMITTING else Stage.POLL
         if settings.downloads(campaign):
-            unsaved = dict.fromkeys(job_id for job_id in read.unsaved(campaign) if selection.takes_job(job_id))
-            for job_id in unsaved:
-                yield Leftover(job_id, Stage.FETCH, damage.get(job_id, {}))
+            for job_id in read.unsaved(campaign):
+                if selection.takes_job(job_id):
+                    yield fetch(job_id, done=False)
     # Files are looked at in the campaigns whose results are kept here only.
-    for job_id, files in damage.items():
-        if any(not file.saved and not file.forgotten for file in _files(read, job_id)):
-            continue  # it was among those above
-        yield Leftover(job_id, Stage.FETCH, files, done=True)
+    for job_id in damage:
+        if job_id not in fetched and not any(not file.saved and not file.forgotten for file in _files(read, job_id)):
+            yield fetch(job_id, done=True)
+    for campaign in campaigns:
+        for job_id in read.unpriced(campaign):
+            if selection.takes_job(job_id) and job_id not in fetched:
+                yield WorkItem(job_id, in_flight=False), Stage.PRICE
 
 
 def unfinished(

@@ -3,67 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
 from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.jobs import JobId, Status
-from batcher.ledger import PlannedJob
-from batcher.lifecycle import Done, JobRunState, Lifecycle, Reschedule, Stage, Step
+from batcher.lifecycle import Done, Lifecycle, Reschedule, Stage, Step
 from batcher.lifecycle.steps import PAGES
 
+from .backlog import WorkItem
 from .creates import Creates
 from .outage import Outages
 
-
-@dataclass(slots=True)
-class WorkItem:
-    """A job that this run is at work on; `pending` as the backlog gave it, None for what was bought before.
-
-    `done`: all its files were whole once, and some are brought back.
-    """
-
-    job_id: JobId
-    pending: PlannedJob | None = None
-    state: JobRunState = field(default_factory=JobRunState)
-    in_flight: bool = True
-    done: bool = False
-
-
-class Desk(Protocol):
-    """What of a run's work is open; the engine."""
-
-    open: dict[JobId, WorkItem]
-
-    def add(self, item: WorkItem, stage: Stage, seconds: float = 0.0) -> None:
-        """Take a job up."""
-        ...
-
-    def put(self, item: WorkItem) -> None:
-        """Let what is open already be sent."""
-        ...
-
-    def drop(self, item: WorkItem) -> None:
-        """Leave a job."""
-        ...
-
-    def finished(self, item: WorkItem, status: Status, left: str) -> None:
-        """Count what a job came to."""
-        ...
-
-    def halted(self, kind: Kind, reason: str) -> None:
-        """Stop buying."""
-        ...
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 class Stalled:
     """Parks all that would create while no create is answered, and judges whose trouble is its own."""
 
-    def __init__(self, desk: Desk, creates: Creates, outages: Outages, lifecycle: Lifecycle, clock: Clock) -> None:
-        self._desk = desk
+    def __init__(self, engine: Engine, creates: Creates, outages: Outages, lifecycle: Lifecycle, clock: Clock) -> None:
+        self._engine = engine
         self._creates = creates
         self._outages = outages
         self._lifecycle = lifecycle
@@ -104,7 +66,7 @@ class Stalled:
             self._judge(lambda _: True)
         elif isinstance(step, Done) and spent:
             self._resting.append((item, step))
-            self._desk.drop(item)
+            self._engine.drop(item)
             return True
         return False
 
@@ -120,14 +82,14 @@ class Stalled:
             self._nobody_asks()
         else:
             self._judge(self._creates.only)
-        return bool(self._desk.open)
+        return bool(self._engine.open)
 
     def _fall(self) -> None:
         """No create is answered: one existing intent asks on, all else that would create waits."""
         if self._pause:
             return
         for item, _ in self._resting:
-            self._desk.open[item.job_id] = item
+            self._engine.open[item.job_id] = item
             self._parked.append(item)
         self._resting.clear()
         self._pause = anyio.CancelScope()
@@ -141,13 +103,13 @@ class Stalled:
         if intent:
             self._asking, intent.state.asking = intent, True
             self._parked.remove(intent)
-            self._desk.put(intent)
-        elif len(self._parked) == len(self._desk.open):
+            self._engine.put(intent)
+        elif len(self._parked) == len(self._engine.open):
             self._nobody_asks()
 
     def _nobody_asks(self) -> None:
         reason = "no create was answered, and no key is young enough to ask with (retries.replay_window)"
-        self._desk.halted(Kind.UNREACHABLE, reason)
+        self._engine.halted(Kind.UNREACHABLE, reason)
 
     def _release(self) -> None:
         assert self._pause is not None, "creates fell before they can work again"
@@ -157,7 +119,7 @@ class Stalled:
         parked, self._parked = self._parked, []
         for item in parked:
             item.state.answered()
-            self._desk.put(item)
+            self._engine.put(item)
 
     def _judge(self, own: Callable[[JobId], bool]) -> None:
         """End the work on those that rest; one that met pages only is blocked if that is its `own` trouble."""
@@ -165,7 +127,7 @@ class Stalled:
         for item, step in resting:
             if item.state.pages >= PAGES and own(item.job_id):
                 item.state.blocked = True
-                self._desk.add(item, Stage.SUBMIT)
+                self._engine.add(item, Stage.SUBMIT)
             else:
                 status = self._lifecycle.withdraw(item.job_id, step.left) or step.status
-                self._desk.finished(item, status, step.left)
+                self._engine.finished(item, status, step.left)

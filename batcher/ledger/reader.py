@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from functools import cached_property
 from pathlib import Path
@@ -229,15 +229,15 @@ class LedgerReader:
         )
         return [(JobId(row["id"]), Status(row["status"])) for row in found]
 
-    def unpriced(self, campaign: str, but: Container[str] = ()) -> list[JobId]:
-        """The campaign's succeeded jobs, but for those, whose price the API has not named, oldest first."""
+    def unpriced(self, campaign: str) -> list[JobId]:
+        """The campaign's succeeded jobs whose price the API has not named, oldest first."""
         found = self.rows(
             "SELECT w.id FROM attempts AS a CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
             " WHERE a.final_credits IS NULL AND a.outcome = 'succeeded' AND w.campaign = ? AND w.status = 'succeeded'"
             " ORDER BY a.id",
             (campaign,),
         )
-        return [JobId(row["id"]) for row in found if row["id"] not in but]
+        return [JobId(row["id"]) for row in found]
 
     def unsaved(self, campaign: str) -> list[JobId]:
         """The campaign's succeeded jobs of which a file is still to be fetched."""

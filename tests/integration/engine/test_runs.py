@@ -265,7 +265,7 @@ def test_smaller_ones_pass_where_a_dear_one_does_not_fit(priced: Bench) -> None:
 
 def test_what_comes_back_is_spent_again(priced: Bench) -> None:
     """Failures free their hold; the run ends only when nothing in flight can free any more."""
-    priced.switches.fail_rate = 0.5
+    priced.switches.fail_rate = 0.8
     path = mixed(priced, "budget: {campaign: 80}\nstop: {failures_in_a_row: 100}\n")
     ending = priced.run(path)
     priced.check()
