@@ -7,7 +7,9 @@ what is read around. So every such character of a prompt, a name, a path or an a
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 # Emoji and several scripts are spelled with these two joiners; they cannot do harm.
 _HARMLESS = frozenset("\u200c\u200d")
@@ -69,6 +71,19 @@ def safe(text: object, *, lines: bool = False) -> str:
     if given.isprintable():
         return given
     return "".join(c if c.isprintable() else _shown(c, lines) for c in given.replace("\r\n", "\n"))
+
+
+def change_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with each of its texts changed, names of members too, however they are nested."""
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {change(str(name)): change_texts(each, change) for name, each in value.items()}
+        case list():
+            return [change_texts(each, change) for each in value]
+        case _:
+            return value
 
 
 def short(text: object, width: int) -> str:

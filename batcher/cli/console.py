@@ -74,3 +74,14 @@ def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: C
     for number, row in enumerate(rows, 1):
         made.add_row(*map(Text, row), style="bold" if total and number == len(rows) else None)
     return made
+
+
+def columns(*rows: Sequence[str | Text]) -> Table:
+    """Cells side by side, without lines and headers; the last one of a row folds. Texts must be safe."""
+    made = Table.grid(padding=(0, 2))
+    for _ in rows[0][:-1] if rows else ():
+        made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return made

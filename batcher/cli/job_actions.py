@@ -97,31 +97,22 @@ class ActionOutcome:
 
     def json(self) -> dict[str, Any]:
         """The outcome as docs/json.md has it."""
-        return {
-            "jobs": [
-                {
-                    "id": done.case.id,
-                    "campaign": done.case.campaign,
-                    "name": done.case.name,
-                    "from": done.case.status,
-                    "to": done.status,
-                    "freed_credits": 0 if done.charged is None else done.case.hold,
-                    "charged_credits": done.charged,
-                }
-                for done in self.changed
-            ],
-            "left": [
-                {
-                    "id": left.case.id,
-                    "campaign": left.case.campaign,
-                    "name": left.case.name,
-                    "status": left.case.status,
-                    "reason": left.why,
-                }
-                for left in self.left
-            ],
-            "others": dict(self.others),
-        }
+        jobs = [
+            {
+                **_named(done.case),
+                "from": done.case.status,
+                "to": done.status,
+                "freed_credits": 0 if done.charged is None else done.case.hold,
+                "charged_credits": done.charged,
+            }
+            for done in self.changed
+        ]
+        left = [{**_named(left.case), "status": left.case.status, "reason": left.why} for left in self.left]
+        return {"jobs": jobs, "left": left, "others": dict(self.others)}
+
+
+def _named(case: JobReview) -> dict[str, str]:
+    return {"id": case.id, "campaign": case.campaign, "name": case.name}
 
 
 def carry_out(ledger: LedgerWriter, decision: Decision, jobs: Iterable[JobId]) -> ActionOutcome:
@@ -153,10 +144,14 @@ def carry_out_on(
 def told(outcome: ActionOutcome) -> Iterator[str]:
     """The changed and the left jobs, a line each."""
     for done in outcome.changed[:SHOWN]:
-        yield f"  {done.case.short}  {short(done.case.name, 40)}: {done.case.status} → {done.status}"
+        yield _line(done.case, f"{done.case.status} → {done.status}")
     if len(outcome.changed) > SHOWN:
         yield f"  … and {number(len(outcome.changed) - SHOWN)} more"
     for left in outcome.left[:SHOWN]:
-        yield f"  {left.case.short}  {short(left.case.name, 40)}: left as it is: {safe(left.why)}"
+        yield _line(left.case, f"left as it is: {safe(left.why)}")
     if len(outcome.left) > SHOWN:
         yield f"  … and {count(len(outcome.left) - SHOWN, 'more job')} left"
+
+
+def _line(case: JobReview, became: str) -> str:
+    return f"  {case.short}  {short(case.name, 40)}: {became}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -248,7 +248,7 @@ def remember(ledger: Path, campaigns: Sequence[str], terminal: Terminal) -> None
         if not str(real).isprintable():
             raise OSError("its path cannot stand in a line")
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with closing(_Locked(path.parent)):
+        with _locked(path.parent):
             lines = {there: set(known) for there, known in listed()}
             if lines.get(real, set()) >= set(campaigns):
                 return
@@ -287,12 +287,11 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     part.rename(path)
 
 
-class _Locked:
-    """Holds a folder's lock until `close`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -110,32 +110,21 @@ def plan_json(plan: Plan, workload: Workload, account: str | None) -> dict[str, 
         "unit": workload.provider.capabilities.unit,
         "campaigns": [
             {
-                "campaign": c.campaign,
-                "manifest": c.manifest,
+                **_some(c, "campaign", "manifest"),
                 "model": manifest.model.id,
-                "jobs": c.jobs,
-                **{name: getattr(c, name) for name in _STANDINGS},
-                "credits": c.credits,
+                **_some(c, "jobs", *_STANDINGS, "credits"),
                 "prices": [
-                    {
-                        "price_class": q.price_class,
-                        "jobs": q.jobs,
-                        "credits_each": q.credits_each,
-                        "credits": q.credits,
-                        "source": q.source,
-                    }
-                    for q in c.quotes
+                    _some(quote, "price_class", "jobs", "credits_each", "credits", "source") for quote in c.quotes
                 ],
             }
             for c, manifest in zip(plan.campaigns, workload.manifests, strict=True)
         ],
-        "caps": [
-            {"cap": cap.cap, "limit": cap.limit, "used": cap.used, "wanted": cap.wanted, "bites": cap.bites}
-            for cap in plan.caps
-        ],
-        "new": plan.new,
-        "credits": plan.credits,
-        "seconds": plan.seconds,
+        "caps": [_some(cap, "cap", "limit", "used", "wanted", "bites") for cap in plan.caps],
+        **_some(plan, "new", "credits", "seconds"),
         "notes": notes_json(plan),
         "left_behind": left_behind_json(plan.left_behind),
     }
+
+
+def _some(value: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -13,7 +13,7 @@ from batcher.errors import StorageError
 from batcher.ledger.traces import log_name
 from batcher.run import log_head
 from batcher.storage import keep_log
-from batcher.text import safe
+from batcher.text import change_texts, safe
 
 from .crash import redact
 from .summary import summary_json, summary_view
@@ -33,7 +33,7 @@ def keep_summary(result: RunOutcome, order: RunRequest, terminal: Terminal) -> N
     name = log_name(result.run_id, result.started)
     head = log_head(result.run_id, result.started, terminal.typed)
     text = plain([head, "", *summary_view(result, order, terminal.typed)])
-    document = dumps(_redacted({"version": 1, **summary_json(result, order)}))
+    document = dumps(change_texts({"version": 1, **summary_json(result, order)}, redact))
     try:
         keep_log(order.state, f"{name}.txt", redact(text))
         keep_log(order.state, f"{name}.json", f"{document}\n")
@@ -51,16 +51,3 @@ def plain(parts: Iterable[RenderableType]) -> str:
     assert isinstance(console.file, io.StringIO)
     lines = safe(console.file.getvalue(), lines=True).split("\n")
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _redacted(value: Any) -> Any:
-    """The value without any key, however its texts are nested."""
-    match value:
-        case str():
-            return redact(value)
-        case dict():
-            return {redact(str(name)): _redacted(each) for name, each in value.items()}
-        case list():
-            return [_redacted(each) for each in value]
-        case _:
-            return value

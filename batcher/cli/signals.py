@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
-from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
+from batcher.errors import Kind, Stopped, StorageError, exit_code
 
 _KINDS = {
     signal.SIGINT: (Kind.INTERRUPTED, "interrupted"),
@@ -32,7 +32,7 @@ class Signals:
     """Handles the signals for its block.
 
     `on_first`, while it is set, is told of the first signal; else that raises Stopped where the program stands.
-    An error that leaves the block has the kind that `kind_of` says.
+    An error of storage that leaves the block after a signal has that signal's kind.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -51,14 +51,10 @@ class Signals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, BatcherError):
-            error.kind = self.kind_of(error)
+        if isinstance(error, StorageError) and self._kind is not None:
+            error.kind = self._kind  # a signal comes before storage in the order of exit codes
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-    def kind_of(self, error: BatcherError) -> Kind:
-        """Why a run ended that broke off with this error: a signal comes before storage in the order of exit codes."""
-        return self._kind if self._kind and isinstance(error, StorageError) else error.kind
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         kind, reason = _KINDS[signal.Signals(number)]

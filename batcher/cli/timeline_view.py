@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from batcher.jobs import SHORT_ID
@@ -16,9 +15,10 @@ from batcher.ledger.queries.timeline import FailureCause, RunEntry
 from batcher.report.timeline import Timeline
 from batcher.report.timeline_entries import TimelineEntry
 from batcher.report.usage import Usage
-from batcher.text import amount, count, duration, number, safe, short
+from batcher.text import amount, count, duration, local, number, safe, short
 
 from .advice import advice, headline
+from .console import columns
 from .report_view import scope_line
 from .terminal import table
 
@@ -75,33 +75,18 @@ def _lines(timeline: Timeline) -> Iterator[RenderableType]:
         yield "  Nothing."
     if len(timeline.moments) > len(moments):
         yield f"  … {count(len(timeline.moments) - len(moments), 'earlier line')}; `--since` chooses, `--json` has all."
-    grid, day = _grid(), ""
-    for moment in moments:
-        if (today := _local(moment.since).strftime("%Y-%m-%d")) != day:
-            if day:
-                yield grid
-                grid = _grid()
-            day = today
-            yield f"  {day}"
-        style = "bold red" if moment.kind in _BAD else "bold" if moment.kind.startswith("run") else ""
-        run = runs.get(moment.run_id) if moment.run_id is not None else None
-        grid.add_row(_when(moment), Text(_words(moment, run), style))
-    yield grid
+    for day, entries in groupby(moments, lambda moment: f"{local(moment.since):%Y-%m-%d}"):
+        yield f"  {day}"
+        yield columns(*(_line(each, runs.get(each.run_id or 0)) for each in entries))
 
 
-def _grid() -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    return grid
-
-
-def _local(at: str) -> datetime:
-    return datetime.fromisoformat(at).astimezone()
+def _line(moment: TimelineEntry, run: RunEntry | None) -> tuple[str, Text]:
+    style = "bold red" if moment.kind in _BAD else "bold" if moment.kind.startswith("run") else ""
+    return _when(moment), Text(_words(moment, run), style)
 
 
 def _when(moment: TimelineEntry) -> str:
-    begin, end = _local(moment.since), _local(moment.until) if moment.until else None
+    begin, end = local(moment.since), local(moment.until) if moment.until else None
     if end is None:
         return f"    {begin:%H:%M:%S} –"
     if moment.kind in ("no_run", "quiet"):  # the words say how long

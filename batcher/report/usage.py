@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from batcher.clock import from_iso
@@ -45,56 +45,51 @@ class Usage:
         return max((count for _, count in self.minutes), default=None)
 
 
-@dataclass(slots=True)
-class _Used:
-    """The requests of a run under a limit; `first` and `last` are seconds of the send log."""
-
-    first: str
-    last: str
-    minutes: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def per_minute(self) -> float:
-        lasted = from_iso(f"{self.last}Z") - from_iso(f"{self.first}Z")
-        return round(60 * self.minutes.total() / max(60.0, lasted), 1)
-
-
 def usage(runs: Sequence[RunEntry], notes: Sequence[Note], sends: Iterable[tuple[str, int, int]]) -> Iterator[Usage]:
     """Each limit of each run (oldest first) that was used or cut. A request belongs to the run in whose time it is."""
     used = _used(runs, sends)
     for run in runs:
         for limit in LIMITS:
-            found = used.get((run.id, limit))
+            found = used.get((run.id, limit), [])
             cuts = [
                 note.detail.get("per_minute")
                 for note in notes
                 if note.run_id == run.id and note.event == Event.LIMIT_CUT and note.detail.get("limit") == limit
             ]
             if limit in run.traces.limits and (found or cuts):
+                minutes = Counter[str]()
+                for second, requests in found:
+                    minutes[f"{second[:16]}:00Z"] += requests
                 count, seconds = run.traces.limits[limit]
                 yield Usage(
                     run_id=run.id,
                     limit=limit,
                     count=count,
                     seconds=seconds,
-                    sent=found.minutes.total() if found else None,
-                    per_minute=found.per_minute if found else None,
-                    minutes=tuple(sorted(found.minutes.items())) if found else (),
+                    sent=minutes.total() if found else None,
+                    per_minute=_pace(found, minutes.total()) if found else None,
+                    minutes=tuple(sorted(minutes.items())),
                     cuts=len(cuts),
                     lowest=min((float(pace) for pace in cuts if isinstance(pace, int | float)), default=None),
                 )
 
 
-def _used(runs: Sequence[RunEntry], sends: Iterable[tuple[str, int, int]]) -> dict[tuple[int, str], _Used]:
+def _pace(used: Sequence[tuple[str, int]], requests: int) -> float:
+    lasted = from_iso(f"{used[-1][0]}Z") - from_iso(f"{used[0][0]}Z")
+    return round(60 * requests / max(60.0, lasted), 1)
+
+
+def _used(
+    runs: Sequence[RunEntry], sends: Iterable[tuple[str, int, int]]
+) -> dict[tuple[int, str], list[tuple[str, int]]]:
+    """The seconds in which a run had requests under a limit, and how many."""
     starts = [run.since[:19] for run in runs]
-    found: dict[tuple[int, str], _Used] = {}
-    for second, submits, requests in sends:
+    found: dict[tuple[int, str], list[tuple[str, int]]] = {}
+    for second, *counts in sends:
         place = bisect_right(starts, second) - 1
         if place < 0 or second > runs[place].until[:19]:
             continue  # another command's, or of a run that is not asked for
-        for limit, count in zip(LIMITS, (submits, requests), strict=True):
+        for limit, count in zip(LIMITS, counts, strict=True):
             if count:
-                used = found.setdefault((runs[place].id, limit), _Used(second, second))
-                used.last = second
-                used.minutes[f"{second[:16]}:00Z"] += count
+                found.setdefault((runs[place].id, limit), []).append((second, count))
     return found

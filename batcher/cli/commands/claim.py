@@ -15,7 +15,7 @@ from batcher.cli import options
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.ledger.queries import jobs
-from batcher.text import safe
+from batcher.text import change_texts, safe
 
 #: Of an event's detail: what the API answered.
 _SAID = ("code", "message", "request_id")
@@ -24,10 +24,8 @@ _QUERY = re.compile(r"(https?://[^\s?#\"']+)[?#][^\s\"']*")
 
 @click.command(short_help="Write down what a support desk asks for about a job.")
 @click.argument("words", metavar="JOB...", nargs=-1, required=True)
-@options.state
-@options.as_json
-@click.pass_obj
-def command(terminal: Terminal, *, words: tuple[str, ...], state: Path, as_json: bool) -> int:
+@options.ledger
+def command(terminal: Terminal, *, words: tuple[str, ...], state: Path) -> int:
     """Write down what the API's support asks for about each JOB: ids, keys, times, the request as it was sent, what was
     charged and what came. Without the key of the API, without paths of this machine, and without what a result's URL
     needs to be fetched. Nothing is sent.
@@ -36,8 +34,11 @@ def command(terminal: Terminal, *, words: tuple[str, ...], state: Path, as_json:
     Example: batcher claim 43154569388a > claim.txt
     """
     with closing(need_reader(state)) as read:
-        found = [_unsigned(_claim(jobs.job(read, job_id))) for job_id in dict.fromkeys(map(read.resolve, words))]
-    if as_json:
+        found = [
+            change_texts(_claim(jobs.job(read, job_id)), _unsigned)
+            for job_id in dict.fromkeys(map(read.resolve, words))
+        ]
+    if terminal.as_json:
         terminal.document({"claims": found})
     else:
         for claim in found:
@@ -78,17 +79,9 @@ def _answers(number: int, events: list[dict[str, Any]]) -> Iterator[dict[str, An
             yield {"at": event["at"], "event": event["event"], **{name: detail.get(name) for name in _SAID}}
 
 
-def _unsigned(value: Any) -> Any:
-    """A JSON value whose URLs have lost their queries, for these may be all that is needed to fetch what they name."""
-    match value:
-        case str():
-            return _QUERY.sub(r"\1?…", value)
-        case dict():
-            return {name: _unsigned(each) for name, each in value.items()}
-        case list():
-            return [_unsigned(each) for each in value]
-        case _:
-            return value
+def _unsigned(text: str) -> str:
+    """URLs without their queries, for these may be all that is needed to fetch what they name."""
+    return _QUERY.sub(r"\1?…", text)
 
 
 def _lines(claim: dict[str, Any]) -> Iterator[str]:

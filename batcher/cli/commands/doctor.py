@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from batcher.access import Access
 from batcher.cli import options
 from batcher.cli.checks import Check, Severity, check_access, check_folder, check_ledger, check_versions
+from batcher.cli.console import columns
 from batcher.cli.terminal import Terminal
 from batcher.errors import Kind, exit_code
 from batcher.state import LEDGER
@@ -47,22 +47,16 @@ def command(terminal: Terminal, *, online: bool, state: Path) -> int:
     needy = levels[Severity.UNUSABLE] + levels[Severity.ATTENTION]
     terminal.answer(
         {"exit_code": code, "checks": [asdict(check) for check in checks]},
-        _table(checks),
+        columns(*map(_line, checks)),
         "",
         f"{count(needy, 'thing')} to look at." if needy else "Everything is in order.",
     )
     return code
 
 
-def _table(checks: list[Check]) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for check in checks:
-        words = safe(check.message) + (f"\n{safe(check.hint)}" if check.hint else "")
-        grid.add_row(Text(check.level, _STYLES[check.level]), Text(check.name), Text(words))
-    return grid
+def _line(check: Check) -> tuple[Text, str, str]:
+    words = safe(check.message) + (f"\n{safe(check.hint)}" if check.hint else "")
+    return Text(check.level, _STYLES[check.level]), check.name, words
 
 
 def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:

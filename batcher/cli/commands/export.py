@@ -74,28 +74,24 @@ def command(
             return 0
         scope = ask(read, now=time.time(), since=since, until=until, campaigns=campaigns).scope
         with closing(export.sheet(read, what, scope)) as found:  # also when nobody reads to the end
-            rows = _Counted(found)
-            lines = _lines(read, what, form or _format_of(output), rows)
+            form = form or _format_of(output)
+            lines = _lines(read, what, form, found)
             if output == _STDOUT:
                 _print(terminal, lines)
             else:
-                with _new(output, state, force) as part, part.open("w", encoding="utf-8", newline="") as file:
-                    file.writelines(f"{line}\n" for line in lines)
-                terminal.say(f"{count(rows.count, 'row')} of {what} in {safe(output)}.")
+                with _new(output, state, force) as part:
+                    rows = _write(part, lines) - (form == "csv")  # whose first line has the headers
+                terminal.say(f"{count(rows, 'row')} of {what} in {safe(output)}.")
     return 0
 
 
-class _Counted:
-    """Counts what goes through."""
-
-    def __init__(self, rows: Iterable[dict[str, object]]) -> None:
-        self._rows = rows
-        self.count = 0
-
-    def __iter__(self) -> Iterator[dict[str, object]]:
-        for row in self._rows:
-            self.count += 1
-            yield row
+def _write(part: Path, lines: Iterable[str]) -> int:
+    """How many lines went into the file."""
+    written = 0
+    with part.open("w", encoding="utf-8", newline="") as file:
+        for written, line in enumerate(lines, 1):  # noqa: B007
+            file.write(f"{line}\n")
+    return written
 
 
 def _format_of(output: Path) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batcher.cli import options
+from batcher.cli.console import columns
 from batcher.cli.doubtful import doubtful_advice
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal, dumps, table
@@ -110,13 +111,8 @@ def _file(file: dict[str, Any], state: Path) -> str:
 
 def _pairs(*pairs: tuple[str, object]) -> Table:
     """Names and values, a line each; empty values are left out."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in pairs:
-        if value not in (None, ""):
-            grid.add_row(Text(f"  {name}"), Text(safe(value, lines=True)))
-    return grid
+    shown = [(Text(f"  {name}", "dim"), safe(value, lines=True)) for name, value in pairs if value not in (None, "")]
+    return columns(*shown)
 
 
 def _error(row: dict[str, Any]) -> str:
