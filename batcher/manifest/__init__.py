@@ -80,12 +80,12 @@ class Manifest:
         except (TypeError, ValueError, RecursionError) as error:
             raise ManifestError([Problem(str(path), f"this is no plain data: {error}")]) from None
         with _nothing_collected():
-            self._fill(path, data, (json.loads(data), SourceMap(str(path))), problems, allow_paths)
+            self._fill(path, _hash(data), (json.loads(data), SourceMap(str(path))), problems, allow_paths)
 
     def _fill(
         self,
         path: Path,
-        data: bytes,
+        text: str,
         parsed: tuple[Any, SourceMap] | None,
         problems: Problems,
         allow_paths: Sequence[str | os.PathLike[str]],
@@ -109,7 +109,7 @@ class Manifest:
             "model": plan.model,
             "settings": document.settings(),
             "notes": tuple(problems.notes.values),
-            "_text": hashlib.sha256(data).hexdigest(),
+            "_text": text,
             "_plan": plan,
             "_files": files,
         }
@@ -152,8 +152,14 @@ def load(path: str | os.PathLike[str], *, allow_paths: Sequence[str | os.PathLik
     with _nothing_collected():
         data = read(file, problems)
         parsed = None if data is None else parse(data, str(file), problems)
-        manifest._fill(file, data or b"", parsed, problems, allow_paths)
+        text = _hash(data or b"")
+        del data
+        manifest._fill(file, text, parsed, problems, allow_paths)
     return manifest
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _plain(value: object) -> object:

@@ -33,6 +33,10 @@ _ANY_MODEL = Model(
 )
 
 
+# One for all: Python makes an empty set anew each time.
+_NOTHING: frozenset[str] = frozenset()
+
+
 class ReferenceSlot(NamedTuple):
     """An entry of `references`: a template, or None for a job without a reference."""
 
@@ -109,7 +113,7 @@ class _Compiler:
         include = self.rules(document.matrix, "include", ("matrix",)) or ()
         exclude = self.rules(document.matrix, "exclude", ("matrix",)) or ()
         self.matrix = Matrix(self.axes(document.matrix, ("matrix",)), (), Rules(include), Rules(exclude))
-        self.shape = self.matrix.shape(frozenset(), frozenset())
+        self.shape = self.matrix.shape(_NOTHING, _NOTHING)
         self.slots = self.references(document.references, ("references",))
 
     def manifest(self) -> CompiledManifest:
@@ -125,7 +129,7 @@ class _Compiler:
         self.note_cuts()
         claims = dict.fromkeys((axis.name, axis.path) for axis in self.matrix.outer)
         for matrix in matrices:
-            claims |= dict.fromkeys(matrix.shape(frozenset(), frozenset()).claims)
+            claims |= dict.fromkeys(matrix.shape(_NOTHING, _NOTHING).claims)
         return CompiledManifest(
             self.document.campaign, self.model, tuple(entries), file_names, tuple(claims), self.marks, self.blind
         )
@@ -292,7 +296,7 @@ class _Compiler:
         if "matrix" in fields:
             matrix = self.inner_matrix(fields["matrix"], (*path, "matrix"))
         if own or matrix is not self.matrix:
-            shape = matrix.shape(own.keys(), frozenset())
+            shape = matrix.shape(own.keys(), _NOTHING)
         if "references" in fields:
             references = self.references(fields["references"], (*path, "references"))
         if file is not None and not isinstance(file, Faulty):
@@ -308,7 +312,7 @@ class _Compiler:
             template is None and text is not None,
             file,
             {**self.base, **own} if own else self.base,
-            frozenset(own),
+            own.keys() if own else _NOTHING,
             matrix,
             shape,
             references,

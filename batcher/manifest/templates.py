@@ -31,6 +31,7 @@ Variables = Mapping[str, Value]
 _Eval = Callable[[Variables], Value]
 
 _ENVIRONMENT = Environment(keep_trailing_newline=True, autoescape=False)  # noqa: S701 - nothing of it is ever rendered
+_NO_NAMES: frozenset[str] = frozenset()
 _ALLOWED = "allowed are names, attributes, filters and `… if … else …`"
 _REFUSED: dict[type[nodes.Node], str] = {
     nodes.Call: "calls",
@@ -125,7 +126,7 @@ def compile_template(source: str) -> Template:
     if len(source) > MAX_SOURCE:
         raise Fault(f"has {len(source):,} characters; a template has at most {MAX_SOURCE:,}")
     if "{{" not in source and "{%" not in source and "{#" not in source:
-        return Template(source, (source,) if source else (), frozenset(), frozenset())
+        return Template(source, (source,) if source else (), _NO_NAMES, _NO_NAMES)
     return _compile(source)
 
 
