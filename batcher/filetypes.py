@@ -29,72 +29,52 @@ class FileType(NamedTuple):
 
 #: What is none of the others.
 UNKNOWN = FileType("application/octet-stream", ".bin")
-_JPEG = FileType("image/jpeg", ".jpg")
-_PNG = FileType("image/png", ".png")
-_WEBP = FileType("image/webp", ".webp")
-_GIF = FileType("image/gif", ".gif")
-_AVIF = FileType("image/avif", ".avif")
-_HEIC = FileType("image/heic", ".heic")
-_JXL = FileType("image/jxl", ".jxl")
-_BMP = FileType("image/bmp", ".bmp")
-_TIFF = FileType("image/tiff", ".tif")
-_SVG = FileType("image/svg+xml", ".svg")
 _MP4 = FileType("video/mp4", ".mp4")
 _MOV = FileType("video/quicktime", ".mov")
-_M4A = FileType("audio/mp4", ".m4a")
 _WEBM = FileType("video/webm", ".webm")
 _MKV = FileType("video/x-matroska", ".mkv")
-_AVI = FileType("video/x-msvideo", ".avi")
 _TS = FileType("video/mp2t", ".ts")
-_MPEG = FileType("video/mpeg", ".mpg")
-_FLV = FileType("video/x-flv", ".flv")
-_WMV = FileType("video/x-ms-asf", ".wmv")
-_WAV = FileType("audio/wav", ".wav")
-_MP3 = FileType("audio/mpeg", ".mp3")
-_OGG = FileType("audio/ogg", ".ogg")
-_AAC = FileType("audio/aac", ".aac")
-_FLAC = FileType("audio/flac", ".flac")
-_PDF = FileType("application/pdf", ".pdf")
-_ZIP = FileType("application/zip", ".zip")
+_BMP = FileType("image/bmp", ".bmp")
+_SVG = FileType("image/svg+xml", ".svg")
 
 # Brands of ISO base media files (ISO/IEC 14496-12; 23008-12 for HEIF); any that is not said to be else is a video.
 _BRANDS = {
-    b"qt  ": _MOV,
-    **dict.fromkeys((b"avif", b"avis"), _AVIF),
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2"), _HEIC),
-    **dict.fromkeys((b"msf1", b"miaf", b"1pic", b"heif"), _HEIC),
-    b"jxl ": _JXL,
-    **dict.fromkeys((b"M4A ", b"M4B "), _M4A),
+    brand.encode(): kind
+    for kind, brands in {
+        _MOV: ["qt  "],
+        FileType("image/avif", ".avif"): ["avif", "avis"],
+        FileType("image/heic", ".heic"): [
+            *("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "mif2"),
+            *("msf1", "miaf", "1pic", "heif"),
+        ],
+        FileType("image/jxl", ".jxl"): ["jxl "],
+        FileType("audio/mp4", ".m4a"): ["M4A ", "M4B "],
+    }.items()
+    for brand in brands
 }
 # Boxes that old QuickTime files begin with, instead of `ftyp`.
 _QUICKTIME = (b"moov", b"mdat", b"wide", b"pnot", b"free", b"skip")
-_STARTS = (
-    (b"\xff\xd8\xff", _JPEG),
-    (b"\x89PNG\r\n\x1a\n", _PNG),
-    (b"GIF87a", _GIF),
-    (b"GIF89a", _GIF),
-    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", _JXL),
-    (b"\xff\x0a", _JXL),
-    (b"II*\0", _TIFF),
-    (b"MM\0*", _TIFF),
-    (b"II+\0", _TIFF),
-    (b"MM\0+", _TIFF),
-    (b"\x00\x00\x01\xba", _MPEG),
-    (b"\x00\x00\x01\xb3", _MPEG),
-    (b"FLV\x01", _FLV),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _WMV),
-    (b"ID3", _MP3),
-    (b"OggS", _OGG),
-    (b"fLaC", _FLAC),
-    (b"\xff\xfb", _MP3),
-    (b"\xff\xf3", _MP3),
-    (b"\xff\xfa", _MP3),
-    (b"\xff\xf2", _MP3),
-    (b"\xff\xf1", _AAC),
-    (b"\xff\xf9", _AAC),
-    (b"%PDF-", _PDF),
-    (b"PK\x03\x04", _ZIP),
-)
+_RIFF = {
+    b"WEBP": FileType("image/webp", ".webp"),
+    b"WAVE": FileType("audio/wav", ".wav"),
+    b"AVI ": FileType("video/x-msvideo", ".avi"),
+}
+_STARTS = {
+    FileType("image/jpeg", ".jpg"): (b"\xff\xd8\xff",),
+    FileType("image/png", ".png"): (b"\x89PNG\r\n\x1a\n",),
+    FileType("image/gif", ".gif"): (b"GIF87a", b"GIF89a"),
+    FileType("image/jxl", ".jxl"): (b"\x00\x00\x00\x0cJXL \r\n\x87\n", b"\xff\x0a"),
+    FileType("image/tiff", ".tif"): (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    FileType("video/mpeg", ".mpg"): (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"),
+    FileType("video/x-flv", ".flv"): (b"FLV\x01",),
+    FileType("video/x-ms-asf", ".wmv"): (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",),
+    FileType("audio/mpeg", ".mp3"): (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xfa", b"\xff\xf2"),
+    FileType("audio/ogg", ".ogg"): (b"OggS",),
+    FileType("audio/flac", ".flac"): (b"fLaC",),
+    FileType("audio/aac", ".aac"): (b"\xff\xf1", b"\xff\xf9"),
+    FileType("application/pdf", ".pdf"): (b"%PDF-",),
+    FileType("application/zip", ".zip"): (b"PK\x03\x04",),
+}
 _SVG_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!](?!DOCTYPE html)[^>]*>\s*)*<svg[\s>]")
 
 
@@ -103,7 +83,7 @@ def sniff(head: bytes) -> FileType | None:
     if head[4:8] == b"ftyp":
         return _brand(head, 8)
     if head[:4] == b"RIFF":
-        return {b"WEBP": _WEBP, b"WAVE": _WAV, b"AVI ": _AVI}.get(head[8:12])
+        return _RIFF.get(head[8:12])
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return _MKV if b"matroska" in head[:64] else _WEBM
     if head[4:8] in _QUICKTIME:
@@ -115,7 +95,7 @@ def sniff(head: bytes) -> FileType | None:
         return _BMP
     if _SVG_START.match(head):
         return _SVG
-    return next((found for start, found in _STARTS if head.startswith(start)), None)
+    return next((found for found, starts in _STARTS.items() if head.startswith(starts)), None)
 
 
 def _brand(head: bytes, at: int) -> FileType:

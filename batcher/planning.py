@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -130,11 +131,10 @@ def make_plan(
     `account` finds prices that the API has named; without one the catalogue's count. `day` is the local date.
     Raises UsageError when `--only` matches no prompt or there are more than `max_jobs` jobs.
     """
-    names = _Names(selection)
-    left = _Countdown(selection.limit)
-    plans = [_one(each, ledger, account, names, left, max_jobs) for each in wanted]
-    if selection.only and not names.matched:
-        some = ", ".join(names.some)
+    chooser = _Chooser(selection)
+    plans = [_one(each, ledger, account, chooser, max_jobs) for each in wanted]
+    if selection.only and not chooser.matched:
+        some = ", ".join(chooser.some)
         raise UsageError(
             f"--only {' '.join(selection.only)} matches no prompt", hint=f"There are {some} …" if some else ""
         )
@@ -148,66 +148,51 @@ def make_plan(
 #: So many names are told where none was meant.
 _NAMES_TOLD = 10
 _TWINS_TOLD = 10
+_LEFT_OUT = KnownJob(Status.CANCELLED, NOT_IN_MANIFEST)
 _UNBOUGHT = (Status.PLANNED, Status.CANCELLED)
 
 
-class _Names:
+_STANDINGS = ("unselected", "done", "under_way", "failed", "doubtful", "cancelled")
+
+
+class _Chooser:
+    """What `--only` and `--limit` take of the jobs that would be bought, in their order."""
+
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
+        self.by_name = bool(selection.only)
+        self.left = math.inf if selection.limit is None else selection.limit
         self.matched = False
-        self.some: dict[str, None] = {}  # the first few, in order
+        self.some: dict[str, None] = {}  # the first few names
 
-    @property
-    def choosing(self) -> bool:
-        """Whether names matter."""
-        return bool(self._selection.only)
-
-    def take(self, name: str) -> bool:
+    def means(self, name: str) -> bool:
+        """Whether prompts of that name are meant."""
+        if not self.by_name:
+            return True
         if len(self.some) < _NAMES_TOLD:
             self.some[name] = None
         taken = self._selection.takes(name)
         self.matched = self.matched or taken
         return taken
 
-
-class _Countdown:
-    def __init__(self, limit: int | None) -> None:
-        self._left = limit
-
-    def take(self) -> bool:
-        if self._left is None:
-            return True
-        self._left -= 1
-        return self._left >= 0
-
-    @property
-    def over(self) -> bool:
-        return self._left is not None and self._left <= 0
-
-    def take_all(self, count: int) -> bool:
-        """Take so many at once, if that many are left."""
-        if self._left is not None and self._left < count:
+    def take(self, count: int = 1) -> bool:
+        """Take so many, if all of them are left."""
+        if self.left < count:
             return False
-        self._left = None if self._left is None else self._left - count
+        self.left -= count
         return True
 
 
 def _one(
-    wanted: CampaignInput,
-    ledger: LedgerReader | None,
-    account: str | None,
-    names: _Names,
-    left: _Countdown,
-    max_jobs: int,
+    wanted: CampaignInput, ledger: LedgerReader | None, account: str | None, chooser: _Chooser, max_jobs: int
 ) -> CampaignPlan:
     if wanted.standing is not None and ledger is not None:
-        return _standing_plan(wanted, wanted.standing, ledger, account, names, left, max_jobs)
+        return _standing_plan(wanted, wanted.standing, ledger, account, chooser, max_jobs)
     # half the memory of the ids as texts
     seen: set[bytes] = set()
     entries = jobs = planned = 0
     found: Counter[str] = Counter()
     classes: Counter[tuple[str, int]] = Counter()
-    choosing = names.choosing
     notes: list[Problem] = []
     for batch in _batches(wanted.specs):
         entries += len(batch)
@@ -223,33 +208,41 @@ def _one(
                 raise _too_many(wanted, max_jobs)
             there = known.get(spec.id)
             planned += there is not None and there.status is Status.PLANNED
-            taken = not choosing or names.take(spec.name)
-            standing = "new" if there is None else _standing(there)
+            meant = chooser.means(spec.name)
+            standing = "new" if there is None or there == _LEFT_OUT else _standing(there.status)
             for twin in twins.get(spec.id, ()) if standing == "new" and len(notes) < _TWINS_TOLD else ():
                 if bytes.fromhex(twin) in seen or (twin in known and known[twin].status not in _UNBOUGHT):
                     notes.append(_twin_note(spec, twin, wanted))
             if standing != "new":
                 found[standing] += 1
-            elif taken and left.take():
+            elif meant and chooser.take():
                 classes[spec.price_class, spec.catalog_credits] += 1
             else:
                 found["unselected"] += 1
-    counts = ledger.counts([wanted.campaign])[wanted.campaign] if ledger else {}
+    gone = ledger.counts([wanted.campaign])[wanted.campaign].get(Status.PLANNED, 0) - planned if ledger else 0
+    quotes = [_quote(name, n, price, ledger, account) for (name, price), n in sorted(classes.items())]
+    return _campaign_plan(wanted, jobs, entries, found, quotes, gone, notes)
+
+
+def _campaign_plan(
+    wanted: CampaignInput,
+    jobs: int,
+    entries: int,
+    found: Mapping[str, int],
+    quotes: Sequence[Quote],
+    gone: int,
+    notes: Sequence[Problem] = (),
+) -> CampaignPlan:
     return CampaignPlan(
         campaign=wanted.campaign,
         manifest=wanted.manifest,
         jobs=jobs,
         duplicates=entries - jobs,
-        new=classes.total(),
-        unselected=found["unselected"],
-        done=found["done"],
-        under_way=found["under_way"],
-        failed=found["failed"],
-        doubtful=found["doubtful"],
-        cancelled=found["cancelled"],
-        gone=counts.get(Status.PLANNED, 0) - planned,
-        quotes=tuple(_quote(name, n, price, ledger, account) for (name, price), n in sorted(classes.items())),
+        new=sum(quote.jobs for quote in quotes),
+        gone=gone,
+        quotes=tuple(quotes),
         notes=tuple(notes),
+        **{name: found.get(name, 0) for name in _STANDINGS},
     )
 
 
@@ -286,44 +279,31 @@ def _standing_plan(
     standing: CachedExpansion,
     ledger: LedgerReader,
     account: str | None,
-    names: _Names,
-    left: _Countdown,
+    chooser: _Chooser,
     max_jobs: int,
 ) -> CampaignPlan:
     """What expanding `wanted` would come to, from the ledger that holds the same expansion."""
-    statuses, jobs = standing.statuses, standing.statuses.total()
+    jobs = standing.statuses.total()
     if jobs > max_jobs:
         raise _too_many(wanted, max_jobs)
-    chosen = _chosen(wanted.campaign, standing, ledger, names, left)
-    return CampaignPlan(
-        campaign=wanted.campaign,
-        manifest=wanted.manifest,
-        jobs=jobs,
-        duplicates=standing.entries - jobs,
-        new=chosen.total(),
-        unselected=statuses[Status.PLANNED] - chosen.total(),
-        done=statuses[Status.SUCCEEDED],
-        under_way=sum(statuses[status] for status in UNSETTLED),
-        failed=statuses[Status.FAILED],
-        doubtful=statuses[Status.DOUBTFUL],
-        cancelled=statuses[Status.CANCELLED],
-        gone=standing.gone,
-        quotes=tuple(_quote(name, n, standing.prices[name], ledger, account) for name, n in sorted(chosen.items())),
-    )
+    chosen = _chosen(wanted.campaign, standing, ledger, chooser)
+    found: Counter[str] = Counter()
+    for status, count in standing.statuses.items():
+        found[_standing(status)] += count
+    found["unselected"] = found["new"] - chosen.total()
+    quotes = [_quote(name, n, standing.prices[name], ledger, account) for name, n in sorted(chosen.items())]
+    return _campaign_plan(wanted, jobs, standing.entries, found, quotes, standing.gone)
 
 
-def _chosen(
-    campaign: str, standing: CachedExpansion, ledger: LedgerReader, names: _Names, left: _Countdown
-) -> Counter[str]:
+def _chosen(campaign: str, standing: CachedExpansion, ledger: LedgerReader, chooser: _Chooser) -> Counter[str]:
     """How many of the planned jobs are selected, by price class."""
-    if not names.choosing and left.take_all(standing.planned.total()):
+    if not chooser.by_name and chooser.take(standing.planned.total()):
         return standing.planned
     found: Counter[str] = Counter()
-    in_order = first_planned(ledger, campaign, standing, named=names.choosing)
-    with closing(in_order):
-        while not left.over and (job := next(in_order, None)):
+    with closing(first_planned(ledger, campaign, standing, named=chooser.by_name)) as in_order:
+        while chooser.left > 0 and (job := next(in_order, None)):
             price_class, name = job
-            if names.take(name) and left.take():
+            if chooser.means(name) and chooser.take():
                 found[price_class] += 1
     return found
 
@@ -334,19 +314,11 @@ def _batches(specs: Iterable[JobSpec]) -> Iterator[list[JobSpec]]:
         yield batch
 
 
-def _standing(known: KnownJob | None) -> str:
+def _standing(status: Status) -> str:
     """Where a wanted job stands, in the plan's words."""
-    if known is None or (known.status is Status.CANCELLED and known.error_code == NOT_IN_MANIFEST):
-        return "new"
-    match known.status:
-        case Status.PLANNED:
-            return "new"
-        case Status.SUBMITTING | Status.QUEUED | Status.PROCESSING:
-            return "under_way"
-        case Status.SUCCEEDED:
-            return "done"
-        case other:
-            return str(other)
+    if status in UNSETTLED:
+        return "under_way"
+    return {Status.PLANNED: "new", Status.SUCCEEDED: "done"}.get(status, str(status))
 
 
 def _quote(price_class: str, jobs: int, catalog: int, ledger: LedgerReader | None, account: str | None) -> Quote:

@@ -88,16 +88,13 @@ class Workload:
 
     def unchanged(self, ledger: LedgerReader | None) -> dict[str, CachedExpansion]:
         """The campaigns whose expansion the ledger holds as it would come out now, and how it stands."""
-        found = {}
-        for each in self.manifests if ledger else ():
-            standing = (
-                expansion_cache.cached_expansion(ledger, each.campaign, each.fingerprint, each.holds)
-                if ledger
-                else None
-            )
-            if standing is not None:
-                found[each.campaign] = standing
-        return found
+        if ledger is None:
+            return {}
+        held = {
+            each.campaign: expansion_cache.cached_expansion(ledger, each.campaign, each.fingerprint, each.holds)
+            for each in self.manifests
+        }
+        return {campaign: standing for campaign, standing in held.items() if standing is not None}
 
     def plan(
         self,

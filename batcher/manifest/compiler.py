@@ -9,9 +9,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from batcher.catalog import KindRule as _KindRule
-from batcher.catalog import Model, ReferenceRule, get_model, model_ids
-from batcher.errors import Problem, UsageError
+from batcher.catalog import KindRule, Model, ReferenceRule, get_model, model_ids
+from batcher.errors import Problem
 
 from .fields import variable_name_fault
 from .matrix import Axis, Claim, Matrix, MatrixRule, Rules, Shape
@@ -28,7 +27,7 @@ _ANY_MODEL = Model(
     result="video",
     base_credits=0,
     references=ReferenceRule(
-        max_files=1, image=_KindRule(max_bytes=1 << 27, mime_types=("image/jpeg", "image/png", "image/webp"))
+        max_files=1, image=KindRule(max_bytes=1 << 27, mime_types=("image/jpeg", "image/png", "image/webp"))
     ),
 )
 
@@ -149,19 +148,13 @@ class _Compiler:
         self.problems.add(self.marks.problem(path, fault.message, hint=fault.hint, key=key))
 
     def known_model(self) -> Model:
-        model_id = self.document.model
-        if isinstance(model_id, Faulty):
-            return _ANY_MODEL
-        try:
-            if model_id in model_ids():
-                return get_model(model_id)
-            raise UsageError(
-                f"unknown model {shown(model_id)}",
-                hint=joined(did_you_mean(model_id, model_ids()), f"known: {listed(model_ids())}"),
-            )
-        except UsageError as error:
-            self.tell(("model",), Fault(error.message, error.hint), blinds=True)
-            return _ANY_MODEL
+        model_id, known = self.document.model, model_ids()
+        if model_id in known:
+            return get_model(model_id)
+        if not isinstance(model_id, Faulty):
+            hint = joined(did_you_mean(model_id, known), f"known: {listed(known)}")
+            self.tell(("model",), Fault(f"unknown model {shown(model_id)}", hint), blinds=True)
+        return _ANY_MODEL
 
     def wired(self, name: str, value: Value, path: Path) -> Value:
         """A param in wire type; FAULTY, and told, when the model does not take it."""

@@ -6,7 +6,8 @@ import csv
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -17,7 +18,6 @@ from batcher.spelling import nfc
 from .problems import Fault, Problems, listed
 from .values import Value, kind_of, shown, to_number, typed_float, unsafe_character
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 MAX_LINE = 1_000_000
 _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
@@ -50,8 +50,8 @@ class SourceRow(NamedTuple):
 def suffix_of(name: str) -> str:
     """The suffix that says how a source is read. Raises Fault for others."""
     suffix = Path(name).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise Fault(f"a prompt file is one of {listed(SUFFIXES)}")
+    if suffix not in _READERS:
+        raise Fault(f"a prompt file is one of {listed([*_READERS])}")
     return suffix
 
 
@@ -62,24 +62,34 @@ def read_rows(file: BinaryIO, shown: str, suffix: str, problems: Problems) -> It
     processor keeps the code of a step at hand.
     """
     lines = _Lines(file, shown, problems)
-    reader = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _jsonl_rows, ".txt": _txt_rows}[suffix]
     before = problems.count
     empty = True
     some: list[SourceRow] = []
     begun = 0
-    for row in reader(lines):
-        some.append(row)
-        if len(some) >= _SOME or lines.bytes - begun >= _SOME_BYTES:
-            yield some
-            some, begun, empty = [], lines.bytes, False
+    try:
+        for row in _READERS[suffix](lines):
+            some.append(row)
+            if len(some) >= _SOME or lines.bytes - begun >= _SOME_BYTES:
+                yield some
+                some, begun, empty = [], lines.bytes, False
+    except _Unreadable as end:
+        lines.fault(end.message, row=lines.row, line=end.line, column=end.column, hint=end.hint)
     if some:
         yield some
     elif empty and problems.count == before:
         problems.add(Problem(shown, "has no rows"))
 
 
+class _Unreadable(Exception):
+    """The source cannot be read on."""
+
+    def __init__(self, message: str, hint: str = "", *, line: int = 0, column: int = 0) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.line, self.column = message, hint, line, column
+
+
 class _Lines:
-    """The lines of a UTF-8 file as texts, each bounded; counts them. Stops, with a problem, at what is no text."""
+    """The lines of a UTF-8 file as texts, each bounded; counts them. Raises _Unreadable at what is no text."""
 
     def __init__(self, file: BinaryIO, shown: str, problems: Problems) -> None:
         self.file, self.shown, self.problems = file, shown, problems
@@ -88,7 +98,6 @@ class _Lines:
         self.bytes = 0
         self.taken = 0
         self.first = 1
-        self.broken = False
 
     def begin_row(self, row: int) -> None:
         """What comes now is a row of its own, of `MAX_LINE` bytes at most; in a CSV it may go over many lines."""
@@ -101,31 +110,22 @@ class _Lines:
             self.number += 1
             if self.number == 1:
                 if data[:2] in (b"\xff\xfe", b"\xfe\xff") or data[:2].count(b"\0") == 1:
-                    self.stop("is UTF-16", hint=_AS_UTF_8)
-                    return
+                    raise _Unreadable("is UTF-16", _AS_UTF_8)
                 while data.startswith(_BOM):  # some programs put a second one before the first
                     data = data[len(_BOM) :]
             if len(data) > MAX_LINE:
-                self.stop(f"the line is longer than {MAX_LINE:,} bytes")
-                return
+                raise _Unreadable(f"the line is longer than {MAX_LINE:,} bytes")
             self.bytes += len(data)
             self.taken += len(data)
             if self.taken > MAX_LINE:
-                self.stop(f"the row goes on over more than {MAX_LINE:,} bytes; is a quote left open?", line=self.first)
-                return
+                message = f"the row goes on over more than {MAX_LINE:,} bytes; is a quote left open?"
+                raise _Unreadable(message, line=self.first)
             try:
                 yield data.decode("utf-8")
             except UnicodeDecodeError as error:
                 column = len(data[: error.start].decode("utf-8", "replace")) + 1
-                self.stop(f"the byte 0x{data[error.start]:02X} is not UTF-8", column, hint=_AS_UTF_8)
-                return
-
-    def stop(self, message: str, column: int = 0, *, line: int = 0, hint: str = "") -> None:
-        self.broken = True
-        self.fault(message, row=self.row, line=line, column=column, hint=hint)
-
-    def note(self, message: str, *, line: int, hint: str) -> None:
-        self.problems.notes.add(Problem(self.shown, message, line, hint=hint))
+                message = f"the byte 0x{data[error.start]:02X} is not UTF-8"
+                raise _Unreadable(message, _AS_UTF_8, column=column) from None
 
     def fault(self, message: str, *, row: int = 0, line: int = 0, column: int = 0, hint: str = "") -> None:
         self.problems.add(Problem(self.shown, message, line or self.number, column, row, hint))
@@ -161,11 +161,10 @@ def _txt_rows(lines: _Lines) -> Iterator[SourceRow]:
             yield SourceRow(number, lines.number, {LINE_COLUMN: text})
     if left_out:
         what = f"{left_out:,} lines begin with # and are no prompts; the first" if left_out > 1 else "no prompt"
-        lines.note(f"{what}: {shown(first[1])}", line=first[0], hint="a text that begins with # goes into a .csv")
-
-
-def _tsv_rows(lines: _Lines) -> Iterator[SourceRow]:
-    return _csv_rows(lines, "\t")
+        note = Problem(
+            lines.shown, f"{what}: {shown(first[1])}", first[0], hint="a text that begins with # goes into a .csv"
+        )
+        lines.problems.notes.add(note)
 
 
 def _csv_rows(lines: _Lines, delimiter: str = "") -> Iterator[SourceRow]:
@@ -188,12 +187,10 @@ def _csv_rows(lines: _Lines, delimiter: str = "") -> Iterator[SourceRow]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            if lines.broken:
-                return
             hint = "is a quote left open?" if "limit" in str(error) or "unexpected end" in str(error) else ""
             lines.fault(f"this is not CSV: {error}", row=number + 1 if header else 0, line=line, hint=hint)
             return
-        if cells is None or lines.broken:
+        if cells is None:
             return
         if not any(map(str.strip, cells)):
             continue
@@ -281,7 +278,7 @@ def _jsonl_rows(lines: _Lines) -> Iterator[SourceRow]:
         if not text:
             continue
         try:
-            value = _decoded(decoder, text)
+            value = decoder.decode(text)
         except Fault as fault:
             lines.fault(fault.message, row=number, hint=fault.hint)
         except json.JSONDecodeError as error:
@@ -289,26 +286,12 @@ def _jsonl_rows(lines: _Lines) -> Iterator[SourceRow]:
         except RecursionError:
             lines.fault("this is not JSON: nested too deeply", row=number)
         else:
-            if isinstance(value, dict) and _may_be_deep(text) and _too_deep(value):
+            if isinstance(value, dict) and text.count("{") + text.count("[") > MAX_DEPTH and _too_deep(value):
                 lines.fault(f"nested deeper than {MAX_DEPTH} levels", row=number)
             elif isinstance(value, dict):
                 yield SourceRow(number, lines.number, value)
             else:
                 lines.fault(f"must be a JSON object {{…}}, not {kind_of(value)}", row=number, hint=_A_LINE)
-
-
-def _decoded(decoder: json.JSONDecoder, text: str) -> Value:
-    try:
-        value, end = decoder.raw_decode(text)
-    except json.JSONDecodeError:
-        end = -1
-    # what has spaces before it, something after it or a fault is looked at the long way, which tells the place
-    return value if end == len(text) else decoder.decode(text)
-
-
-def _may_be_deep(text: str) -> bool:
-    flat = "[" not in text and text.rfind("{") <= 0
-    return not flat and text.count("{") + text.count("[") > MAX_DEPTH
 
 
 def _too_deep(value: Value, left: int = MAX_DEPTH) -> bool:
@@ -352,3 +335,11 @@ def _float(text: str) -> Value:
     if number is None:
         raise Fault("the number is too large", "put it in quotes")
     return number if isinstance(number, float) else typed_float(text)
+
+
+_READERS: dict[str, Callable[[_Lines], Iterator[SourceRow]]] = {
+    ".csv": _csv_rows,
+    ".tsv": partial(_csv_rows, delimiter="\t"),
+    ".jsonl": _jsonl_rows,
+    ".txt": _txt_rows,
+}
