@@ -51,10 +51,16 @@ Input = tuple[str, str, str]
 def fingerprint(path: Path, text: str, files: Files) -> str:
     """Of all that an expansion depends on and that is known beforehand; `text` is the hash of the manifest's bytes."""
     parts = [
-        *(__version__, IDENTITY_VERSION, _code(), sys.version, *map(version, _LIBRARIES), os.geteuid()),
+        *(__version__, IDENTITY_VERSION, _code(), sys.version, *_libraries(), os.geteuid()),
         *(str(path.absolute()), [str(root) for root in files.roots], text),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@cache
+def _libraries() -> list[str]:
+    """Their versions; each is read from a file of the installation."""
+    return [version(name) for name in _LIBRARIES]
 
 
 @cache

@@ -27,7 +27,7 @@ MANIFEST = """
 campaign: killed
 model: grok-imagine-video
 matrix:
-  duration: [6, 7, 8, 9, 10, 11, 12, 13]
+  duration: [6, 8, 10, 12]
 prompts:
   - name: pictured
     prompt: A boat like this
@@ -36,11 +36,11 @@ prompts:
   - name: plain
     prompt: A boat on a lake
     repeat: 3
-budget: {campaign: 600}
+budget: {campaign: 300}
 limits: {submit: 1000/second, requests: 10000/second, in_flight: 4}
 polling: {first: 20ms, every: 20ms, max: 50ms}
 """
-JOBS = 8 * 2 + 8 * 3
+JOBS = 4 * 2 + 4 * 3
 
 
 # Where the processes are killed, in turn: the nth event of that name, but at the latest at the LAST event of any.
@@ -56,7 +56,7 @@ PLACES = (
     ("result:arrived", 3),
 )
 LAST = 25
-KILLS = 21
+KILLS = 12
 
 # The API names no reserve and settles late, at another price than the catalogue's; some paid requests are answered by a
 # redirect, some polls by nothing, some downloads drip.
@@ -139,7 +139,7 @@ def test_sigkill_again_and_again_until_done(tmp_path: Path) -> None:
         assert run(("", 0)) == 0
         assert len(world.oracle().requests) == len(finished.requests), "a finished campaign sends nothing"
 
-    assert len(killer.places) == kills >= 18, killer.places
+    assert len(killer.places) == kills >= 11, killer.places
     assert {place.partition(":")[0] for place in killer.places} >= {"create", "upload", "status", "result"}
     oracle = world.oracle()
     assert oracle.violations == []
@@ -155,7 +155,7 @@ def test_sigkill_again_and_again_until_done(tmp_path: Path) -> None:
     assert [row[:2] for row in rows] == [("succeeded", 1)] * JOBS
     assert {row[3]: row[2] for row in rows} == {task.key: task.id for task in oracle.tasks.values()}
     assert spent == (0, PRICE * JOBS), "the cap is spent to the last credit, and no further"
-    assert 18 <= cut_runs <= kills  # a run may be killed after its last word
+    assert 11 <= cut_runs <= kills  # a run may be killed after its last word
     artifacts = Artifacts(state)
     assert all(artifacts.holds(row[5], row[6]) for row in rows)
     assert len({row[5] for row in rows}) == JOBS

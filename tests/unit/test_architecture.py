@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -80,14 +81,22 @@ ONLY_IN = {
 }
 
 
-def modules() -> Iterator[tuple[str, Path, ast.Module]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        yield room, path, ast.parse(path.read_text("utf-8"))
+@cache
+def modules() -> list[tuple[str, Path, ast.Module]]:
+    """Room, path and tree of each module, read once."""
+    return [
+        (path.relative_to(ROOT).parts[0].removesuffix(".py"), path, ast.parse(path.read_text("utf-8")))
+        for path in sorted(ROOT.rglob("*.py"))
+    ]
+
+
+@cache
+def nodes(tree: ast.Module) -> list[ast.AST]:
+    return list(ast.walk(tree))
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -95,7 +104,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def names(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Call):
             match node.func:
                 case ast.Name(id=name) | ast.Attribute(attr=name):
@@ -160,7 +169,7 @@ def test_no_sql_outside_the_ledger() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} {node.value!r}"
         for room, path, tree in modules()
         if room != "ledger"
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
     ]
     assert wrong == []
@@ -169,17 +178,19 @@ def test_no_sql_outside_the_ledger() -> None:
 def test_the_ledger_has_no_circles() -> None:
     """Not even for types: whoever needs another's type needs what stands below both."""
     here = ROOT / "ledger"
-    paths = {(*path.relative_to(here).parent.parts, path.stem): path for path in here.rglob("*.py")}
+    trees = {
+        (*path.relative_to(here).parent.parts, path.stem): tree for room, path, tree in modules() if room == "ledger"
+    }
     needs: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-    for name, path in paths.items():
+    for name, tree in trees.items():
         found = needs.setdefault(name, set())
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes(tree):
             if isinstance(node, ast.ImportFrom):
                 whole = node.module or ""
                 base = ("batcher", "ledger", *name[:-1])[: 2 + len(name) - node.level] if node.level else ()
                 start = (*base, *filter(None, whole.split(".")))[2:]
                 for alias in node.names:
-                    found |= {each for each in ((*start, alias.name), start) if each in paths} - {name}
+                    found |= {each for each in ((*start, alias.name), start) if each in trees} - {name}
     TopologicalSorter(needs).prepare()  # raises CycleError
 
 
@@ -199,7 +210,7 @@ def test_lifecycle_and_engine_know_a_store_by_its_port_only() -> None:
 def test_no_two_public_classes_share_a_name() -> None:
     found: dict[str, list[str]] = {}
     for _, path, tree in modules():
-        for node in ast.walk(tree):
+        for node in nodes(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
@@ -216,7 +227,7 @@ def test_nobody_but_the_command_reads_the_environment() -> None:
         for room, path, tree in modules()
         # TZ is how a process is told its time zone; routes reads the settings of this machine's network.
         if room not in ("cli", "clock", "api", "simulated") and path.name != "routes.py"
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }
     assert wrong == set()

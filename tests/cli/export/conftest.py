@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from cli.export.helpers import mixed
 from cli.helpers import Cli, Ran
-from support import Bench
+from support import EPOCH, Bench, VirtualClock
 
 from batcher.cli.app import main
 
 
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where everything happened; only to be copied."""
+    folder = tmp_path_factory.mktemp("story")
+    mixed(Bench(folder))
+    return folder
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """Everything happened."""
-    made = Bench(tmp_path)
-    mixed(made)
+def bench(story: Path, tmp_path: Path) -> Bench:
+    """Everything happened, but the API knows nothing of it."""
+    made = Bench(tmp_path, clock=VirtualClock(EPOCH + 2 * 86400))
+    shutil.copytree(story, tmp_path, dirs_exist_ok=True)
     return made
 
 

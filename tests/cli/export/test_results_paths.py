@@ -93,8 +93,8 @@ def test_what_cannot_be_had(bench: Bench, cli: Cli, words: list[str], message: s
     assert message in ran.document["error"]["message"] if form else ran.out == ""
 
 
-def test_as_json(bench: Bench, cli: Cli, tmp_path: Path) -> None:
-    held_to("results.json", steady(cli("results", "autumn", "--json").out, tmp_path))
+def test_as_json(bench: Bench, cli: Cli, tmp_path: Path, story: Path) -> None:
+    held_to("results.json", steady(cli("results", "autumn", "--json").out, tmp_path, story))
     found = cli("results", "spring", "autumn", "--json").document["results"]
     assert [each["path"] for each in found] == [REVEAL, *DUNES, STORM, LEAF]
     assert cli("results", "spring", "--status", "failed", "--json").document["results"] == []
@@ -107,11 +107,11 @@ def sidecar(path: str) -> Path:
     return Path(f"{path}.json")
 
 
-def test_sidecars_tell_what_the_ledger_knows(bench: Bench, cli: Cli, tmp_path: Path) -> None:
+def test_sidecars_tell_what_the_ledger_knows(bench: Bench, cli: Cli, story: Path) -> None:
     ran = cli("results", "spring", "autumn", "--sidecars")
     assert (ran.code, ran.err) == (0, "5 sidecars written.\n")
     assert ran.out.splitlines() == [REVEAL, *DUNES, STORM, LEAF]
-    held_to("sidecar.json", steady(sidecar(LEAF).read_text("utf-8"), tmp_path))
+    held_to("sidecar.json", steady(sidecar(LEAF).read_text("utf-8"), story))
     for path in (REVEAL, *DUNES, STORM, LEAF):
         found = json.loads(sidecar(path).read_text("utf-8"))
         (job,) = plain(bench, "SELECT * FROM jobs WHERE id = ?", found["job"])

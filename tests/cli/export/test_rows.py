@@ -130,13 +130,13 @@ def test_what_is_held_is_the_largest_of_quote_and_reserve(tmp_path: Path, reserv
         ("attempts.csv", ["export", "attempts", "--campaign", "spring", "--since", "2027-01-16T08:00Z"]),
     ],
 )
-def test_snapshots(bench: Bench, cli: Cli, tmp_path: Path, snapshot: str, words: list[str]) -> None:
-    held_to(snapshot, steady(cli(*words).out, tmp_path))
+def test_snapshots(bench: Bench, cli: Cli, story: Path, snapshot: str, words: list[str]) -> None:
+    held_to(snapshot, steady(cli(*words).out, story))
 
 
-def test_a_snapshot_of_events(bench: Bench, cli: Cli, tmp_path: Path) -> None:
+def test_a_snapshot_of_events(bench: Bench, cli: Cli) -> None:
     told = cli("export", "events", "--format", "jsonl").out.splitlines(keepends=True)
-    held_to("events.jsonl", steady("".join(line for line in told if '"name": "doubt"' in line), tmp_path))
+    held_to("events.jsonl", steady("".join(line for line in told if '"name": "doubt"' in line)))
 
 
 # Filters

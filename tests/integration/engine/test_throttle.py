@@ -82,9 +82,13 @@ def events(ledger: LedgerWriter, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("says", ["seconds", "none"])
-@pytest.mark.parametrize(("count", "seconds"), [(20, 60.0), (2, 1.0), (10, 10.0), (400, 3600.0)])
-def test_an_unknown_limit_is_found_and_followed(tmp_path: Path, count: int, seconds: float, says: str) -> None:
-    clock, length = VirtualClock(), 3600.0
+@pytest.mark.parametrize(
+    ("count", "seconds", "length"), [(20, 60.0, 3600.0), (2, 1.0, 1800.0), (10, 10.0, 1800.0), (400, 3600.0, 3600.0)]
+)
+def test_an_unknown_limit_is_found_and_followed(
+    tmp_path: Path, count: int, seconds: float, length: float, says: str
+) -> None:
+    clock = VirtualClock()
     with opened(tmp_path / "ledger.db", clock) as ledger:
         server, taken = Server(clock, count, seconds, says), list[float]()
         start = clock.monotonic()
@@ -96,7 +100,7 @@ def test_an_unknown_limit_is_found_and_followed(tmp_path: Path, count: int, seco
         used = sum(at < start + length for at in taken) / allowed
         cuts = len(events(ledger, "limit_cut"))
     assert used >= 0.8
-    assert cuts <= 40, "a cut every minute and a half at most, on the average of an hour"
+    assert cuts <= length / 90, "a cut every minute and a half at most, on the average"
     assert len(server.refused) <= 16 + 3 * cuts, "and but for the first burst hardly a request is refused"
 
 
@@ -160,16 +164,16 @@ def test_the_pace_grows_back_to_what_the_user_stated(tmp_path: Path) -> None:
         assert cuts > 0
         server.count = 10_000  # the API has become generous
         refused = len(server.refused)
-        await press(limiter, server, "submit", start + 300 + 7200, [])
+        await press(limiter, server, "submit", start + 300 + 2400, [])
         assert len(events(ledger, "limit_cut")) == cuts
         assert len(server.refused) == refused
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
         assert events(ledger, "limit_restored") == [{"limit": "submit"}]
-        last = stamps(ledger, "submit")[-1]
-        assert len([s for s in stamps(ledger, "submit") if s > last - 600]) >= 0.95 * 1200
-        check_windows(stamps(ledger, "submit"), LIMITS.submit)
+        found = stamps(ledger, "submit")
+        assert len([s for s in found if s > found[-1] - 600]) >= 0.95 * 1200
+        check_windows(found, LIMITS.submit)
 
 
 def test_submissions_that_are_refused_do_not_slow_polls(tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_submissions_that_are_refused_do_not_slow_polls(tmp_path: Path) -> None:
 
     async def main() -> None:
         limiter = RateLimiter(ledger, limits, clock, Commits(ledger))
-        end = clock.monotonic() + 600
+        end = clock.monotonic() + 300
         async with anyio.create_task_group() as group:
             group.start_soon(press, limiter, Server(clock, 10, 60.0, "none"), "submit", end, taken)
             group.start_soon(press, limiter, Server(clock, 10_000, 60.0, "none"), "poll", end, polled)
@@ -187,8 +191,8 @@ def test_submissions_that_are_refused_do_not_slow_polls(tmp_path: Path) -> None:
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
         assert {cut["limit"] for cut in events(ledger, "limit_cut")} == {"submit"}
-    assert len(polled) > 0.9 * 5400
-    assert 75 <= len(taken) <= 110
+    assert len(polled) > 0.9 * 2700
+    assert 35 <= len(taken) <= 60
 
 
 def test_submissions_go_first_where_room_is_short_and_nobody_starves(tmp_path: Path) -> None:
@@ -204,10 +208,9 @@ def test_submissions_go_first_where_room_is_short_and_nobody_starves(tmp_path: P
 
     with opened(tmp_path / "ledger.db", clock) as ledger:
         clock.run(main)
-        start = stamps(ledger)[0]
+        start, found = stamps(ledger)[0], [stamps(ledger, kind) for kind in KINDS]
         minutes = [
-            [len([s for s in stamps(ledger, kind) if 60 * n <= s - start < 60 * n + 60]) for kind in KINDS]
-            for n in range(1, 19)
+            [len([s for s in sent if 60 * n <= s - start < 60 * n + 60]) for sent in found] for n in range(1, 19)
         ]
         check_windows(stamps(ledger), limits.requests)
     submits, polls, uploads = (sum(each) for each in zip(*minutes, strict=True))
@@ -290,9 +293,9 @@ def test_a_limit_of_a_day_is_judged_by_its_last_minute() -> None:
 def test_a_run_against_a_limit_that_nobody_stated(bench: Bench, limit: str, says: str) -> None:
     """Every job comes to its end, no repeats are spent, and few requests are refused."""
     bench.switches.set({"limits": [limit], "retry_after": says})
-    for number in range(4):
+    for number in range(3):
         (bench.folder / f"{number}.png").write_bytes(PIXEL + bytes([number]))
-    prompts = "".join(f"  - Boat {n}\n" for n in range(10))
+    prompts = "".join(f"  - Boat {n}\n" for n in range(8))
     path = bench.write(
         f'campaign: c\nmodel: grok-imagine-video\nreferences: ["*.png"]\nprompts:\n{prompts}'
         "limits: {submit: 120/minute, requests: 600/minute, in_flight: 20}\nretries: {times: 4}\n"

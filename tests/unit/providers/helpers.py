@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,12 +24,25 @@ T = TypeVar("T")
 
 def ask(handler: Handler, use: Callable[[Rivya], Awaitable[T]], *, base_url: str = API, key: str = KEY) -> T:
     """Use a provider whose requests `handler` answers."""
+    [found] = ask_each([handler], use, base_url=base_url, key=key)
+    return found
+
+
+def ask_each(
+    handlers: Iterable[Handler], use: Callable[[Rivya], Awaitable[T]], *, base_url: str = API, key: str = KEY
+) -> list[T]:
+    """Use a provider again and again, each time with another handler."""
     clock = VirtualClock()
 
-    async def main() -> T:
-        provider = Rivya(base_url, key, clock, transport=httpx.MockTransport(handler))
+    async def main() -> list[T]:
+        answering: list[Handler] = []
+        transport = httpx.MockTransport(lambda request: answering[-1](request))
+        provider, found = Rivya(base_url, key, clock, transport=transport), []
         try:
-            return await use(provider)
+            for handler in handlers:
+                answering.append(handler)
+                found.append(await use(provider))
+            return found
         finally:
             await provider.aclose()
 

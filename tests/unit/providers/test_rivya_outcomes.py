@@ -14,7 +14,7 @@ import anyio
 import httpx2 as httpx
 import pytest
 from support import EPOCH
-from unit.providers.helpers import INTENT, PICTURE, TASK, always, ask, error, make_upload
+from unit.providers.helpers import INTENT, PICTURE, TASK, always, ask, ask_each, error, make_upload
 
 from batcher.jobs import Status, TaskState, Upload
 from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown
@@ -169,8 +169,8 @@ STATUSES = [100, 101, 103, 199, 200, 201, 202, 204, 206, 226, 300, 303, 304, 308
 @pytest.mark.parametrize("kind", OTHERS)
 def test_only_the_envelope_and_a_task_in_a_2xx_speak_for_the_api(use: str, kind: str) -> None:
     """Else a create may have been received, unless 429 or 425 say that it was not; and nothing ends a task."""
-    for status in STATUSES:
-        found = ask(always(httpx.Response(status, **OTHERS[kind])), USES[use])
+    answers = [always(httpx.Response(status, **OTHERS[kind])) for status in STATUSES]
+    for status, found in zip(STATUSES, ask_each(answers, USES[use]), strict=True):
         task, success = kind == "a failed task", 200 <= status < 300
         if task and success and use in ("create", "poll"):
             assert isinstance(found, Accepted if use == "create" else TaskState)
