@@ -7,13 +7,14 @@ and only then it gets its name, by a hard link that fails where a file stands al
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import Enum
-from io import BufferedRandom
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
@@ -125,12 +126,14 @@ class Artifacts:
         `total` is the announced length in bytes, None where there was none; `kind` is what the model makes, "" any.
         Raises Unusable, after removing the part file, for another length or nothing.
         """
-        with disk_errors(part), _filled(part, content) as file:
-            head = file.read(filetypes.HEAD_BYTES)
+        with disk_errors(part), _opened(part) if content is None else io.BytesIO(content) as file:
             size = file.seek(0, os.SEEK_END)
             if size and total in (None, size):
-                whole = _judged(file, size, head, total is not None, kind)
-                fs.fsync(file.fileno())
+                whole = _judged(file, size, total is not None, kind)
+                if content is not None:
+                    _write(part, content)
+                else:
+                    fs.fsync(file.fileno())
                 return whole
         self.drop(part)
         raise Unusable("nothing arrived" if not size else f"{size} bytes arrived, {total} were announced")
@@ -197,7 +200,7 @@ class Artifacts:
         dirty.add(path.parent)
         return True
 
-    def together(self, operations: Sequence[Callable[[set[Path]], T]]) -> list[T | Exception]:
+    def sync_group(self, operations: Sequence[Callable[[set[Path]], T]]) -> list[T | Exception]:
         """Do operations, then sync the folders that they name, each once; what each operation returned or raised."""
         dirty: set[Path] = set()
         found = [_tried(operation, dirty) for operation in operations]
@@ -231,7 +234,7 @@ class Artifacts:
 
     def digest(self, path: Path) -> str:
         """SHA-256 of a file's bytes, in hexadecimal."""
-        with disk_errors(path), os.fdopen(fs.open_regular(path), "rb") as file:
+        with disk_errors(path), _opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def size(self, part: Path) -> int:
@@ -265,7 +268,9 @@ class Artifacts:
         return Sidecar.WRITTEN
 
 
-def _judged(file: BufferedRandom, size: int, head: bytes, announced: bool, kind: str) -> Whole:
+def _judged(file: BufferedReader | io.BytesIO, size: int, announced: bool, kind: str) -> Whole:
+    file.seek(0)
+    head = file.read(filetypes.HEAD_BYTES)
     found = filetypes.sniff(head)
     said = containers.judge(file, size, found)
     file.seek(0)
@@ -339,14 +344,16 @@ class _Arriving:
         return None
 
 
-@contextmanager
-def _filled(part: Path, content: bytes | None) -> Iterator[BufferedRandom]:
-    """A part file to be read, with this content if there is one."""
-    with os.fdopen(fs.open_regular(part, os.O_RDWR), "r+b") if content is None else _open_at(part, 0) as file:
-        if content is not None:
-            file.write(content)
-            file.seek(0)
-        yield file
+def _opened(part: Path) -> BufferedReader:
+    return os.fdopen(fs.open_regular(part), "rb")
+
+
+def _write(part: Path, content: bytes) -> None:
+    """Let a part file hold this and nothing else, on the disk."""
+    with _open_at(part, 0) as file:
+        file.write(content)
+        file.flush()
+        fs.fsync(file.fileno())
 
 
 def _open_at(part: Path, offset: int) -> BufferedRandom:

@@ -75,7 +75,7 @@ def write_ledger(path: Path, manifest: Path, api: Server, *, age: float = 0.0) -
         jobs = [ledger.read.load(row["id"]) for row in ledger.read.rows("SELECT id FROM wanted ORDER BY seq")]
         for start in range(0, len(jobs), _GROUP):
             group = [partial(buy, job, start + n) for n, job in enumerate(jobs[start : start + _GROUP])]
-            failed = [each for each in ledger.together(group) if isinstance(each, Exception)]
+            failed = [each for each in ledger.commit_group(group) if isinstance(each, Exception)]
             assert not failed, failed[0]
 
 

@@ -41,7 +41,7 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     with closing(LedgerWriter.open(state / LEDGER, SystemClock())) as ledger:
         ledger.stamp("credits", account)
         found = _credits(access)
-        ledger.together([partial(ledger.note, Event.WALLET_READ, account=account, credits=found)])
+        ledger.commit_group([partial(ledger.note, Event.WALLET_READ, account=account, credits=found)])
     return Wallet(account, found)
 
 

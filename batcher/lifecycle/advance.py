@@ -82,13 +82,13 @@ class Lifecycle:
             case Submitting(intent):
                 return await self._repeat_intent(intent, state)
             case Waiting() as waiting:
-                return await self._poll(job, waiting, state)
+                return await self._poll(waiting, state)
             case Succeeded() as succeeded:
                 if self._settings.downloads(job.campaign) and state.price_asked is None:
                     if not isinstance(step := await self._downloader.step(job, succeeded, state), Done):
                         return step
                     state.left = step.left
-                return await self._pricer.step(job, succeeded, state)
+                return await self._pricer.step(succeeded, state)
             case Ended(status):
                 return Done(status)
 
@@ -207,7 +207,7 @@ class Lifecycle:
         if intent.account != self._provider.account.text:
             return Done(Status.SUBMITTING, left=f"it was bought with another key or base URL ({intent.account})")
         if state.blocked:
-            await self._commits(lambda: self._ledger.doubt(intent.job_id, intent.attempt_id, "blocked", state.page))
+            await self._commits(lambda: self._ledger.doubt(intent.attempt_id, "blocked", state.page))
             return Done(Status.DOUBTFUL)
         if self._limiter.creates_down() and not state.asking:
             return Reschedule(Stage.SUBMIT)
@@ -283,7 +283,7 @@ class Lifecycle:
             await self._commits(lambda: self._ledger.maybe_received(intent, code, message))
         if state.in_trouble("conflict", self._clock.monotonic()) < CONFLICT_SECONDS:
             return Reschedule(Stage.SUBMIT, _CONFLICT_EVERY)
-        await self._commits(lambda: self._ledger.doubt(intent.job_id, intent.attempt_id, code, message))
+        await self._commits(lambda: self._ledger.doubt(intent.attempt_id, code, message))
         return Done(Status.DOUBTFUL)
 
     async def _unanswered(self, intent: Intent, later: Retryable, state: JobRunState) -> Step:
@@ -320,7 +320,7 @@ class Lifecycle:
 
     # Waiting
 
-    async def _poll(self, job: Job, waiting: Waiting, state: JobRunState) -> Step:
+    async def _poll(self, waiting: Waiting, state: JobRunState) -> Step:
         now = self._clock.monotonic()
         if state.polling_since is None:
             state.polling_since = now
@@ -331,7 +331,7 @@ class Lifecycle:
         match found:
             case TaskState():
                 age = self._schedule.age(waiting, state)
-                record = partial(self._ledger.record, job.id, waiting.attempt_id, found, state.unfinished_for)
+                record = partial(self._ledger.record, waiting.attempt_id, found, state.unfinished_for)
                 await self._commits(record)
                 state.answered()
                 if found.status is Status.SUCCEEDED:
@@ -345,7 +345,7 @@ class Lifecycle:
                     return Done(waiting.status, left=f"it was bought with another key ({waiting.account})")
                 if state.in_trouble("unknown", self._clock.monotonic()) >= UNKNOWN_SECONDS:
                     why = f"the API does not know the task: {message}"
-                    await self._commits(lambda: self._ledger.doubt(job.id, waiting.attempt_id, code, why))
+                    await self._commits(lambda: self._ledger.doubt(waiting.attempt_id, code, why))
                     return Done(Status.DOUBTFUL)
                 return Reschedule(Stage.POLL, _UNKNOWN_EVERY)
             case Fatal() as halt:

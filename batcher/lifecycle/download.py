@@ -249,7 +249,7 @@ class Downloader:
         found = await self._context.poll(wanted.phase.task_id)
         match found:
             case TaskState(status=Status.SUCCEEDED):
-                await self._commits(partial(self._ledger.record, wanted.job.id, wanted.phase.attempt_id, found))
+                await self._commits(partial(self._ledger.record, wanted.phase.attempt_id, found))
                 return self._repeat(state, Retryable("no_file", why))
             case Fatal():
                 return Abort(found, Status.SUCCEEDED)

@@ -35,7 +35,7 @@ class _Group(Generic[Operation]):
     error: BaseException | None = None
 
 
-class _Together(Generic[Operation]):
+class _Groups(Generic[Operation]):
     """Groups the operations of tasks that are ready together. Safe to call from many tasks of one event loop.
 
     `perform` does all operations of a group; it returns what each returned or raised, or raises when none was done.
@@ -82,7 +82,7 @@ class Commits:
 
     def __init__(self, ledger: Store) -> None:
         self._ledger = ledger
-        self._groups = _Together(self._perform)
+        self._groups = _Groups(self._perform)
 
     async def __call__(self, operation: Callable[[], T]) -> T:
         """Do an operation (calls of the ledger's methods, no others) and return what it returns, once it is on disk.
@@ -95,7 +95,7 @@ class Commits:
     async def _perform(self, operations: Sequence[Callable[[], Any]]) -> Sequence[Any]:
         while True:
             try:
-                return self._ledger.together(operations, patient=False)
+                return self._ledger.commit_group(operations, patient=False)
             except Locked:
                 # Another program writes. Others move meanwhile, and what the API said of a purchase waits here.
                 if not self._ledger.still_waits():
@@ -114,7 +114,7 @@ class Disk:
     def __init__(self, artifacts: Artifacts, offload: Offload = inline) -> None:
         self._artifacts = artifacts
         self._offload = offload
-        self._groups = _Together(self._perform)
+        self._groups = _Groups(self._perform)
 
     async def __call__(self, operation: Callable[[set[Path]], T]) -> T:
         """Do an operation and return what it returns. It gets a set to put folders in that are to be synced first.
@@ -124,5 +124,5 @@ class Disk:
         return cast(T, await self._groups.join(operation))
 
     async def _perform(self, operations: Sequence[Callable[[set[Path]], Any]]) -> Sequence[Any]:
-        found: Sequence[Any] = await self._offload(lambda: self._artifacts.together(operations))
+        found: Sequence[Any] = await self._offload(lambda: self._artifacts.sync_group(operations))
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from batcher.jobs import Job, Status, Succeeded, TaskState
+from batcher.jobs import Status, Succeeded, TaskState
 from batcher.providers import Fatal
 
 from .context import Context
@@ -29,7 +29,7 @@ class Pricer:
         self._context = context
         self._ledger, self._commits, self._clock = context.ledger, context.commits, context.clock
 
-    async def step(self, job: Job, phase: Succeeded, state: JobRunState) -> Step:
+    async def step(self, phase: Succeeded, state: JobRunState) -> Step:
         """Ask once, or wait for the next time, or settle. The job's files are saved, or this run gave them up."""
         done = Done(Status.SUCCEEDED, state.left)
         if phase.settled or phase.account != self._context.account:
@@ -43,7 +43,7 @@ class Pricer:
         if isinstance(found, Fatal):
             return Abort(found, Status.SUCCEEDED)
         if isinstance(found, TaskState):
-            await self._commits(partial(self._ledger.record, job.id, phase.attempt_id, found))
+            await self._commits(partial(self._ledger.record, phase.attempt_id, found))
             if found.final_credits:
                 return done
             state.price_asked += 1  # an answer that is lost says nothing of the price: asked again soon

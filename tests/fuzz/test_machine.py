@@ -176,11 +176,11 @@ class Money(Stage):
         task = self.api.find(phase.task_id)
         if task is None:
             assert phase.task_id == NOWHERE, "a person was wrong"
-            self.shelf.ledger.doubt(job_name(number), phase.attempt_id, "not_found", "unknown")
+            self.shelf.ledger.doubt(phase.attempt_id, "not_found", "unknown")
             return
         if end is not None:
             self.api.end(task, end, self.latest(number)["hold_credits"], told=told, fee=fee)
-        self.shelf.ledger.record(job_name(number), phase.attempt_id, task.show())
+        self.shelf.ledger.record(phase.attempt_id, task.show())
         self.check_hold(number, task, priced=True)
 
     @rule(data=st.data(), late=st.booleans())
@@ -191,12 +191,12 @@ class Money(Stage):
         phase = self.phase(number)
         intent = self.on_the_way.pop(number, None)
         if isinstance(phase, Submitting):
-            self.shelf.ledger.doubt(job_name(number), phase.intent.attempt_id, "conflict", "it lasts")
+            self.shelf.ledger.doubt(phase.intent.attempt_id, "conflict", "it lasts")
             if intent and late and (task := self.post(intent, number)):
                 with pytest.raises(Stale):
                     self.shelf.ledger.submitted(intent, task.show())
         elif phase:
-            self.shelf.ledger.doubt(job_name(number), phase.attempt_id, "not_found", "gone")
+            self.shelf.ledger.doubt(phase.attempt_id, "not_found", "gone")
 
     @rule(data=st.data())
     @precondition(lambda self: len(self.having("planned")) > JOBS // 2)
@@ -214,7 +214,7 @@ class Money(Stage):
         assert task is not None
         if data.draw(st.booleans()):
             self.apis[row["account"]].change(task, data.draw(st.sampled_from([3, 12, 40])), taken(row))
-        self.shelf.ledger.record(job_name(number), row["id"], task.show())
+        self.shelf.ledger.record(row["id"], task.show())
         assert self.latest(number)["final_credits"] == (task.final if task.told else row["final_credits"])
 
     @rule(data=st.data())

@@ -155,7 +155,7 @@ class Night(RuleBasedStateMachine):
             case "unsent":
                 ledger.unsent(intent, "a", "b")
             case "doubtful":
-                ledger.doubt(intent.job_id, intent.attempt_id, "a", "b")
+                ledger.doubt(intent.attempt_id, "a", "b")
             case _:
                 ledger.submitted(intent, make_task(next(self.tasks), Status(end), reserved_credits=12))
 

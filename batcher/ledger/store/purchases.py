@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any, assert_never
 
@@ -19,11 +18,11 @@ from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, Status, TaskState
 from batcher.ledger import transitions
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.transitions import AddFiles, Effect, MoveJob, Other, RaiseHolds, SetColumns, WriteEvent
+from batcher.ledger.transitions import AddFiles, Attempt, Effect, MoveJob, Other, RaiseHolds, SetColumns, WriteEvent
 
 from . import rows
 from .caps import Caps, Refusal, offer
-from .transaction import Transaction
+from .transaction import Stale, Transaction
 
 
 def derive_key(ledger_id: str, job_id: JobId, number: int) -> str:
@@ -89,33 +88,86 @@ def admit(
     return Intent(attempt_id, job.id, number, key, body, account.text, intended, maybe_received=False)
 
 
-def record(
-    t: Transaction, job_id: JobId, attempt_id: int, task: TaskState, unfinished_for: float | None = None
-) -> bool:
+def record(t: Transaction, attempt_id: int, task: TaskState, unfinished_for: float | None = None) -> bool:
     """Write down what the API says of a task (`transitions.record`).
 
     False when the attempt is not the job's latest or has been closed, or when the task is another attempt's; what the
     API says is kept even then, as far as it is this attempt's.
     """
-    attempt, status = t.attempt(attempt_id), t.status(job_id, attempt_id)
+    attempt = _load(t, attempt_id)
     if attempt["task_id"] is None and (other := _other_with(t, attempt, task.task_id)):
-        found = transitions.same_task(status, task, other)
+        found = transitions.same_task(_status(attempt), task, other)
     else:
         found = transitions.record(
-            dict(attempt),
-            status,
+            attempt,
+            _status(attempt),
             task,
             intended=rows.moment(attempt, "intended_at"),
             now=t.moment,
             at=t.at,
-            asked_model=None if task.model is None else t.value("SELECT model FROM wanted WHERE id = ?", (job_id,)),
+            asked_model=attempt["model"],
             unfinished_for=unfinished_for,
         )
     _write(t, attempt, found.effects)
     return found.fits
 
 
-def _other_with(t: Transaction, attempt: sqlite3.Row, task_id: str) -> Other | None:
+def settle_at_hold(t: Transaction, attempt_id: int) -> None:
+    """The API has not named the price of a success: what was held for it is what it cost."""
+    attempt = _load(t, attempt_id)
+    _write(t, attempt, transitions.settle_at_hold(attempt))
+
+
+def close(t: Transaction, intent: Intent, new: Status, code: str, message: str) -> Status:
+    """Close a refused attempt (`transitions.close`); returns its job's new status. Raises Stale."""
+    attempt = _load(t, intent.attempt_id)
+    effects = transitions.close(attempt, _latest(attempt), new, code, message, t.at)
+    _write(t, attempt, effects)
+    return next(effect.new for effect in effects if isinstance(effect, MoveJob))
+
+
+def doubt(t: Transaction, attempt_id: int, code: str, message: str) -> None:
+    """We cannot know whether the API charged us: the hold stays, a person decides. Raises Stale."""
+    attempt = _load(t, attempt_id)
+    _write(t, attempt, transitions.doubt(_latest(attempt), code, message))
+
+
+def resolve_as_task(t: Transaction, attempt_id: int, task_id: str) -> None:
+    """A person says that the API has a doubtful attempt, as this task. Raises Stale."""
+    attempt = _load(t, attempt_id)
+    _write(t, attempt, transitions.resolve_as_task(attempt, task_id))
+
+
+def resolve_as_closed(t: Transaction, attempt_id: int, charged: int, *, again: bool) -> None:
+    """A person says what the API took for a doubtful attempt that came to nothing. Raises Stale."""
+    attempt = _load(t, attempt_id)
+    _write(t, attempt, transitions.resolve_as_closed(attempt, charged, t.at, again=again))
+
+
+def _load(t: Transaction, attempt_id: int) -> Attempt:
+    """An attempt's columns; beside them its job's `model`, and the job's `status` if this is its latest attempt."""
+    return dict(
+        t.run(
+            "SELECT a.*, w.model, CASE WHEN w.attempt_id = a.id THEN w.status END AS status"
+            " FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id WHERE a.id = ?",
+            (attempt_id,),
+        ).fetchone()
+    )
+
+
+def _status(attempt: Attempt) -> Status | None:
+    """The job's status; None when this is not its latest attempt."""
+    return None if attempt["status"] is None else Status(attempt["status"])
+
+
+def _latest(attempt: Attempt) -> Status:
+    """The job's status, provided that this is its latest attempt. Raises Stale."""
+    if (status := _status(attempt)) is None:
+        raise Stale(f"attempt {attempt['id']} is not the latest of job {attempt['job_id']}")
+    return status
+
+
+def _other_with(t: Transaction, attempt: Attempt, task_id: str) -> Other | None:
     found = t.run(
         "SELECT job_id, number FROM attempts WHERE task_id = ? AND account = ? AND id <> ?",
         (task_id, attempt["account"], attempt["id"]),
@@ -123,39 +175,7 @@ def _other_with(t: Transaction, attempt: sqlite3.Row, task_id: str) -> Other | N
     return Other(*found) if found else None
 
 
-def settle_at_hold(t: Transaction, attempt_id: int) -> None:
-    """The API has not named the price of a success: what was held for it is what it cost."""
-    attempt = t.attempt(attempt_id)
-    _write(t, attempt, transitions.settle_at_hold(dict(attempt)))
-
-
-def close(t: Transaction, intent: Intent, new: Status, code: str, message: str) -> Status:
-    """Close a refused attempt (`transitions.close`); returns its job's new status. Raises Stale."""
-    attempt, status = t.attempt(intent.attempt_id), t.latest(intent.job_id, intent.attempt_id)
-    effects = transitions.close(dict(attempt), status, new, code, message, t.at)
-    _write(t, attempt, effects)
-    return next(effect.new for effect in effects if isinstance(effect, MoveJob))
-
-
-def resolve_as_task(t: Transaction, attempt_id: int, task_id: str) -> None:
-    """A person says that the API has a doubtful attempt, as this task. Raises Stale."""
-    attempt = t.attempt(attempt_id)
-    _write(t, attempt, transitions.resolve_as_task(dict(attempt), task_id))
-
-
-def resolve_as_closed(t: Transaction, attempt_id: int, charged: int, *, again: bool) -> None:
-    """A person says what the API took for a doubtful attempt that came to nothing. Raises Stale."""
-    attempt = t.attempt(attempt_id)
-    _write(t, attempt, transitions.resolve_as_closed(dict(attempt), charged, t.at, again=again))
-
-
-def doubt(t: Transaction, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
-    """We cannot know whether the API charged us: the hold stays, a person decides. Raises Stale."""
-    status = t.latest(job_id, attempt_id)
-    _write(t, t.attempt(attempt_id), transitions.doubt(status, code, message))
-
-
-def _write(t: Transaction, attempt: sqlite3.Row, effects: Iterable[Effect]) -> None:
+def _write(t: Transaction, attempt: Attempt, effects: Iterable[Effect]) -> None:
     """Write what becomes of an attempt. Raises Stale."""
     job_id, number = attempt["job_id"], attempt["number"]
     for effect in effects:
@@ -177,7 +197,7 @@ def _write(t: Transaction, attempt: sqlite3.Row, effects: Iterable[Effect]) -> N
                 assert_never(effect)
 
 
-def _raise_holds(t: Transaction, attempt: sqlite3.Row, credits_: int) -> None:
+def _raise_holds(t: Transaction, attempt: Attempt, credits_: int) -> None:
     raised = t.run(
         "UPDATE attempts SET hold_credits = ?1 WHERE account = ?2 AND price_class = ?3 AND final_credits IS NULL"
         " AND hold_credits < ?1",
@@ -188,7 +208,7 @@ def _raise_holds(t: Transaction, attempt: sqlite3.Row, credits_: int) -> None:
         t.event(Event.HOLDS_RAISED, job_id=attempt["job_id"], attempt=attempt["number"], detail=detail)
 
 
-def _is_told(t: Transaction, attempt: sqlite3.Row, event: Event, detail: dict[str, Any]) -> bool:
+def _is_told(t: Transaction, attempt: Attempt, event: Event, detail: dict[str, Any]) -> bool:
     found = t.run(
         "SELECT 1 FROM events WHERE job_id = ? AND attempt = ? AND event = ? AND detail = ?",
         (attempt["job_id"], attempt["number"], event, json.dumps(detail)),

@@ -122,7 +122,7 @@ def _phase(status: Status, attempt: sqlite3.Row | None, files: list[sqlite3.Row]
     )
 
 
-def moment(row: sqlite3.Row, at: str) -> Moment:
+def moment(row: Mapping[str, Any] | sqlite3.Row, at: str) -> Moment:
     """When an attempt was intended, or a request sent: the column `at` is the wall clock's stamp."""
     boot, api = row["boot_id"], row["api_at"] if "api_at" in row.keys() else None  # noqa: SIM118
     return Moment(

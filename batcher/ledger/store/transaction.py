@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -82,22 +82,6 @@ class Transaction:
         """The machine's uptime as columns."""
         return self.moment.uptime or (None, None)
 
-    def attempt(self, attempt_id: int) -> sqlite3.Row:
-        row: sqlite3.Row = self.run("SELECT * FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
-        return row
-
-    def status(self, job_id: JobId, attempt_id: int) -> Status | None:
-        """The job's status; None when this is not its latest attempt."""
-        row = self.run("SELECT status, attempt_id FROM wanted WHERE id = ?", (job_id,)).fetchone()
-        return Status(row["status"]) if row["attempt_id"] == attempt_id else None
-
-    def latest(self, job_id: JobId, attempt_id: int) -> Status:
-        """The job's status, provided that this is its latest attempt. Raises Stale."""
-        found = self.status(job_id, attempt_id)
-        if found is None:
-            raise Stale(f"attempt {attempt_id} is not the latest of job {job_id}")
-        return found
-
     def move(
         self,
         job_id: JobId,
@@ -158,7 +142,7 @@ class _Shared(NamedTuple):
 
 
 class Writing:
-    """`with` it for a transaction; `together` lets several of them share one. A class, for every write passes here.
+    """`with` it for a transaction; `commit_group` lets several of them share one. A class, for every write passes here.
 
     It has its errors as StorageError, and tells observers the facts after their commit. Not to be nested.
     """
@@ -190,6 +174,16 @@ class Writing:
                 self._connection.execute("SAVEPOINT part")
         self._open = Transaction(self._connection, self._shared.begun if self._shared else self._now(), self.run_id)
         return self._open
+
+    @contextmanager
+    def single(self) -> Iterator[Transaction]:
+        """A transaction of one statement, which needs no savepoint in a group: if it fails, SQLite undoes it itself."""
+        if self._shared is None:
+            with self as t:
+                yield t
+        else:
+            with self._errors:
+                yield Transaction(self._connection, self._shared.begun, self.run_id)
 
     def _begin(self, *, patient: bool = True) -> None:
         """Begin, in short waits for another program's lock: signals are heard between them."""
@@ -243,7 +237,7 @@ class Writing:
         else:
             self._owed.append(write)
             with suppress(Locked):
-                self.together((), patient=False)
+                self.commit_group((), patient=False)
 
     def _now(self) -> Stamp:
         now = moment(self._clock)
@@ -266,7 +260,7 @@ class Writing:
         else:
             self._shared.changes.extend(transaction.changes)
 
-    def together(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
+    def commit_group(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
         """Do operations, each some transactions, in one; what each returned or raised. Raises StorageError.
 
         Unless `patient` it waits for another program's lock for a moment only (Locked).

@@ -1,6 +1,6 @@
 """Writing the ledger: every method is one transaction with its event in it, and returns after its commit.
 
-`together` lets many of them share one: a commit waits for the disk, however much it holds.
+`commit_group` lets many of them share one: a commit waits for the disk, however much it holds.
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ class LedgerWriter:
         """Wait for locks no longer than so many seconds from now on; also called by handlers of signals."""
         self._write.hurry(seconds)
 
-    def together(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
+    def commit_group(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
         """Do operations, each some calls of this ledger's methods, in one transaction; returns after its commit.
 
         Each call stands whole or not at all. The answer holds what each operation returned or raised. Raises
         StorageError when nothing of any of them stands.
         """
-        return self._write.together(operations, patient=patient)
+        return self._write.commit_group(operations, patient=patient)
 
     # Runs
 
@@ -135,14 +135,14 @@ class LedgerWriter:
                 )
                 t.event(Event.RUN_ENDED, detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
 
-        [failed] = self._write.together([end])  # with the notes that a lock has kept out
+        [failed] = self._write.commit_group([end])  # with the notes that a lock has kept out
         if failed is not None:
             raise failed
 
     def note(self, event: Event, **detail: Any) -> None:
         """Write down something that happened to the run as a whole.
 
-        Nobody waits for another program's lock for this: then it is written with the next group (`together`).
+        Nobody waits for another program's lock for this: then it is written with the next group (`commit_group`).
         """
         self._write.note(event, detail)
 
@@ -172,7 +172,7 @@ class LedgerWriter:
 
         One of no account counts in the windows of all.
         """
-        with self._write as t:
+        with self._write.single() as t:
             return sends.write(t, kind, account)
 
     def last_send(self) -> int:
@@ -239,9 +239,9 @@ class LedgerWriter:
 
     def submitted(self, intent: Intent, task: TaskState) -> None:
         """Record the API's answer to a create, before anything else happens with it."""
-        self.record(intent.job_id, intent.attempt_id, task)
+        self.record(intent.attempt_id, task)
 
-    def record(self, job_id: JobId, attempt_id: int, task: TaskState, unfinished_for: float | None = None) -> None:
+    def record(self, attempt_id: int, task: TaskState, unfinished_for: float | None = None) -> None:
         """Record what the API says of a task, whoever brings the news. Settles it once its price is named.
 
         `unfinished_for`: it was last seen unfinished so many seconds after its submission; kept of one that succeeded.
@@ -249,9 +249,9 @@ class LedgerWriter:
         at the job again. Task id and URLs are kept even then.
         """
         with self._write as t:
-            fits = purchases.record(t, job_id, attempt_id, task, unfinished_for)
+            fits = purchases.record(t, attempt_id, task, unfinished_for)
         if not fits:
-            raise Stale(f"attempt {attempt_id} of job {job_id} was closed before the API's answer came")
+            raise Stale(f"attempt {attempt_id} was closed before the API's answer came")
 
     def final_unknown(self, attempt_id: int) -> None:
         """Settle a success whose price the API has not named at its hold; changes nothing if it has meanwhile."""
@@ -275,10 +275,10 @@ class LedgerWriter:
         with self._write as t:
             return purchases.close(t, intent, Status.PLANNED, code, message)
 
-    def doubt(self, job_id: JobId, attempt_id: int, code: str, message: str) -> None:
+    def doubt(self, attempt_id: int, code: str, message: str) -> None:
         """We cannot know whether the API charged us: the hold stays, a person decides."""
         with self._write as t:
-            purchases.doubt(t, job_id, attempt_id, code, message)
+            purchases.doubt(t, attempt_id, code, message)
 
     def cannot_send(self, job_id: JobId, code: str, message: str) -> None:
         """A planned job that cannot be bought (its reference changed): failed, nothing was paid."""
@@ -317,12 +317,12 @@ class LedgerWriter:
 
     def vouched(self, account: Account, sha256: str) -> None:
         """The API still has the upload, as of now."""
-        with self._write as t:
+        with self._write.single() as t:
             t.run("UPDATE uploads SET checked_at = ? WHERE account = ? AND sha256 = ?", (t.at, account.text, sha256))
 
     def begin_file(self, attempt_id: int, number: int, validator: str | None, announced: int | None = None) -> None:
         """Remember under which validator (strong ETag) and for which length a download was begun, so it may go on."""
-        with self._write as t:
+        with self._write.single() as t:
             t.run(
                 "UPDATE files SET validator = ?, announced = ? WHERE attempt_id = ? AND number = ?",
                 (validator, announced, attempt_id, number),
@@ -331,7 +331,7 @@ class LedgerWriter:
     def claim_file(self, attempt_id: int, number: int, *, target: str, sha256: str, size: int) -> bool:
         """Commit hash and target of a whole file before it gets its name; False when another job has the target."""
         try:
-            with self._write as t:
+            with self._write.single() as t:
                 t.run(
                     "UPDATE files SET target = ?, sha256 = ?, size = ? WHERE attempt_id = ? AND number = ?",
                     (target, sha256, size, attempt_id, number),

@@ -55,7 +55,7 @@ def put(shelf: Shelf, status: Status, number: int = JOB) -> None:
             assert shelf.ledger.refused(intent, "validation_failed", "no") is Status.DOUBTFUL
         case Status.FAILED:
             shelf.ledger.submitted(intent, make_task(number))
-            shelf.ledger.record(job, intent.attempt_id, make_task(number, Status.FAILED, final_credits=0))
+            shelf.ledger.record(intent.attempt_id, make_task(number, Status.FAILED, final_credits=0))
         case Status.SUCCEEDED:
             done = make_task(number, Status.SUCCEEDED, final_credits=10, urls=("https://x/1",))
             shelf.ledger.submitted(intent, done)
@@ -279,7 +279,7 @@ def test_submitted_keeps_the_hold_until_the_task_ends(shelf: Shelf) -> None:
     assert events(shelf)[-1][1] == {"from": "doubtful", "to": "queued", "as": "submitted", "task_id": "task_9"}
     assert shelf.ledger.read.unsettled("spring") == [(job_name(JOB), Status.QUEUED)]
     done = make_task(9, Status.SUCCEEDED, reserved_credits=12, final_credits=12, urls=("https://x/9",))
-    shelf.ledger.record(job_name(JOB), attempt["id"], done)
+    shelf.ledger.record(attempt["id"], done)
     assert by_hand(shelf) == (0, 12)
     assert status(shelf) == "succeeded"
 
@@ -287,10 +287,10 @@ def test_submitted_keeps_the_hold_until_the_task_ends(shelf: Shelf) -> None:
 def test_another_task_id_takes_the_place_of_a_wrong_one(shelf: Shelf) -> None:
     put(shelf, Status.QUEUED)
     [attempt] = shelf.attempts(JOB)
-    shelf.ledger.doubt(job_name(JOB), attempt["id"], "not_found", "the API does not know the task")
+    shelf.ledger.doubt(attempt["id"], "not_found", "the API does not know the task")
     resolve_submitted(shelf.ledger, job_name(JOB), "task_9")
     assert shelf.job(JOB)["task_id"] == "task_9"
-    shelf.ledger.doubt(job_name(JOB), attempt["id"], "not_found", "nor this one")
+    shelf.ledger.doubt(attempt["id"], "not_found", "nor this one")
     resolve_submitted(shelf.ledger, job_name(JOB), "task_9")
     assert status(shelf) == "queued"
 
@@ -315,7 +315,7 @@ def test_a_late_answer_after_a_decision_changes_no_sum(shelf: Shelf) -> None:
     [attempt] = shelf.attempts(JOB)
     resolve_failed(shelf.ledger, job_name(JOB), 3)
     with pytest.raises(Stale):
-        shelf.ledger.record(job_name(JOB), attempt["id"], make_task(7, Status.SUCCEEDED, final_credits=10))
+        shelf.ledger.record(attempt["id"], make_task(7, Status.SUCCEEDED, final_credits=10))
     assert by_hand(shelf) == (0, 3)
     assert shelf.job(JOB)["task_id"] == "task_7", "but what the API said is kept"
 

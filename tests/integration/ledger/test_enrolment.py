@@ -88,7 +88,7 @@ def test_what_is_bought_stays_as_it_is(shelf: Shelf, end: str) -> None:
         case "failed":
             shelf.ledger.refused(intent, "a", "b")
         case "doubtful":
-            shelf.ledger.doubt(intent.job_id, intent.attempt_id, "a", "b")
+            shelf.ledger.doubt(intent.attempt_id, "a", "b")
         case "queued" | "succeeded":
             shelf.ledger.submitted(intent, make_task(1, Status(end)))
     before = shelf.attempts(1)

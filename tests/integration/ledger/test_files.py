@@ -382,7 +382,7 @@ def steps_of_a_purchase(path: Path, jobs: int) -> int:
     intent = shelf.buy(int(first.id, 16), run=10**6, campaigns={"spring": 10**6}, day=10**6)
     shelf.ledger.maybe_received(intent, "x", "")
     shelf.ledger.submitted(intent, make_task(jobs))
-    shelf.ledger.record(intent.job_id, intent.attempt_id, make_task(jobs, Status.SUCCEEDED, final_credits=10))
+    shelf.ledger.record(intent.attempt_id, make_task(jobs, Status.SUCCEEDED, final_credits=10))
     shelf.ledger.claim_file(intent.attempt_id, 0, target="x", sha256="ab", size=1)
     shelf.ledger.file_saved(intent.job_id, intent.attempt_id, 0)
     shelf.ledger._connection.set_progress_handler(None, 1)

@@ -85,10 +85,10 @@ def test_what_the_api_takes_above_is_told_once(
     intent = shelf.buy(1)
     named: dict[str, Any] = {"reserved_credits": reserved}
     shelf.ledger.submitted(intent, make_task(1, **named))
-    shelf.ledger.record(intent.job_id, intent.attempt_id, make_task(1, Status.PROCESSING, **named))
+    shelf.ledger.record(intent.attempt_id, make_task(1, Status.PROCESSING, **named))
     for _ in range(2):
         ended = make_task(1, Status.SUCCEEDED, **named, final_credits=final)
-        shelf.ledger.record(intent.job_id, intent.attempt_id, ended)
+        shelf.ledger.record(intent.attempt_id, ended)
     rows = shelf.rows("SELECT detail FROM events WHERE event = 'price_rose' ORDER BY id")
     assert [tuple(json.loads(row["detail"]).values()) for row in rows] == told
 
@@ -113,7 +113,7 @@ def test_a_task_whose_price_is_not_named_keeps_its_class_waiting(shelf: Shelf) -
     assert refusal(shelf.intend(2)) == "price"
     shelf.restart()
     assert refusal(shelf.intend(2)) == "price"
-    shelf.ledger.record(job_name(1), first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=14))
+    shelf.ledger.record(first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=14))
     shelf.buy(2)
     assert shelf.attempts(2)[0]["quoted_credits"] == 14
 
@@ -142,7 +142,7 @@ def test_what_a_job_costs_and_holds_after_what_the_api_has_said(priced: Shelf, s
         priced.clock.now += 1
         task = make_task(number, status, reserved_credits=reserved, final_credits=final)
         if number in intents:
-            priced.ledger.record(intents[number].job_id, intents[number].attempt_id, task)
+            priced.ledger.record(intents[number].attempt_id, task)
         else:
             intents[number] = priced.buy(number)
             priced.clock.now += 1
@@ -227,7 +227,7 @@ def test_a_price_that_rises_only_in_the_end_is_taken_over_too(priced: Shelf) -> 
     first, second = priced.buy(1), priced.buy(2)
     for number, intent in ((1, first), (2, second)):
         priced.ledger.submitted(intent, make_task(number))
-    priced.ledger.record(first.job_id, first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=15))
+    priced.ledger.record(first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=15))
     priced.buy(3)
     assert priced.attempts(3)[0]["quoted_credits"] == 15
 
@@ -236,7 +236,7 @@ def test_a_task_that_reserves_nothing_once_it_has_ended_is_not_a_price_of_nothin
     first = priced.buy(1)
     priced.ledger.submitted(first, make_task())
     done = make_task(1, Status.SUCCEEDED, reserved_credits=0, final_credits=10)
-    priced.ledger.record(first.job_id, first.attempt_id, done)
+    priced.ledger.record(first.attempt_id, done)
     assert priced.attempts(1)[0]["reserved_credits"] == 10
     priced.buy(2)
     assert priced.attempts(2)[0]["quoted_credits"] == 10
@@ -306,10 +306,10 @@ def last_detail(shelf: Shelf, event: str) -> dict[str, Any]:
 
 def test_a_figure_that_a_person_gave_is_not_touched_and_the_other_is_told(priced: Shelf) -> None:
     first = priced.buy(1)
-    priced.ledger.doubt(first.job_id, first.attempt_id, "conflict", "it lasts")
+    priced.ledger.doubt(first.attempt_id, "conflict", "it lasts")
     resolve_failed(priced.ledger, first.job_id, charged=7)
     with pytest.raises(Stale):
-        priced.ledger.record(first.job_id, first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=10))
+        priced.ledger.record(first.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=10))
     assert priced.attempts(1)[0]["final_credits"] == 7
     assert last_detail(priced, "final_ignored") == {"charged": 7, "said": 10}
 
@@ -318,7 +318,7 @@ def test_the_times_that_the_api_names_are_kept(priced: Shelf) -> None:
     first = priced.buy(1)
     priced.ledger.submitted(first, make_task(1, created_at="2027-01-15T08:00:00Z", updated_at="2027-01-15T08:00:01Z"))
     later = make_task(1, S, final_credits=10, updated_at="2027-01-15T08:01:00Z")
-    priced.ledger.record(first.job_id, first.attempt_id, later)
+    priced.ledger.record(first.attempt_id, later)
     [bought] = priced.attempts(1)
     assert bought["api_created_at"] == "2027-01-15T08:00:00Z"
     assert bought["api_updated_at"] == "2027-01-15T08:01:00Z"
@@ -328,7 +328,7 @@ def test_another_model_and_each_unknown_state_are_told_once(priced: Shelf) -> No
     first = priced.buy(1)
     for word in ("warming", "warming", "cooling", "warming"):
         task = make_task(1, Status.PROCESSING, word=word, model="another", reserved_credits=10)
-        priced.ledger.record(first.job_id, first.attempt_id, task)
+        priced.ledger.record(first.attempt_id, task)
     assert (priced.events().count("unknown_state"), priced.events().count("model_differs")) == (2, 1)
 
 

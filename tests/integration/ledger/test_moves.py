@@ -78,15 +78,15 @@ def test_from_the_answer_to_the_file(shelf: Shelf) -> None:
         "reserved": 12,
     }
     events = len(shelf.events())
-    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(reserved_credits=12))
+    shelf.ledger.record(intent.attempt_id, make_task(reserved_credits=12))
     assert len(shelf.events()) == events, "nothing changed, so there is nothing to tell"
-    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.PROCESSING, word="moderating"))
+    shelf.ledger.record(intent.attempt_id, make_task(1, Status.PROCESSING, word="moderating"))
     assert last_event(shelf) == (
         "processing",
         {"from": "queued", "to": "processing", "task_id": "task_1", "word": "moderating", "reserved": None},
     )
     done = make_task(1, Status.SUCCEEDED, final_credits=11, urls=("https://m/1", "https://m/2"))
-    shelf.ledger.record(job_name(1), intent.attempt_id, done)
+    shelf.ledger.record(intent.attempt_id, done)
     spent = shelf.ledger.read.spent()
     assert (spent.held, spent.settled) == (0, 11)
     phase = shelf.ledger.read.load(job_name(1)).phase
@@ -109,10 +109,10 @@ def test_another_final_that_comes_later_takes_the_place_of_the_first(shelf: Shel
     shelf.enrol([make_spec(1)])
     intent = shelf.buy(1)
     shelf.ledger.submitted(intent, make_task())
-    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, end, final_credits=7))
+    shelf.ledger.record(intent.attempt_id, make_task(1, end, final_credits=7))
     before = shelf.attempts(1)
     for _ in range(2):
-        shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, end, reserved_credits=99, final_credits=12))
+        shelf.ledger.record(intent.attempt_id, make_task(1, end, reserved_credits=99, final_credits=12))
         assert shelf.attempts(1) == [before[0] | {"final_credits": 12}]
         assert (shelf.ledger.read.spent().held, shelf.ledger.read.spent().settled) == (0, 12)
     assert shelf.events().count("final_changed") == 1
@@ -122,7 +122,7 @@ def test_without_a_final_price_the_hold_counts_as_spent(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1), make_spec(2)])
     intent = shelf.buy(1)
     shelf.ledger.submitted(intent, make_task(reserved_credits=None))
-    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.FAILED, error_code="x", error_message="y"))
+    shelf.ledger.record(intent.attempt_id, make_task(1, Status.FAILED, error_code="x", error_message="y"))
     assert shelf.ledger.read.spent().settled == 10
     assert (shelf.job(1)["error_code"], shelf.job(1)["error_message"]) == ("x", "y")
     assert last_event(shelf)[1] | {"code": "x", "message": "y"} == last_event(shelf)[1]
@@ -146,12 +146,12 @@ def test_a_result_without_a_url_keeps_a_place_for_the_file(shelf: Shelf) -> None
     phase = shelf.ledger.read.load(job_name(1)).phase
     assert isinstance(phase, Succeeded)
     assert phase.files == (ResultFile(0, ""),)
-    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.SUCCEEDED, urls=("https://m/1",)))
+    shelf.ledger.record(intent.attempt_id, make_task(1, Status.SUCCEEDED, urls=("https://m/1",)))
     again = shelf.ledger.read.load(job_name(1)).phase
     assert isinstance(again, Succeeded)
     assert again.files == (ResultFile(0, "https://m/1"),)
     # A later answer without URLs does not take away what is known.
-    shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.SUCCEEDED))
+    shelf.ledger.record(intent.attempt_id, make_task(1, Status.SUCCEEDED))
     assert shelf.job(1)["result_url"] == "https://m/1"
 
 
@@ -178,7 +178,7 @@ def test_an_attempt_closed_at_no_cost_is_planned_again_and_the_old_one_is_kept(s
     shelf.buy(1)
     assert [row["outcome"] for row in shelf.attempts(1)] == ["refused", None]
     with pytest.raises(Stale):
-        shelf.ledger.record(job_name(1), intent.attempt_id, make_task())
+        shelf.ledger.record(intent.attempt_id, make_task())
 
 
 def test_a_job_that_cannot_be_sent(shelf: Shelf) -> None:
@@ -199,10 +199,10 @@ def moves(shelf: Shelf) -> dict[str, Callable[[], object]]:
     return {
         "refused": lambda: shelf.ledger.refused(intent, "a", "b"),
         "unsent": lambda: shelf.ledger.unsent(intent, "a", "b"),
-        "doubt": lambda: shelf.ledger.doubt(job_name(1), intent.attempt_id, "a", "b"),
-        "queued": lambda: shelf.ledger.record(job_name(1), intent.attempt_id, make_task()),
-        "succeeded": lambda: shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.SUCCEEDED)),
-        "failed": lambda: shelf.ledger.record(job_name(1), intent.attempt_id, make_task(1, Status.FAILED)),
+        "doubt": lambda: shelf.ledger.doubt(intent.attempt_id, "a", "b"),
+        "queued": lambda: shelf.ledger.record(intent.attempt_id, make_task()),
+        "succeeded": lambda: shelf.ledger.record(intent.attempt_id, make_task(1, Status.SUCCEEDED)),
+        "failed": lambda: shelf.ledger.record(intent.attempt_id, make_task(1, Status.FAILED)),
         "intend": lambda: shelf.buy(1),
         "cannot_send": lambda: shelf.ledger.cannot_send(job_name(1), "a", "b"),
     }
@@ -247,7 +247,7 @@ def test_the_task_id_of_an_attempt_that_a_person_has_closed_is_kept(shelf: Shelf
     assert (first["task_id"], json.loads(first["result_urls"]), second["task_id"]) == ("task_9", ["https://m/9"], None)
     assert shelf.events()[-1] == "late_answer"
     assert (shelf.ledger.read.spent().held, shelf.ledger.read.spent().settled) == (10, 0), "closed stays closed"
-    shelf.ledger.doubt(job_name(1), second["id"], "a", "b")
+    shelf.ledger.doubt(second["id"], "a", "b")
     with pytest.raises(Stale):
         shelf.ledger.submitted(shelf_intent(shelf, second["id"]), make_task(10, Status.SUCCEEDED, final_credits=3))
     assert shelf.attempts(1)[1]["task_id"] == "task_10"
@@ -279,7 +279,7 @@ def test_waits_of_a_class_come_back_the_newest_last(shelf: Shelf) -> None:
     for number, unfinished_for in ((2, 8.5), (1, 9.0), (3, 9.5), (4, None), (9, 1.0), (5, 0.0)):
         shelf.clock.now += 10
         status = Status.FAILED if number == 3 else Status.SUCCEEDED
-        shelf.ledger.record(job_name(number), intents[number].attempt_id, make_task(number, status), unfinished_for)
+        shelf.ledger.record(intents[number].attempt_id, make_task(number, status), unfinished_for)
     read = shelf.ledger.read
     small = read.waits(ACCOUNT.text, "small", 10)
     assert [unfinished for unfinished, _ in small] == [8.5, 9.0, 0.0]
@@ -397,7 +397,7 @@ def test_other_words_of_the_api_are_told_once(
     shelf.enrol([make_spec(1)])
     intent = shelf.buy(1)
     for word, model in words:
-        shelf.ledger.record(intent.job_id, intent.attempt_id, make_task(1, Status.PROCESSING, word=word, model=model))
+        shelf.ledger.record(intent.attempt_id, make_task(1, Status.PROCESSING, word=word, model=model))
     found = [
         (event["event"], json.loads(event["detail"]))
         for event in shelf.rows("SELECT * FROM events WHERE event IN ('unknown_state', 'model_differs') ORDER BY id")

@@ -153,13 +153,13 @@ def test_what_came_back_is_free_again(priced: Shelf) -> None:
     assert refusal(priced.intend(2, run=10)) == "run"
     priced.ledger.submitted(intent, make_task())
     assert refusal(priced.intend(2, run=10)) == "run"
-    priced.ledger.record(job_name(1), intent.attempt_id, make_task(1, F, final_credits=0))
+    priced.ledger.record(intent.attempt_id, make_task(1, F, final_credits=0))
     assert isinstance(priced.intend(2, run=10), Intent)
 
 
 def test_what_is_doubtful_stays_held(priced: Shelf) -> None:
     intent = priced.buy(1, run=10)
-    priced.ledger.doubt(intent.job_id, intent.attempt_id, "a", "b")
+    priced.ledger.doubt(intent.attempt_id, "a", "b")
     assert refusal(priced.intend(2, run=10)) == "run"
     assert priced.ledger.read.load(job_name(1)).phase == Ended(Status.DOUBTFUL)
 
@@ -204,7 +204,7 @@ def test_when_the_first_of_a_class_ends_without_a_price_the_next_one_goes_alone(
         case "failed":
             shelf.ledger.submitted(first, make_task(1, F, final_credits=0))
         case "doubtful":
-            shelf.ledger.doubt(first.job_id, first.attempt_id, "a", "b")
+            shelf.ledger.doubt(first.attempt_id, "a", "b")
         case "refused":
             assert shelf.ledger.refused(first, "a", "b") is F
         case _:
@@ -252,7 +252,7 @@ def test_a_later_final_counts_even_over_a_cap_which_then_lets_nothing_more_throu
     priced.ledger.submitted(first, make_task(1, S, final_credits=10))
     assert isinstance(priced.intend(2, run=30), Intent)
     for _ in range(2):
-        priced.ledger.record(first.job_id, first.attempt_id, make_task(1, S, final_credits=25))
+        priced.ledger.record(first.attempt_id, make_task(1, S, final_credits=25))
     assert priced.told(Event.FINAL_CHANGED) == [{"was": 10, "now": 25}]
     assert priced.ledger.read.spent() == (25, 25), "what is under way may cost as much"
     assert priced.told(Event.HOLDS_RAISED) == [{"price_class": "small", "credits": 25, "attempts": 1}]
@@ -279,7 +279,7 @@ def test_one_task_for_two_jobs_is_told_at_once_and_settled_once(priced: Shelf) -
     [told] = priced.told(Event.DOUBTFUL)
     assert told["code"] == "same_task"
     assert first.job_id[:8] in told["message"]
-    priced.ledger.record(first.job_id, first.attempt_id, make_task(7, S, final_credits=10))
+    priced.ledger.record(first.attempt_id, make_task(7, S, final_credits=10))
     assert priced.ledger.read.spent() == (10, 10)
 
 
@@ -295,8 +295,8 @@ def test_a_move_of_an_attempt_that_is_not_the_latest_is_refused(shelf: Shelf) ->
     for move in (
         lambda: shelf.ledger.refused(old, "a", "b"),
         lambda: shelf.ledger.unsent(old, "a", "b"),
-        lambda: shelf.ledger.doubt(job_name(1), old.attempt_id, "a", "b"),
-        lambda: shelf.ledger.record(job_name(1), old.attempt_id, make_task(9)),
+        lambda: shelf.ledger.doubt(old.attempt_id, "a", "b"),
+        lambda: shelf.ledger.record(old.attempt_id, make_task(9)),
     ):
         with pytest.raises(Stale):
             move()
@@ -309,9 +309,9 @@ def test_a_move_of_an_attempt_that_is_not_the_latest_is_refused(shelf: Shelf) ->
 def test_what_the_api_took_for_a_doubtful_job_is_held_and_not_settled(priced: Shelf) -> None:
     made = priced.buy(1)
     priced.ledger.submitted(made, make_task(1))
-    priced.ledger.doubt(made.job_id, made.attempt_id, "not_found", "the API does not know the task")
+    priced.ledger.doubt(made.attempt_id, "not_found", "the API does not know the task")
     with pytest.raises(Stale):
-        priced.ledger.record(made.job_id, made.attempt_id, make_task(1, S, final_credits=25))
+        priced.ledger.record(made.attempt_id, make_task(1, S, final_credits=25))
     assert priced.ledger.read.spent() == (25, 0)
 
 
@@ -335,7 +335,9 @@ def test_a_job_is_bought_once(shelf: Shelf) -> None:
 def test_a_cap_counts_what_others_of_the_same_commit_hold(shelf: Shelf) -> None:
     shelf.name_price()
     shelf.enrol([make_spec(number) for number in range(1, 6)])
-    found = shelf.ledger.together([partial(shelf.intend, number, campaigns={"spring": 25}) for number in range(1, 6)])
+    found = shelf.ledger.commit_group(
+        [partial(shelf.intend, number, campaigns={"spring": 25}) for number in range(1, 6)]
+    )
     assert [type(each) for each in found] == [Intent, Intent, Refusal, Refusal, Refusal]
 
 
@@ -346,7 +348,7 @@ def test_what_fails_in_a_group_has_no_trace_and_spoils_nothing(shelf: Shelf) -> 
     intend = partial(shelf.ledger.intend, job, account=ACCOUNT, compose=str.encode, caps=Caps())
     del shelf.changes[:]
     asked: list[Callable[[], object]] = [intend, intend, partial(shelf.buy, 2)]
-    first, stale, last = shelf.ledger.together(asked)
+    first, stale, last = shelf.ledger.commit_group(asked)
     assert isinstance(first, Intent)
     assert isinstance(stale, Stale)
     assert isinstance(last, Intent)
@@ -366,7 +368,7 @@ def test_observers_are_told_after_the_commit_and_only_of_what_was_committed(shel
     shelf.changes = Hears()
     shelf.restart()
     del told[:]
-    one, two = shelf.ledger.together([partial(shelf.buy, 1), partial(shelf.buy, 2)])
+    one, two = shelf.ledger.commit_group([partial(shelf.buy, 1), partial(shelf.buy, 2)])
     assert isinstance(one, Intent)
     assert isinstance(two, Intent)
     shelf.ledger.submitted(one, make_task())

@@ -47,7 +47,7 @@ def test_they_share_one_commit_and_each_is_on_disk_after_it(shelf: Shelf) -> Non
     shelf.name_price()
     shelf.enrol([make_spec(1), make_spec(2), make_spec(3)])
     counter = counting(shelf)
-    bought = shelf.ledger.together([partial(shelf.buy, number) for number in (1, 2, 3)])
+    bought = shelf.ledger.commit_group([partial(shelf.buy, number) for number in (1, 2, 3)])
     assert counter.commits == 1
     assert all(isinstance(intent, Intent) for intent in bought)
     other = LedgerReader.open(shelf.path)
@@ -67,7 +67,7 @@ def test_what_fails_has_no_trace_and_spoils_nothing(shelf: Shelf) -> None:
             raise ValueError("in the middle")
 
     asked: list[Callable[[], object]] = [partial(shelf.buy, 1), broken, partial(shelf.buy, 1), partial(shelf.buy, 2)]
-    first, failed, stale, last = shelf.ledger.together(asked)
+    first, failed, stale, last = shelf.ledger.commit_group(asked)
     assert isinstance(first, Intent)
     assert isinstance(failed, ValueError)
     assert isinstance(stale, Stale)
@@ -83,7 +83,7 @@ def test_a_commit_that_fails_takes_all_with_it_and_nobody_is_told(shelf: Shelf) 
     counter = counting(shelf)
     counter.fails = True
     with pytest.raises(StorageError, match="disk I/O error"):
-        shelf.ledger.together([partial(shelf.buy, 1), partial(shelf.buy, 2)])
+        shelf.ledger.commit_group([partial(shelf.buy, 1), partial(shelf.buy, 2)])
     assert not counter.real.in_transaction
     assert (shelf.changes, shelf.attempts(1), shelf.attempts(2)) == ([], [], [])
     counter.fails = False

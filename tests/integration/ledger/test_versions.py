@@ -61,9 +61,7 @@ def test_a_kept_ledger_comes_to_todays_shape(kept: Path, tmp_path: Path) -> None
     assert len(list(tmp_path.glob("ledger.before-*.db"))) == 1
     shelf.enrol([make_spec(number) for number in (1, 2, 3)])
     shelf.ledger.submitted(shelf.buy(3), make_task(3))
-    shelf.ledger.record(
-        make_spec(2).id, 2, make_task(2, Status.SUCCEEDED, final_credits=11, urls=("https://files.test/2.mp4",))
-    )
+    shelf.ledger.record(2, make_task(2, Status.SUCCEEDED, final_credits=11, urls=("https://files.test/2.mp4",)))
     assert shelf.ledger.read.spent() == (12, 23), "an open hold is taken at its largest"
     shelf.ledger.close()
     found = health.look(path, now=2e9)

@@ -56,7 +56,7 @@ def test_where_the_jobs_stand(shelf: Shelf) -> None:
     shelf.ledger.submitted(shelf.buy(3), make_task(3, Status.SUCCEEDED, reserved_credits=12))
     shelf.ledger.refused(shelf.buy(4), "a", "b")
     doubtful = shelf.buy(5)
-    shelf.ledger.doubt(doubtful.job_id, doubtful.attempt_id, "a", "b")
+    shelf.ledger.doubt(doubtful.attempt_id, "a", "b")
     shelf.ledger.unsent(shelf.buy(6), "a", "b")
     shelf.ledger._connection.execute(
         "UPDATE wanted SET status = 'cancelled', error_code = 'by_hand' WHERE position = 6"

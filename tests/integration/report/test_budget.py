@@ -47,7 +47,7 @@ def buy(shelf: Shelf, number: int, *, final: int | None = None) -> None:
     shelf.ledger.submitted(intent, make_task(number))
     if final is not None:
         done = make_task(number, Status.SUCCEEDED, final_credits=final)
-        shelf.ledger.record(intent.job_id, intent.attempt_id, done)
+        shelf.ledger.record(intent.attempt_id, done)
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def happen(shelf: Shelf, number: int, chance: random.Random) -> None:
             final = chance.randrange(16) if end == "done" else chance.choice([0, 0, 5])
             urls = ("https://cdn.test/a",) * chance.randrange(3)
             ended = make_task(task_id=task, status=status, final_credits=final, urls=urls)
-            shelf.ledger.record(intent.job_id, intent.attempt_id, ended)
+            shelf.ledger.record(intent.attempt_id, ended)
             for place in range(len(urls) if end == "done" else 0):
                 shelf.ledger.file_saved(intent.job_id, intent.attempt_id, place)
         case "refused":
@@ -198,7 +198,7 @@ def happen(shelf: Shelf, number: int, chance: random.Random) -> None:
         case "unsent":
             shelf.ledger.unsent(intent, "insufficient_credits", "no")
         case "doubtful" | "resolved" as end:
-            shelf.ledger.doubt(intent.job_id, intent.attempt_id, "lost", "who knows")
+            shelf.ledger.doubt(intent.attempt_id, "lost", "who knows")
             if end == "resolved":
                 resolve_again(shelf.ledger, intent.job_id, charged=chance.choice([0, 10]))
         case "open":
@@ -353,7 +353,7 @@ def test_bought_is_what_was_accepted_or_may_have_been(shelf: Shelf, end: str) ->
         shelf.ledger.unsent(intent, "x", "no")
     elif end == "doubtful":
         shelf.ledger.maybe_received(intent, "cut", "")
-        shelf.ledger.doubt(intent.job_id, intent.attempt_id, "x", "no")
+        shelf.ledger.doubt(intent.attempt_id, "x", "no")
     bought, refused = (0, 1) if end in ("refused", "unsent") else (1, 0)
     attempts = figures(shelf).attempts
     assert (attempts.bought, attempts.turned_away, attempts.total) == (bought, refused, 1)
@@ -412,7 +412,7 @@ def test_median_and_ninetieth_percentile(shelf: Shelf, count: int) -> None:
         shelf.ledger.submitted(intent, make_task(number))
         shelf.clock.now += wait
         done = make_task(number, Status.SUCCEEDED, final_credits=10)
-        shelf.ledger.record(job_name(number), intent.attempt_id, done)
+        shelf.ledger.record(intent.attempt_id, done)
     found = figures(shelf).wait
     assert found is not None
     assert found.median == pytest.approx(statistics.median(waits), abs=0.0011)

@@ -29,7 +29,7 @@ def finish(shelf: Shelf, number: int, final: int, status: Status = Status.SUCCEE
     [attempt] = shelf.attempts(number)
     shelf.clock.now += 1
     done = make_task(number, status, final_credits=final)
-    shelf.ledger.record(attempt["job_id"], attempt["id"], done)
+    shelf.ledger.record(attempt["id"], done)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_doubtful_purchase_may_have_been_charged(
     intent = started.buy(1)
     if answered:  # and then the API did not know its task any more
         started.ledger.submitted(intent, make_task(1))
-    started.ledger.doubt(intent.job_id, intent.attempt_id, "lost", "")
+    started.ledger.doubt(intent.attempt_id, "lost", "")
     found = compare(started, wallet)
     assert (found.expected, causes(found)) == (1000, {"doubtful": (10, 0)})
     assert found.unexplained == unexplained
@@ -114,7 +114,7 @@ def test_a_doubtful_purchase_may_have_been_charged(
 def test_a_doubtful_purchase_from_before_may_also_have_come_back(shelf: Shelf, wallet: int, unexplained: int) -> None:
     shelf.enrol([make_spec(1)])
     intent = shelf.buy(1)
-    shelf.ledger.doubt(intent.job_id, intent.attempt_id, "lost", "")
+    shelf.ledger.doubt(intent.attempt_id, "lost", "")
     read_wallet(shelf, 990)
     found = compare(shelf, wallet)
     assert causes(found) == {"doubtful": (10, 10)}
@@ -189,7 +189,7 @@ def test_what_happens_after_the_reading_is_not_held_against_it(started: Shelf) -
 
 def test_resolved_and_refused_purchases(started: Shelf) -> None:
     intent = started.buy(1)
-    started.ledger.doubt(intent.job_id, intent.attempt_id, "lost", "")
+    started.ledger.doubt(intent.attempt_id, "lost", "")
     resolve_failed(started.ledger, intent.job_id, charged=8)
     started.ledger.refused(started.buy(2), "validation_failed", "")
     assert compare(started, 992).difference == 0

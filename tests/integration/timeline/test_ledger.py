@@ -80,13 +80,13 @@ def test_what_the_api_says_of_money_and_of_others_is_told(shelf: Shelf) -> None:
     shelf.name_price()
     priced, unpriced, decided, other, still = (shelf.buy(n) for n in range(1, 6))
     shelf.ledger.submitted(priced, make_task(1, Status.SUCCEEDED, final_credits=10))
-    shelf.ledger.record(priced.job_id, priced.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=25))
+    shelf.ledger.record(priced.attempt_id, make_task(1, Status.SUCCEEDED, final_credits=25))
     shelf.ledger.submitted(unpriced, make_task(2, Status.SUCCEEDED, final_credits=0))
     shelf.ledger.final_unknown(unpriced.attempt_id)
-    shelf.ledger.doubt(decided.job_id, decided.attempt_id, "conflict", "it lasts")
+    shelf.ledger.doubt(decided.attempt_id, "conflict", "it lasts")
     resolve_failed(shelf.ledger, decided.job_id, charged=7)
     with pytest.raises(Stale):
-        shelf.ledger.record(decided.job_id, decided.attempt_id, make_task(3, Status.SUCCEEDED, final_credits=10))
+        shelf.ledger.record(decided.attempt_id, make_task(3, Status.SUCCEEDED, final_credits=10))
     shelf.ledger.submitted(other, make_task(4, model="another-model"))
     shelf.ledger.submitted(still, make_task(5, Status.PROCESSING, word="warming"))
     found = {batch.kind: (batch.events, batch.message) for batch in timeline.batches(shelf.ledger.read, EVER)}
@@ -124,7 +124,7 @@ def test_a_task_that_is_still_waited_for_is_among_the_slowest(shelf: Shelf) -> N
     second = shelf.buy(2)
     shelf.ledger.submitted(second, make_task(2))
     shelf.clock.now += 50
-    shelf.ledger.record(job_name(2), second.attempt_id, make_task(2, Status.SUCCEEDED, final_credits=10))
+    shelf.ledger.record(second.attempt_id, make_task(2, Status.SUCCEEDED, final_credits=10))
     shelf.clock.now += 1000
     first, other = timeline.slowest(shelf.ledger.read, EVER, now=iso(shelf.clock.now), count=5)
     assert (first.seconds, first.open, first.job_id) == (1150, True, job_name(1))
