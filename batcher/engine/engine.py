@@ -147,7 +147,7 @@ class Engine:
         if stage is not Stage.SUBMIT and isinstance(job.phase, Planned):
             # `batcher retry` in this very instant: it is bought where new jobs are, not from here.
             return Done(Status.PLANNED, left="planned again by a person; the next run buys it")
-        item.state.idle = self._lull.seconds(len(self.open))
+        item.state.idle, item.state.under_way = self._lull.seconds(len(self.open)), self.in_flight
         return await self._lifecycle.advance(job, item.state)
 
     async def _next(self, stage: Stage) -> WorkItem | None:

@@ -31,6 +31,8 @@ from .window import Window
 #: Where room is short submissions come first, for polls can wait; but a poll that never comes holds up its job, so
 #: this share of the room stays for requests of other kinds.
 _OTHERS_SHARE = 0.25
+#: So much of the room polls may take whenever they like; beyond it each is sent when it is likely to tell something.
+_POLLS_SHARE = 1 / 3
 
 _Line = Literal["submit", "other", "probe"]
 
@@ -288,6 +290,10 @@ class RateLimiter:
                 self.creates.unanswered(job_id, self._clock.monotonic())
             case _:
                 self.creates.answered(job_id)
+
+    def poll_interval(self, tasks: int) -> float:
+        """Seconds between two polls of each of so many tasks, by the share of the room that polls always have."""
+        return tasks / (self._requests.pace * _POLLS_SHARE)
 
     def creates_down(self) -> bool:
         """Whether no create is answered."""

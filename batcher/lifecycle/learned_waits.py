@@ -66,6 +66,7 @@ class LearnedWaits:
         self._polling = polling
         self._waited = deque((each for each in newest if self._tells(each)), KEPT)
         self._new = 0
+        self._none_before = 0.0  # the age before which no task has ended
         self._schedule = self._learned()
 
     def ended(self, waited: Waited) -> None:
@@ -78,14 +79,18 @@ class LearnedWaits:
             self._schedule = self._learned()
             self._new = 0
 
-    def next_poll(self, age: float, *, polled: bool) -> float:
-        """In how many seconds to ask for an unfinished task of this age; `polled` when it was asked for before."""
+    def next_poll(self, age: float, *, polled: bool, room: float = math.inf) -> float:
+        """In how many seconds to ask for an unfinished task of this age; `polled` when it was asked for before.
+
+        `room`: there is room to ask for every task each so many seconds, which is done at ages where tasks may end.
+        """
         first, every, longest = self._polling.first, self._polling.every, self._polling.max
         least = every if polled else first
         if self._schedule is None:
-            wait = every + _GROWTH * (age - first) if polled else first
+            wait = min(every + _GROWTH * (age - first), room) if polled else first
         else:
             wait = _until_due(self._schedule, max(0.0, age))
+            wait = min(wait, max(room, self._none_before - age))
         return min(max(wait, least), max(longest, least))
 
     def _tells(self, waited: Waited) -> bool:
@@ -97,6 +102,7 @@ class LearnedWaits:
         if len(self._waited) < ENOUGH:
             return None
         ages = _ages(self._waited)
+        self._none_before = ages[0]
         # Of the tasks that come to the middle of a cell, so many end in it.
         hazards = [
             (more - share) / (1 - (share + more) / 2) / max(end - begin, 1e-9)

@@ -46,7 +46,8 @@ class JobRunState:
     `barred` is the local cause for which its result is not fetched.
     `price_asked`: how often a success was asked for its price, None before it waits for nothing else; `ended`
     (monotonic seconds) is when it ended, `left` what was left of it before; `idle` for how many seconds the run has
-    waited for nothing but prices, None where it does something else.
+    waited for nothing but prices, None where it does something else. `under_way` is how many jobs the run has bought
+    or is buying.
     """
 
     repeats: int = 0
@@ -74,6 +75,7 @@ class JobRunState:
     ended: float | None = None
     left: str = ""
     idle: float | None = None
+    under_way: int = 1
 
     def in_trouble(self, kind: str, now: float) -> float:
         """Note a trouble and return for how many seconds it has lasted."""
@@ -180,6 +182,10 @@ class Limiter(Protocol):
 
     def creates_down(self) -> bool:
         """Whether no create is answered: no new intent is to be made, and no job's repeats are to be counted."""
+        ...
+
+    def poll_interval(self, tasks: int) -> float:
+        """Seconds between two polls of each of so many tasks, by the share of the room that polls always have."""
         ...
 
     def refused_for(self) -> float:

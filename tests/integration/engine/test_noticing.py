@@ -14,12 +14,14 @@ from support import Bench
 
 from batcher.errors import Kind
 
-LIMITS = "limits: {submit: 1000/second, requests: 1000/second, in_flight: 10}\nresults: {download: false}\n"
+#: So slow on the average that polls have to be sparing, in a window that never fills.
+SCARCE = "3600/hour"
+LIMITS = "limits: {submit: 1000/second, requests: REQUESTS, in_flight: 10}\nresults: {download: false}\n"
 
 
-def campaign(bench: Bench, name: str, jobs: int, more: str = "") -> Path:
+def campaign(bench: Bench, name: str, jobs: int, more: str = "", requests: str = SCARCE) -> Path:
     text = f"campaign: {name}\nmodel: grok-imagine-video\nprompts: [{{name: boat, prompt: Boat, repeat: {jobs}}}]\n"
-    return bench.write(text + LIMITS + more, f"{name}.yaml")
+    return bench.write(text + LIMITS.replace("REQUESTS", requests) + more, f"{name}.yaml")
 
 
 def polls(bench: Bench) -> dict[str, list[float]]:
@@ -66,6 +68,17 @@ def test_what_a_run_learns_is_used_by_it_and_by_the_next_one(bench: Bench) -> No
     bench.check(files=False)
 
 
+def test_with_room_ends_are_noticed_within_an_interval(bench: Bench) -> None:
+    slow(bench, 55, 65)
+    run(bench, campaign(bench, "first", 20))
+    second = run(bench, campaign(bench, "second", 10, requests="1000/second"))
+    for ages in second.values():
+        assert [round(b - a) for a, b in pairwise(age for age in ages if age > 50)] == [5] * sum(
+            age > 55 for age in ages
+        )
+    bench.check(files=False)
+
+
 def test_the_ledger_keeps_when_a_task_was_last_seen_unfinished(bench: Bench) -> None:
     slow(bench, 20, 20)
     asked = run(bench, campaign(bench, "first", 3))
@@ -92,10 +105,10 @@ def test_what_fails_or_was_not_watched_teaches_nothing(bench: Bench) -> None:
 
 def test_a_task_of_an_earlier_run_is_polled_by_its_age(bench: Bench) -> None:
     slow(bench, 100, 100)
-    path = campaign(bench, "left", 1, "polling: {give_up: 5s}\n")
+    path = campaign(bench, "left", 1, "polling: {give_up: 5s}\n", "120/hour")
     assert bench.run(path).kind is Kind.UNFINISHED
     bench.clock.start += 50
-    ages = run(bench, campaign(bench, "left", 1))
+    ages = run(bench, campaign(bench, "left", 1, requests="120/hour"))
     [seen] = ages.values()
     # 58 s old: as far apart as growing intervals are by then, not as if it had just been sent.
     assert len(seen) <= 5
@@ -118,6 +131,6 @@ def test_tasks_of_an_earlier_run_are_not_asked_for_all_at_once(bench: Bench) -> 
 def test_each_price_class_has_its_own_times(bench: Bench) -> None:
     slow(bench, 60, 60)
     run(bench, campaign(bench, "first", 12))
-    ages = run(bench, campaign(bench, "other", 1, "params: {duration: 10}\n"))
+    ages = run(bench, campaign(bench, "other", 1, "params: {duration: 10}\n", "120/hour"))
     [seen] = ages.values()
     assert [round(age) for age in seen][:4] == [0, 3, 8, 15]

@@ -396,9 +396,10 @@ def test_a_later_stop_does_not_prolong_the_grace(bench: Bench) -> None:
     assert bench.clock.start - begun < 11
 
 
-def test_polls_come_at_growing_distances(bench: Bench) -> None:
+def test_polls_come_at_growing_distances_where_room_is_scarce(bench: Bench) -> None:
     bench.switches.queue_seconds, bench.switches.run_seconds = (0, 0), (200, 200)
-    done(bench.run(manifest(bench, "Boat", fast="polling: {first: 3s, every: 5s, max: 30s}\n")))
+    fast = "polling: {first: 3s, every: 5s, max: 30s}\nlimits: {requests: 100/hour}\n"
+    done(bench.run(manifest(bench, "Boat", fast=fast)))
     gaps = [round(b.at - a.at) for a, b in pairwise(seen(bench, "create") + seen(bench, "status"))]
     assert gaps[:4] == [0, 3, 5, 6], "the first job of a run is looked at at once"
     assert gaps == sorted(gaps)

@@ -76,6 +76,25 @@ def test_tasks_learned_one_by_one_and_read_back_give_the_same_plan() -> None:
     assert plan_of(one_by_one, 500) == plan_of(LearnedWaits(POLLING, history[-KEPT:]), 500)
 
 
+# There is room
+
+
+def test_with_room_every_age_at_which_tasks_may_end_is_asked_at_once_and_no_other() -> None:
+    waits = LearnedWaits(POLLING, [Waited(55 + n, 60 + n) for n in range(ENOUGH)])
+    assert waits.next_poll(3, polled=True, room=1) == 30  # polling.max, for none ends before 55
+    assert waits.next_poll(48, polled=True, room=1) == 7
+    assert {waits.next_poll(age, polled=True, room=1) for age in (55, 61, 80, 400)} == {POLLING.every}
+    assert waits.next_poll(400, polled=True, room=12) == 12
+    for age in range(0, 400, 7):
+        assert waits.next_poll(age, polled=True, room=math.inf) == waits.next_poll(age, polled=True)
+
+
+def test_with_room_intervals_do_not_grow_where_nothing_is_known() -> None:
+    waits = LearnedWaits(POLLING)
+    assert waits.next_poll(0, polled=False, room=1) == POLLING.first
+    assert [waits.next_poll(age, polled=True, room=7) for age in (3, 20, 300)] == [5, 7, 7]
+
+
 # What is learned
 
 
