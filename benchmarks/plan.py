@@ -26,6 +26,8 @@ FULL_SIZES = (*SIZES, 1_000_000)
 PROMPTS = 50_000
 #: Jobs a second, and megabytes for plans up to 100,000 jobs and above.
 RATE, SMALL, LARGE = 30_000, 100, 200
+#: Of the speed of the C parser's bare events, with places, checks, jobs and all.
+OF_EVENTS = 0.25
 #: Of so many jobs one is asked for again.
 _TWICE = 100
 _HEAD = "campaign: plan\nmodel: grok-imagine-video\nparams: {resolution: 720p}\n"
@@ -50,15 +52,16 @@ def measure(full: bool) -> Iterator[Figure]:
 
 def _yaml_figures(folder: Path, start_up: float) -> Iterator[Figure]:
     path = _yaml(folder)
-    bare, loaded = _events(path), _loaded(path)
-    ran = _plan(path, PROMPTS)
-    seconds = ran.cpu - start_up
+    # before this process grows: the peak of a child begins with its parent's
+    rans = [_plan(path, PROMPTS) for _ in range(3)]
+    bare, loaded = middle([_events(path) for _ in range(3)]), _loaded(path)
+    seconds = middle([ran.cpu for ran in rans]) - start_up
     name = f"YAML, {PROMPTS:,} prompts"
-    yield at_least(f"{name}: prompts a second", PROMPTS / seconds, RATE)
+    yield Figure(f"{name}: prompts a second", PROMPTS / seconds, "a second")
     yield Figure(f"{name}: bare events of PyYAML's C loader", PROMPTS / bare, "a second")
-    yield Figure(f"{name}: as fast as these events, times", bare / seconds)
+    yield at_least(f"{name}: as fast as these events, times", bare / seconds, OF_EVENTS)
     yield Figure(f"{name}: as fast as yaml.load with the C loader, times", loaded / seconds)
-    yield at_most(f"{name}: peak memory", ran.peak, SMALL, "MB")
+    yield at_most(f"{name}: peak memory", max(ran.peak for ran in rans), SMALL, "MB")
 
 
 def _plan(path: Path, jobs: int) -> Ran:

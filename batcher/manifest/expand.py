@@ -260,7 +260,10 @@ class _Expansion:
     def names_fit(self, prompt: Prompt) -> bool:
         """Whether the templates can do with the names that there are; told when not, once for each set of names."""
         own = prompt.template
-        if self.all_there(prompt):
+        required = self.file_needs | (own.required if own else _NONE)
+        for slot in prompt.references:
+            required |= slot.template.required if slot.template else _NONE
+        if not required or prompt.shape.names.issuperset(required.difference(prompt.base)):
             return True
         key = (own and own.source, prompt.entry.path, *prompt.base, prompt.shape.names, prompt.blank)
         known_result = self.checked.get(key)
@@ -286,13 +289,6 @@ class _Expansion:
                     self.tell(prompt, path, fault)
         # a template of a row's own is looked at for each row, and may be long
         return self.checked.keep(key, fine) if own is prompt.entry.template else fine
-
-    def all_there(self, prompt: Prompt) -> bool:
-        required = prompt.template.required if prompt.template else _NONE
-        for slot in prompt.references:
-            required |= slot.template.required if slot.template else _NONE
-        required |= self.file_needs
-        return not required or prompt.shape.names.issuperset(required.difference(prompt.base))
 
     def claim(self, prompt: Prompt) -> None:
         """Marks the axes that make a difference to this prompt's jobs."""

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
@@ -83,8 +83,7 @@ class Piece:
             raise Fault(f"{' '.join(sorted(self.names))} is {kind_of(value)}, not a text{parts}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     """A text over variables. `names` are all it mentions, `required` those it cannot do without.
 
     `comments` are in the source and in no text.
