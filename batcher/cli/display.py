@@ -20,6 +20,7 @@ from rich.text import Text
 
 from batcher.text import duration, number, short
 
+from .console import print_on
 from .progress import Feed
 from .terminal import Terminal
 
@@ -116,7 +117,7 @@ class Moving(Quiet):
 
     def tick(self) -> None:
         for line in self._feed.told():
-            self._terminal.say(line)  # above what moves; there it stays
+            print_on(self._terminal.err, line)  # above what moves; there it stays
         self._errors.extend(self._feed.news())
         message = self._message or self._feed.tally.notice
         self._live.update(frame(self._feed, list(self._errors), message, self._terminal.err.width), refresh=True)

@@ -316,6 +316,18 @@ def test_the_live_display_moves_and_leaves_the_last_errors(monkeypatch: pytest.M
     )
 
 
+def test_what_a_run_is_told_stays_above_the_live_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = real_terminal(monkeypatch)
+    shown = feed(worked(Now()))
+    with Moving(terminal, shown) as moving:
+        shown.tally.told.append("wallet 5")
+        moving.tick()
+        frame_before, line, frame_after = written().partition("wallet 5\n")
+    assert line
+    assert frame_before.endswith("\x1b[2K"), "the frame was wiped off first,"
+    assert "spring-launch" in frame_after, "and is drawn below"
+
+
 def test_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(display, "_REFRESH_SECONDS", 0.001)
