@@ -27,7 +27,7 @@ import anyio.to_thread
 
 from batcher import __version__
 from batcher.clock import Clock, SystemClock, iso, iso_seconds
-from batcher.engine import GRACE_SECONDS, Ending, Engine, RateLimiter
+from batcher.engine import GRACE_SECONDS, Ending, Engine
 from batcher.engine.driver import Companion, Driver
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 from batcher.events import Event
@@ -39,6 +39,7 @@ from batcher.ledger.queries.lookup import Place
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
 from batcher.lifecycle.damage import Found, find_damage
 from batcher.lifecycle.group_commit import Offload
+from batcher.limits import RateLimiter
 from batcher.manifest import Problems
 from batcher.planning import Plan, caps_for
 from batcher.providers import Provider
@@ -306,7 +307,7 @@ class Run:
             rng=self._rng,
         )
         lifecycle = Lifecycle(context, self.caps)
-        return Engine(context, lifecycle, limiter, workload.campaigns, workload.selection, self.found.damage)
+        return Engine(context, lifecycle, workload.campaigns, workload.selection, self.found.damage)
 
     # What is told
 

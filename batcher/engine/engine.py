@@ -1,4 +1,4 @@
-"""Which jobs, how many at once, how fast, and when to stop.
+"""Which jobs, how many at once, and when to stop.
 
 Work items lie in a queue a stage, by due time; workers of a stage take what is due, let the lifecycle make one step,
 and put the item back as the step says. So thousands of waiting tasks cost a heap entry each.
@@ -29,7 +29,6 @@ from .leftover import leftovers, unfinished
 from .lull import Lull
 from .outage import Outages
 from .preflight import Preflight
-from .rate_limiter import RateLimiter
 from .scheduler import Scheduler
 from .stalled import Stalled
 
@@ -58,12 +57,11 @@ class Engine:
         self,
         context: Context,
         lifecycle: Lifecycle,
-        limiter: RateLimiter,
         campaigns: Sequence[str],
         selection: Selection,
         damage: Damage,
     ) -> None:
-        ledger, clock, settings = context.ledger, context.clock, context.settings
+        ledger, clock, settings, limiter = context.ledger, context.clock, context.settings, context.limiter
         self._ledger = ledger
         self._lifecycle = lifecycle
         self._limiter = limiter
@@ -90,7 +88,7 @@ class Engine:
         self._barred_by = ""
         self._proven = False  # whether this key may read tasks
         self._first: JobId | None = None  # the job that is to show it
-        self._outages = Outages(ledger, lifecycle, limiter, clock, settings.retries.outage, self.halted)
+        self._outages = Outages(context, lifecycle, self.halted)
         self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
         self._over = False
         self._scope = anyio.CancelScope()

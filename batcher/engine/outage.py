@@ -10,14 +10,10 @@ from itertools import count
 
 import anyio
 
-from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.events import Event
-from batcher.ledger import Store
-from batcher.lifecycle import Lifecycle
+from batcher.lifecycle import Context, Lifecycle
 from batcher.providers import Retryable
-
-from .rate_limiter import RateLimiter
 
 #: Seconds to the first question, and between the later ones at most.
 _ASK_SECONDS = 1.0
@@ -28,16 +24,12 @@ Halted = Callable[[Kind, str], None]
 
 
 class Outages:
-    """Sits out what keeps the API from answering, `longest` seconds at most."""
+    """Sits out what keeps the API from answering, `retries.outage` at most."""
 
-    def __init__(
-        self, ledger: Store, lifecycle: Lifecycle, limiter: RateLimiter, clock: Clock, longest: float, halted: Halted
-    ) -> None:
-        self._ledger = ledger
+    def __init__(self, context: Context, lifecycle: Lifecycle, halted: Halted) -> None:
+        self._ledger, self._limiter, self._clock = context.ledger, context.limiter, context.clock
         self._lifecycle = lifecycle
-        self._limiter = limiter
-        self._clock = clock
-        self._longest = longest
+        self._longest = context.settings.retries.outage
         self._halted = halted
         self._creates_since: float | None = None
 

@@ -12,9 +12,9 @@ from batcher.errors import Kind
 from batcher.jobs import JobId, Status
 from batcher.lifecycle import Done, Lifecycle, Reschedule, Stage, Step
 from batcher.lifecycle.steps import PAGES
+from batcher.limits.creates import Creates
 
 from .backlog import WorkItem
-from .creates import Creates
 from .outage import Outages
 
 if TYPE_CHECKING:

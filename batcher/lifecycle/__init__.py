@@ -3,7 +3,7 @@
 from .advance import Lifecycle
 from .context import Context
 from .group_commit import Commits, Disk
-from .steps import Abort, Deferred, Done, JobRunState, Limiter, Reschedule, Slot, Stage, Step
+from .steps import Abort, Deferred, Done, JobRunState, Reschedule, Stage, Step
 
 __all__ = [
     "Abort",
@@ -14,9 +14,7 @@ __all__ = [
     "Done",
     "JobRunState",
     "Lifecycle",
-    "Limiter",
     "Reschedule",
-    "Slot",
     "Stage",
     "Step",
 ]

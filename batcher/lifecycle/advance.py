@@ -36,6 +36,7 @@ from batcher.jobs import (
     Waiting,
 )
 from batcher.ledger import Caps, Refusal
+from batcher.limits import LONGEST_WAIT, Permit
 from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown
 
 from .aging import Ages
@@ -44,7 +45,7 @@ from .download import Downloader
 from .poll_schedule import PollSchedule
 from .pricing import Pricer
 from .questions import FreeQuestions
-from .steps import LONGEST_WAIT, PAGES, Abort, Deferred, Done, JobRunState, Reschedule, Slot, Stage, Step, backoff
+from .steps import PAGES, Abort, Deferred, Done, JobRunState, Reschedule, Stage, Step, backoff
 from .uploads import Changed, Held, Uploads
 from .wallet import read_wallet
 
@@ -172,7 +173,7 @@ class Lifecycle:
             state.bought, state.upload = True, upload
             return await self._send(made, slot, state)
 
-    def _intend(self, job: Job, upload: Upload | None, slot: Slot) -> Intent | Refusal:
+    def _intend(self, job: Job, upload: Upload | None, slot: Permit) -> Intent | Refusal:
         """The intent and its row in the send log, in one commit."""
         made = self._ledger.intend(
             job,
@@ -226,7 +227,7 @@ class Lifecycle:
         closed = await self._commits(lambda: self._ledger.unsent(intent, "replay_window", message))
         return self._after_closing(closed, message)
 
-    async def _send(self, intent: Intent, slot: Slot, state: JobRunState) -> Step:
+    async def _send(self, intent: Intent, slot: Permit, state: JobRunState) -> Step:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
             self._open_posts.add(scope)
             try:

@@ -10,12 +10,12 @@ from typing import TypeVar
 from batcher.clock import Clock
 from batcher.jobs import TaskState
 from batcher.ledger import Store
+from batcher.limits import RateLimiter, SendKind
 from batcher.providers import Fatal, Going, Provider, Retryable, Unknown
 from batcher.settings import Settings
 from batcher.storage import Artifacts
 
 from .group_commit import Commits, Disk
-from .steps import Limiter, SendKind
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Context:
     ledger: Store
     commits: Commits
     provider: Provider
-    limiter: Limiter
+    limiter: RateLimiter
     artifacts: Artifacts
     disk: Disk
     clock: Clock

@@ -1,20 +1,16 @@
-"""What a step of a job returns, and what a step needs from the engine. Waiting is data: nobody sleeps here."""
+"""What a step of a job returns, and what is remembered between two of them. Waiting is data: nobody sleeps here."""
 
 from __future__ import annotations
 
 import random
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, Protocol
 
-from batcher.jobs import JobId, Status, TaskState, Upload
+from batcher.jobs import Status, TaskState, Upload
 from batcher.ledger import Refusal
+from batcher.limits import LONGEST_WAIT
 from batcher.providers import Fatal, Going, Retryable, Unknown
 
-#: So many seconds a wait is obeyed that the API asks for; then one `GET /credits` asks whether it still holds
-#: (product.md, exit 6).
-LONGEST_WAIT = 600.0
 #: A create that pages of something in between answered so often is this job's trouble, if those of others are answered.
 PAGES = 3
 
@@ -138,59 +134,6 @@ class Abort:
 
 Step = Reschedule | Done | Deferred | Abort
 
-SendKind = Literal["submit", "poll", "upload", "file", "credits", "download", "models"]
-
-
-class Slot(Protocol):
-    """Room for one request within the limits."""
-
-    async def stamp(self) -> None:
-        """Write the request down and count it; returns right before it is to be sent."""
-        ...
-
-    def write(self) -> None:
-        """Only write the request down: for an operation that commits more than this. `go` has to follow the commit."""
-        ...
-
-    def go(self) -> None:
-        """Count the request that was written down, right before it is sent. Without it the room is given back."""
-        ...
-
-    def heard(self, outcome: object) -> None:
-        """Take in what came of the request, whatever the provider returned: it may slow down or hold everybody."""
-        ...
-
-
-class Limiter(Protocol):
-    """Who lets requests to the API's host out, within the limits."""
-
-    def slot(self, kind: SendKind, *, probing: bool = False) -> AbstractAsyncContextManager[Slot]:
-        """Wait for room for one request; `probing` ones go out while all others are held."""
-        ...
-
-    def trouble(self) -> None:
-        """Somebody gave no answer: the network may be dead."""
-        ...
-
-    async def calm(self) -> None:
-        """Wait until no outage is known of."""
-        ...
-
-    def create_ended(self, job_id: JobId, outcome: object) -> None:
-        """Take in what came of a job's paid request, before its repeats are counted."""
-        ...
-
-    def creates_down(self) -> bool:
-        """Whether no create is answered: no new intent is to be made, and no job's repeats are to be counted."""
-        ...
-
-    def poll_interval(self, tasks: int) -> float:
-        """Seconds between two polls of each of so many tasks, by the share of the room that polls always have."""
-        ...
-
-    def refused_for(self) -> float:
-        """For how many seconds the API has said nothing but "too many"."""
-        ...
 
 
 def backoff(repeats: int, rng: random.Random, *, least: float | None = None) -> float:

@@ -37,14 +37,15 @@ ALLOWED: dict[str, set[str]] = {
     "storage": {"errors", "filetypes", "containers", "fs"},
     "ledger": BASE | {"fs"},
     "planning": BASE | {"catalog", "ledger"},
-    "lifecycle": BASE | {"fs", "catalog", "ledger", "providers", "storage"},
-    "engine": BASE | {"ledger", "lifecycle", "providers"},
+    "limits": BASE | {"ledger", "providers"},
+    "lifecycle": BASE | {"fs", "catalog", "ledger", "limits", "providers", "storage"},
+    "engine": BASE | {"ledger", "lifecycle", "limits", "providers"},
     "report": BASE | {"text", "install", "fs", "catalog", "ledger", "planning"},
     "simulator": {"catalog", "errors"},
     "state": {"errors", "ledger"},
     "workload": BASE | {"ledger", "manifest", "planning", "providers", "state"},
     "run": BASE
-    | {"storage", "engine", "ledger", "lifecycle", "manifest", "planning", "providers", "state", "workload"},
+    | {"storage", "engine", "ledger", "lifecycle", "limits", "manifest", "planning", "providers", "state", "workload"},
     "access": {"errors", "ledger", "providers"},
     "records": {"statuses"},
     "simulated": {"access", "errors", "fs", "install"},
@@ -194,12 +195,12 @@ def test_the_ledger_has_no_circles() -> None:
     TopologicalSorter(needs).prepare()  # raises CycleError
 
 
-def test_lifecycle_and_engine_know_a_store_by_its_port_only() -> None:
+def test_limits_lifecycle_and_engine_know_a_store_by_its_port_only() -> None:
     """What stands behind it is the ledger's own affair; files are looked at before the run, in SQLite's ledger."""
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for room, path, tree in modules()
-        if room in ("lifecycle", "engine") and path.name != "damage.py"
+        if room in ("limits", "lifecycle", "engine") and path.name != "damage.py"
         for name in imports(tree)
         if name.startswith(("batcher.ledger.store", "batcher.ledger.queries"))
         or name in ("batcher.ledger.LedgerWriter", "batcher.ledger.LedgerReader")

@@ -15,11 +15,12 @@ import httpx2 as httpx
 import pytest
 from support import Bench
 
-from batcher.engine import Engine, RateLimiter
+from batcher.engine import Engine
 from batcher.errors import Kind, StorageError
 from batcher.ledger import LedgerReader, LedgerWriter
 from batcher.ledger.queries import spend
 from batcher.lifecycle import Commits
+from batcher.limits import RateLimiter
 from batcher.settings import Limits, Rate
 
 HOUR = 3600.0

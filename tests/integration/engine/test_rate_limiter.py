@@ -14,11 +14,11 @@ import pytest
 from core_helpers import ManualClock
 from support import EPOCH, VirtualClock
 
-from batcher.engine.rate_limiter import RateLimiter
-from batcher.engine.window import Window
 from batcher.ledger import LedgerWriter
 from batcher.ledger.store import sends
 from batcher.lifecycle import Commits
+from batcher.limits.rate_limiter import RateLimiter
+from batcher.limits.window import Window
 from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
 

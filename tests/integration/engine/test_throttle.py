@@ -13,11 +13,11 @@ from integration.engine.test_rate_limiter import check_windows, opened, stamps
 from integration.lifecycle.helpers import done, manifest, statuses
 from support import PIXEL, Bench, VirtualClock
 
-from batcher.engine.rate_limiter import RateLimiter
-from batcher.engine.throttle import PAUSE_SECONDS, PAUSE_SECONDS_MAX, Throttle
 from batcher.errors import Kind
 from batcher.ledger import LedgerWriter
 from batcher.lifecycle import Commits
+from batcher.limits.rate_limiter import RateLimiter
+from batcher.limits.throttle import PAUSE_SECONDS, PAUSE_SECONDS_MAX, Throttle
 from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
 

@@ -10,7 +10,7 @@ The API's own limits are learned from its 429s (`throttle`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 import anyio
@@ -19,8 +19,6 @@ from batcher.clock import Clock, age, moment
 from batcher.events import Event
 from batcher.jobs import JobId
 from batcher.ledger import Send, Store
-from batcher.lifecycle import Commits
-from batcher.lifecycle.steps import LONGEST_WAIT, SendKind
 from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
 
@@ -28,13 +26,19 @@ from .creates import Creates
 from .throttle import Throttle
 from .window import Window
 
+#: So many seconds a wait is obeyed that the API asks for; then one `GET /credits` asks whether it still holds
+#: (product.md, exit 6).
+LONGEST_WAIT = 600.0
 #: Where room is short submissions come first, for polls can wait; but a poll that never comes holds up its job, so
 #: this share of the room stays for requests of other kinds.
 _OTHERS_SHARE = 0.25
 #: So much of the room polls may take whenever they like; beyond it each is sent when it is likely to tell something.
 _POLLS_SHARE = 1 / 3
 
+SendKind = Literal["submit", "poll", "upload", "file", "credits", "download", "models"]
 _Line = Literal["submit", "other", "probe"]
+#: Does an operation on the ledger and returns when it is on disk.
+_Commit = Callable[[Callable[[], None]], Awaitable[object]]
 
 
 class _Limit:
@@ -60,7 +64,7 @@ class _Limit:
         return min(self.rate.per_second, self.throttle.pace)
 
 
-class _Permit:
+class Permit:
     """A wait for room, a reservation, and then a request that was sent; `heard` takes in what came of it."""
 
     def __init__(self, limiter: RateLimiter, kind: SendKind, line: _Line) -> None:
@@ -69,7 +73,7 @@ class _Permit:
         self._line = line
         self._number = 0  # of the request among all of this limiter; 0: not sent
 
-    async def __aenter__(self) -> _Permit:
+    async def __aenter__(self) -> Permit:
         await self._limiter.reserve(self._kind, self._line)
         return self
 
@@ -78,16 +82,20 @@ class _Permit:
             self._limiter.give_back(self._kind)
 
     async def stamp(self) -> None:
+        """Write the request down and count it; returns right before it is to be sent."""
         await self._limiter.commits(self.write)
         self.go()
 
     def write(self) -> None:
+        """Only write the request down: for an operation that commits more than this. `go` has to follow the commit."""
         self._limiter.write(self._kind)
 
     def go(self) -> None:
+        """Count the request that was written down, right before it is sent. Without it the room is given back."""
         self._number = self._limiter.sent(self._kind)
 
     def heard(self, outcome: object) -> None:
+        """Take in what came of the request, whatever the provider returned: it may slow down or hold everybody."""
         self._limiter.heard(self._kind, self._number, outcome)
 
 
@@ -98,7 +106,7 @@ class RateLimiter:
     """
 
     def __init__(
-        self, ledger: Store, limits: Limits, clock: Clock, commits: Commits, account: str | None = None
+        self, ledger: Store, limits: Limits, clock: Clock, commits: _Commit, account: str | None = None
     ) -> None:
         self._ledger = ledger
         self._account = account
@@ -161,12 +169,12 @@ class RateLimiter:
 
     # Waiting for room
 
-    def slot(self, kind: SendKind, *, probing: bool = False) -> _Permit:
+    def slot(self, kind: SendKind, *, probing: bool = False) -> Permit:
         """Wait for room for one request; leaving without sending it gives the room back.
 
         A request that is `probing` goes out while all others are held.
         """
-        return _Permit(self, kind, "probe" if probing else "submit" if kind == "submit" else "other")
+        return Permit(self, kind, "probe" if probing else "submit" if kind == "submit" else "other")
 
     async def reserve(self, kind: SendKind, line: _Line) -> None:
         """Wait for room for one request, behind those of its kind that wait already, and take it."""
@@ -296,7 +304,7 @@ class RateLimiter:
         return tasks / (self._requests.pace * _POLLS_SHARE)
 
     def creates_down(self) -> bool:
-        """Whether no create is answered."""
+        """Whether no create is answered: no new intent is to be made, and no job's repeats are to be counted."""
         return self.creates.down
 
     def refused_for(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from core_helpers import job_name
 
-from batcher.engine.creates import Creates
+from batcher.limits.creates import Creates
 
 
 @pytest.mark.parametrize(
