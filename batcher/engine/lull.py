@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
-
 from batcher.clock import Clock
 from batcher.jobs import JobId
 from batcher.lifecycle.pricing import IDLE_SECONDS
 
+from .backlog import WorkItem
 from .scheduler import Scheduler
 
-T = TypeVar("T")
 
-
-class Lull(Generic[T]):
+class Lull:
     """Which jobs only wait for their price, and for how long nothing else has been under way."""
 
-    def __init__(self, clock: Clock, prices: Scheduler[T]) -> None:
+    def __init__(self, clock: Clock, prices: Scheduler[WorkItem]) -> None:
         """`prices` has what waits for a price; it is hastened when nothing else is left."""
         self._clock = clock
         self._prices = prices

@@ -305,11 +305,17 @@ def test_results_in_several_files(bench: Bench) -> None:
         return await real(request)
 
     bench.api.handle_async_request = media  # type: ignore[method-assign]
-    done(bench.run(manifest(bench, "Boat")))
+    path = manifest(bench, "Boat")
+    done(bench.run(path))
     names = results(bench)
     assert [name.rpartition("-")[2] for name in names if name.endswith("-2.mp4")] == ["2.mp4"]
     assert len(names) == 2
     assert bench.jobs()[0]["result_path"].endswith(".mp4")
+    for name in names:
+        (bench.state / "results" / name).write_bytes(b"edited")
+    for _ in range(2):  # the second time what was there at first stands beside each already
+        done(bench.run(path, buys=False))
+        assert len(results(bench)) == 4
 
 
 def test_a_name_that_is_taken_is_left_to_its_owner(bench: Bench) -> None:
