@@ -85,11 +85,10 @@ def _standing(read: LedgerReader, campaign: str, expansion: int, entries: int) -
 
 
 def _count(read: LedgerReader, sign: str, where: tuple[str, str, str, int]) -> int:
-    row = read.row(
+    return read.figure(
         f"SELECT count(*) FROM wanted WHERE campaign = ? AND status = ? AND price_class = ? AND expansion {sign} ?",
         where,
     )
-    return int(row[0]) if row else 0
 
 
 def first_planned(

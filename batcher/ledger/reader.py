@@ -136,8 +136,7 @@ class LedgerReader:
     @cached_property
     def zone(self) -> tzinfo | None:
         """The time zone in which this ledger counts days; None is this machine's. Raises StorageError."""
-        row = self.row("SELECT timezone FROM meta")
-        name = str(row["timezone"] or "") if row else ""
+        name = str(self.one("SELECT timezone FROM meta")["timezone"] or "")
         try:
             return find_zone(name)
         except LookupError as error:
@@ -153,9 +152,7 @@ class LedgerReader:
     @property
     def ledger_id(self) -> str:
         """The random id that went into every idempotency key of this ledger."""
-        row = self.row("SELECT ledger_id FROM meta")
-        assert row is not None
-        return str(row["ledger_id"])
+        return str(self.one("SELECT ledger_id FROM meta")["ledger_id"])
 
     def load(self, job_id: JobId) -> Job:
         """A job with its phase. Raises UnknownJob."""
@@ -270,12 +267,8 @@ class LedgerReader:
         given = {"run_id": run_id, "campaign": campaign, "day": day}
         chosen = {name: value for name, value in given.items() if value is not None}
         where = " AND ".join(f"{name} = ?" for name in chosen) or "1"
-        row = self.row(
-            f"SELECT coalesce(sum(held), 0) AS held, coalesce(sum(settled), 0) AS settled FROM spent WHERE {where}",
-            list(chosen.values()),
-        )
-        assert row is not None
-        return CreditSum(row["held"], row["settled"])
+        sums = f"SELECT coalesce(sum(held), 0), coalesce(sum(settled), 0) FROM spent WHERE {where}"
+        return CreditSum(*self.one(sums, list(chosen.values())))
 
     def taken_since(self, account: str, attempt_id: int) -> int:
         """Credits that attempts newer than `attempt_id` hold or have settled, and what older ones may still take.
@@ -283,19 +276,17 @@ class LedgerReader:
         That is what they hold above the API's reserve: a wallet that was read has not felt it. Where the API named no
         reserve, nobody knows whether it takes anything before the end.
         """
-        row = self.row(
+        return self.figure(
             f"SELECT (SELECT coalesce(sum({COMMITTED}), 0) FROM attempts WHERE id > ?1 AND account = ?2)"
             f" + (SELECT coalesce(sum(max(0, {HOLD} - coalesce(reserved_credits, 0))), 0) FROM attempts WHERE id <= ?1"
             " AND account = ?2 AND final_credits IS NULL AND (outcome IS NULL OR outcome = 'succeeded')"
             " AND submitted_at IS NOT NULL)",
             (attempt_id, account),
         )
-        return int(row[0]) if row else 0
 
     def newest_attempt(self) -> int:
         """The newest attempt (row id); 0 without any."""
-        row = self.row("SELECT max(id) FROM attempts")
-        return int(row[0] or 0) if row else 0
+        return self.figure("SELECT max(id) FROM attempts")
 
     def wallet_mark(self) -> int:
         """The newest attempt (row id) that a wallet reading, asked for now, has felt for certain; 0 without any.
@@ -303,11 +294,10 @@ class LedgerReader:
         An attempt without an answer may be charged after the reading, so it and all newer ones are not among them;
         whatever key it was bought with, for two keys may draw from one wallet.
         """
-        row = self.row(
+        return self.figure(
             "SELECT coalesce((SELECT min(attempt_id) - 1 FROM wanted WHERE status = 'submitting'"
             " AND campaign IN (SELECT name FROM campaigns)), (SELECT max(id) FROM attempts), 0)"
         )
-        return int(row[0]) if row else 0
 
     # Uploads, runs, sums
 

@@ -74,10 +74,9 @@ def last_final(read: LedgerReader, account: str, price_class: str) -> int:
 
 def class_waits(read: LedgerReader, account: str, price_class: str) -> bool:
     """Whether the class has not been seen, and an attempt of it is on its way that will show its price."""
-    row = read.row(
+    seen, under_way = read.one(
         f"SELECT EXISTS (SELECT 1 {_OF_CLASS} {_SEEN}), EXISTS"
         f" (SELECT 1 {_OF_CLASS} final_credits IS NULL AND outcome IS NOT 'doubtful')",
         (account, price_class),
     )
-    assert row is not None
-    return not row[0] and bool(row[1])
+    return not seen and bool(under_way)

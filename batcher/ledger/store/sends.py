@@ -45,8 +45,7 @@ def newest(read: LedgerReader, count: int, *, account: str | None = None, kind: 
 
 def last(read: LedgerReader) -> int:
     """The id of the newest row, whosever it is; 0 where there is none."""
-    row = read.row("SELECT max(id) FROM sends")
-    return row[0] or 0 if row else 0
+    return read.figure("SELECT max(id) FROM sends")
 
 
 def _send(row: sqlite3.Row) -> Send:
