@@ -135,7 +135,6 @@ class Abort:
 Step = Reschedule | Done | Deferred | Abort
 
 
-
 def backoff(repeats: int, rng: random.Random, *, least: float | None = None) -> float:
     """Seconds to wait before repeat number `repeats` (from 1): doubling up to a minute, with jitter.
 
