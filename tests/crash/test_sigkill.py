@@ -8,12 +8,12 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
+from forking import Command, started
 from support import KEY, PIXEL
 
 from batcher.simulator.app import Simulator
@@ -80,12 +80,12 @@ class Killer:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Command | None = None
         self._place = ("", 0)
         self._seen: list[str] = []
         self.places: list[str] = []
 
-    def aim(self, process: subprocess.Popen[bytes], place: tuple[str, int]) -> None:
+    def aim(self, process: Command, place: tuple[str, int]) -> None:
         with self._lock:
             self._process, self._place, self._seen = process, place, []
 
@@ -97,7 +97,7 @@ class Killer:
             wanted, nth = self._place
             if (name == wanted and self._seen.count(name) == nth) or len(self._seen) == LAST:
                 if self._process.poll() is None:
-                    os.kill(self._process.pid, signal.SIGKILL)
+                    self._process.kill()
                     self._process.wait()  # the answer is held back: nobody is there any more to read it
                     self.places.append(name)
                 self._process = None
@@ -119,17 +119,12 @@ def test_sigkill_again_and_again_until_done(tmp_path: Path) -> None:
     with running(app) as base_url:
 
         def run(place: tuple[str, int]) -> int:
-            command = [sys.executable, "-m", "batcher", "run", str(manifest), "--state", str(state), "--quiet"]
-            process = subprocess.Popen(
-                command,
-                env=environment | {"RIVYA_API_KEY": KEY, "RIVYA_BASE_URL": base_url},
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            killer.aim(process, place)
-            output, _ = process.communicate(timeout=60)
-            assert process.returncode in (0, -signal.SIGKILL), output.decode()
+            env = environment | {"RIVYA_API_KEY": KEY, "RIVYA_BASE_URL": base_url}
+            words = ("run", str(manifest), "--state", str(state), "--quiet")
+            with started(*words, cwd=tmp_path, env=env, stderr=subprocess.STDOUT) as process:
+                killer.aim(process, place)
+                output, _ = process.communicate()
+            assert process.returncode in (0, -signal.SIGKILL), output
             return process.returncode
 
         kills = 0

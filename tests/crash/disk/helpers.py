@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from cli.helpers import BATCHER, ROOT, Ran, Site, environment
+from cli.helpers import ROOT, Ran, Site, environment
+from forking import Command, forget, started
 
 #: Two jobs; nothing waits.
 MANIFEST = """\
@@ -44,7 +45,7 @@ def clean(place: Site | None = None) -> dict[str, str]:
 
 @dataclass
 class Desk:
-    """A folder with the manifest `m.yaml`, from which commands are given; `before` goes in front of each.
+    """A folder with the manifest `m.yaml`, from which commands are given; see `forking` for what is made of each.
 
     `inside` is the state folder as this process sees it, where that is another path than the command's.
     """
@@ -53,8 +54,9 @@ class Desk:
     state: Path
     before: Sequence[str] = ()
     inside: Path | None = None
-    program: Sequence[str] = tuple(BATCHER)
-    running: subprocess.Popen[str] | None = field(default=None, repr=False)
+    first: str = ""
+    file_size: int | None = None
+    running: Command | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.write(MANIFEST)
@@ -67,29 +69,29 @@ class Desk:
         return (self.inside or self.state) / "ledger.db"
 
     @contextmanager
-    def started(self, *argv: str, place: Site | None = None, **streams: Any) -> Iterator[subprocess.Popen[str]]:
+    def started(self, *argv: str, place: Site | None = None, **streams: Any) -> Iterator[Command]:
         """The command as a process of its own; killed at the end of the block if it still runs."""
-        words = [str(self.folder / word) if word.endswith(".yaml") else word for word in argv]
-        with subprocess.Popen(
-            [*self.before, *self.program, *words],
+        with started(
+            *(str(self.folder / word) if word.endswith(".yaml") else word for word in argv),
             cwd=self.folder,
             env=clean(place) | {"BATCHER_STATE": str(self.state), "TMPDIR": str(self.folder)},
-            text=True,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
-        ) as process:
-            self.running = process
+            before=self.before,
+            first=self.first,
+            file_size=self.file_size,
+            **streams,
+        ) as self.running:
             try:
-                yield process
+                yield self.running
             finally:
+                self.running.kill()
                 self.running = None
-                process.kill()
 
     def give(self, *argv: str, place: Site | None = None, **streams: Any) -> Ran:
         """Give a command and wait for its end."""
         with self.started(*argv, place=place, **streams) as process:
             out, err = process.communicate(timeout=60)
-        assert "Traceback" not in (err or ""), err
-        return Ran(process.returncode, out or "", err or "")
+        assert "Traceback" not in err, err
+        return Ran(process.wait(), out, err)
 
     def run(self, place: Site, *argv: str, **streams: Any) -> Ran:
         return self.give("run", "m.yaml", "--quiet", *argv, place=place, **streams)
@@ -151,14 +153,14 @@ class Rationed:
     words: str = "disk I/O error|File too large"
 
     def strike(self, room: int = 0) -> None:
-        self.desk.before = ["prlimit", f"--fsize={room}:unlimited"]
+        self.desk.file_size = room
         if self.desk.running:
             # Named by its number: the platform's typeshed need not know it.
             prlimit = getattr(resource, "prlimit")  # noqa: B009
             prlimit(self.desk.running.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
     def lift(self) -> None:
-        self.desk.before = ()
+        self.desk.file_size = None
 
 
 @contextmanager
@@ -185,6 +187,7 @@ def small_disk(folder: Path) -> Iterator[Small]:
             enter = ["nsenter", "-t", str(holder.pid), "-m", *([] if root else ["-U", "--preserve-credentials"]), "--"]
             seen = Path(f"/proc/{holder.pid}/root{spot}")
             yield Small(Desk(folder, spot / "state", enter, seen / "state"), seen)
+            forget(enter)
         finally:
             holder.stdin.close()
 
@@ -192,7 +195,7 @@ def small_disk(folder: Path) -> Iterator[Small]:
 @contextmanager
 def rationed_disk(folder: Path) -> Iterator[Rationed]:
     """Skips where one process cannot limit another."""
-    if not (hasattr(resource, "prlimit") and shutil.which("prlimit")):
+    if not hasattr(resource, "prlimit"):
         pytest.skip("needs prlimit (Linux)")
     yield Rationed(Desk(folder, folder / "state"))
 

@@ -6,26 +6,20 @@ import json
 import re
 import signal
 import sqlite3
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cli.helpers import BATCHER, Site, site
+from cli.helpers import Site, site
 from crash.disk.conftest import Give
 from crash.disk.helpers import MANIFEST, Desk, charged_once
 
 from batcher.ledger.store import connection
 
-#: The command, but one that waits for another writer for a tenth of a second only.
-IMPATIENT = (
-    sys.executable,
-    "-c",
-    "import sys; from batcher.ledger.store import connection; connection.BUSY_SECONDS = 0.1;"
-    " from batcher.cli.app import main; sys.exit(main(sys.argv[1:]))",
-)
+#: Has the command wait for another writer for a tenth of a second only.
+IMPATIENT = "from batcher.ledger.store import connection; connection.BUSY_SECONDS = 0.1"
 
 
 @contextmanager
@@ -50,7 +44,7 @@ def at(place: Site, event: str, do: object) -> None:
 
 
 def test_a_ledger_that_is_locked_from_the_start(desk: Desk) -> None:
-    desk.program = IMPATIENT
+    desk.first = IMPATIENT
     with site() as place:
         assert desk.run(place, "--limit", "0").code == 0
         with writing(desk.ledger):
@@ -93,8 +87,7 @@ def test_a_ledger_that_is_locked_when_a_paid_answer_comes(desk: Desk) -> None:
 
 def test_a_signal_while_another_program_holds_the_ledger(desk: Desk) -> None:
     """It comes before the storage error in the order of exit codes; what could not be written down is told."""
-    patient = "from batcher.engine import engine; engine.GRACE_SECONDS = 0.3; from batcher.cli.app import main"
-    desk.program = (sys.executable, "-c", f"import sys; {patient}; sys.exit(main(sys.argv[1:]))")
+    desk.first = "from batcher.engine import engine; engine.GRACE_SECONDS = 0.3"
     with site() as place:
         held: list[object] = []
 
@@ -112,7 +105,7 @@ def test_a_signal_while_another_program_holds_the_ledger(desk: Desk) -> None:
         [task] = place.world.oracle().tasks
         assert task in ran.err
         held[0][0].__exit__(None, None, None)  # type: ignore[index]
-        desk.program = tuple(BATCHER)
+        desk.first = ""
         assert desk.run(place).code == 0
         charged_once(place, 2)
 

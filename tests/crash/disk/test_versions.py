@@ -30,13 +30,8 @@ MORE = (
     "ALTER TABLE runs ADD COLUMN host TEXT;\nUPDATE runs SET host = 'here';\n"
 )
 NEXT = (*schema.MIGRATIONS, ("version_next", MORE))
-#: The command of a batcher of the next version.
-NEWER = (
-    sys.executable,
-    "-c",
-    f"import sys; from batcher.ledger.store import schema; schema.MIGRATIONS += {NEXT[-1:]!r};"
-    " from batcher.cli.app import main; sys.exit(main(sys.argv[1:]))",
-)
+#: Makes the command one of the next version.
+NEWER = f"from batcher.ledger.store import schema; schema.MIGRATIONS += {NEXT[-1:]!r}"
 OURS = tuple(name for name, _ in schema.MIGRATIONS)
 
 
@@ -101,7 +96,7 @@ def test_an_older_ledger_with_the_real_command(desk: Desk) -> None:
     """Who only looks or decides says that a run has to bring it up to date; the run does, and goes on."""
     with site() as place:
         assert desk.run(place, "--limit", "1").code == 0
-        desk.program = NEWER
+        desk.first = NEWER
         for words in (("status",), ("cancel", "tiny")):
             ran = desk.give(*words, place=place)
             assert ran.code == 7, ran
@@ -117,7 +112,7 @@ def test_an_older_ledger_with_the_real_command(desk: Desk) -> None:
         assert query(copy, "SELECT count(*), sum(final_credits) FROM attempts") == [(1, 10)]
         assert desk.rows("SELECT count(*) FROM more") == [(1,)]
         # The old version refuses what the new one has made; the copy is good for it.
-        desk.program = Desk.program
+        desk.first = ""
         assert "newer version" in desk.give("status").err
         desk.ledger.unlink()
         copy.rename(desk.ledger)
