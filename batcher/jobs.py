@@ -41,6 +41,10 @@ class FileReference:
     def text(self) -> str:
         return str(self.path)
 
+    @property
+    def each(self) -> tuple[FileReference]:
+        return (self,)
+
 
 @dataclass(frozen=True, slots=True)
 class UrlReference:
@@ -53,8 +57,23 @@ class UrlReference:
     def text(self) -> str:
         return self.url
 
+    @property
+    def each(self) -> tuple[UrlReference]:
+        return (self,)
 
-Reference = FileReference | UrlReference
+
+@dataclass(frozen=True, slots=True)
+class SeveralReferences:
+    """Two inputs or more of one job; their order counts (first and last frame)."""
+
+    each: tuple[FileReference | UrlReference, ...]
+
+    @property
+    def text(self) -> str:
+        return self.each[0].text
+
+
+Reference = FileReference | UrlReference | SeveralReferences
 
 
 def clean_prompt(text: str) -> str:
@@ -70,7 +89,7 @@ def params_text(params: Mapping[str, ParamValue]) -> str:
 
 
 def source_text(reference: Reference | None) -> str:
-    """A reference as the identity has it: the bytes of a file, the text of a URL."""
+    """A reference as the identity has it: the bytes of a file, the text of a URL, a list of these for several."""
     match reference:
         case None:
             return "null"
@@ -78,6 +97,8 @@ def source_text(reference: Reference | None) -> str:
             return _canonical(["file", digest])
         case UrlReference(url=url):
             return _canonical(["url", url])
+        case SeveralReferences(each=each):
+            return f"[{','.join(map(source_text, each))}]"
 
 
 def _canonical(value: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -110,21 +110,46 @@ class PromptRule(_Value):
 
 
 class KindRule(_Value):
-    """What one kind of reference file may be; `max_bytes` in bytes."""
+    """What one kind of reference file may be; `max_bytes` in bytes.
+
+    `max_files` bounds the files of the kind, `beside_video` the same where a video is among the others.
+    """
 
     max_bytes: int
     mime_types: tuple[str, ...]
+    max_files: int | None = None
+    beside_video: int | None = None
 
 
 class ReferenceRule(_Value):
-    """How many reference files a job may have and of which kinds."""
+    """How many reference files a job may have, of which kinds, and what they are in their `order`."""
 
     max_files: int = 0
+    order: tuple[str, ...] = ()
     image: KindRule | None = None
+    video: KindRule | None = None
+    audio: KindRule | None = None
+
+    @property
+    def kinds(self) -> dict[str, KindRule]:
+        """The rule of each kind that there is."""
+        rules = {"image": self.image, "video": self.video, "audio": self.audio}
+        return {kind: rule for kind, rule in rules.items() if rule is not None}
 
     def rule_for(self, mime: str) -> KindRule | None:
         """The rule that takes this MIME type, if any."""
-        return self.image if self.image and mime in self.image.mime_types else None
+        return next((rule for rule in self.kinds.values() if mime in rule.mime_types), None)
+
+    def fault(self, kinds: Sequence[str]) -> str:
+        """What is allowed where references of these kinds are not; "" where they are."""
+        if len(kinds) > self.max_files:
+            return f"at most {self.max_files} reference{'s' * (self.max_files != 1)}"
+        for kind, rule in self.kinds.items():
+            beside = "video" in kinds and rule.beside_video is not None
+            most = rule.beside_video if beside else rule.max_files
+            if most is not None and kinds.count(kind) > most:
+                return f"at most {most} of kind {kind}{' beside a video' if beside else ''}"
+        return ""
 
 
 class Model(_Value):

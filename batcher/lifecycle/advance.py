@@ -139,27 +139,9 @@ class Lifecycle:
     async def _buy(self, job: Job, state: JobRunState) -> Step:
         if self._limiter.creates_down():
             return Reschedule(Stage.SUBMIT)  # nothing is uploaded either
-        upload: Upload | None = None
-        if isinstance(job.reference, FileReference):
-            refusal = self._refusal_of(job)
-            if refusal and refusal.cap != "price":
-                return Deferred(refusal)  # nothing is uploaded for a job that will not be bought
-            match await self._uploads.upload(job.reference, job.model):
-                case Upload() as upload:
-                    state.answered()
-                case Changed(message):
-                    await self._commits(lambda: self._ledger.cannot_send(job.id, "reference_changed", message))
-                    return Done(Status.FAILED)
-                case Refused(code, message):
-                    why = f"the reference was refused: {message}"
-                    await self._commits(lambda: self._ledger.cannot_send(job.id, code, why))
-                    return Done(Status.FAILED)
-                case Fatal() as halt:
-                    return Abort(halt, Status.PLANNED)
-                case Held(seconds):
-                    return Reschedule(Stage.SUBMIT, seconds)
-                case Retryable() as later:
-                    return self._no_upload(job.reference.sha256, later)
+        uploads = await self._uploaded(job, state)
+        if not isinstance(uploads, list):
+            return uploads
         async with AsyncExitStack() as stack:
             with anyio.move_on_after(self._seconds_left()) as waiting:
                 slot = await stack.enter_async_context(self._limiter.slot("submit"))
@@ -167,18 +149,45 @@ class Lifecycle:
                 return Deferred(no) if (no := self._refusal_of(job)) else Reschedule(Stage.SUBMIT, 1.0)
             if self._limiter.creates_down():  # since it began to wait for room
                 return Reschedule(Stage.SUBMIT)
-            made = await self._commits(partial(self._intend, whole(job), upload, slot))
+            made = await self._commits(partial(self._intend, whole(job), uploads, slot))
             if isinstance(made, Refusal):
                 return Deferred(made)
-            state.bought, state.upload = True, upload
+            state.bought, state.uploads = True, tuple(uploads)
             return await self._send(made, slot, state)
 
-    def _intend(self, job: Job, upload: Upload | None, slot: Permit) -> Intent | Refusal:
+    async def _uploaded(self, job: Job, state: JobRunState) -> list[Upload] | Step:
+        """The uploads of a job's reference files, in their order; or what becomes of the job without them."""
+        files = [each for each in job.reference.each if isinstance(each, FileReference)] if job.reference else []
+        if files and (refusal := self._refusal_of(job)) and refusal.cap != "price":
+            return Deferred(refusal)  # nothing is uploaded for a job that will not be bought
+        uploads = []
+        for file in files:
+            match await self._uploads.upload(file, job.model):
+                case Upload() as upload:
+                    state.answered()
+                    uploads.append(upload)
+                case Changed(message):
+                    return await self._cannot_send(job.id, "reference_changed", message)
+                case Refused(code, message):
+                    return await self._cannot_send(job.id, code, f"the reference was refused: {message}")
+                case Fatal() as halt:
+                    return Abort(halt, Status.PLANNED)
+                case Held(seconds):
+                    return Reschedule(Stage.SUBMIT, seconds)
+                case Retryable() as later:
+                    return self._no_upload(file.sha256, later)
+        return uploads
+
+    async def _cannot_send(self, job_id: JobId, code: str, message: str) -> Step:
+        await self._commits(lambda: self._ledger.cannot_send(job_id, code, message))
+        return Done(Status.FAILED)
+
+    def _intend(self, job: Job, uploads: list[Upload], slot: Permit) -> Intent | Refusal:
         """The intent and its row in the send log, in one commit."""
         made = self._ledger.intend(
             job,
             account=self._provider.account,
-            compose=lambda request_id: self._provider.body(job, upload, request_id),
+            compose=lambda request_id: self._provider.body(job, uploads, request_id),
             caps=self.caps,
             api=self._provider.api_time(),
         )

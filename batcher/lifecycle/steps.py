@@ -32,7 +32,7 @@ class JobRunState:
     `since` (monotonic seconds) is when the present kind of trouble, named `trouble`, began;
     `polling_since` when this run began to poll; `bought` whether this run has made an intent of it.
     `price_class` is the job's; `submitted` (monotonic seconds) when the API had the task; `unfinished_for` so many
-    seconds after that it was last seen unfinished, None before it was seen so in this run. `upload` is what this run's
+    seconds after that it was last seen unfinished, None before it was seen so in this run. `uploads` is what this run's
     intent of it names, and `anew` whether it is bought once more because that may have been why it was refused.
     `restore` names files that were whole once, by number, and what is the matter with them; `unlike` counts answers
     that did not show a doubtful file to be whole.
@@ -57,7 +57,7 @@ class JobRunState:
     restore: dict[int, str] = field(default_factory=dict)
     submitted: float | None = None
     unfinished_for: float | None = None
-    upload: Upload | None = None
+    uploads: tuple[Upload, ...] = ()
     anew: bool = False
     pages: int = 0
     page: str = ""

@@ -118,9 +118,14 @@ class Uploads:
 
         Only once a job and run, so that a prompt which is truly bad fails.
         """
-        upload = state.upload
-        if upload is None or state.anew:
+        if state.anew:
             return False
+        suspected = [self._suspected(upload) for upload in state.uploads]  # each of them, not up to the first
+        state.anew = any(suspected)
+        return state.anew
+
+    def _suspected(self, upload: Upload) -> bool:
+        """Whether an upload that a refused create names may be at fault; it is looked at or made anew then."""
         file = self._file(upload.sha256)
         known = self._ledger.read.upload(self._provider.account, upload.sha256)
         # Else another job has had it renewed already, or is about to.
@@ -129,13 +134,12 @@ class Uploads:
                 return False
             file.suspect = upload.url
             file.innocent = min(max(INNOCENT_SECONDS, 2 * file.innocent), INNOCENT_SECONDS_MAX)
-        state.anew = True
         return True
 
     def helped(self, state: JobRunState) -> None:
         """A create was accepted; if that was with a fresh upload, the old one was at fault, and may be so again."""
-        if state.anew and state.upload:
-            self._file(state.upload.sha256).innocent = 0.0
+        for upload in state.uploads if state.anew else ():
+            self._file(upload.sha256).innocent = 0.0
 
     # The upload itself
 

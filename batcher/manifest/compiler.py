@@ -37,10 +37,19 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 class ReferenceSlot(NamedTuple):
-    """An entry of `references`: a template, or None for a job without a reference."""
+    """An entry of `references`: none for a job without a reference; all those of a list go with one job, `together`."""
 
-    template: Template | None
+    templates: tuple[Template, ...]
     path: Path
+    together: bool = False
+
+    @property
+    def required(self) -> frozenset[str]:
+        return _NOTHING.union(*(template.required for template in self.templates))
+
+    @property
+    def names(self) -> frozenset[str]:
+        return _NOTHING.union(*(template.names for template in self.templates))
 
 
 class Entry(NamedTuple):
@@ -74,7 +83,7 @@ class Entry(NamedTuple):
     @property
     def names(self) -> set[str]:
         """The names that its text, its references and the rules of its matrix use; the rows' texts use others."""
-        templates = [self.template, *(slot.template for slot in self.references)]
+        templates = [self.template, *(template for slot in self.references for template in slot.templates)]
         rules = (*self.matrix.include.rules, *self.matrix.exclude.rules)
         return set().union(*(t.names for t in templates if t), *(rule.values for rule in rules))
 
@@ -253,19 +262,21 @@ class _Compiler:
             self.problems.notes.add(self.marks.problem(path, note.message, hint=note.hint))
         return template
 
-    def references(self, texts: list[str | None], path: Path) -> tuple[ReferenceSlot, ...]:
+    def references(self, texts: list[str | list[str] | None], path: Path) -> tuple[ReferenceSlot, ...]:
         slots: list[ReferenceSlot] = []
         for index, text in enumerate(texts):
             where = (*path, index)
             if text is None:
-                slots.append(ReferenceSlot(None, where))
+                slots.append(ReferenceSlot((), where))
                 continue
             if self.model.references.max_files == 0:
                 self.tell(where, Fault(f"{self.model.id} takes no references"), blinds=True)
                 continue
-            template = self.template(text, where)
-            if template is not None:
-                slots.append(ReferenceSlot(template, where))
+            together = isinstance(text, list)
+            templates = [self.template(each, where) for each in (text if isinstance(text, list) else [text])]
+            known = tuple(template for template in templates if template is not None)
+            if len(known) == len(templates):
+                slots.append(ReferenceSlot(known, where, together))
         return tuple(slots)
 
     def file_names(self) -> FileNames:

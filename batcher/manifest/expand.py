@@ -14,11 +14,14 @@ from batcher.catalog import Model
 from batcher.errors import Problem
 from batcher.jobs import (
     SHORT_ID,
+    FileReference,
     Identities,
     JobId,
     JobSpec,
     ParamValue,
     Reference,
+    SeveralReferences,
+    UrlReference,
     clean_prompt,
     params_text,
     source_text,
@@ -90,7 +93,7 @@ class _Expansion:
         self.endless: set[Path] = set()
         self.faults = 0
         self.checked: Cache[Any, bool] = Cache(500)
-        self.found: Cache[str, tuple[Reference, ...] | Fault] = Cache(5_000)
+        self.found: Cache[str, tuple[FileReference | UrlReference, ...] | Fault] = Cache(5_000)
         self.param_values: Callable[[dict[str, Value]], Any] = (
             itemgetter(*sorted(plan.model.params)) if plan.model.params else lambda _: None
         )
@@ -230,16 +233,20 @@ class _Expansion:
             return _NO_REFERENCE
         found: list[Reference | None] = []
         for slot in prompt.references:
-            if slot.template is None:
+            if not slot.templates:
                 found.append(None)
                 continue
             try:
-                found += self.files_of(slot.template, variables)
+                each = [one for template in slot.templates for one in self.files_of(template, variables)]
+                if slot.together and (wrong := self.model.references.fault([one.kind for one in each])):
+                    raise Fault(f"{self.model.id} takes {wrong}; these are {len(each)}")
             except Fault as fault:
                 self.tell(prompt, slot.path, fault)
+                continue
+            found += [SeveralReferences(tuple(each))] if slot.together else each
         return found
 
-    def files_of(self, template: Template, variables: dict[str, Value]) -> tuple[Reference, ...]:
+    def files_of(self, template: Template, variables: dict[str, Value]) -> Sequence[FileReference | UrlReference]:
         """The references that a template names. Raises Fault, for the same text each time the same."""
         text = template.render(variables)
         found = self.found.get(text)
@@ -262,7 +269,7 @@ class _Expansion:
         own = prompt.template
         required = self.file_needs | (own.required if own else _NONE)
         for slot in prompt.references:
-            required |= slot.template.required if slot.template else _NONE
+            required |= slot.required
         if not required or prompt.shape.names.issuperset(required.difference(prompt.base)):
             return True
         key = (own and own.source, prompt.entry.path, *prompt.base, prompt.shape.names, prompt.blank)
@@ -273,7 +280,7 @@ class _Expansion:
         checks: list[tuple[Template, Path, set[str]]] = []
         if own is not None:
             checks.append((own, prompt.entry.text_path, known))
-        checks += [(slot.template, slot.path, known) for slot in prompt.references if slot.template is not None]
+        checks += [(template, slot.path, known) for slot in prompt.references for template in slot.templates]
         checks.append((self.plan.file_names.template, ("results", "name"), known | set(ALWAYS)))
         fine = True
         for template, path, names in checks:
@@ -298,7 +305,7 @@ class _Expansion:
         if prompt.template is not None:
             mentions = mentions | prompt.template.names
         for slot in prompt.references:
-            mentions = mentions | (slot.template.names if slot.template else frozenset())
+            mentions = mentions | slot.names
         self.mentioned |= mentions
         for claim in prompt.shape.claims:
             if claim[0] in self.model.params or claim[0] in mentions:

@@ -181,7 +181,11 @@ def _given(value: Any) -> Any:
     return value
 
 
-def _reference(value: Any) -> str | None:
+def _reference(value: Any) -> str | list[str] | None:
+    if isinstance(value, list):
+        if len(value) < 2:
+            raise wrong("is a list of fewer than two references", "a list is one variant of several references")
+        return [_text(each) for each in value]
     return None if value is None else _text(value)
 
 
@@ -202,7 +206,10 @@ Text = Annotated[str, *leaf(_text, _TEXT_SCHEMA)]
 Name = Annotated[str, *leaf(_name, {"type": "string", "minLength": 1, "maxLength": MAX_NAME})]
 Scalar = Annotated[Any, *leaf(_scalar, _SCALAR_SCHEMA)]
 AnyValue = Annotated[Any, *leaf(_value, _VALUE_SCHEMA)]
-ReferenceText = Annotated[str | None, *leaf(_reference, {"type": ["string", "null"]})]
+_REFERENCE_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}, "minItems": 2}]
+}
+ReferenceText = Annotated[str | list[str] | None, *leaf(_reference, _REFERENCE_SCHEMA)]
 Repeat = Annotated[int, *whole(1, MAX_REPEAT)]
 Bool = Annotated[bool, *leaf(_yes_no, {"type": "boolean"})]
 Requests = Annotated[Rate, *leaf(_rate, {"type": "string", "pattern": "^[0-9]+ ?/ ?(second|minute|hour|day|s|m|h|d)$"})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mimetypes
 import os
 import re
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from batcher.catalog import Model
 from batcher.containers import picture_fault
 from batcher.filetypes import HEAD_BYTES, sniff
-from batcher.jobs import FileReference, Reference, UrlReference
+from batcher.jobs import FileReference, Reference, SeveralReferences, UrlReference
 from batcher.spelling import nfc
 
 from .globs import MAGIC, MAX_MATCHES, matches, prefix
@@ -101,7 +102,7 @@ class Files:
                     known.setdefault(nfc(name), []).append(name)
         return known
 
-    def find(self, text: str) -> tuple[Reference, ...]:
+    def find(self, text: str) -> tuple[FileReference | UrlReference, ...]:
         """The references that a text (a URL, a path or a glob) names, sorted. Raises Fault."""
         text = text.strip()
         if not text:
@@ -109,8 +110,14 @@ class Files:
         if len(text) > MAX_PATH:
             raise Fault(f"the reference has {len(text):,} characters; at most {MAX_PATH:,}")
         if _SCHEME.match(text):
-            return (UrlReference(check_url(text), kind="image"),)
+            return (UrlReference(check_url(text), self._kind_of(text)),)
         return tuple(self._file(name) for name in self.names(text))
+
+    def _kind_of(self, url: str) -> str:
+        """The kind of what a URL names, by its ending; else the first that the model takes."""
+        mime = mimetypes.guess_type(urlsplit(url).path)[0] or ""
+        kinds = self.model.references.kinds
+        return next((kind for kind in kinds if mime.startswith(f"{kind}/")), next(iter(kinds), "image"))
 
     def names(self, text: str) -> list[str]:
         """The files that a path or a glob names, sorted. Raises Fault when there are none."""
@@ -131,7 +138,6 @@ class Files:
 
     def _file(self, text: str) -> FileReference:
         path = self.inside(text)
-        rule = self.model.references.image
         try:
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
@@ -142,9 +148,9 @@ class Files:
                 found = sniff(head)
                 allowed = self.model.references.rule_for(found.mime) if found else None
                 if allowed is None:
-                    types = listed(
-                        [mime.partition("/")[2].upper() for mime in rule.mime_types] if rule else ["nothing"]
-                    )
+                    rules = self.model.references.kinds.values()
+                    mimes = [mime.partition("/")[2].upper() for rule in rules for mime in rule.mime_types]
+                    types = listed(mimes or ["nothing"])
                     what = f"is {found.mime}" if found else "is empty" if not head else "is of an unknown type"
                     raise Fault(f"{what} by its bytes; {self.model.id} takes {types}")
                 if status.st_size > allowed.max_bytes:
@@ -201,6 +207,8 @@ def reference_name(reference: Reference | None) -> str:
             return ""
         case FileReference(path=path):
             return path.stem
+        case SeveralReferences(each=each):
+            return reference_name(each[0])
         case UrlReference(url=url):
             parts = urlsplit(url)
             return Path(parts.path).stem or parts.hostname or "url"

@@ -165,7 +165,7 @@ class Rows:
         try:
             template = compile_template(text)
             self.used |= template.names
-            return (ReferenceSlot(template, (*self.entry.path, "file")),)
+            return (ReferenceSlot((template,), (*self.entry.path, "file")),)
         except Fault as fault:
             faults.append(Fault(f"reference: {fault.message}", fault.hint))
             return ()

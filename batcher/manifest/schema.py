@@ -184,7 +184,8 @@ class Document(_Section):
     matrix: MatrixSection = Field(default_factory=lambda: MatrixSection(), description="Axes of every prompt")
     prompts: Annotated[list[Prompt], Field(min_length=1, description="The prompts")]
     references: list[ReferenceText] = Field(
-        [], description="Input files: globs, https URLs or null; each makes jobs of its own"
+        [],
+        description="Input files: globs, https URLs or null; each makes jobs of its own, a list is several for one",
     )
     repeat: Repeat = Field(default=1, description="Takes of each job")
     limits: LimitsSection = Field(default_factory=lambda: LimitsSection())

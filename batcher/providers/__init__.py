@@ -6,7 +6,7 @@ raises for what a server or a network does; it says what that means.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -171,8 +171,8 @@ class Provider(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def body(self, job: Job, upload: Upload | None, client_request_id: str) -> bytes:
-        """The exact bytes of a create request. Pure."""
+    def body(self, job: Job, uploads: Sequence[Upload], client_request_id: str) -> bytes:
+        """The exact bytes of a create request, with the uploads of the job's files in their order. Pure."""
         ...
 
     async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Fatal | Retryable:

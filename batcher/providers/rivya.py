@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import mimetypes
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -95,11 +95,14 @@ class Rivya:
 
     # Create and poll (sections 2 and 3)
 
-    def body(self, job: Job, upload: Upload | None, client_request_id: str) -> bytes:
-        """The exact bytes of a create request: model, prompt, params with the reference, and the trace id."""
+    def body(self, job: Job, uploads: Sequence[Upload], client_request_id: str) -> bytes:
+        """The exact bytes of a create request: model, prompt, params with the references, and the trace id."""
         params: dict[str, Any] = dict(job.params)
-        if item := _reference_item(job, upload):
-            params["referenceMediaItems"] = [item]
+        there = iter(uploads)
+        if each := job.reference.each if job.reference else ():
+            params["referenceMediaItems"] = [
+                _url_item(one) if isinstance(one, UrlReference) else _upload_item(next(there)) for one in each
+            ]
         content = {
             "model": job.model,
             "prompt": job.prompt,
@@ -330,19 +333,20 @@ def _file_name(reference: FileReference) -> str:
     return path.stem + (_EXTENSIONS.get(reference.mime) or mimetypes.guess_extension(reference.mime) or path.suffix)
 
 
-def _reference_item(job: Job, upload: Upload | None) -> dict[str, Any] | None:
-    """One entry of `params.referenceMediaItems` (sections 2 and 4)."""
-    if isinstance(job.reference, UrlReference):
-        item: dict[str, Any] = {"url": job.reference.url, "kind": job.reference.kind}
-        if name := PurePosixPath(unquote(urlsplit(job.reference.url).path)).name:
-            item["name"] = name
-            mime = _MIMES.get(PurePosixPath(name).suffix.lower()) or mimetypes.guess_type(name)[0]
-            if mime and mime.startswith(f"{job.reference.kind}/"):
-                item["mimeType"] = mime
-        return item
-    if upload is None:
-        return None
-    item = {"url": upload.url, "kind": upload.kind, "name": upload.name, "mimeType": upload.mime}
+def _url_item(reference: UrlReference) -> dict[str, Any]:
+    """An entry of `params.referenceMediaItems` (sections 2 and 4) for a URL that the API fetches itself."""
+    item: dict[str, Any] = {"url": reference.url, "kind": reference.kind}
+    if name := PurePosixPath(unquote(urlsplit(reference.url).path)).name:
+        item["name"] = name
+        mime = _MIMES.get(PurePosixPath(name).suffix.lower()) or mimetypes.guess_type(name)[0]
+        if mime and mime.startswith(f"{reference.kind}/"):
+            item["mimeType"] = mime
+    return item
+
+
+def _upload_item(upload: Upload) -> dict[str, Any]:
+    """The same for a file that the API has."""
+    item: dict[str, Any] = {"url": upload.url, "kind": upload.kind, "name": upload.name, "mimeType": upload.mime}
     if upload.duration_token is not None:
         item["durationToken"] = upload.duration_token
     if upload.duration_seconds is not None:

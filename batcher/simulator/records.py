@@ -148,6 +148,11 @@ class StoredUpload:
     sha256: str
     at: float
 
+    @property
+    def duration_token(self) -> str | None:
+        """What the API has measured of a film or sound, as a create has to name it."""
+        return None if self.kind == "image" else f"duration_{self.token}"
+
 
 @dataclass(frozen=True, slots=True)
 class Issue:

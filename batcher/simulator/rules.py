@@ -86,8 +86,8 @@ def _check_param(model: Model, key: str, value: object) -> None:
 def _check_references(model: Model, items: object, find_upload: Callable[[str], StoredUpload | None]) -> None:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise invalid("params.referenceMediaItems is not a list of objects.")
-    if len(items) > model.references.max_files:
-        raise invalid(f"{model.id} takes at most {model.references.max_files} reference file(s).")
+    if wrong := model.references.fault([str(item.get("kind")) for item in items]):
+        raise invalid(f"{model.id} takes {wrong}.")
     for item in items:
         unknown = set(item) - _ITEM_FIELDS
         if unknown:
@@ -95,13 +95,15 @@ def _check_references(model: Model, items: object, find_upload: Callable[[str], 
         url, kind = item.get("url"), item.get("kind")
         if not isinstance(url, str):
             raise invalid("params.referenceMediaItems[].url is required.")
-        if kind != "image":
+        if kind not in model.references.kinds:
             raise invalid(f"{model.id} takes no reference of kind {kind!r}.")
         upload = find_upload(url)
         if upload is None and urlsplit(url).scheme != "https":
             raise invalid("params.referenceMediaItems[].url is neither an upload nor an https URL.")
         if upload is not None and upload.kind != kind:
             raise invalid(f"The upload is of kind {upload.kind}, not {kind}.")
+        if upload is not None and item.get("durationToken") != upload.duration_token:
+            raise invalid("params.referenceMediaItems[].durationToken is not the one that the upload was given.")
 
 
 def media_type(data: bytes) -> str | None:
@@ -109,7 +111,6 @@ def media_type(data: bytes) -> str | None:
     for signature, mime in (
         (b"\xff\xd8\xff", "image/jpeg"),
         (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"\x1a\x45\xdf\xa3", "video/webm"),
         (b"OggS", "audio/ogg"),
         (b"ID3", "audio/mpeg"),
         (b"\xff\xfb", "audio/mpeg"),
@@ -119,6 +120,8 @@ def media_type(data: bytes) -> str | None:
             return mime
     if data[4:8] == b"ftyp":
         return {b"qt  ": "video/quicktime", b"M4A ": "audio/mp4"}.get(data[8:12], "video/mp4")
+    if data.startswith(b"\x1a\x45\xdf\xa3"):
+        return "video/x-matroska" if b"matroska" in data[:64] else "video/webm"
     if data[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12])
     return None
@@ -135,8 +138,8 @@ def check_upload(kind: str, model_id: str | None, data: bytes) -> str:
     if model_id is not None:
         if model_id not in model_ids():
             raise invalid(f"Unknown model: {model_id!r}.")
-        rule = get_model(model_id).references.image
-        if kind != "image" or rule is None:
+        rule = get_model(model_id).references.kinds.get(kind)
+        if rule is None:
             raise invalid(f"{model_id} takes no file of kind {kind}.")
         max_bytes, mime_types = rule.max_bytes, rule.mime_types
     if not data:
@@ -185,8 +188,8 @@ def describe(model: Model) -> Json:
 
     The shapes of `params` and `reference_media` are not documented; these follow the model pages' tables.
     """
-    image = model.references.image
-    takes_files = image is not None and model.references.max_files > 0
+    kinds = model.references.kinds
+    takes_files = model.references.max_files > 0
     return {
         "id": model.id,
         "display_name": model.id.replace("-", " ").title(),
@@ -194,11 +197,11 @@ def describe(model: Model) -> Json:
         "runtime": "async_task",
         "base_credits": model.base_credits,
         "billing_type": "FIXED",
-        "supported_modes": [f"text-to-{model.result}"] + [f"image-to-{model.result}"] * takes_files,
+        "supported_modes": [f"{kind}-to-{model.result}" for kind in ("text", *kinds)],
         "max_prompt_length": model.prompt.max,
         "reference_media": {
             "max_files": model.references.max_files,
-            "kinds": {"image": image.model_dump(mode="json")} if image else {},
+            "kinds": {kind: rule.model_dump(mode="json") for kind, rule in kinds.items()},
         }
         if takes_files
         else None,
@@ -210,9 +213,9 @@ def describe(model: Model) -> Json:
         "api_input_status": "partial_requires_files" if takes_files else "available_text",
         "supported_api_inputs": ["text", "file"] if takes_files else ["text"],
         "requires_files_api": False,
-        "requires_upload_for_modes": [f"image-to-{model.result}"] * takes_files,
+        "requires_upload_for_modes": [f"{kind}-to-{model.result}" for kind in kinds],
         "url_input_supported": takes_files,
-        "file_kinds": ["image"] * takes_files,
+        "file_kinds": list(kinds),
         "chat_capabilities": None,
         "notices": [],
     }

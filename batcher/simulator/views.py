@@ -55,7 +55,7 @@ def show_upload(upload: StoredUpload, now: float, switches: Switches, base: str)
         "mime_type": upload.mime,
         "size": upload.size,
         "name": upload.name,
-        "duration_token": None if upload.kind == "image" else f"duration_{upload.token}",
+        "duration_token": upload.duration_token,
         "created_at": iso(upload.at),
         "expires_at": None if lifetime is None else iso(upload.at + lifetime),
     }

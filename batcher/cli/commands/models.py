@@ -40,9 +40,8 @@ def _one(model: Model) -> Iterator[RenderableType]:
     length = f"at least {count(least, 'character')}" if most is None else f"{least} to {number(most)} characters"
     yield f"  prompt      {length}"
     yield f"  references  {_references(model)}"
-    if model.references.image:
-        rule = model.references.image
-        yield f"              each at most {number(rule.max_bytes)} bytes: {', '.join(rule.mime_types)}"
+    for kind, rule in model.references.kinds.items():
+        yield f"              {kind}s of at most {number(rule.max_bytes)} bytes: {', '.join(rule.mime_types)}"
     yield ""
     rows = (
         (name, param.allowed, _default(model, name), "yes" if name in model.price_params else "")
@@ -54,8 +53,11 @@ def _one(model: Model) -> Iterator[RenderableType]:
 
 
 def _references(model: Model) -> str:
-    most = model.references.max_files
-    return "none" if not most else f"at most {count(most, 'image')}"
+    rule = model.references
+    if not rule.max_files:
+        return "none"
+    words = f"at most {count(rule.max_files, ' or '.join(rule.kinds))}"
+    return f"{words} ({', '.join(rule.order)})" if rule.order else words
 
 
 def _default(model: Model, name: str) -> str:

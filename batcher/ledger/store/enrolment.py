@@ -36,7 +36,7 @@ _INSERT = (
 # The first place of a job in an expansion counts; a second one finds the number set already.
 _UPDATE = (
     "UPDATE wanted SET expansion = ?1, position = ?2, name = ?3, reference = ?4, file_name = ?5, price_class = ?6,"
-    " catalog_credits = ?7 WHERE id = ?8 AND expansion <> ?1"
+    " catalog_credits = ?7, reference_list = ?8 WHERE id = ?9 AND expansion <> ?1"
 )
 
 _REVIVE = (
@@ -135,6 +135,6 @@ def _inserts(places: list[tuple[int, JobSpec]], expansion: int, at: str) -> list
 
 
 def _update(position: int, spec: JobSpec, expansion: int) -> tuple[Any, ...]:
-    reference = None if spec.reference is None else spec.reference.text
-    changing = (spec.name, reference, spec.file_name, spec.price_class, spec.catalog_credits)
+    reference, *_, every = rows.reference_values(spec.reference)
+    changing = (spec.name, reference, spec.file_name, spec.price_class, spec.catalog_credits, every)
     return (expansion, position, *changing, spec.id)

@@ -21,6 +21,7 @@ from batcher.jobs import (
     Planned,
     Reference,
     ResultFile,
+    SeveralReferences,
     Status,
     Submitting,
     Succeeded,
@@ -32,7 +33,7 @@ from batcher.jobs import (
 #: A wanted job as columns of `wanted`, in the order of `spec_values`.
 SPEC_COLUMNS = (
     *("id", "campaign", "name", "model", "prompt", "params"),
-    *("reference", "reference_kind", "reference_sha256", "reference_size", "reference_mime"),
+    *("reference", "reference_kind", "reference_sha256", "reference_size", "reference_mime", "reference_list"),
     *("take", "price_class", "catalog_credits", "file_name"),
 )
 
@@ -42,7 +43,7 @@ def spec_values(spec: JobSpec, params: str) -> tuple[Any, ...]:
     job_id, campaign, model, name, prompt, _, reference, take, price_class, catalog_credits, file_name = spec
     return (
         *(job_id, campaign, name, model, prompt, params),
-        *_reference_values(reference),
+        *reference_values(reference),
         *(take, price_class, catalog_credits, file_name),
     )
 
@@ -52,28 +53,33 @@ def params_column(params: Mapping[str, ParamValue]) -> str:
     return json.dumps(dict(params), sort_keys=True)
 
 
-def _reference_values(reference: Reference | None) -> tuple[Any, ...]:
+def reference_values(reference: Reference | None) -> tuple[Any, ...]:
+    """A reference as columns: text, kind, hash, size and type of the first, and where there are more, all as JSON."""
     match reference:
         case None:
-            return (None, None, None, None, None)
+            return (None, None, None, None, None, None)
+        case SeveralReferences(each=each):
+            every = [dict(zip(_REFERENCE, reference_values(one), strict=False)) for one in each]
+            return (*reference_values(each[0])[:-1], json.dumps(every))
         case FileReference(sha256=sha256, size=size, mime=mime, kind=kind):
-            return (reference.text, kind, sha256, size, mime)
+            return (reference.text, kind, sha256, size, mime, None)
         case UrlReference(url=url, kind=kind):
-            return (url, kind, None, None, None)
+            return (url, kind, None, None, None, None)
+
+
+_REFERENCE = ("reference", "kind", "sha256", "size", "mime")
 
 
 def _reference(row: sqlite3.Row) -> Reference | None:
     if row["reference"] is None:
         return None
-    if row["reference_sha256"] is None:
-        return UrlReference(row["reference"], row["reference_kind"])
-    return FileReference(
-        path=Path(row["reference"]),
-        sha256=row["reference_sha256"],
-        size=row["reference_size"],
-        mime=row["reference_mime"],
-        kind=row["reference_kind"],
-    )
+    if row["reference_list"] is not None:
+        return SeveralReferences(tuple(_one(*each.values()) for each in json.loads(row["reference_list"])))
+    return _one(*(row[name] for name in SPEC_COLUMNS[6:11]))
+
+
+def _one(text: str, kind: str, sha256: str | None, size: int, mime: str) -> FileReference | UrlReference:
+    return UrlReference(text, kind) if sha256 is None else FileReference(Path(text), sha256, size, mime, kind)
 
 
 def job(wanted: sqlite3.Row, attempt: sqlite3.Row | None, files: list[sqlite3.Row]) -> Job:

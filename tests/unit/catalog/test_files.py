@@ -26,7 +26,7 @@ def facts(model: Model) -> dict[str, object]:
         "identity_defaults": dict(model.identity_defaults),
         "params": {name: param.allowed for name, param in model.params.items()},
         "price": [*model.price_params, *(["reference"] if model.price_reference else [])],
-        "references": model.references.model_dump(mode="json", exclude_none=True),
+        "references": model.references.model_dump(mode="json", exclude_defaults=True),
     }
 
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
-from unit.manifest.helpers import JPEG, PNG, WEBP, jobs_of, places, write
+from unit.manifest.helpers import JPEG, PNG, WEBP, jobs_of, places, problems_of, write
 
-from batcher.jobs import FileReference, UrlReference
+from batcher.jobs import FileReference, SeveralReferences, UrlReference, job_id
 from batcher.manifest import globs
 from batcher.manifest.files import Cache, check_url, reference_name
 from batcher.manifest.problems import Fault
@@ -324,3 +325,50 @@ def test_a_picture_is_whole(case: str, tmp_path: Path) -> None:
     name = f"a.{suffix}"
     found = places(write(tmp_path, f"references: [{name}]\nprompts: [x]", {name: data}))
     assert [text.partition(" (")[0] for text in found] == ([f"m.yaml:3:14: '{name}' {lacks}"] if lacks else [])
+
+
+def test_a_list_is_several_references_of_one_job(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {f"{name}.png": PNG + name.encode() for name in "abc"}
+    head = "campaign: c\nmodel: kling-3-0\nprompts: [x]\n"
+    path = write(tmp_path, f"{head}references: [[a.png, b.png], [b.png, a.png], '*.png']", files, head=False)
+    pair, other, *single = jobs_of(path)
+    assert isinstance(pair.reference, SeveralReferences)
+    assert [Path(each.text).name for each in pair.reference.each] == ["a.png", "b.png"]
+    assert len({pair.id, other.id, *(job.id for job in single)}) == 5, "their order is part of what a job is"
+
+
+def test_the_identity_of_several_references_is_golden() -> None:
+    each = (FileReference(Path("a"), "ab" * 32, 1, "image/png"), UrlReference("https://x.org/b.png"))
+    kwargs: dict[str, Any] = {"campaign": "c", "model": "kling-3-0", "prompt": "x", "params": {}, "take": 1}
+    assert job_id(**kwargs, reference=SeveralReferences(each)) == "833e24e60fd293edaa2b6656ab79b722"
+    assert job_id(**kwargs, reference=each[0]) == "45ab61e4b0448eb3e80ec42d27fd3dc9"
+
+
+@pytest.mark.parametrize(
+    ("model", "references", "message"),
+    [
+        ("kling-3-0", "[[a.png, b.png, c.png]]", "kling-3-0 takes at most 2 references; these are 3"),
+        ("kling-3-0", "[['*.png', a.png]]", "kling-3-0 takes at most 2 references; these are 4"),
+        ("kling-3-0", "[[a.png]]", "a list of fewer than two references"),
+        ("kling-3-0", "[[a.png, null]]", "must be"),
+        ("kling-2-6", "[[a.png, b.png]]", "kling-2-6 takes at most 1 reference; these are 2"),
+        ("kling-3-0", "[f.mp4]", "is video/mp4 by its bytes; kling-3-0 takes JPEG, PNG, WEBP"),
+        ("happyhorse-1-0", "[[f.mp4, 'f.mp4']]", "happyhorse-1-0 takes at most 1 of kind video"),
+        ("happyhorse-1-0", "[['*.png', '*.png', f.mp4]]", "takes at most 5 of kind image beside a video; these are 7"),
+    ],
+)
+def test_a_list_that_the_model_does_not_take(tmp_path: Path, model: str, references: str, message: str) -> None:
+    files: dict[str, bytes | str] = {f"{name}.png": PNG + name.encode() for name in "abc"}
+    files["f.mp4"] = b"\0\0\0\x18ftypisom\0\0\0\0isomavc1"
+    head = f"campaign: c\nmodel: {model}\nprompts: [x]\nreferences: {references}"
+    (found,) = problems_of(write(tmp_path, head, files, head=False))
+    assert message in found.message
+    assert (found.line, found.column) == (4, 14)
+
+
+def test_the_kind_of_a_url_is_told_by_its_ending(tmp_path: Path) -> None:
+    head = "campaign: c\nmodel: wan-2-6\nprompts: [x]\n"
+    urls = "['https://x.org/a.mp4?x=1', 'https://x.org/a', 'https://x.org/a.png']"
+    path = write(tmp_path, f"{head}references: {urls}", head=False)
+    kinds = [job.reference.kind for job in jobs_of(path) if isinstance(job.reference, UrlReference)]
+    assert kinds == ["video", "image", "image"]

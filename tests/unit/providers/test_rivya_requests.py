@@ -22,8 +22,8 @@ from batcher.providers.rivya import Rivya, account_of
 from batcher.providers.transport import check_base_url
 
 
-def body(job: Any, upload: Upload | None = None) -> bytes:
-    return Rivya(API, KEY, VirtualClock()).body(job, upload, "spring-1")
+def body(job: Any, *uploads: Upload) -> bytes:
+    return Rivya(API, KEY, VirtualClock()).body(job, uploads, "spring-1")
 
 
 # Bodies

@@ -19,6 +19,7 @@ from . import (
     version_7_readings,
     version_8_said,
     version_9_accounts,
+    version_10_references,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -34,4 +35,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_7_readings", version_7_readings.SQL),
     ("version_8_said", version_8_said.SQL),
     ("version_9_accounts", version_9_accounts.SQL),
+    ("version_10_references", version_10_references.SQL),
 )
