@@ -43,7 +43,7 @@ def _view(found: dict[str, Any], state: Path) -> Iterator[RenderableType]:
         ("model", job["model"]),
         ("prompt", job["prompt"]),
         ("params", _params(job["params"])),
-        ("reference", job["reference"]),
+        ("reference", "\n".join(job["references"] or [])),
         ("file", job["result_path"] and str(state / job["result_path"])),
         ("error", _error(job)),
         ("updated", moment(job["updated_at"])),

@@ -50,7 +50,7 @@ SHEETS: Mapping[str, Sheet] = {
         at="t.updated_at",
         order="t.campaign, t.position, t.id",
         in_campaign="t.campaign = ?",
-        values=("params",),
+        values=("params", "references"),
     ),
     "attempts": Sheet(
         source="attempts AS t JOIN wanted AS w ON w.id = t.job_id",

@@ -131,7 +131,7 @@ def jobs(
             if left == 0:
                 return
             left -= 1
-        yield _plain(row, decode=("params",))
+        yield _plain(row, decode=("params", "references"))
 
 
 def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
         attempts.append(shown)
     events = read.rows("SELECT at, run_id, attempt, event, detail FROM events WHERE job_id = ? ORDER BY id", (job_id,))
     return {
-        "job": _plain(row, decode=("params",)),
+        "job": _plain(row, decode=("params", "references")),
         "attempts": attempts,
         "events": [_plain(event, decode=("detail",)) for event in events],
     }

@@ -9,11 +9,12 @@ CREATE VIEW jobs AS
 SELECT
     w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params,
     w.reference,
-    CASE
+    CAST(CASE
         WHEN w.reference_list IS NOT NULL
         THEN (SELECT json_group_array(e.value ->> 'reference') FROM json_each(w.reference_list) AS e)
         WHEN w.reference IS NOT NULL THEN json_array(w.reference)
-    END AS "references",
+        ELSE '[]'
+    END AS TEXT) AS "references",
     w.take, w.status,
     coalesce(a.number, 0) AS attempt, a.client_request_id, a.idempotency_key, a.task_id,
     a.quoted_credits, a.reserved_credits, a.hold_credits, a.final_credits,
