@@ -159,7 +159,7 @@ def _serve(line: socket.socket) -> None:
 
     for name in _PRELOADED:
         import_module(f"batcher.cli.commands.{name}")
-    for name in ("anyio._backends._asyncio", "batcher.providers.rivya"):
+    for name in ("anyio._backends._asyncio", "batcher.providers.rivya", "httpcore2", "sqlite_utils"):
         import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while head := socket.recv_fds(line, 4, 3):

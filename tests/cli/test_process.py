@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+import forking
 import pytest
 from cli.helpers import BATCHER, MANIFEST, ROOT, Cli, Site, environment, site
 
@@ -27,17 +28,8 @@ def run(folder: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess
     )
 
 
-@contextmanager
-def started(folder: Path, place: Site, *argv: str) -> Iterator[subprocess.Popen[str]]:
-    command = [*BATCHER, "run", "m.yaml", *argv]
-    environ = clean(**environment(place))
-    with subprocess.Popen(
-        command, cwd=folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def started(folder: Path, place: Site, *argv: str) -> AbstractContextManager[forking.Command]:
+    return forking.started("run", "m.yaml", *argv, cwd=folder, env=clean(**environment(place)))
 
 
 @contextmanager
@@ -64,9 +56,8 @@ def until(place: Site, event: str, times: int = 1) -> Iterator[None]:
     ],
 )
 def test_a_signal_ends_the_run_and_the_next_one_goes_on(
-    tmp_path: Path, number: signal.Signals, code: int, word: str
+    cli: Cli, tmp_path: Path, number: signal.Signals, code: int, word: str
 ) -> None:
-    (tmp_path / "m.yaml").write_text(MANIFEST)
     with site(run_seconds=600) as place, ExitStack() as stack:
         with until(place, "create:answered", times=4):
             process = stack.enter_context(started(tmp_path, place))
@@ -76,12 +67,13 @@ def test_a_signal_ends_the_run_and_the_next_one_goes_on(
         assert f"{word}: no new job is started" in err
         assert f": {word}.\n" in out
         assert "go on with: batcher run m.yaml\n" in out
-        last = json.loads(run(tmp_path, "status", "--json").stdout)["last_run"]
+        last = cli("status", "--json").document["last_run"]
         assert (last["exit_code"], last["reason"]) == (code, word)
         bought = len(place.world.oracle().tasks)
         place.clock.ahead = 3600
-        again = run(tmp_path, "run", "m.yaml", **environment(place))
-        assert again.returncode == 0
+        with started(tmp_path, place) as process:
+            process.communicate()
+        assert process.returncode == 0
         assert len(place.world.oracle().tasks) == 4 >= bought
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import forking
 from cli.helpers import BATCHER, MANIFEST, Cli, Site, site
 from cli.test_process import clean, started, until
 
@@ -63,7 +64,7 @@ def rest(terminal: int) -> bytes:
 
 
 @contextmanager
-def going(folder: Path) -> Iterator[tuple[Site, subprocess.Popen[str]]]:
+def going(folder: Path) -> Iterator[tuple[Site, forking.Command]]:
     """A run whose four jobs are with the API, and do not end before somebody puts the simulator's clock forward."""
     (folder / "m.yaml").write_text(MANIFEST.replace("every: 10ms, max: 50ms", "every: 100ms, max: 200ms"))
     with site(run_seconds=600) as place, ExitStack() as stack:

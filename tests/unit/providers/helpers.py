@@ -11,6 +11,7 @@ from support import VirtualClock
 
 from batcher.clock import Moment
 from batcher.jobs import FileReference, Intent, Job, JobId, Reference, Upload
+from batcher.providers import Fatal, Retryable
 from batcher.providers.rivya import Rivya
 
 KEY = "rvya_sk_test-key-of-nobody"
@@ -96,3 +97,47 @@ def make_upload(**changes: Any) -> Upload:
         "checked_at": 0.0,
     }
     return Upload(**fields | changes)
+
+
+# Each use of a provider
+
+Use = Callable[[Rivya], Awaitable[Any]]
+
+
+async def submit(provider: Rivya) -> Any:
+    return await provider.submit(INTENT)
+
+
+async def poll(provider: Rivya) -> Any:
+    return await provider.poll("task_1")
+
+
+async def upload(provider: Rivya) -> Any:
+    return await provider.upload(PICTURE, b"bytes", "grok-imagine-video")
+
+
+async def wallet(provider: Rivya) -> Any:
+    return await provider.credits()
+
+
+async def models(provider: Rivya) -> Any:
+    return await provider.models()
+
+
+USES: dict[str, Use] = {"create": submit, "poll": poll, "upload": upload, "credits": wallet, "models": models}
+
+
+def words(outcome: object) -> str:
+    match outcome:
+        case Fatal(reason=reason):
+            return f"halt {reason}"
+        case Retryable():
+            flags = [("throttled", outcome.throttled), ("outage", outcome.outage), ("maybe", outcome.maybe_received)]
+            flags += [("page", outcome.page)]
+            return " ".join(["later"] + [name for name, there in flags if there])
+        case _:
+            return type(outcome).__name__.lower()
+
+
+def broken(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadError("gone", request=request)
