@@ -182,6 +182,8 @@ def decide_one(ledger: LedgerWriter, decision: Decision, job: JobId) -> Decided:
 
 
 def example(model: Model) -> str:
-    """A manifest of one job of a model, with every default written out."""
+    """A manifest of one job of a model, with every default written out and whatever else it needs."""
     params = {name: model.default(name) for name in model.params if model.default(name) is not None}
-    return json.dumps({"campaign": model.id, "model": model.id, "params": params, "prompts": ["A boat at dawn"]})
+    params |= dict.fromkeys(model.lacking({}), "https://example.com/film.mp4")
+    prompt = {"name": "boat"} if model.prompt.is_none else "A boat at dawn"
+    return json.dumps({"campaign": model.id, "model": model.id, "params": params, "prompts": [prompt]})

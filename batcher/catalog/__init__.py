@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,7 +26,17 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SelectParam(_Value):
+class _Param(_Value):
+    """What all params have. `required`: without a default, each job has to set it.
+
+    `when` says with which jobs it counts; what a job sets of it otherwise is sent and changes nothing.
+    """
+
+    required: bool = False
+    when: Literal["always", "no reference"] = "always"
+
+
+class SelectParam(_Param):
     """One of a list of texts. Numbers and booleans of such a param travel as texts too (API model pages)."""
 
     type: Literal["select"]
@@ -47,7 +58,7 @@ class SelectParam(_Value):
         return " | ".join(self.options)
 
 
-class NumberParam(_Value):
+class NumberParam(_Param):
     """A JSON number between `min` and `max` in steps of `step` counted from `min` (from 0 without one)."""
 
     type: Literal["number"]
@@ -84,7 +95,7 @@ class NumberParam(_Value):
         return f"{whole}from {low} to {high}{step}"
 
 
-class TextParam(_Value):
+class TextParam(_Param):
     """Free text."""
 
     type: Literal["text"]
@@ -99,14 +110,37 @@ class TextParam(_Value):
         return "text"
 
 
-Param = Annotated[SelectParam | NumberParam | TextParam, Field(discriminator="type")]
+class UrlParam(_Param):
+    """A public URL that the API fetches itself; no file of ours."""
+
+    type: Literal["url"]
+    default: None = None
+
+    def wire(self, value: ParamValue) -> str:
+        """The value as it goes on the wire. Raises ValueError with what is allowed."""
+        parts = urlsplit(str(value))
+        if parts.scheme != "https" or not parts.hostname or parts.username is not None:
+            raise ValueError(f"must be {self.allowed}")
+        return str(value)
+
+    @property
+    def allowed(self) -> str:
+        return "a public https URL"
+
+
+Param = Annotated[SelectParam | NumberParam | TextParam | UrlParam, Field(discriminator="type")]
 
 
 class PromptRule(_Value):
-    """Length of a prompt, both ends allowed: at least `min` characters, at most `max` UTF-16 units."""
+    """Length of a prompt, both ends allowed: at least `min` characters, at most `max` UTF-16 units (0: no prompt)."""
 
     min: int = 1
     max: int | None = None
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the model takes no prompt."""
+        return self.max == 0
 
 
 class KindRule(_Value):
@@ -177,6 +211,14 @@ class Model(_Value):
         if missing := sorted(listed ^ self.identity_defaults.keys()):
             raise ValueError(f"identity_defaults and the params' defaults differ in {', '.join(missing)}")
         return self
+
+    def lacking(self, params: Mapping[str, ParamValue]) -> list[str]:
+        """The params that a job has to set and does not."""
+        return [n for n, p in self.params.items() if p.required and n not in params and self.default(n) is None]
+
+    def ignored(self, params: Mapping[str, ParamValue]) -> list[str]:
+        """The params among these that do not count for a job with a reference: two such jobs buy the same thing."""
+        return [name for name in params if self.params[name].when == "no reference"]
 
     def default(self, name: str) -> ParamValue | None:
         """What a job has where it does not set the param, in wire type."""

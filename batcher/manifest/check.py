@@ -25,6 +25,10 @@ _NAMELESS = {(key,) for key in ("campaign", "params", "repeat", "limits", "polli
 _ENTRY_KEYS = sorted({*TextEntry.__annotations__, *FileEntry.__annotations__})
 
 
+#: A template of the empty text.
+_NO_PROMPT = "{{ '' }}"
+
+
 def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Document, bool] | None:
     """The document, healed where it was faulty; None when there is nothing to go on with.
 
@@ -35,6 +39,7 @@ def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Doc
         message = f"a manifest is a mapping with the keys {listed(sorted(Document.model_fields))}, not {kind_of(data)}"
         problems.add(marks.problem((), message))
         return None
+    _fill_in_prompts(data)
     for _ in range(_ROUNDS):
         try:
             return Document.model_validate(data), blind
@@ -49,6 +54,15 @@ def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Doc
         for path, fault in faults:
             _heal(data, path, fault["type"])
     return None
+
+
+def _fill_in_prompts(data: dict[str, Any]) -> None:
+    """Give the entries of a model that takes no prompt an empty one."""
+    model_id, entries = data.get("model"), data.get("prompts")
+    if model_id in model_ids() and get_model(str(model_id)).prompt.is_none and isinstance(entries, list):
+        for entry in entries:
+            if isinstance(entry, dict) and "file" not in entry:
+                entry.setdefault("prompt", _NO_PROMPT)
 
 
 def path_of(loc: tuple[int | str, ...]) -> Path:

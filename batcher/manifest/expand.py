@@ -31,7 +31,7 @@ from batcher.spelling import is_visible, utf16_length
 from .compiler import CompiledManifest, Entry, explain_unused
 from .files import MAX_PATH, Cache, Files, reference_name
 from .names import ALWAYS
-from .problems import Fault, Path, Problems, joined
+from .problems import Fault, Path, Problems, joined, listed
 from .rows import Prompt, Rows
 from .sources import read_rows, suffix_of
 from .templates import Template, Undefined
@@ -79,6 +79,8 @@ class _Chosen:
     text: str
     plain: str
     dearer: str
+    lacking: list[str]
+    ignored: list[str]
 
 
 class _Expansion:
@@ -141,7 +143,14 @@ class _Expansion:
             self.tell(prompt, prompt.entry.text_path, fault)
             return
         chosen = self.chosen(variables)
+        if chosen.lacking:
+            self.tell(prompt, prompt.entry.path, Fault(f"{self.model.id} needs the param {listed(chosen.lacking)}"))
+            return
         for reference in self.references_of(prompt, variables):
+            if chosen.ignored and reference is not None:
+                message = f"{self.model.id} does not use {listed(chosen.ignored)} where a job has a reference"
+                hint = "jobs that differ in nothing else buy the same thing twice"
+                self.problems.notes.add(self.plan.marks.problem(prompt.entry.path, message, hint=hint))
             source = source_text(reference)
             for take in range(1, prompt.entry.repeat + 1):
                 identity = self.identities.of(text, chosen.text, source, take)
@@ -174,7 +183,8 @@ class _Expansion:
     def choose(self, variables: dict[str, Value]) -> _Chosen:
         params = {n: variables[n] for n, default in self.defaults if n in variables and variables[n] != default}
         plain, dearer = (self.model.price_class(params, has_reference=has) for has in (False, True))
-        return _Chosen(params, params_text(params), plain, dearer)
+        lacking, ignored = self.model.lacking(params), self.model.ignored(params)
+        return _Chosen(params, params_text(params), plain, dearer, lacking, ignored)
 
     def file_name(
         self, prompt: Prompt, variables: dict[str, Value], reference: Reference | None, identity: JobId, take: int
@@ -220,7 +230,9 @@ class _Expansion:
                 raise Fault("the prompt holds nothing that can be seen")
             # in UTF-16 units no text is shorter than the API may count it
             length = utf16_length(text)
-        if not text:
+        if rule.is_none and text:
+            raise Fault(f"{self.model.id} takes no prompt", "leave `prompt` out")
+        if not text and not rule.is_none:
             raise Fault("the prompt is empty")
         if len(text) < rule.min or (rule.max is not None and length > rule.max):
             most = f"{rule.min:,} to {rule.max:,}" if rule.max is not None else f"at least {rule.min:,}"

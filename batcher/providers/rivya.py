@@ -103,12 +103,10 @@ class Rivya:
             params["referenceMediaItems"] = [
                 _url_item(one) if isinstance(one, UrlReference) else _upload_item(next(there)) for one in each
             ]
-        content = {
-            "model": job.model,
-            "prompt": job.prompt,
-            "params": params,
-            "client_request_id": client_request_id,
-        }
+        content: dict[str, Any] = {"model": job.model, "prompt": job.prompt, "params": params}
+        if not job.prompt:  # of a model that takes none
+            del content["prompt"]
+        content["client_request_id"] = client_request_id
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
     async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Fatal | Retryable:

@@ -28,7 +28,7 @@ DEFAULT_LIMITS: Mapping[str, tuple[int, tuple[str, ...]]] = {
 MAX_REQUEST_ID = 128
 
 _ITEM_FIELDS = {"url", "kind", "name", "mimeType", "durationSeconds", "durationToken"}
-_WIRE_TYPES: Mapping[str, tuple[type, ...]] = {"select": (str,), "number": (int, float), "text": (str,)}
+_WIRE_TYPES: Mapping[str, tuple[type, ...]] = {"select": (str,), "number": (int, float), "text": (str,), "url": (str,)}
 
 
 def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) -> tuple[Model, Json]:
@@ -50,9 +50,11 @@ def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) 
         raise invalid(f"Unknown model: {name!r}.")
     model = get_model(name)
     check_request_id(request.get("client_request_id", ""))
-    if not isinstance(prompt, str) or len(prompt) < model.prompt.min:
+    if model.prompt.is_none and prompt:
+        raise invalid(f"{model.id} takes no prompt.")
+    if not model.prompt.is_none and (not isinstance(prompt, str) or len(prompt) < model.prompt.min):
         raise invalid("A prompt is required.")
-    if model.prompt.max is not None and len(prompt) > model.prompt.max:
+    if prompt and model.prompt.max is not None and len(prompt) > model.prompt.max:
         raise invalid(f"The prompt is longer than {model.prompt.max} characters.")
     if not isinstance(params, dict):
         raise invalid("params is not an object.")
@@ -61,6 +63,8 @@ def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) 
             _check_references(model, value, find_upload)
         else:
             _check_param(model, key, value)
+    if lacking := [name for name, rule in model.params.items() if rule.required and name not in params]:
+        raise invalid(f"params.{lacking[0]} is required.")
     return model, request
 
 
@@ -206,7 +210,7 @@ def describe(model: Model) -> Json:
         if takes_files
         else None,
         "params": [
-            {"key": name, "required": False, **rule.model_dump(mode="json", exclude_none=True)}
+            {"key": name, **rule.model_dump(mode="json", exclude_none=True, exclude={"when"})}
             for name, rule in model.params.items()
         ],
         "api_status": "available",

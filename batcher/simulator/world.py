@@ -180,7 +180,7 @@ class World:
         with self._lock:
             name = call.subject.rpartition("/")[2].partition(".")[0]
             if call.kind in ("status", "result") and name in self._books.tasks:
-                return str(self._books.tasks[name].request["prompt"])
+                return str(self._books.tasks[name].request.get("prompt", ""))
         try:
             return str(json.loads(call.body)["prompt"]) if call.kind == "create" else ""
         except (ValueError, TypeError, KeyError):
@@ -269,7 +269,7 @@ class World:
             chance.uniform(*switches.run_seconds),
             chance.random(),
         )
-        marked = bool(switches.fail_prompt) and switches.fail_prompt in request["prompt"]
+        marked = bool(switches.fail_prompt) and switches.fail_prompt in request.get("prompt", "")
         succeeds = not marked and luck >= switches.fail_rate
         return Task(
             id=f"task_{name[:20]}",
@@ -342,7 +342,7 @@ class World:
             number=task.number,
             model=model.id,
             result=model.result,
-            prompt=task.request["prompt"],
+            prompt=task.request.get("prompt", ""),
             params={name: sent.get(name, model.default(name)) for name in model.params},
             client_request_id=task.request.get("client_request_id", ""),
             reference=self._books.journal.load(upload.sha256) if upload else None,

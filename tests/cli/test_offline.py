@@ -219,6 +219,8 @@ def test_models_as_json(cli: Cli) -> None:
         "max": 30.0,
         "step": 1.0,
         "default": 6,
+        "required": False,
+        "when": "always",
         "moves_price": True,
     }
     (one,) = cli("models", "grok-imagine", "--json").document["models"]

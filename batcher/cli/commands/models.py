@@ -9,7 +9,7 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from batcher.catalog import Model, get_model, model_ids
+from batcher.catalog import Model, Param, get_model, model_ids
 from batcher.cli import options
 from batcher.cli.terminal import Terminal, table
 from batcher.text import count, number
@@ -38,13 +38,18 @@ def _one(model: Model) -> Iterator[RenderableType]:
     yield f"  credits     from {number(model.base_credits)}: the price of the default settings"
     least, most = model.prompt.min, model.prompt.max
     length = f"at least {count(least, 'character')}" if most is None else f"{least} to {number(most)} characters"
-    yield f"  prompt      {length}"
+    yield f"  prompt      {'none' if model.prompt.is_none else length}"
     yield f"  references  {_references(model)}"
     for kind, rule in model.references.kinds.items():
         yield f"              {kind}s of at most {number(rule.max_bytes)} bytes: {', '.join(rule.mime_types)}"
     yield ""
     rows = (
-        (name, param.allowed, _default(model, name), "yes" if name in model.price_params else "")
+        (
+            name,
+            _allowed(param),
+            _default(model, name),
+            "yes" if name in model.price_params else "",
+        )
         for name, param in model.params.items()
     )
     yield table(("param", "allowed", "default", "moves the price"), rows)
@@ -60,9 +65,15 @@ def _references(model: Model) -> str:
     return f"{words} ({', '.join(rule.order)})" if rule.order else words
 
 
+def _allowed(param: Param) -> str:
+    return param.allowed if param.when == "always" else f"{param.allowed} (used without a reference)"
+
+
 def _default(model: Model, name: str) -> str:
     value = model.default(name)
-    return "none" if value is None else str(value)
+    if value is None:
+        return "required" if model.params[name].required else "none"
+    return str(value)
 
 
 def _json(model: Model) -> dict[str, Any]:

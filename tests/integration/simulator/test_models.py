@@ -22,7 +22,8 @@ def test_one_job_of_each_model_is_bought_and_fetched(tmp_path: Path) -> None:
     assert {name: job["final_credits"] for name, job in jobs.items()} == {m.id: m.base_credits for m in models}
     for task in bench.world.oracle().tasks.values():
         sent, model = task.request["params"], get_model(task.request["model"])
-        assert sent == model.whole({}), "every param goes along, each as its page has it on the wire"
+        assert sent == model.whole(sent), "every param goes along, each as its page has it on the wire"
+        assert ("prompt" in task.request) is not model.prompt.is_none
     for model in models:
         found = sniff((bench.state / jobs[model.id]["result_path"]).read_bytes()[:512])
         assert found is not None

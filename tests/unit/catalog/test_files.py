@@ -25,6 +25,8 @@ def facts(model: Model) -> dict[str, object]:
         "prompt": [model.prompt.min, model.prompt.max],
         "identity_defaults": dict(model.identity_defaults),
         "params": {name: param.allowed for name, param in model.params.items()},
+        "required": [name for name, param in model.params.items() if param.required],
+        "when": {name: param.when for name, param in model.params.items() if param.when != "always"},
         "price": [*model.price_params, *(["reference"] if model.price_reference else [])],
         "references": model.references.model_dump(mode="json", exclude_defaults=True),
     }
@@ -51,4 +53,5 @@ def test_a_model_file(name: str, tmp_path: Path) -> None:
     path.write_text(example(model), "utf-8")
     (spec,) = load(path).expand(problems := Problems())
     problems.raise_if_any()
-    assert (spec.model, spec.catalog_credits, spec.params) == (name, model.base_credits, {}), "defaults written out"
+    assert (spec.model, spec.catalog_credits) == (name, model.base_credits)
+    assert list(spec.params) == model.lacking({}), "defaults that are written out are left out of what a job is"
