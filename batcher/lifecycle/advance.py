@@ -336,7 +336,7 @@ class Lifecycle:
             state.polling_since = now
         elif now - state.polling_since > self._settings.polling.give_up:
             return Done(waiting.status, left=state.given_up)
-        found = await self._context.poll(waiting.task_id)
+        found = await self._context.poll(waiting.task_id, state.poll_at)
         state.polled_with(found)
         match found:
             case TaskState():

@@ -45,19 +45,21 @@ class Context:
         request: Callable[[], Awaitable[T]],
         *,
         probing: bool = False,
+        at: float = 0.0,
         heeds: Callable[[T], bool] = lambda _: True,
     ) -> T:
         """Send a request that is not paid once the limits have room for it; returns what came of it.
 
-        `probing` goes past all who are held; `heeds` says whether what came of it counts for all other requests.
+        `probing` goes past all who are held; it is sent no sooner than `at` (monotonic seconds); `heeds` says whether
+        what came of it counts for all other requests.
         """
         async with self.limiter.slot(kind, probing=probing) as slot:
-            await slot.stamp()
+            await slot.stamp(at)
             found = await request()
             if heeds(found):
                 slot.heard(found)
         return found
 
-    async def poll(self, task_id: str) -> TaskState | Unknown | Going | Fatal | Retryable:
-        """Ask for a task's state."""
-        return await self.ask("poll", lambda: self.provider.poll(task_id))
+    async def poll(self, task_id: str, at: float = 0.0) -> TaskState | Unknown | Going | Fatal | Retryable:
+        """Ask for a task's state, no sooner than `at` (monotonic seconds)."""
+        return await self.ask("poll", lambda: self.provider.poll(task_id), at=at)

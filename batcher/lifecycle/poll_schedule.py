@@ -1,7 +1,7 @@
 """When this run asks for a task next: what is learned of each price class, by the task's age, and as there is room.
 
-Where many tasks wait, those that are due at about the same time are asked for at the same time: then they share the
-commit of their stamps, and the process sleeps in between.
+Where many tasks wait, the stamps of those that are due within a quarter of a second are written at one moment, and so
+in one commit; each request leaves when it is due.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 
 from batcher.jobs import Waiting
+from batcher.limits import AHEAD_SECONDS
 
 from .aging import Ages
 from .context import Context
 from .learned_waits import KEPT, LearnedWaits, Waited
 from .steps import JobRunState, Reschedule, Stage
 
-#: From so many tasks on polls are put together, by half a second at most and a sixteenth of their interval.
+#: From so many tasks on stamps are written together.
 _MANY = 50
-_STEP_SECONDS, _STEP_SHARE = 0.5, 1 / 16
 
 
 class PollSchedule:
@@ -45,20 +45,12 @@ class PollSchedule:
         state.asked += 1
         room = self._context.limiter.poll_interval(state.under_way)
         seconds = self._of(state.price_class).next_poll(age, polled=state.asked > 1, room=room)
-        if state.under_way >= _MANY and seconds > 0:
-            seconds = self._with_others(seconds, polled=state.asked > 1)
-        return Reschedule(Stage.POLL, seconds)
-
-    def _with_others(self, seconds: float, *, polled: bool) -> float:
-        """About so many seconds, at a moment that many polls have in common, as far as the settings allow."""
-        # Steps of powers of two, so that the moments of long intervals are some of those of short ones.
-        step = min(_STEP_SECONDS, 2.0 ** math.floor(math.log2(seconds * _STEP_SHARE)))
-        now, polling = self._context.clock.monotonic(), self._context.settings.polling
-        before = math.floor((now + seconds) / step) * step - now
-        least = polling.every if polled else polling.first
-        if before >= least:
-            return before
-        return before + step if before + step <= max(polling.max, least) else seconds
+        now = self._context.clock.monotonic()
+        state.poll_at = now + seconds
+        if state.under_way < _MANY:
+            return Reschedule(Stage.POLL, seconds)
+        together = math.floor(state.poll_at / AHEAD_SECONDS) * AHEAD_SECONDS
+        return Reschedule(Stage.POLL, max(0.0, together - now))
 
     def succeeded(self, state: JobRunState, age: float) -> None:
         """Learn from a task that was first seen finished at this age."""

@@ -43,7 +43,7 @@ class JobRunState:
     `price_asked`: how often a success was asked for its price, None before it waits for nothing else; `ended`
     (monotonic seconds) is when it ended, `left` what was left of it before; `idle` for how many seconds the run has
     waited for nothing but prices, None where it does something else. `under_way` is how many jobs the run has bought
-    or is buying.
+    or is buying, and `poll_at` when it is to be asked for (monotonic seconds).
     """
 
     repeats: int = 0
@@ -72,6 +72,7 @@ class JobRunState:
     left: str = ""
     idle: float | None = None
     under_way: int = 1
+    poll_at: float = 0.0
 
     def in_trouble(self, kind: str, now: float) -> float:
         """Note a trouble and return for how many seconds it has lasted."""

@@ -34,6 +34,8 @@ LONGEST_WAIT = 600.0
 _OTHERS_SHARE = 0.25
 #: So much of the room polls may take whenever they like; beyond it each is sent when it is likely to tell something.
 _POLLS_SHARE = 1 / 3
+#: So much earlier than it leaves a poll may be written down, to share a commit with others.
+AHEAD_SECONDS = 0.25
 
 SendKind = Literal["submit", "poll", "upload", "file", "credits", "download", "models"]
 _Line = Literal["submit", "other", "probe"]
@@ -72,18 +74,34 @@ class Permit:
         self._kind = kind
         self._line = line
         self._number = 0  # of the request among all of this limiter; 0: not sent
+        self._reserved = False
 
     async def __aenter__(self) -> Permit:
-        await self._limiter.reserve(self._kind, self._line)
+        await self._reserve()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if not self._number:
+        self._give_back()
+
+    async def _reserve(self) -> None:
+        await self._limiter.reserve(self._kind, self._line)
+        self._reserved = True
+
+    def _give_back(self) -> None:
+        if self._reserved:
+            self._reserved = False
             self._limiter.give_back(self._kind)
 
-    async def stamp(self) -> None:
-        """Write the request down and count it; returns right before it is to be sent."""
+    async def stamp(self, at: float = 0.0) -> None:
+        """Write the request down and count it; returns right before it is to be sent.
+
+        It is not sent before `at` (monotonic seconds), which is `AHEAD_SECONDS` from now at most.
+        """
         await self._limiter.commits(self.write)
+        if await self._limiter.slept(at):
+            self._give_back()
+            await self._reserve()
+            await self._limiter.commits(self.write)
         self.go()
 
     def write(self) -> None:
@@ -93,6 +111,7 @@ class Permit:
     def go(self) -> None:
         """Count the request that was written down, right before it is sent. Without it the room is given back."""
         self._number = self._limiter.sent(self._kind)
+        self._give_back()
 
     def heard(self, outcome: object) -> None:
         """Take in what came of the request, whatever the provider returned: it may slow down or hold everybody."""
@@ -134,8 +153,10 @@ class RateLimiter:
         return (self._submits, self._requests) if kind == "submit" else (self._requests,)
 
     def _sent_at(self, send: Send) -> float:
-        """When a request was sent, in monotonic seconds; a stamp from the future (a clock set back) counts as now."""
-        return self._clock.monotonic() - (age(send.sent, moment(self._clock)) or 0.0)
+        """When a request was sent at the latest, in monotonic seconds; a stamp from the future (a clock set back) is of
+        now."""
+        ahead = AHEAD_SECONDS if send.kind == "poll" else 0.0
+        return self._clock.monotonic() - max(0.0, (age(send.sent, moment(self._clock)) or 0.0) - ahead)
 
     def _sent_by(self, log: Sequence[Send]) -> list[float]:
         """When requests were sent (given oldest first), in order of time: none later than one of this boot after it.
@@ -236,8 +257,15 @@ class RateLimiter:
         for limit in self._limits(kind):
             limit.window.add(self._clock.monotonic())
         self._sent += 1
-        self.give_back(kind)
         return self._sent
+
+    async def slept(self, at: float) -> bool:
+        """Wait for a moment (monotonic seconds) that is near; whether everybody is held or paused by then."""
+        seconds = at - self._clock.monotonic()
+        if not 0 < seconds <= AHEAD_SECONDS:
+            return False
+        await anyio.sleep(seconds)
+        return self._held or self._paused_until > self._clock.monotonic()
 
     def give_back(self, kind: SendKind) -> None:
         """End a reservation."""

@@ -80,6 +80,77 @@ def test_no_window_is_ever_too_full(tmp_path: Path, seed: int) -> None:
         assert len(stamps(ledger)) > 150
 
 
+async def ahead(limiter: RateLimiter, clock: VirtualClock, rng: random.Random, sent: list[float]) -> None:
+    """Polls that are written down up to a quarter of a second before they leave, beside submissions."""
+
+    async def work(kind: Any) -> None:
+        for _ in range(8):
+            async with limiter.slot(kind) as slot:
+                await slot.stamp(clock.monotonic() + rng.random() / 4 if kind == "poll" else 0.0)
+                sent.append(clock.wall())
+
+    async with anyio.create_task_group() as group:
+        for kind in ("poll", "poll", "submit", "poll"):
+            group.start_soon(work, kind)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_window_is_too_full_of_requests_that_were_written_down_ahead(tmp_path: Path, seed: int) -> None:
+    clock, rng, sent = VirtualClock(), random.Random(seed), list[float]()
+    for _ in range(3):
+        with opened(tmp_path / "ledger.db", clock) as ledger:
+            clock.run(partial(ahead, RateLimiter(ledger, LIMITS, clock, Commits(ledger)), clock, rng, sent))
+            written = stamps(ledger)
+    assert len(written) == len(sent)
+    assert all(-1e-3 < late - early < 0.251 for early, late in zip(sorted(written), sorted(sent), strict=True))
+    check_windows(sent, LIMITS.requests)
+
+
+def test_requests_written_down_at_one_moment_share_a_commit_and_leave_when_they_are_due(
+    tmp_path: Path,
+) -> None:
+    clock, sent = VirtualClock(), list[float]()
+    with opened(tmp_path / "ledger.db", clock) as ledger:
+        limiter = RateLimiter(ledger, LIMITS, clock, Commits(ledger))
+
+        async def one(seconds: float) -> None:
+            async with limiter.slot("poll") as slot:
+                await slot.stamp(clock.monotonic() + seconds)
+                sent.append(clock.wall() - EPOCH)
+
+        async def main() -> None:
+            async with anyio.create_task_group() as group:
+                for number in range(5):
+                    group.start_soon(one, number / 20)
+
+        clock.run(main)
+        assert len(set(stamps(ledger))) == 1, "one transaction has one time"
+    assert sent == pytest.approx([0, 0.05, 0.1, 0.15, 0.2], abs=1e-6)
+
+
+def test_a_request_that_was_written_down_waits_where_all_are_held_meanwhile(tmp_path: Path) -> None:
+    clock, sent = VirtualClock(), list[float]()
+    with opened(tmp_path / "ledger.db", clock) as ledger:
+        limiter = RateLimiter(ledger, Limits(submit=Rate(1, 1.0), requests=Rate(1, 10.0)), clock, Commits(ledger))
+
+        async def one() -> None:
+            async with limiter.slot("poll") as slot:
+                await slot.stamp(clock.monotonic() + 0.2)
+                sent.append(clock.wall() - EPOCH)
+
+        async def main() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(one)
+                await anyio.sleep(0.1)
+                limiter.trouble()
+                await anyio.sleep(60)
+                limiter.release()
+
+        clock.run(main)
+        assert [round(each - EPOCH) for each in stamps(ledger)] == [0, 60], "written down again"
+    assert sent == pytest.approx([60.1], abs=1e-3)
+
+
 async def hammer(limiter: RateLimiter, kind: Any, seconds: float, clock: VirtualClock, workers: int = 5) -> None:
     end = clock.monotonic() + seconds
 
