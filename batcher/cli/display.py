@@ -48,9 +48,7 @@ class Quiet:
         return
 
     async def watch(self) -> None:
-        while True:
-            await anyio.sleep(_REFRESH_SECONDS)
-            self.tick()
+        await anyio.sleep_forever()  # nothing to show: the process sleeps for as long as the run waits
 
     def tick_for(self, seconds: float) -> None:
         """Show the run for so long, for one who only looks on."""
@@ -65,7 +63,16 @@ class Quiet:
         return
 
 
-class Plain(Quiet):
+class _Ticking(Quiet):
+    """Shows what is new several times a second."""
+
+    async def watch(self) -> None:
+        while True:
+            await anyio.sleep(_REFRESH_SECONDS)
+            self.tick()
+
+
+class Plain(_Ticking):
     """A line every few seconds when something moved, and one for each failure at once."""
 
     def __init__(self, terminal: Terminal, feed: Feed) -> None:
@@ -95,7 +102,7 @@ class Plain(Quiet):
         self._tell_news()
 
 
-class Moving(Quiet):
+class Moving(_Ticking):
     """Bar, states, credits, rate, time left and the last errors, redrawn four times a second."""
 
     def __init__(self, terminal: Terminal, feed: Feed) -> None:

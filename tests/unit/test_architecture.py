@@ -143,7 +143,8 @@ def test_each_library_has_its_rooms() -> None:
         ("intend", {"lifecycle"}),
         ("print", {"simulator"}),  # the library never prints …
         ("exit", set()),  # … nor exits
-        ("sleep", {"simulator", "cli", "engine"}),  # waiting is data; a display, a slow server and an outage may
+        # Waiting is data; a display, a slow server, an outage and what was written down ahead may.
+        ("sleep", {"simulator", "cli", "engine", "limits"}),
     ],
 )
 def test_what_happens_in_one_place_only(call: str, rooms: set[str]) -> None:
