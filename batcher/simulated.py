@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import batcher
+from batcher import own_models
 from batcher.access import VARIABLES, Access
 from batcher.errors import StorageError, UsageError
 from batcher.fs import Outside, below, is_own
@@ -87,6 +88,7 @@ def _start(folder: Path, port: str) -> subprocess.Popen[str]:
     # -P: a folder named `batcher` in the working folder is not run in our place. Its stdin is a pipe of ours, so it
     # ends with us, whatever ends us; a session of its own keeps the terminal's signals away from it.
     command = [sys.executable, "-P", "-m", "batcher.simulator", "--port", port, "--folder", str(folder)]
+    command += [word for own in own_models.folders() for word in ("--catalog", str(own.absolute()))]
     ours = str(Path(batcher.__file__).parents[1])
     environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, environ.get("PYTHONPATH")]))

@@ -13,11 +13,13 @@ from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from batcher import own_models
 from batcher.errors import UsageError
 from batcher.jobs import Job, ParamValue
 
@@ -242,9 +244,26 @@ class Model(_Value):
 
 
 @cache
-def _files() -> Mapping[str, str]:
+def _shipped() -> Mapping[str, str]:
     folder = resources.files(__package__)
     return {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}
+
+
+@cache
+def _own(folders: tuple[Path, ...]) -> Mapping[str, Path]:
+    """The user's own files by the model's id. Raises UsageError for a folder that cannot be read."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        try:
+            found |= {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ".toml"}
+        except OSError as error:
+            raise UsageError(f"{folder}: {error.strerror or error}", hint="Name a folder of model files.") from None
+    return found
+
+
+def source(model_id: str) -> Path | None:
+    """The user's own file of a model; None for one that is shipped."""
+    return _own(own_models.folders()).get(model_id)
 
 
 def whole(job: Job) -> Job:
@@ -254,7 +273,7 @@ def whole(job: Job) -> Job:
 
 def model_ids() -> list[str]:
     """The ids of all models of the catalogue, sorted."""
-    return sorted(_files())
+    return sorted(_shipped().keys() | _own(own_models.folders()).keys())
 
 
 def providers() -> list[str]:
@@ -262,12 +281,37 @@ def providers() -> list[str]:
     return sorted({get_model(model_id).provider for model_id in model_ids()})
 
 
-@cache
 def get_model(model_id: str) -> Model:
-    """The model of that id. Raises UsageError, with the nearest name, when there is none."""
-    text = _files().get(model_id)
+    """The model of that id. Raises UsageError, with the nearest name, when there is none, and for a faulty file."""
+    path = source(model_id)
+    return _shipped_model(model_id) if path is None else _own_model(path)
+
+
+@cache
+def _shipped_model(model_id: str) -> Model:
+    text = _shipped().get(model_id)
     if text is None:
         close = difflib.get_close_matches(model_id, model_ids(), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"unknown model {model_id!r}", hint=f"{hint}Known: {', '.join(model_ids())}")
     return Model.model_validate(tomllib.loads(text))
+
+
+@cache
+def _own_model(path: Path) -> Model:
+    try:
+        model = Model.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise UsageError(f"{path}: {f'{where}: ' if where else ''}{fault['msg']}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    if model.id != path.stem:
+        raise UsageError(f"{path}: its id is {model.id!r}", hint="The file of a model has its name.")
+    if model.id in _shipped():
+        frozen = _shipped_model(model.id).identity_defaults
+        if moved := [name for name, value in frozen.items() if model.identity_defaults.get(name) != value]:
+            hint = "They decide what a job is: with others, what is bought already would be bought again."
+            raise UsageError(f"{path}: identity_defaults differ from those frozen for {', '.join(moved)}", hint=hint)
+    return model

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 
 import click
 
-from batcher import __version__
+from batcher import __version__, own_models
 from batcher.errors import BatcherError, Kind, ManifestError, StorageError, UsageError, exit_code
 from batcher.text import safe
 
@@ -78,11 +80,27 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="batcher", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.option(
+    "--catalog",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder of model files of your own, which add to the catalogue or stand in place of its files.",
+)
+def cli(catalog: tuple[Path, ...]) -> None:
     """Buys many generations from a paid API: manifests in, files and a bill out, nothing paid twice.
 
     Begin with `batcher init`, then `batcher run campaign.yaml --simulate`.
     """
+    own_models.use([*_model_folders(), *catalog])
+
+
+def _model_folders() -> list[Path]:
+    """The folder of the user's own model files, where there is one."""
+    named, home = os.environ.get("XDG_CONFIG_HOME", ""), os.environ.get("HOME", "")
+    base = Path(named) if named.startswith("/") else Path(home, ".config")
+    folder = base / "batcher/models"
+    return [folder] if folder.is_absolute() and folder.is_dir() else []
 
 
 def main(argv: Sequence[str]) -> int:

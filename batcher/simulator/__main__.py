@@ -18,6 +18,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NoReturn
 
+from batcher import own_models
+
 from .app import Media, Simulator
 from .faults import Faults, parse_all
 from .journal import Folder, Journal
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fault", action="append", default=[], help="a rule such as create:lost:rate=0.05")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="rules as a JSON list")
     parser.add_argument("--result-bytes", type=int, metavar="N", help="N plain bytes each: no picture is drawn")
+    parser.add_argument("--catalog", type=Path, action="append", default=[], metavar="DIR", help="more model files")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append every request and how it ended, as JSON lines")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when stdin does (and not with Ctrl-C)")
     parser.add_argument("--verbose", action="store_true", help="every event on stderr")
@@ -77,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, stack: ExitStack) -> None:
+    own_models.use(options.catalog)
     switches = Switches()
     switches.set(_changes(options))
     rules = parse_all([*_rules_in(options.faults), *options.fault])

@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "spelling": set(),
     "events": set(),
     "install": set(),
-    "catalog": {"errors", "jobs"},
+    "own_models": set(),
+    "catalog": {"errors", "jobs", "own_models"},
     "manifest": BASE | {"catalog", "containers", "filetypes"},
     "providers": BASE | {"redact"},
     "fs": {"errors"},
@@ -41,14 +42,14 @@ ALLOWED: dict[str, set[str]] = {
     "lifecycle": BASE | {"fs", "catalog", "ledger", "limits", "providers", "storage"},
     "engine": BASE | {"ledger", "lifecycle", "limits", "providers"},
     "report": BASE | {"text", "install", "fs", "catalog", "ledger", "planning"},
-    "simulator": {"catalog", "errors"},
+    "simulator": {"catalog", "errors", "own_models"},
     "state": {"errors", "ledger"},
     "workload": BASE | {"ledger", "manifest", "planning", "providers", "state"},
     "run": BASE
     | {"storage", "engine", "ledger", "lifecycle", "limits", "manifest", "planning", "providers", "state", "workload"},
     "access": {"errors", "ledger", "providers"},
     "records": {"statuses"},
-    "simulated": {"access", "errors", "fs", "install"},
+    "simulated": {"access", "errors", "fs", "install", "own_models"},
     "api": BASE
     | {"access", "storage", "ledger", "manifest", "planning", "providers", "records", "redact", "run", "simulated"}
     | {"state", "text", "workload"},
@@ -65,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "report",
         "simulator",
     }
-    | {"install", "redact", "fs", "text", "access", "simulated", "run", "state", "workload"},
+    | {"install", "own_models", "redact", "fs", "text", "access", "simulated", "run", "state", "workload"},
     "__main__": {"cli", "errors"},
 }
 ONLY_IN = {

@@ -9,10 +9,10 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from batcher.catalog import Model, Param, get_model, model_ids
+from batcher.catalog import Model, Param, get_model, model_ids, source
 from batcher.cli import options
 from batcher.cli.terminal import Terminal, table
-from batcher.text import count, number
+from batcher.text import count, number, safe
 
 
 @click.command()
@@ -21,7 +21,7 @@ from batcher.text import count, number
 def command(terminal: Terminal, *, model_id: str | None) -> int:
     """List the models of the catalogue, or all about one. Offline."""
     models = [get_model(each) for each in ([model_id] if model_id else model_ids())]
-    shown = _one(models[0]) if model_id else [_list(models)]
+    shown = _one(models[0]) if model_id else [_list(models), *_own(models)]
     terminal.answer({"models": [_json(model) for model in models]}, *shown)
     return 0
 
@@ -32,8 +32,15 @@ def _list(models: list[Model]) -> RenderableType:
     return table(headers, rows)
 
 
+def _own(models: list[Model]) -> Iterator[RenderableType]:
+    for model in models:
+        if path := source(model.id):
+            yield f"{safe(model.id)} is your own: {safe(path)}"
+
+
 def _one(model: Model) -> Iterator[RenderableType]:
     yield Text(model.id, "bold")
+    yield from _own([model])
     yield f"  makes       {model.result}"
     yield f"  credits     from {number(model.base_credits)}: the price of the default settings"
     least, most = model.prompt.min, model.prompt.max
@@ -84,6 +91,7 @@ def _json(model: Model) -> dict[str, Any]:
         params[name] = rule | {"default": model.default(name), "moves_price": name in model.price_params}
     return {
         "id": model.id,
+        "file": None if (path := source(model.id)) is None else str(path),
         "result": model.result,
         "base_credits": model.base_credits,
         "prompt": model.prompt.model_dump(),

@@ -1,0 +1,19 @@
+"""Where the user's own model files lie: the command line tells the catalogue, which is slow to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+_folders: tuple[Path, ...] = ()
+
+
+def use(folders: Iterable[Path]) -> None:
+    """Have the catalogue read these folders too; a later one wins over an earlier one, each over what is shipped."""
+    global _folders
+    _folders = tuple(folders)
+
+
+def folders() -> tuple[Path, ...]:
+    """The folders that are in use."""
+    return _folders
