@@ -50,6 +50,7 @@ class Event(StrEnum):
     SAVED = "saved"  # {number}
     UNVERIFIED = "unverified"  # {number, path, why}
     ODD_FILE = "odd_file"  # {number, why}
+    FILE_DIFFERS = "file_differs"  # {number, differs: [{of, wanted, found}]}: it is not what was asked for
     RESTORED = "restored"  # {number, path}
     ACCEPTED = "accepted"  # {number, path}
     FORGOTTEN = "forgotten"  # {files}

@@ -24,6 +24,7 @@ from batcher import containers, filetypes, fs
 from batcher.containers import Said
 from batcher.filetypes import FileType
 from batcher.fs import DATA_MODE, below, disk_errors, whole_file
+from batcher.measures import UNMEASURED, Measures, measure
 
 #: Folders of the state folder that hold results and what becomes results.
 RESULTS = "results"
@@ -64,6 +65,7 @@ class Whole:
     doubt: str = ""
     again: bool = False
     note: str = ""
+    measures: Measures = UNMEASURED
 
 
 class Sidecar(Enum):
@@ -237,6 +239,12 @@ class Artifacts:
         with disk_errors(path), _opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def measured(self, path: Path) -> tuple[FileType | None, Measures]:
+        """The type of a file by its first bytes, and what it measures."""
+        with disk_errors(path), os.fdopen(fs.open_regular(path), "rb") as file:
+            kind = filetypes.sniff(file.read(filetypes.HEAD_BYTES))
+            return kind, measure(file, kind)
+
     def size(self, part: Path) -> int:
         """Bytes of a part file; 0 when there is none of ours."""
         with disk_errors(part):
@@ -284,9 +292,9 @@ def _judged(file: BufferedReader | io.BytesIO, size: int, announced: bool, kind:
         doubt = "no length was announced, and its container says that it is cut off"
     elif said is Said.NOTHING:
         doubt, again = "no length was announced, and nothing in it says whether it is whole", True
-    if not note and (found is None or (kind and found.kind != kind)):
-        note = f"it is {found.mime if found else 'of no known type'}, not {kind or 'a media file'}"
-    return Whole(digest, size, found or filetypes.UNKNOWN, doubt, again, note)
+    if not note and found is None:
+        note = f"it is of no known type, not {kind or 'a media file'}"
+    return Whole(digest, size, found or filetypes.UNKNOWN, doubt, again, note, measure(file, found))
 
 
 def _longest(part: Path) -> Path:

@@ -7,6 +7,7 @@ price here.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from batcher import own_models
 from batcher.errors import UsageError
 from batcher.jobs import Job, ParamValue
+from batcher.measures import Wanted
+
+#: Width over height, as the pages write it.
+_RATIO = re.compile(r"\d+:\d+")
 
 
 class _Value(BaseModel):
@@ -206,6 +211,7 @@ class Model(_Value):
     params: Mapping[str, Param] = {}
     identity_defaults: Mapping[str, ParamValue] = {}
     references: ReferenceRule = ReferenceRule()
+    seconds: str | None = None  # the param that says for how many seconds a result lasts
 
     @model_validator(mode="after")
     def _each_default_is_frozen(self) -> Self:
@@ -231,6 +237,21 @@ class Model(_Value):
         """The params of a job at their value, defaults included, in the order of the model's page."""
         found = {name: params.get(name, self.default(name)) for name in self.params}
         return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def ratio(self) -> str | None:
+        """The param that says width over height, if any."""
+        for name, param in self.params.items():
+            if isinstance(param, SelectParam) and any(_RATIO.fullmatch(option) for option in param.options):
+                return name
+        return None
+
+    def asked(self, params: Mapping[str, ParamValue], *, has_reference: bool) -> Wanted:
+        """What a result of a job with these params is to be; a reference may have a ratio of its own."""
+        whole = self.whole(params)
+        seconds = whole.get(self.seconds or "")
+        ratio = None if has_reference else whole.get(self.ratio or "")
+        return Wanted(self.result, None if seconds is None else float(seconds), None if ratio is None else str(ratio))
 
     def price_class(self, params: Mapping[str, ParamValue], *, has_reference: bool) -> str:
         """The price class of a job: the model and every setting that may move its price.

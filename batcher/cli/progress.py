@@ -13,6 +13,7 @@ from batcher.events import Event
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, Status
 from batcher.ledger import Caps, Change, LedgerReader
 from batcher.ledger.queries.jobs import job_name
+from batcher.measures import in_words
 from batcher.text import duration, number, safe, short
 
 #: The rate is that of so many seconds.
@@ -78,6 +79,8 @@ class Tally:
                 self.saved += 1
             case Event.ODD_FILE | Event.UNVERIFIED:
                 self._trouble(change, "file", str(change.detail.get("why")))
+            case Event.FILE_DIFFERS:
+                self._trouble(change, "file", f"not as asked for: {in_words(change.detail['differs'])}")
             case Event.PRICE_ROSE:
                 self._trouble(change, "price", "{expected} credits expected, {taken} taken".format_map(change.detail))
             case Event.LOOKED | Event.WALLET_ODD:

@@ -314,6 +314,23 @@ class LedgerReader:
         row = self.row("SELECT * FROM uploads WHERE account = ? AND sha256 = ?", (account.text, sha256))
         return rows.upload(row) if row else None
 
+    def usual_size(self, attempt_id: int, number: int, same: str | None) -> tuple[int, int] | None:
+        """Width and height in pixels of the newest other file of an attempt's price class, of the last few.
+
+        `same` is a param in which both have the same value; jobs with a reference are left out, for these have sizes
+        of their own.
+        """
+        row = self.row(
+            "SELECT f.width, f.height FROM attempts AS own CROSS JOIN (SELECT a.* FROM attempts AS a JOIN attempts AS o"
+            " ON o.id = ?1 AND a.account = o.account AND a.price_class = o.price_class AND a.id <> o.id"
+            " ORDER BY a.id DESC LIMIT 50) AS a JOIN files AS f ON f.attempt_id = a.id AND f.number = ?2"
+            " JOIN wanted AS w ON w.id = a.job_id WHERE own.id = ?1 AND f.saved_at IS NOT NULL AND f.width IS NOT NULL"
+            " AND w.reference IS NULL AND (?3 IS NULL OR a.params ->> ?3 IS own.params ->> ?3)"
+            " ORDER BY a.id DESC LIMIT 1",
+            (attempt_id, number, same),
+        )
+        return (row["width"], row["height"]) if row else None
+
     def counts(self, campaigns: Sequence[str] = ()) -> dict[str, dict[str, int]]:
         """How many jobs of each campaign have which status; of all campaigns when none is named."""
         found: dict[str, dict[str, int]] = {name: {} for name in campaigns}

@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from batcher import fs
-from batcher.catalog import get_model
+from batcher.catalog import Model, get_model
 from batcher.errors import UsageError
 from batcher.events import Event
+from batcher.filetypes import FileType
 from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
 from batcher.ledger import Store
+from batcher.measures import Inspection, Measures, Wanted, inspect
 from batcher.providers import Fatal, Gone, Incoming, Redirected, Refused, Retryable, TransferCut
 from batcher.storage import Artifacts, TooSlow, Unusable, Whole
 
@@ -180,7 +182,8 @@ class Downloader:
         if isinstance(content, Retryable):
             return content
         try:
-            kind = _result_kind(wanted.job.model)
+            model = _model(wanted.job)
+            kind = model.result if model else ""
             whole = await self._disk(lambda _: self._artifacts.finish(part, content, total=total, kind=kind))
             if (
                 whole.doubt
@@ -194,9 +197,20 @@ class Downloader:
             await self._put_back(wanted, whole)
             return None
         await self._save(wanted, whole)
-        if whole.note:
-            await self._tell(wanted, Event.ODD_FILE, why=whole.note)
+        for note in filter(None, (whole.note, self._odd_size(wanted, whole.measures))):
+            await self._tell(wanted, Event.ODD_FILE, why=note)
         return None
+
+    def _odd_size(self, wanted: _Wanted, measures: Measures) -> str:
+        """Where it has other pixels than the last file of its price class: no rule is broken by it, so it is a note."""
+        size = (measures.width, measures.height)
+        if wanted.job.reference is not None or None in size:
+            return ""
+        model = _model(wanted.job)
+        usual = self._ledger.read.usual_size(*wanted.row, model.ratio if model else None)
+        if usual is None or usual == size:
+            return ""
+        return f"it has {size[0]}×{size[1]} pixels, the last one of its price class {usual[0]}×{usual[1]}"
 
     async def _receive(self, wanted: _Wanted, incoming: Incoming) -> bytes | Retryable | None:
         """All of it, if the part file does not have it yet; or why it is not whole."""
@@ -224,8 +238,9 @@ class Downloader:
         raise AssertionError("a counted name is always free in the end")  # pragma: no cover
 
     async def _claim(self, wanted: _Wanted, target: str, whole: Whole) -> bool:
+        found = _inspected(wanted.job, whole.type, whole.measures)
         claim = partial(self._ledger.claim_file, *wanted.row)
-        return await self._commits(partial(claim, target=target, sha256=whole.sha256, size=whole.size))
+        return await self._commits(partial(claim, target=target, sha256=whole.sha256, size=whole.size, found=found))
 
     async def _named(self, part: Path, target: str, sha256: str) -> bool:
         named = await self._disk(lambda dirty: self._artifacts.name(part, target, sha256, dirty))
@@ -265,11 +280,17 @@ class Downloader:
         return Reschedule(Stage.FETCH, backoff(state.repeats, self._context.rng, least=trouble.retry_after))
 
 
-def _result_kind(model: str) -> str:
+def _model(job: Job) -> Model | None:
     try:
-        return get_model(model).result
+        return get_model(job.model)
     except UsageError:
-        return ""  # a model that left the catalogue: its results are still ours to save
+        return None  # it has left the catalogue: its results are still ours to save
+
+
+def _inspected(job: Job, kind: FileType | None, measures: Measures) -> Inspection:
+    model = _model(job)
+    wanted = model.asked(job.params, has_reference=job.reference is not None) if model else Wanted()
+    return inspect(wanted, kind, measures)
 
 
 def accept(ledger: Store, artifacts: Artifacts, job: Job) -> list[str]:
@@ -288,7 +309,12 @@ def accept(ledger: Store, artifacts: Artifacts, job: Job) -> list[str]:
             raise UsageError(f"{kept} is not what was kept there", hint="`batcher fetch` asks for it again.")
         for target in _targets(job, job.phase.attempt_id, file.number, kept.suffix):
             claimed = ledger.claim_file(
-                job.phase.attempt_id, file.number, target=target, sha256=sha256, size=artifacts.size(kept)
+                job.phase.attempt_id,
+                file.number,
+                target=target,
+                sha256=sha256,
+                size=artifacts.size(kept),
+                found=_inspected(job, *artifacts.measured(kept)),
             )
             if claimed and artifacts.place(kept, target, sha256):
                 ledger.file_saved(job.id, job.phase.attempt_id, file.number)

@@ -18,6 +18,7 @@ from batcher.ledger.queries import jobs
 from batcher.text import change_texts, safe
 
 #: Of an event's detail: what the API answered.
+_OF_FILES = ("size", "sha256", "saved_at", "seconds", "width", "height", "differs")
 _SAID = ("code", "message", "request_id")
 _QUERY = re.compile(r"(https?://[^\s?#\"']+)[?#][^\s\"']*")
 
@@ -67,7 +68,10 @@ def _purchase(attempt: dict[str, Any], events: list[dict[str, Any]]) -> dict[str
         **{name: attempt[name] for name in names},
         "answers": list(_answers(attempt["number"], events)),
         "results": attempt["result_urls"],
-        "files": [{name: file[name] for name in ("size", "sha256", "saved_at")} for file in attempt["files"]],
+        "files": [
+            {name: file[name] for name in ("size", "sha256", "saved_at", "seconds", "width", "height", "differs")}
+            for file in attempt["files"]
+        ],
     }
 
 

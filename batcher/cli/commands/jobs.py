@@ -15,6 +15,7 @@ from batcher.cli.doubtful import resolve_command
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.ledger.queries import jobs
+from batcher.measures import in_words
 from batcher.statuses import SHORT_ID, Status
 from batcher.text import count, safe
 
@@ -76,8 +77,15 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["status"],
         str(row["attempt"] or ""),
         _credits(row),
-        safe(row["result_path"] or ": ".join(filter(None, (row["error_code"], row["error_message"])))),
+        safe(_came(row)),
     )
+
+
+def _came(row: dict[str, Any]) -> str:
+    """Its file, and where that is not what was asked for; else why there is none."""
+    if row["result_path"]:
+        return " ".join(filter(None, (row["result_path"], row["differs"] and f"({in_words(row['differs'])})")))
+    return ": ".join(filter(None, (row["error_code"], row["error_message"])))
 
 
 def _credits(row: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.jobs import SHORT_ID, Status
 from batcher.ledger.queries import jobs
+from batcher.measures import in_words
 from batcher.text import moment, number, safe
 
 
@@ -106,7 +107,13 @@ def _file(file: dict[str, Any], state: Path) -> str:
         return "not fetched yet"
     if file["target"] is None:
         return "its path in the ledger leads out of the state folder"
-    return f"{state / file['target']}, {number(file['size'])} bytes, sha256 {file['sha256']}"
+    measures = (
+        f"{file['seconds']:g} s" if file["seconds"] else "",
+        f"{file['width']}×{file['height']}" if file["width"] else "",
+        f"not as asked for: {in_words(file['differs'])}" if file["differs"] else "",
+    )
+    facts = (f"{number(file['size'])} bytes", *filter(None, measures), f"sha256 {file['sha256']}")
+    return f"{state / file['target']}, {', '.join(facts)}"
 
 
 def _pairs(*pairs: tuple[str, object]) -> Table:

@@ -14,7 +14,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
 
 from .spend import AT, JOINED, LATEST, WAIT, WAITED, Scope, where_of
-from .sql import KEPT, marks
+from .sql import DIFFERS, KEPT, marks
 
 #: So many steps a time is cut into: more than a chart has room for.
 STEPS = 160
@@ -99,7 +99,8 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
         " (SELECT json_group_array(target) FROM"
         f" (SELECT f.target FROM files AS f WHERE {saved} ORDER BY f.number)) AS files,"
         " a.task_id AS task, coalesce(w.error_code, a.error_code) AS code,"
-        " coalesce(w.error_message, a.error_message) AS message, a.finished_at AS finished,"
+        f" coalesce(w.error_message, a.error_message, 'not as asked for: ' || {DIFFERS}) AS message,"
+        " a.finished_at AS finished,"
         f" CASE WHEN {WAITED} THEN {WAIT} END AS wait {LATEST}"
         f" WHERE w.seq IN (SELECT w.seq {LATEST} WHERE {where}"
         f" ORDER BY EXISTS (SELECT 1 FROM files AS f WHERE {saved}) DESC, w.campaign, w.position, w.seq LIMIT ?)"

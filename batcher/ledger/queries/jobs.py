@@ -131,7 +131,7 @@ def jobs(
             if left == 0:
                 return
             left -= 1
-        yield _plain(row, decode=("params", "references"))
+        yield _plain(row, decode=("params", "references", "differs"))
 
 
 def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
@@ -144,15 +144,18 @@ def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
     ):
         files = read.rows(
             f"SELECT number, CASE WHEN {KEPT} THEN target END AS target, sha256, size, saved_at, unverified,"
-            " forgotten_at FROM files AS f WHERE attempt_id = ? ORDER BY number",
+            " forgotten_at, seconds, width, height, differs FROM files AS f WHERE attempt_id = ? ORDER BY number",
             (attempt["id"],),
         )
         shown = _plain(attempt, decode=("body", "params", "result_urls"))
-        shown |= {"maybe_received": bool(attempt["maybe_received"]), "files": [_plain(file) for file in files]}
+        shown |= {
+            "maybe_received": bool(attempt["maybe_received"]),
+            "files": [_plain(file, decode=("differs",)) for file in files],
+        }
         attempts.append(shown)
     events = read.rows("SELECT at, run_id, attempt, event, detail FROM events WHERE job_id = ? ORDER BY id", (job_id,))
     return {
-        "job": _plain(row, decode=("params", "references")),
+        "job": _plain(row, decode=("params", "references", "differs")),
         "attempts": attempts,
         "events": [_plain(event, decode=("detail",)) for event in events],
     }

@@ -18,7 +18,7 @@ from batcher.jobs import ParamValue
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import HOLD, OPEN_HOLD
 
-from .sql import marks
+from .sql import DIFFERENCE, KEPT, marks
 
 # In the order of the file: an index would only lead up and down in it.
 ALL = "FROM attempts AS a NOT INDEXED"
@@ -204,13 +204,16 @@ def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Grouping]) -> Iterator
 
 
 def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:
-    """Why jobs have failed or are doubtful, the most frequent reason first."""
+    """Why jobs have failed, are doubtful, or have a file that is not what was asked for; the most frequent first."""
     where, values = where_of(scope, AT)
     found = read.rows(
         "SELECT w.status, coalesce(w.error_code, a.error_code) AS code, count(*) AS jobs,"
         " coalesce(w.error_message, a.error_message), w.id, max(w.seq)"
-        f" {LATEST} WHERE {where} AND w.status IN ('failed', 'doubtful') GROUP BY 1, 2 ORDER BY jobs DESC, 1, 2",
-        values,
+        f" {LATEST} WHERE {where} AND w.status IN ('failed', 'doubtful') GROUP BY 1, 2 UNION ALL"
+        f" SELECT w.status, 'differs_' || (d.value ->> 'of'), count(DISTINCT w.id), {DIFFERENCE}, w.id, max(w.seq)"
+        f" {LATEST} JOIN files AS f ON f.attempt_id = a.id JOIN json_each(f.differs) AS d WHERE {where} AND {KEPT}"
+        " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+        [*values, *values],
     )
     return [FailureCount(*row[:-1]) for row in found]
 

@@ -14,6 +14,14 @@ KEPT = (
 #: A row of `files AS f` that is still to be fetched.
 UNSAVED = "f.saved_at IS NULL AND f.forgotten_at IS NULL"
 
+#: Where a file `f` is not what was asked for, in words: one row of `json_each(f.differs) AS d`.
+DIFFERENCE = "(d.value ->> 'of') || ' ' || (d.value ->> 'found') || ' in place of ' || (d.value ->> 'wanted')"
+#: The same of all saved files of an attempt `a`; null where none differs.
+DIFFERS = (
+    f"(SELECT group_concat({DIFFERENCE}, '; ') FROM files AS f, json_each(f.differs) AS d"
+    f" WHERE f.attempt_id = a.id AND {KEPT})"
+)
+
 
 def from_json(text: str | bytes | None) -> Any:
     """What a column of JSON holds; what somebody else wrote there is shown as it is."""

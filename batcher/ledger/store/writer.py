@@ -19,6 +19,7 @@ from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState
 from batcher.ledger.queries import budgets, export
 from batcher.ledger.queries.lookup import Place
 from batcher.ledger.reader import LedgerReader
+from batcher.measures import UNINSPECTED, Inspection
 
 from . import enrolment, purchases, schema, sends
 from .caps import Caps, Refusal, offer
@@ -328,13 +329,25 @@ class LedgerWriter:
                 (validator, announced, attempt_id, number),
             )
 
-    def claim_file(self, attempt_id: int, number: int, *, target: str, sha256: str, size: int) -> bool:
-        """Commit hash and target of a whole file before it gets its name; False when another job has the target."""
+    def claim_file(
+        self,
+        attempt_id: int,
+        number: int,
+        *,
+        target: str,
+        sha256: str,
+        size: int,
+        found: Inspection = UNINSPECTED,
+    ) -> bool:
+        """Commit hash and target of a whole file before it gets its name, and what it measures; False when another job
+        has the target."""
+        differs = json.dumps([each._asdict() for each in found.differs]) if found.differs else None
         try:
             with self._write.single() as t:
                 t.run(
-                    "UPDATE files SET target = ?, sha256 = ?, size = ? WHERE attempt_id = ? AND number = ?",
-                    (target, sha256, size, attempt_id, number),
+                    "UPDATE files SET target = ?, sha256 = ?, size = ?, seconds = ?, width = ?, height = ?, differs = ?"
+                    " WHERE attempt_id = ? AND number = ?",
+                    (target, sha256, size, *found.measures, differs, attempt_id, number),
                 )
         except BatcherError as error:
             if isinstance(error.__cause__, sqlite3.IntegrityError):
@@ -376,6 +389,11 @@ class LedgerWriter:
                 (t.at, attempt_id, number),
             )
             t.event(Event.SAVED, job_id=job_id, detail={"number": number})
+            if differs := t.value(
+                "SELECT differs FROM files WHERE attempt_id = ? AND number = ?", (attempt_id, number)
+            ):
+                detail = {"number": number, "differs": json.loads(differs)}
+                t.event(Event.FILE_DIFFERS, job_id=job_id, detail=detail)
 
     def saved(self, attempt_id: int, number: int) -> Iterator[export.Saved]:
         """One file of an attempt, if it is saved and the attempt is its job's latest."""

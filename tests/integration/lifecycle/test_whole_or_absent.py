@@ -101,7 +101,7 @@ def test_whole_or_absent(bench: Bench, name: str) -> None:
     assert ending.kind is (Kind.DONE if result else Kind.UNFINISHED)
     assert list((bench.state / "results/.parts").iterdir()) == []
     told = {"odd_file", "unverified"} & set(events(bench))
-    odd = "kind" in name or "type" in name or "says that it is cut" in name
+    odd = "type" in name or "says that it is cut" in name
     assert told == ({"unverified"} if aside else {"odd_file"} if odd else set())
     assert len(seen(bench, "create")) == 1
 

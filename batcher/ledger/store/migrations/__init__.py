@@ -20,6 +20,7 @@ from . import (
     version_8_said,
     version_9_accounts,
     version_10_references,
+    version_11_measures,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -36,4 +37,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_8_said", version_8_said.SQL),
     ("version_9_accounts", version_9_accounts.SQL),
     ("version_10_references", version_10_references.SQL),
+    ("version_11_measures", version_11_measures.SQL),
 )

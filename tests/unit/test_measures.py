@@ -1,0 +1,86 @@
+"""What files measure: written by PyAV and Pillow, read from their headers; and what cannot be read measures nothing."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pytest
+from media import film, picture
+from PIL import Image
+
+from batcher.filetypes import FileType, sniff
+from batcher.measures import Difference, Measures, Wanted, inspect, measure
+
+
+def on_its_side() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return picture("JPEG", 48, 32, exif=exif)
+
+
+def rotated(content: bytes) -> bytes:
+    """The film shown with a quarter's turn, as a phone writes it."""
+    place = content.index(b"tkhd") + 4 + 40
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    return content[:place] + quarter + content[place + 36 :]
+
+
+FILES: dict[str, tuple[bytes, Measures]] = {
+    "a film": (film(48, 64, 36), Measures(6.0, 64, 36)),
+    "its index in front": (film(12, 36, 64, movflags="faststart"), Measures(1.5, 36, 64)),
+    "a film of QuickTime": (film(16, 64, 64, container="mov"), Measures(2.0, 64, 64)),
+    "turned by a quarter": (rotated(film(8, 64, 36)), Measures(1.0, 36, 64)),
+    "in fragments, of no stated length": (
+        film(8, 64, 36, movflags="frag_keyframe+empty_moov"),
+        Measures(None, 64, 36),
+    ),
+    "a picture": (picture("PNG", 31, 17), Measures(None, 31, 17)),
+    "a GIF": (picture("GIF", 31, 17), Measures(None, 31, 17)),
+    "a WebP with losses": (picture("WEBP", 31, 17), Measures(None, 31, 17)),
+    "a WebP without": (picture("WEBP", 31, 17, lossless=True), Measures(None, 31, 17)),
+    "a JPEG": (picture("JPEG", 31, 17), Measures(None, 31, 17)),
+    "a JPEG, progressive": (picture("JPEG", 31, 17, progressive=True), Measures(None, 31, 17)),
+    "a JPEG on its side": (on_its_side(), Measures(None, 32, 48)),
+    "a film of another kind": (film(8, 64, 36, container="matroska"), Measures()),
+    "a text": (b"hello", Measures()),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_file_measures(name: str) -> None:
+    content, wanted = FILES[name]
+    assert measure(io.BytesIO(content), sniff(content)) == wanted
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_measures_nothing_that_it_does_not_say(name: str) -> None:
+    """Cut anywhere, or with a byte changed, it is read without an error, and never for long."""
+    content, _ = FILES[name]
+    kind = sniff(content)
+    for place in range(0, len(content), max(1, len(content) // 60)):
+        for damaged in (content[:place], content[:place] + b"\xff" + content[place + 1 :]):
+            assert isinstance(measure(io.BytesIO(damaged), kind), Measures)
+
+
+MP4, PNG = FileType("video/mp4", ".mp4"), FileType("image/png", ".png")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind", "found", "told"),
+    [
+        (Wanted("video", 6, "16:9"), MP4, Measures(6.0, 1280, 720), []),
+        (Wanted("video", 6), MP4, Measures(6.5), []),
+        (Wanted("video", 6), MP4, Measures(5.4), [Difference("duration", "6 s", "5.4 s")]),
+        (Wanted("video", 30), MP4, Measures(31.5), []),
+        (Wanted("video", 30), MP4, Measures(31.6), [Difference("duration", "30 s", "31.6 s")]),
+        (Wanted("video", ratio="9:16"), MP4, Measures(None, 464, 848), []),
+        (Wanted("video", ratio="9:16"), MP4, Measures(None, 848, 464), [Difference("ratio", "9:16", "848×464")]),
+        (Wanted("video", 6, "1:1"), MP4, Measures(), []),
+        (Wanted("video", 6, "auto"), MP4, Measures(6.0, 10, 30), []),
+        (Wanted("video", 6), PNG, Measures(None, 5, 5), [Difference("type", "video", "image/png")]),
+        (Wanted("video", 6), None, Measures(), []),
+    ],
+)
+def test_what_differs(wanted: Wanted, kind: FileType | None, found: Measures, told: list[Difference]) -> None:
+    assert inspect(wanted, kind, found) == (found, tuple(told))
