@@ -50,7 +50,7 @@ SHEETS: Mapping[str, Sheet] = {
         at="t.updated_at",
         order="t.campaign, t.position, t.id",
         in_campaign="t.campaign = ?",
-        values=("params", "references"),
+        values=("params", "references", "differs"),
     ),
     "attempts": Sheet(
         source="attempts AS t JOIN wanted AS w ON w.id = t.job_id",
@@ -73,6 +73,7 @@ SHEETS: Mapping[str, Sheet] = {
         at="t.saved_at",
         order="t.attempt_id, t.number",
         more=(("job_id", "w.id"), *_WHOSE),
+        values=("differs",),
         paths=("target", "unverified"),
     ),
     "runs": Sheet(

@@ -63,8 +63,8 @@ budget: {{campaign: 150, day: 200}}
 
 @cache
 def film() -> bytes:
-    """A second of H.264."""
-    scene = Scene("t", 1, "grok-imagine-video", "video", "film", {"duration": 1, "aspect_ratio": "2:3"}, "c", None)
+    """Six seconds of H.264, as the model makes by itself."""
+    scene = Scene("t", 1, "grok-imagine-video", "video", "film", {"duration": 6, "aspect_ratio": "2:3"}, "c", None)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         render(scene, path)
