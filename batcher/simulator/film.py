@@ -13,6 +13,8 @@ import re
 import unicodedata
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
 
 import av
@@ -36,6 +38,11 @@ _ENOUGH = 2500
 #: Width of the little picture that is blown up to the backdrop; its blur is the point.
 _GRAIN = 96
 
+#: Where fonts lie on Linux and macOS.
+_FONT_FOLDERS = (
+    *("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts"),
+    *("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts"),
+)
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 
 Color = tuple[int, int, int]
@@ -212,10 +219,12 @@ def _write(
 ) -> int:
     """Write a text in the largest size in which all of it fits, in the smallest cut; how much height it took."""
     left, top, right, bottom = box
+    path = _font_for(text)
+    text = _plain(text[:_ENOUGH], path)
     for size in sizes:
-        font, step = _font(size), round(size * 1.32)
+        font, step = _font(size, path), round(size * 1.32)
         room = max(1, (bottom - top) // step)
-        lines = _lines(_plain(text[:_ENOUGH]), font, right - left)
+        lines = _lines(text, font, right - left)
         if len(lines) <= room and all(font.getlength(line) <= right - left for line in lines):
             break
     else:
@@ -236,18 +245,54 @@ def _lines(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     return lines if lines[-1] else []
 
 
-def _plain(text: str) -> str:
-    """The text in characters that the font is more likely to have: no accents, no dashes but the hyphen."""
-    apart = unicodedata.normalize("NFKD", text)
-    kept = (c if c.isprintable() else " " for c in apart if not unicodedata.combining(c))
+def _plain(text: str, font: Path | None) -> str:
+    """The text in characters that Pillow's own font is more likely to have, where that is the one: no accents, no
+    dashes but the hyphen.
+    """
+    apart = unicodedata.normalize("NFC" if font else "NFKD", text)
+    kept = (c if c.isprintable() else " " for c in apart if font or not unicodedata.combining(c))
     return " ".join("".join(kept).translate(_DASHES).split())
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # The font that Pillow brings, so that nothing needs to be installed. It knows Latin; other scripts become boxes.
-    font = ImageFont.load_default(size)
+# -- fonts
+
+
+def _font(size: int, path: Path | None = None) -> ImageFont.FreeTypeFont:
+    """A font of this machine, or the one that Pillow brings, so that nothing needs to be installed."""
+    font = ImageFont.truetype(str(path), size) if path else ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
     return font
+
+
+def _font_for(text: str) -> Path | None:
+    """The font of this machine that knows most of a text; None where Pillow's own, which is Latin, knows as much."""
+    return _best_font("".join(sorted({c for c in text[:_ENOUGH] if c > "\u024f" and c.isalpha()})))
+
+
+@lru_cache(maxsize=256)
+def _best_font(letters: str) -> Path | None:
+    best, most = None, _known(_font(16), letters)
+    for path in _installed() if most < len(letters) else ():
+        with suppress(OSError):  # a font of bitmaps, or none at all
+            if (known := _known(_font(16, path), letters)) > most:
+                best, most = path, known
+        if most == len(letters):
+            break
+    return best
+
+
+def _known(font: ImageFont.FreeTypeFont, letters: str) -> int:
+    """How many of the letters are drawn other than what no font has."""
+    box = bytes(font.getmask("\uffff"))
+    return sum(bytes(font.getmask(letter)) != box for letter in letters)
+
+
+@cache
+def _installed() -> list[Path]:
+    """The fonts of this machine, the plain ones first."""
+    folders = (Path(folder).expanduser() for folder in _FONT_FOLDERS)
+    found = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".ttf", ".otf", ".ttc")]
+    return sorted(found, key=lambda path: ("Regular" not in path.name, len(path.name), path))
 
 
 def _thumbnail(data: bytes | None) -> Image.Image | None:

@@ -91,6 +91,19 @@ def test_any_prompt_can_be_drawn(prompt: str, ratio: str) -> None:
     )
 
 
+@pytest.mark.skipif(not list(Path("/usr/share/fonts").rglob("DejaVuSans.ttf")), reason="needs the font DejaVu Sans")
+def test_other_scripts_are_drawn_where_this_machine_has_a_font_for_them() -> None:
+    """Without one, two words of as many letters are the same boxes."""
+    assert differ(frame(scene("пляж"), 0), frame(scene("лодка"), 0))
+    assert differ(letters("пляж"), letters("море"))
+    assert not differ(letters("\U0001df00"), letters("\U0001df01")), "nobody has these"
+
+
+def letters(prompt: str) -> Image.Image:
+    """The prompt's place on the card; the colours hang on the prompt too."""
+    return frame(scene(prompt), 0).crop((50, 94, 430, 140)).convert("L").point(lambda level: 255 * (level > 250))
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_studio_draws_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     drawn: list[Path] = []
