@@ -32,15 +32,30 @@ def test_first_and_last_frame_go_along_in_their_order(bench: Bench) -> None:
     path = campaign(bench, "[[first.png, last.png], [last.png, first.png], [first.png, 'https://x.test/z.webp']]")
     assert bench.run(path).kind is Kind.DONE
     bench.check()
-    assert sorted([each["name"] for each in made] for made in items(bench)) == [
-        ["first.png", "last.png"],
-        ["first.png", "z.webp"],
-        ["last.png", "first.png"],
-    ]
+    oracle = bench.world.oracle()
+    for job in bench.jobs():
+        wanted = [Path(text).name for text in json.loads(job["references"])]
+        sent = oracle.tasks[job["task_id"]].request["params"]["referenceMediaItems"]
+        assert [each["name"] for each in sent] == wanted
+    assert {tuple(each["name"] for each in made) for made in items(bench)} == {
+        ("first.png", "last.png"),
+        ("last.png", "first.png"),
+        ("first.png", "z.webp"),
+    }
     assert sorted(bench.world.oracle().uploads.values()) == [1, 1], "each file once, whatever names it"
     first = bench.jobs()[0]
     assert first["reference"].endswith("first.png")
     assert [Path(text).name for text in json.loads(first["references"])] == ["first.png", "last.png"]
+
+
+def test_a_file_that_was_moved_is_known_at_its_new_place(bench: Bench) -> None:
+    path = campaign(bench, "[[first.png, last.png]]")
+    bench.run(path, buys=False)
+    (bench.folder / "moved.png").write_bytes(PIXEL + b"last")
+    path.write_text(path.read_text().replace("last.png", "moved.png"), "utf-8")
+    assert bench.run(path).kind is Kind.DONE
+    (job,) = bench.jobs()
+    assert [Path(text).name for text in json.loads(job["references"])] == ["first.png", "moved.png"]
 
 
 def test_the_ledger_gives_back_what_it_was_given(bench: Bench) -> None:
