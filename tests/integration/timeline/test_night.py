@@ -184,7 +184,7 @@ def change(state: Path, sql: str, *values: object) -> None:
 
 def test_the_command_in_both_forms(cli: Cli, kept: Path) -> None:
     text = cli("report", "--timeline").out
-    assert "22:41:53 – 23:14:00  outage: no answer for 32 min" in text
+    assert "22:41:54 – 23:14:01  outage: no answer for 32 min" in text
     assert "`batcher show" in text
     document = cli("report", "--timeline", "--json").document
     assert document["ledger"] == str(kept / "ledger.db")
