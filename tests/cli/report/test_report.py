@@ -112,7 +112,7 @@ def test_many_rows_are_for_a_program(cli: Cli, night: None) -> None:
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO wanted"
         " SELECT 1000 + i, printf('%032x', i), campaign, printf('many-%03d', i), model, prompt, params, reference,"
         " reference_kind, reference_sha256, reference_size, reference_mime, take, price_class, catalog_credits,"
-        " file_name, expansion, 1000 + i, 'planned', NULL, NULL, NULL, created_at, updated_at"
+        " file_name, expansion, 1000 + i, 'planned', NULL, NULL, NULL, created_at, updated_at, NULL"
         " FROM n JOIN (SELECT * FROM wanted LIMIT 1)"
     )
     out = cli("report", "--by", "prompt").out

@@ -374,7 +374,7 @@ def test_two_thousand_films_have_few_players(watch: Watch, bought: Bench, tmp_pa
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT INTO wanted"
         " SELECT 1000 + i, printf('%032x', i), campaign, printf('many-%03d', i / 8), model, prompt || i, params,"
         " reference, reference_kind, reference_sha256, reference_size, reference_mime, take, price_class,"
-        " catalog_credits, file_name, expansion, 1000 + i, status, attempt_id, NULL, NULL, created_at, updated_at"
+        " catalog_credits, file_name, expansion, 1000 + i, status, attempt_id, NULL, NULL, created_at, updated_at, NULL"
         " FROM n JOIN (SELECT * FROM wanted WHERE status = 'succeeded' LIMIT 1)",
     )
     made = write_page(bench, bench.folder / "many.html")
