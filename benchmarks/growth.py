@@ -18,8 +18,8 @@ from pathlib import Path
 from .figures import Figure, at_most
 from .running import UNLIMITED, Ran, Server, buy, scratch, server
 
-SIZES = (1_000, 3_000, 10_000)
-FULL_SIZES = (*SIZES, 30_000, 100_000)
+SIZES = (700, 2_000, 6_000)
+FULL_SIZES = (*SIZES, 20_000, 60_000)
 #: Seconds of CPU that nobody can tell from nothing.
 FLOOR = 0.03
 #: How often each command is measured, where once does not change what the next one meets.
@@ -36,7 +36,7 @@ limits: {UNLIMITED}
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """Sizes up to 10,000 jobs, and to 100,000 with `full`; also how a run's memory grows."""
+    """Sizes up to 6,000 jobs, and to 60,000 with `full`; also how a run's memory grows."""
     sizes = FULL_SIZES if full else SIZES
     with scratch() as folder:
         took = {jobs: _took(folder / str(jobs), jobs) for jobs in (2, *sizes)}

@@ -180,7 +180,7 @@ def _browsed() -> Iterator[Figure]:
     from playwright.sync_api import sync_playwright
 
     with scratch() as state, sync_playwright() as playwright:
-        make(state / "ledger.db", VIDEOS * 10 // 8)
+        make(state / "ledger.db", VIDEOS * 100 // 93)
         films = _films(state)
         _report(state, "--html", str(state / "page.html"))
         words = ["--no-sandbox", "--disable-dev-shm-usage"]  # of our own page, and a container has little memory

@@ -15,7 +15,7 @@ from .figures import Figure, at_most, middle
 from .running import UNLIMITED, Server, Start, scratch, server, until_request
 
 OPEN = 1000
-_ROUNDS = 3
+_ROUNDS = 2
 _MANIFEST = f"""\
 campaign: resume
 model: grok-imagine-video

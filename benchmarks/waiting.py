@@ -15,7 +15,7 @@ from .figures import Figure, at_most
 from .inflight import write_ledger, write_manifest
 from .running import Use, background, scratch, server
 
-SETTLE, SECONDS, AGE = 5.0, 45.0, 1200.0
+SETTLE, SECONDS, AGE = 5.0, 30.0, 1200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ CASES = (
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """45 seconds of each; with `full` 180."""
+    """30 seconds of each; with `full` 120."""
     seconds = SECONDS * (4 if full else 1)
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(_watch, CASES, [seconds] * len(CASES)))
