@@ -253,16 +253,27 @@ class Run:
 
     @contextmanager
     def _provider(self) -> Iterator[Provider]:
-        """Bring the jobs into the ledger and look at saved files; then open what is bought from."""
-        request, workload, read = self.request, self.request.workload, self.ledger.read
+        """Open what is bought from, once the ledger has the jobs and the saved files have been looked at."""
         self._begin_log()
+        self._enrol()
+        self._look_at_files()
+        self._check_stopped()
+        with self.request.connect() as provider:
+            yield provider
+
+    def _enrol(self) -> None:
+        """Bring the jobs into the ledger. Raises StorageError for one that forgot what lies beside it."""
+        request, workload = self.request, self.request.workload
         for manifest in workload.manifests:
             self._check_stopped()
             enrol(self.ledger, manifest, self._unchanged.get(manifest.campaign), self._check_stopped)
         if self.plan.new:
-            self._accept(traces.of_files(read, request.state, workload.campaigns))
+            self._accept(traces.of_files(self.ledger.read, request.state, workload.campaigns))
+
+    def _look_at_files(self) -> None:
+        request, workload = self.request, self.request.workload
         self.found = find_damage(
-            read,
+            self.ledger.read,
             request.state,
             workload.campaigns,
             self.settings,
@@ -272,9 +283,6 @@ class Run:
         )
         if self.found.missing or self.found.changed:
             self._tell("files_damaged", missing=self.found.missing, changed=self.found.changed)
-        self._check_stopped()
-        with request.connect() as provider:
-            yield provider
 
     def _begin_log(self) -> None:
         """Write the log's name down before anything is bought: a ledger that does not know it has lost this run."""

@@ -220,9 +220,9 @@ class Engine:
                 self._queues[to].put(item, seconds)
                 self._lull.note(item.job_id, prices=to is Stage.PRICE)
                 if to in (Stage.FETCH, Stage.PRICE) and item.in_flight:
-                    self._land(item)
+                    self._leave(item)
                 if to is not stage:
-                    self._succeed(to)
+                    self._moved_on(to)
                 return
             case Deferred(refusal):
                 assert item.pending is not None, "what was bought before has passed the caps already"
@@ -243,15 +243,16 @@ class Engine:
         del self.open[item.job_id]
         self._lull.note(item.job_id, prices=False)
         if item.in_flight:
-            self._land(item)
+            self._leave(item)
         self._queues[Stage.SUBMIT].wake()
 
-    def _land(self, item: WorkItem) -> None:
+    def _leave(self, item: WorkItem) -> None:
+        """It is with the API no more: its place is another's."""
         item.in_flight = False
         self.in_flight -= 1
         self._queues[Stage.SUBMIT].wake()
 
-    def _succeed(self, to: Stage) -> None:
+    def _moved_on(self, to: Stage) -> None:
         """A job went on to another stage: its price is named, or a part of its hold may have come free."""
         self._backlog.reopen(self._lifecycle.refusal)
         if to in (Stage.FETCH, Stage.PRICE):

@@ -12,7 +12,7 @@ from batcher.errors import Kind
 from batcher.jobs import JobId, Status
 from batcher.lifecycle import Done, Lifecycle, Reschedule, Stage, Step
 from batcher.lifecycle.steps import PAGES
-from batcher.limits.creates import Creates
+from batcher.limits.creates import CreateBreaker
 
 from .backlog import WorkItem
 from .outage import Outages
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class Stalled:
     """Parks all that would create while no create is answered, and judges whose trouble is its own."""
 
-    def __init__(self, engine: Engine, creates: Creates, outages: Outages, lifecycle: Lifecycle, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, creates: CreateBreaker, outages: Outages, lifecycle: Lifecycle, clock: Clock
+    ) -> None:
         self._engine = engine
         self._creates = creates
         self._outages = outages

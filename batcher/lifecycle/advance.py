@@ -153,7 +153,7 @@ class Lifecycle:
             if isinstance(made, Refusal):
                 return Deferred(made)
             state.bought, state.uploads = True, tuple(uploads)
-            return await self._send(made, slot, state)
+            return await self._send_purchase(made, slot, state)
 
     async def _uploaded(self, job: Job, state: JobRunState) -> list[Upload] | Step:
         """The uploads of a job's reference files, in their order; or what becomes of the job without them."""
@@ -229,14 +229,14 @@ class Lifecycle:
             if intent.maybe_received and self._ages.is_over(intent, self._settings.retries.replay_window):
                 return await self._grew_too_old(intent)
             await self._commits(slot.write)
-            return await self._send(intent, slot, state)
+            return await self._send_purchase(intent, slot, state)
 
     async def _grew_too_old(self, intent: Intent) -> Step:
         message = "its key is too old to be trusted to replay (retries.replay_window)"
         closed = await self._commits(lambda: self._ledger.unsent(intent, "replay_window", message))
         return self._after_closing(closed, message)
 
-    async def _send(self, intent: Intent, slot: Permit, state: JobRunState) -> Step:
+    async def _send_purchase(self, intent: Intent, slot: Permit, state: JobRunState) -> Step:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
             self._open_posts.add(scope)
             try:
@@ -250,18 +250,18 @@ class Lifecycle:
             finally:
                 self._open_posts.discard(scope)
             scope.deadline = math.inf
-            step = await self._record(intent, outcome, state)
+            step = await self._after_answer(intent, outcome, state)
             slot.heard(outcome)
             return step
         return Done(Status.SUBMITTING, left="the run ended before the API answered")
 
-    async def _record(
+    async def _after_answer(
         self, intent: Intent, outcome: Accepted | Refused | Conflict | Fatal | Retryable, state: JobRunState
     ) -> Step:
         self._limiter.create_ended(intent.job_id, outcome)
         match outcome:
             case Accepted(task):
-                await self._keep(intent, task)
+                await self._record_accepted(intent, task)
                 self._uploads.helped(state)
                 state.answered()
                 state.submitted = self._clock.monotonic()
@@ -308,7 +308,7 @@ class Lifecycle:
         status = await self._commits(lambda: self._ledger.unsent(intent, later.code, later.message))
         return replace(step, status=status)
 
-    async def _keep(self, intent: Intent, task: TaskState) -> None:
+    async def _record_accepted(self, intent: Intent, task: TaskState) -> None:
         try:
             await self._commits(lambda: self._ledger.submitted(intent, task))
         except StorageError as error:

@@ -13,7 +13,7 @@ from batcher.jobs import JobId
 ENOUGH = 3
 
 
-class Creates:
+class CreateBreaker:
     """What came of the creates of one run."""
 
     def __init__(self) -> None:

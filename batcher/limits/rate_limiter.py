@@ -22,7 +22,7 @@ from batcher.ledger import Send, Store
 from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
 
-from .creates import Creates
+from .creates import CreateBreaker
 from .throttle import Throttle
 from .window import Window
 
@@ -139,7 +139,7 @@ class RateLimiter:
         self._paused_until = -math.inf
         self._held = False
         self.trouble_came = anyio.Event()
-        self.creates = Creates()
+        self.creates = CreateBreaker()
         self.unanswered: Retryable | None = None  # what the newest create without an answer came to
         self._changed = anyio.Event()
         # One waiter of a kind at a time looks at the limits; the others stand in line behind it, in order.
@@ -240,7 +240,7 @@ class RateLimiter:
     def _reserve(self, kind: str, line: _Line) -> None:
         for limit in self._limits(kind):
             limit.window.reserved += 1
-            limit.throttle.sent(self._clock.monotonic())
+            limit.throttle.reserve(self._clock.monotonic())
         if line == "other":
             self._last_other = self._clock.monotonic()
 
@@ -282,8 +282,12 @@ class RateLimiter:
     # What came of the requests
 
     def heard(self, kind: SendKind, number: int, outcome: object) -> None:
-        """Take in what came of request `number`: a 429 slows its kind down, no answer at all holds everybody."""
-        limit, afresh = self._limits(kind)[0], number > self._cut_at
+        """Take in what came of request `number`; no answer at all holds everybody.
+
+        A 429 to a create slows creates down, one to anything else all requests; its Retry-After is everybody's.
+        """
+        limit, *_ = self._limits(kind)
+        afresh = number > self._cut_at
         match outcome:
             case Retryable(throttled=True, retry_after=wait):
                 self._pause(wait)
@@ -332,7 +336,7 @@ class RateLimiter:
         return tasks / (self._requests.pace * _POLLS_SHARE)
 
     def creates_down(self) -> bool:
-        """Whether no create is answered: no new intent is to be made, and no job's repeats are to be counted."""
+        """Whether no create is answered; may change while somebody waits."""
         return self.creates.down
 
     def refused_for(self) -> float:

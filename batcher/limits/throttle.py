@@ -76,8 +76,8 @@ class Throttle:
         """For how many seconds every request has been refused."""
         return 0.0 if self._refused_since is None else now - self._refused_since
 
-    def sent(self, now: float) -> None:
-        """A request goes out."""
+    def reserve(self, now: float) -> None:
+        """Room is taken for a request: the next one keeps its distance from here."""
         self._last = now
 
     def wait(self, now: float) -> float:

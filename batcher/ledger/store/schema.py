@@ -1,4 +1,4 @@
-"""The tables of the ledger, and how one of another version becomes one of this (`versions` has the migrations).
+"""The tables of the ledger, and how one of another version becomes one of this (`migrations` has how).
 
 `wanted` holds what a manifest asks for and the status of each job; `attempts` one row a purchase. The view
 `jobs` shows both as the contract's table. Money stands once, in two columns of `attempts`: `hold_credits` counts until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from core_helpers import job_name
 
-from batcher.limits.creates import Creates
+from batcher.limits.creates import CreateBreaker
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_time_in_which_nothing_at_all_was_answered_does_not_count() -> None:
     assert not creates.down
 
 
-def told(story: str) -> Creates:
+def told(story: str) -> CreateBreaker:
     """A create without an answer is -N, one with an answer +N; a second passes with each."""
-    creates = Creates()
+    creates = CreateBreaker()
     for now, word in enumerate(story.split()):
         job_id = job_name(int(word[1:]))
         if word[0] == "+":
