@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from batcher.clock import Moment
 
@@ -134,11 +135,14 @@ def job_id(
     return Identities(campaign, model).of(prompt, params_text(params), source_text(reference), take)
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class JobSpec(NamedTuple):
     """One generation that is wanted, as a manifest asks for it. A tuple, for a million of them are made.
 
     `name` is the prompt's name (for reports, `--only` and file names); `file_name` is the result's name
-    without folder and extension. Neither is part of the identity.
+    without folder and extension. Neither is part of the identity, nor are its variables and tags (plain JSON values).
     """
 
     id: JobId
@@ -152,6 +156,8 @@ class JobSpec(NamedTuple):
     price_class: str
     catalog_credits: int
     file_name: str
+    vars: Mapping[str, Any] = _NONE
+    tags: Mapping[str, ParamValue] = _NONE
 
 
 @dataclass(frozen=True, slots=True)

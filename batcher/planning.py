@@ -188,8 +188,8 @@ def _one(
 ) -> CampaignPlan:
     if wanted.standing is not None and ledger is not None:
         return _standing_plan(wanted, wanted.standing, ledger, account, chooser, max_jobs)
-    # half the memory of the ids as texts
-    seen: set[bytes] = set()
+    # half the memory of the ids as texts; with a hash of what is kept beside each job
+    seen: dict[bytes, int] = {}
     entries = jobs = planned = 0
     found: Counter[str] = Counter()
     classes: Counter[tuple[str, int]] = Counter()
@@ -200,8 +200,11 @@ def _one(
         asked = [spec.id for spec in batch] + [twin for ids in twins.values() for twin in ids]
         known = ledger.known(asked) if ledger else {}
         for spec in batch:
-            seen.add(bytes.fromhex(spec.id))
+            kept = _hash_of_kept(spec)
+            first = seen.setdefault(bytes.fromhex(spec.id), kept)
             if len(seen) == jobs:
+                if first != kept and len(notes) < _TWINS_TOLD:
+                    notes.append(_kept_note(spec, wanted))
                 continue
             jobs += 1
             if jobs > max_jobs:
@@ -266,6 +269,17 @@ def _twin_note(spec: JobSpec, twin: JobId, wanted: CampaignInput) -> Problem:
     ids = f"{spec.id[:SHORT_ID]} and {twin[:SHORT_ID]}"
     message = f"two jobs ({ids}) differ only in how their letters are spelled (NFC, NFD), and both are bought: {text!r}"
     return Problem(wanted.manifest, message, hint="if one is enough, copy the text from the other")
+
+
+def _hash_of_kept(spec: JobSpec) -> int:
+    if not (spec.vars or spec.tags):
+        return 0
+    return hash(repr((sorted(spec.vars.items()), sorted(spec.tags.items()))))
+
+
+def _kept_note(spec: JobSpec, wanted: CampaignInput) -> Problem:
+    message = f"job {spec.id[:SHORT_ID]} ({spec.name}) is asked for again with other variables or tags"
+    return Problem(wanted.manifest, message, hint="it is bought once, and keeps those of its first entry")
 
 
 def _too_many(wanted: CampaignInput, max_jobs: int) -> UsageError:

@@ -25,6 +25,8 @@ class JobRecord:
     prompt: str
     params: dict[str, Any]
     reference: str | None
+    vars: dict[str, Any]
+    tags: dict[str, Any]
     take: int
     status: Status
     attempt: int

@@ -21,7 +21,9 @@ _ROUNDS = 8
 # With more faults than this the rest is not looked at: nobody reads them, and each costs time.
 _ENOUGH = 1_000
 # No name of a variable stands in these.
-_NAMELESS = {(key,) for key in ("campaign", "params", "repeat", "limits", "polling", "retries", "stop", "budget")}
+_NAMELESS = {
+    (key,) for key in ("campaign", "params", "repeat", "tags", "limits", "polling", "retries", "stop", "budget")
+}
 _ENTRY_KEYS = sorted({*TextEntry.__annotations__, *FileEntry.__annotations__})
 
 

@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 
 from batcher.catalog import KindRule, Model, ReferenceRule, get_model, model_ids
 from batcher.errors import Problem
+from batcher.jobs import ParamValue
 
-from .fields import variable_name_fault
+from .fields import tag_name_fault, variable_name_fault
 from .matrix import Axis, Claim, Matrix, MatrixRule, Rules, Shape
 from .names import FileNames, slug
 from .problems import Fault, Path, Problems, SourceMap, did_you_mean, joined, listed
 from .schema import Document, MatrixSection
 from .sources import suffix_of
 from .templates import Template, comment_note, compile_template, without_comments
-from .values import FAULTY, Faulty, Value, comparable, shown, wire
+from .values import FAULTY, Faulty, Value, comparable, kept, shown, wire
 
 # Stands for a model that does not exist: takes everything, so that other faults are still found.
 _ANY_MODEL = Model(
@@ -71,6 +72,7 @@ class Entry(NamedTuple):
     shape: Shape
     references: tuple[ReferenceSlot, ...]
     repeat: int
+    tags: dict[str, ParamValue]
 
     @property
     def path(self) -> Path:
@@ -123,6 +125,7 @@ class _Compiler:
         self.matrix = Matrix(self.axes(document.matrix, ("matrix",)), (), Rules(include), Rules(exclude))
         self.shape = self.matrix.shape(_NOTHING, _NOTHING)
         self.slots = self.references(document.references, ("references",))
+        self.tags = self.checked_tags(document.tags, ("tags",))
 
     def manifest(self) -> CompiledManifest:
         file_names = self.file_names()
@@ -195,6 +198,12 @@ class _Compiler:
             else:
                 self.check_name(name, (*path, name))
         return {name: value for name, value in variables.items() if name not in self.model.params}
+
+    def checked_tags(self, tags: Mapping[str, Value], path: Path) -> dict[str, ParamValue]:
+        for name in tags:
+            if fault := tag_name_fault(name):
+                self.tell((*path, name), fault, key=True)
+        return {name: kept(value) for name, value in tags.items()}
 
     def check_name(self, name: str, path: Path) -> None:
         if name not in self.model.params and (fault := variable_name_fault(name)):
@@ -321,6 +330,7 @@ class _Compiler:
             shape,
             references,
             fields.get("repeat", self.document.repeat),
+            {**self.tags, **self.checked_tags(fields["tags"], (*path, "tags"))} if "tags" in fields else self.tags,
         )
 
     def inner_matrix(self, section: MatrixSection, path: Path) -> Matrix:

@@ -35,7 +35,7 @@ from .problems import Fault, Path, Problems, joined, listed
 from .rows import Prompt, Rows
 from .sources import read_rows, suffix_of
 from .templates import Template, Undefined
-from .values import Value, shown, unsafe_character
+from .values import Value, kept, shown, unsafe_character
 
 # Faulty combinations of one prompt after which its others are not looked at: a matrix can be endless.
 _ENOUGH = 100
@@ -103,6 +103,7 @@ class _Expansion:
         self.identities = Identities(plan.campaign, plan.model.id)
         self.file_needs = plan.file_names.template.required.difference(ALWAYS)
         self.words = {"campaign": plan.campaign, "model": plan.model.id}
+        self.not_kept = {*plan.model.params, "name", "reference"}  # columns that the job has as its own
 
     # -- one prompt ------------------------------------------------------------------------------------------
 
@@ -146,6 +147,7 @@ class _Expansion:
         if chosen.lacking:
             self.tell(prompt, prompt.entry.path, Fault(f"{self.model.id} needs the param {listed(chosen.lacking)}"))
             return
+        own = {kept(name): kept(variables[name]) for name in variables if name not in self.not_kept}
         for reference in self.references_of(prompt, variables):
             if chosen.ignored and reference is not None:
                 message = f"{self.model.id} does not use {listed(chosen.ignored)} where a job has a reference"
@@ -169,6 +171,8 @@ class _Expansion:
                     chosen.plain if reference is None else chosen.dearer,
                     self.model.base_credits,
                     file_name,
+                    own,
+                    prompt.entry.tags,
                 )
 
     def chosen(self, variables: dict[str, Value]) -> _Chosen:

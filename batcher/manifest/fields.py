@@ -222,6 +222,16 @@ ModelId = Annotated[str, *leaf(_text, {"enum": model_ids()})]
 ResultsName = Annotated[str, *leaf(_results_name, _TEXT_SCHEMA)]
 
 
+_TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+def tag_name_fault(name: str) -> Fault | None:
+    """Why a name cannot be a tag's; None where it can."""
+    if _TAG.fullmatch(name):
+        return None
+    return Fault(f"{shown(name)} cannot be a tag: letters, digits, _ and -, and no digit first")
+
+
 def variable_name_fault(name: str) -> Fault | None:
     """Why a name cannot be a variable's; None where it can."""
     if name in RESERVED:

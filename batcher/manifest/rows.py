@@ -226,9 +226,8 @@ class Rows:
         known = [*SPECIAL, *self.model.params]
         for name, line in self.columns_seen.items():
             if name not in self.used:
-                hint = joined(
-                    did_you_mean(name, set(known) - {name}), f"mention it as {{{{ {name} }}}} in a text, or remove it"
-                )
+                use = f"mention it as {{{{ {name} }}}} in a text; --by and --where know it in any case"
+                hint = joined(did_you_mean(name, set(known) - {name}), use)
                 self.problems.notes.add(Problem(self.source, f"nothing uses the column {shown(name)}", line, hint=hint))
 
 

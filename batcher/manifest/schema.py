@@ -139,6 +139,7 @@ class _Entry(TypedDict, total=False):
     matrix: Annotated[MatrixSection, Field(description="Axes of this prompt")]
     references: Annotated[list[ReferenceText], Given, Field(description="Instead of the campaign's")]
     repeat: Annotated[Repeat, Given, Field(description="Takes of each job")]
+    tags: Annotated[dict[str, Scalar], Given, Field(description="Beside the campaign's, and before them")]
 
 
 class TextEntry(_Entry):
@@ -188,6 +189,9 @@ class Document(_Section):
         description="Input files: globs, https URLs or null; each makes jobs of its own, a list is several for one",
     )
     repeat: Repeat = Field(default=1, description="Takes of each job")
+    tags: Annotated[dict[str, Scalar], Given] = Field(
+        default={}, description="Kept with each job, for reports to group and filter by; they change no job"
+    )
     limits: LimitsSection = Field(default_factory=lambda: LimitsSection())
     polling: PollingSection = Field(default_factory=lambda: PollingSection())
     retries: RetriesSection = Field(default_factory=lambda: RetriesSection())

@@ -43,6 +43,8 @@ prompts:
 
 # repeat: 1                      # takes of each job
 
+# tags: {client: al-noor}        # kept with each job, as its variables are, for reports to group and filter by
+
 # What is not set has these values, but for budget, which has none:
 # limits: {submit: 30/minute, requests: 120/minute, in_flight: 20, downloads: 4}
 # polling: {first: 3s, every: 5s, max: 30s, give_up: 1h}

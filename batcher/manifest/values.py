@@ -114,6 +114,27 @@ def comparable(value: Value) -> str:
     return nfc(json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else text_of(value))
 
 
+#: Whole numbers up to here are the same to every reader of JSON.
+_MOST_EXACT = 2**53
+
+
+def kept(value: Value) -> Value:
+    """A value as plain JSON; a number that JSON would show in another way is the text that was typed."""
+    match value:
+        case str():
+            return value if value.isascii() else value.encode("utf-8", "replace").decode()  # no half characters
+        case TypedInt() | TypedFloat():
+            return value.text
+        case list():
+            return [kept(item) for item in value]
+        case dict():
+            return {kept(name): kept(item) for name, item in value.items()}
+        case int() if abs(value) > _MOST_EXACT:
+            return str(value)
+        case _:
+            return value
+
+
 def unsafe_character(text: str) -> str | None:
     """The first character that no prompt, name or param may hold, as `U+0007`; None when all are fine."""
     found = _UNSAFE.search(text)

@@ -150,6 +150,7 @@ def test_show(cli: Cli, bought: list[str], tmp_path: Path) -> None:
         "  model     grok-imagine-video\n"
         "  prompt    A reveal of a watch\n"
         "  params    aspect_ratio=2:3, duration=6, mode=normal, resolution=480p\n"
+        "  vars      product=watch\n"
         "  file      state/results/tiny/reveal-2f750cf74004.mp4\n"
         "  updated   <time>\n"
         "\n"

@@ -43,8 +43,10 @@ def _view(found: dict[str, Any], state: Path) -> Iterator[RenderableType]:
         ("name", f"{job['name']}, take {job['take']}"),
         ("model", job["model"]),
         ("prompt", job["prompt"]),
-        ("params", _params(job["params"])),
+        ("params", _pairs_text(job["params"]) or "the model's defaults"),
         ("reference", "\n".join(job["references"] or [])),
+        ("vars", _pairs_text(job["vars"])),
+        ("tags", _pairs_text(job["tags"])),
         ("file", job["result_path"] and str(state / job["result_path"])),
         ("error", _error(job)),
         ("updated", moment(job["updated_at"])),
@@ -126,8 +128,8 @@ def _error(row: dict[str, Any]) -> str:
     return ": ".join(filter(None, (row["error_code"], row["error_message"])))
 
 
-def _params(params: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in params.items()) or "the model's defaults"
+def _pairs_text(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _detail(detail: Any) -> str:

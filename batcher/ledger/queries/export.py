@@ -50,7 +50,7 @@ SHEETS: Mapping[str, Sheet] = {
         at="t.updated_at",
         order="t.campaign, t.position, t.id",
         in_campaign="t.campaign = ?",
-        values=("params", "references", "differs"),
+        values=("params", "references", "vars", "tags", "differs"),
     ),
     "attempts": Sheet(
         source="attempts AS t JOIN wanted AS w ON w.id = t.job_id",
@@ -145,6 +145,8 @@ class Saved:
     params: dict[str, Any]
     reference: str | None
     reference_sha256: str | None
+    vars: dict[str, Any]
+    tags: dict[str, Any]
     take: int
     status: str
     attempt: int
@@ -203,11 +205,12 @@ def saved_of(read: LedgerReader, attempt_id: int, number: int) -> Iterator[Saved
 def _saved(read: LedgerReader, where: str, values: Sequence[object]) -> Iterator[Saved]:
     for row in read.stream(
         "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.reference,"
-        " w.reference_sha256, w.take,"
+        " w.reference_sha256, w.vars, w.tags, w.take,"
         " w.status, a.number AS attempt, a.task_id, a.client_request_id, a.quoted_credits, a.reserved_credits,"
         " a.final_credits, w.created_at, a.intended_at, a.submitted_at, a.finished_at, f.number, f.target, f.sha256,"
         " f.size, f.saved_at FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
         f" JOIN files AS f ON f.attempt_id = a.id WHERE {KEPT} AND {where}",
         values,
     ):
-        yield Saved(**{name: from_json(row[name]) if name == "params" else row[name] for name in row.keys()})  # noqa: SIM118
+        found = {name: row[name] for name in row.keys()}  # noqa: SIM118
+        yield Saved(**found | {name: from_json(found[name]) for name in ("params", "vars", "tags")})

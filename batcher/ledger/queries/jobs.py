@@ -23,6 +23,8 @@ from batcher.statuses import SHORT_ID, JobId, Status
 from .sql import KEPT, UNSAVED, from_json, marks, of_jobs
 
 _PAGE = 200
+#: The columns of the view `jobs` that hold JSON.
+_JSON = ("params", "references", "vars", "tags", "differs")
 _CASE = (
     "SELECT w.seq, w.id, w.campaign, w.name, w.status, a.id AS attempt_id, a.task_id, a.final_credits,"
     " coalesce(w.error_code, a.error_code) AS code, coalesce(w.error_message, a.error_message) AS message,"
@@ -131,7 +133,7 @@ def jobs(
             if left == 0:
                 return
             left -= 1
-        yield _plain(row, decode=("params", "references", "differs"))
+        yield _plain(row, decode=_JSON)
 
 
 def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
         attempts.append(shown)
     events = read.rows("SELECT at, run_id, attempt, event, detail FROM events WHERE job_id = ? ORDER BY id", (job_id,))
     return {
-        "job": _plain(row, decode=("params", "references", "differs")),
+        "job": _plain(row, decode=_JSON),
         "attempts": attempts,
         "events": [_plain(event, decode=("detail",)) for event in events],
     }

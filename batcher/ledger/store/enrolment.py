@@ -8,7 +8,7 @@ manifest does not contain.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -36,7 +36,7 @@ _INSERT = (
 # The first place of a job in an expansion counts; a second one finds the number set already.
 _UPDATE = (
     "UPDATE wanted SET expansion = ?1, position = ?2, name = ?3, reference = ?4, file_name = ?5, price_class = ?6,"
-    " catalog_credits = ?7, reference_list = ?8 WHERE id = ?9 AND expansion <> ?1"
+    " catalog_credits = ?7, reference_list = ?8, vars = ?9, tags = ?10 WHERE id = ?11 AND expansion <> ?1"
 )
 
 _REVIVE = (
@@ -118,8 +118,9 @@ def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansi
     with write as t:
         known = read.known(list(places))
         fresh = [place for job_id, place in places.items() if job_id not in known]
-        t.many(_INSERT, _inserts(fresh, expansion, t.at))
-        t.many(_UPDATE, [_update(*place, expansion) for job_id, place in places.items() if job_id in known])
+        texts = _mappings(batch)
+        t.many(_INSERT, [(*rows.spec_values(s, texts), expansion, position, t.at, t.at) for position, s in fresh])
+        t.many(_UPDATE, [_update(*place, expansion, texts) for job_id, place in places.items() if job_id in known])
         back = [job_id for job_id in places if job_id in known and known[job_id].error_code]
         revived = [job_id for job_id in back if t.run(_REVIVE, (t.at, job_id)).rowcount]
         planned = [spec.id for _, spec in fresh] + revived
@@ -127,14 +128,13 @@ def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansi
     return len(fresh), len(revived)
 
 
-def _inserts(places: list[tuple[int, JobSpec]], expansion: int, at: str) -> list[tuple[Any, ...]]:
-    # one mapping is shared by all jobs that set the same
-    mappings = {id(spec.params): spec.params for _, spec in places}
-    params = {key: rows.params_column(mapping) for key, mapping in mappings.items()}
-    return [(*rows.spec_values(s, params[id(s.params)]), expansion, position, at, at) for position, s in places]
+def _mappings(batch: list[JobSpec]) -> dict[int, str]:
+    """The mappings of specs as columns, by their `id`: one is shared by all jobs that set the same."""
+    found = {id(mapping): mapping for spec in batch for mapping in (spec.params, spec.vars, spec.tags)}
+    return {key: rows.mapping_column(mapping) for key, mapping in found.items()}
 
 
-def _update(position: int, spec: JobSpec, expansion: int) -> tuple[Any, ...]:
+def _update(position: int, spec: JobSpec, expansion: int, texts: Mapping[int, str]) -> tuple[Any, ...]:
     reference, *_, every = rows.reference_values(spec.reference)
     changing = (spec.name, reference, spec.file_name, spec.price_class, spec.catalog_credits, every)
-    return (expansion, position, *changing, spec.id)
+    return (expansion, position, *changing, texts[id(spec.vars)], texts[id(spec.tags)], spec.id)

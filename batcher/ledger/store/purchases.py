@@ -73,7 +73,7 @@ def admit(
         idempotency_key=key,
         client_request_id=request_id,
         body=body,
-        params=rows.params_column(job.params),
+        params=rows.mapping_column(job.params),
         quoted_credits=expected.quote,
         hold_credits=expected.hold,
         intended_at=t.at,

@@ -16,7 +16,6 @@ from batcher.jobs import (
     Job,
     JobId,
     JobSpec,
-    ParamValue,
     Phase,
     Planned,
     Reference,
@@ -34,23 +33,23 @@ from batcher.jobs import (
 SPEC_COLUMNS = (
     *("id", "campaign", "name", "model", "prompt", "params"),
     *("reference", "reference_kind", "reference_sha256", "reference_size", "reference_mime", "reference_list"),
-    *("take", "price_class", "catalog_credits", "file_name"),
+    *("take", "price_class", "catalog_credits", "file_name", "vars", "tags"),
 )
 
 
-def spec_values(spec: JobSpec, params: str) -> tuple[Any, ...]:
-    """A wanted job as values of `SPEC_COLUMNS`; `params` as `params_column` has them."""
-    job_id, campaign, model, name, prompt, _, reference, take, price_class, catalog_credits, file_name = spec
+def spec_values(spec: JobSpec, texts: Mapping[int, str]) -> tuple[Any, ...]:
+    """A wanted job as values of `SPEC_COLUMNS`; `texts` has its mappings, by their `id`, as `mapping_column` does."""
     return (
-        *(job_id, campaign, name, model, prompt, params),
-        *reference_values(reference),
-        *(take, price_class, catalog_credits, file_name),
+        *(spec.id, spec.campaign, spec.name, spec.model, spec.prompt, texts[id(spec.params)]),
+        *reference_values(spec.reference),
+        *(spec.take, spec.price_class, spec.catalog_credits, spec.file_name),
+        *(texts[id(spec.vars)], texts[id(spec.tags)]),
     )
 
 
-def params_column(params: Mapping[str, ParamValue]) -> str:
-    """Params as JSON."""
-    return json.dumps(dict(params), sort_keys=True)
+def mapping_column(values: Mapping[str, Any]) -> str:
+    """Params, variables or tags as JSON."""
+    return json.dumps(dict(values), sort_keys=True, ensure_ascii=False)
 
 
 def reference_values(reference: Reference | None) -> tuple[Any, ...]:

@@ -51,6 +51,19 @@ def test_reordering_and_renaming_buy_nothing(shelf: Shelf) -> None:
     assert {row["name"] for row in shelf.rows("SELECT name FROM wanted")} == {"new"}
 
 
+def test_an_edit_of_variables_and_tags_reaches_jobs_that_are_bought(shelf: Shelf) -> None:
+    enrol(shelf, [make_spec(1, vars={"tone": "mild"}), make_spec(2), make_spec(3, tags={"client": "x"})])
+    shelf.ledger.submitted(shelf.buy(1), make_task(1))
+    edited = [
+        make_spec(1, vars={"tone": "ستیرن"}, tags={"client": "y"}),
+        make_spec(1, vars={"tone": "twin"}),
+        make_spec(2),
+    ]
+    assert enrol(shelf, edited) == Enrolled(0, 0, 1)
+    kept = [(shelf.job(n)["vars"], shelf.job(n)["tags"]) for n in (1, 2, 3)]
+    assert kept == [('{"tone": "ستیرن"}', '{"client": "y"}'), ("{}", "{}"), ("{}", '{"client": "x"}')]
+
+
 def test_a_job_that_two_entries_ask_for_stands_at_the_first(shelf: Shelf) -> None:
     assert enrol(shelf, [make_spec(1), make_spec(2), make_spec(1, name="again")]) == Enrolled(2, 0, 0)
     assert pending(shelf) == [1, 2]

@@ -48,6 +48,16 @@ def test_without_a_ledger_everything_is_new() -> None:
     assert plan(wanted()).seconds == 0
 
 
+def test_twins_of_other_variables_or_tags_are_told() -> None:
+    twins = [make_spec(1, vars={"tone": tone}) for tone in ("mild", "mild", "stern")]
+    made = plan(wanted(*twins, make_spec(2), make_spec(2, tags={"client": "x"})))
+    assert (made.campaigns[0].jobs, made.campaigns[0].duplicates) == (2, 3)
+    assert [note.message for note in made.notes] == [
+        "job 000000000000 (prompt-1) is asked for again with other variables or tags",
+        "job 000000000000 (prompt-2) is asked for again with other variables or tags",
+    ]
+
+
 def test_where_the_jobs_stand(shelf: Shelf) -> None:
     shelf.name_price("small", 12)
     shelf.enrol(specs(*range(1, 12)))

@@ -21,6 +21,7 @@ from . import (
     version_9_accounts,
     version_10_references,
     version_11_measures,
+    version_12_vars,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -38,4 +39,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_9_accounts", version_9_accounts.SQL),
     ("version_10_references", version_10_references.SQL),
     ("version_11_measures", version_11_measures.SQL),
+    ("version_12_vars", version_12_vars.SQL),
 )
