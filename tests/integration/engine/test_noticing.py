@@ -12,6 +12,7 @@ import pytest
 from integration.lifecycle.helpers import attempts
 from support import Bench
 
+from batcher.clock import from_iso
 from batcher.errors import Kind
 
 #: So slow on the average that polls have to be sparing, in a window that never fills.
@@ -76,6 +77,27 @@ def test_with_room_ends_are_noticed_within_an_interval(bench: Bench) -> None:
         assert [round(b - a) for a, b in pairwise(age for age in ages if age > 50)] == [5] * sum(
             age > 55 for age in ages
         )
+    bench.check(files=False)
+
+
+def test_many_polls_are_written_down_together_and_leave_when_they_are_due(bench: Bench) -> None:
+    slow(bench, 15, 25)
+    arrived = list[float]()
+
+    def see(request: httpx.Request) -> None:
+        if request.method == "GET" and "/generations/" in request.url.path:
+            arrived.append(bench.clock.wall())
+
+    bench.api.before = see
+    path = campaign(bench, "many", 55, "polling: {every: 4s, max: 4s}\n", "1000/second")
+    path.write_text(path.read_text().replace("in_flight: 10", "in_flight: 55").replace("submit: 1000", "submit: 50"))
+    assert bench.run(path).kind is Kind.DONE
+    with bench.reader() as reader:
+        written = [from_iso(row["at"]) for row in reader.rows("SELECT at FROM sends WHERE kind = 'poll' ORDER BY at")]
+    assert len(written) == len(arrived)
+    way = bench.api.seconds
+    assert all(-1e-3 < late - way - early < 0.251 for early, late in zip(written, sorted(arrived), strict=True))
+    assert 2 * len(set(written)) < len(written)
     bench.check(files=False)
 
 
