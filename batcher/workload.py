@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,9 @@ from batcher.ledger.queries.left_behind import left_behind
 from batcher.ledger.queries.run_settings import last_settings
 from batcher.manifest import InputRecorder, Manifest, Problems, load
 from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
+from batcher.planning.forecast import JobLine, job_lines
 from batcher.providers.registry import KnownProvider, only
 from batcher.settings import Selection, Settings, merged
-from batcher.state import open_reader
 
 # How far the good manifests are searched for faults when another one is faulty already.
 _SEARCH = 100_000
@@ -141,11 +141,34 @@ class Workload:
         left = left_behind(ledger, self.campaigns) if ledger else ()
         return replace(plan, notes=(*found, *plan.notes), left_behind=tuple(left), jobs=_Jobs(self.manifests))
 
+    def lines(self, plan: Plan, ledger: LedgerReader | None, account: str | None) -> Iterator[JobLine]:
+        """Every job, in the order of buying, with what it costs and which cap of the plan stops it.
+
+        Raises ManifestError at the end for what has become faulty since the plan.
+        """
+        problems = Problems()
+        yield from job_lines(
+            self.wanted(problems, named=True),
+            plan.caps,
+            ledger=ledger,
+            account=account,
+            selection=self.selection,
+            max_jobs=self.max_jobs,
+        )
+        problems.raise_if_any()
+
     def wanted(
-        self, problems: Problems, known: Mapping[str, CachedExpansion] = MappingProxyType({})
+        self,
+        problems: Problems,
+        known: Mapping[str, CachedExpansion] = MappingProxyType({}),
+        *,
+        named: bool = False,
     ) -> list[CampaignInput]:
-        """The manifests as a plan takes them, each with a fresh expansion and, if it is known, how it stands."""
-        named = bool(self.selection.only)  # a plan looks at no other name
+        """The manifests as a plan takes them, each with a fresh expansion and, if it is known, how it stands.
+
+        A plan looks at names only where some are selected; `named` for who needs them all the same.
+        """
+        named = named or bool(self.selection.only)
         return [
             CampaignInput(
                 m.campaign, str(m.path), m.expand(problems, named=named), m.settings.budget, known.get(m.campaign)
@@ -207,18 +230,6 @@ def prepare(
     if errors:
         raise _together(errors, manifests)
     return Workload.of(manifests, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
-
-
-def offline_plan(workload: Workload, state: Path, account: str | None) -> Plan:
-    """The plan against the ledger as it stands, if there is one; nothing is written.
-
-    What the ledger knows of an earlier expansion is not used: only expanding tells what the rows lose.
-    """
-    reader = open_reader(state)
-    if reader is None:
-        return workload.plan(None, account)
-    with closing(reader):
-        return workload.plan(reader, account, {})
 
 
 def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestError:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from batcher.planning import Plan, Quote
+from batcher.access import Access
+from batcher.errors import Kind, exit_code
+from batcher.ledger import LedgerReader
+from batcher.lifecycle.damage import find_damage
+from batcher.planning import CampaignPlan, CapLine, Plan, Quote
+from batcher.planning.forecast import JobLine, outlook
+from batcher.report.table import csv_lines
+from batcher.state import open_reader
 from batcher.text import amount, count, duration, number, safe
-from batcher.workload import Workload, offline_plan
+from batcher.workload import Workload
 
 from .left_behind import left_behind_json, left_behind_view
+from .plan_jobs import JOB_COLUMNS, job_row, job_view, outlook_json, outlook_view
 from .terminal import Terminal, table, with_total
+from .wallet import read_wallet
 
 #: The parts of a campaign's jobs, as the plan counts them and as its table says them.
 _STANDINGS = {
@@ -28,15 +40,81 @@ _STANDINGS = {
     "cancelled": "cancelled",
     "gone": "no longer wanted",
     "duplicates": "duplicates",
+    "to_fetch": "to fetch",
 }
 
 
-def tell_plan(terminal: Terminal, workload: Workload, state: Path, account: str | None) -> None:
-    """Show what a run would do against the ledger of the state folder, if there is one; asks nobody."""
-    plan = offline_plan(workload, state, account)
-    tell_notes(plan, terminal)
-    shown = (*plan_view(plan, workload), *left_behind_view(plan.left_behind, state))
-    terminal.answer(plan_json(plan, workload, account), *shown)
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """How a plan is told: with its jobs (the first `rows` of them), as text, CSV or JSON; `online` asks for the wallet.
+
+    `fail_over` is what it may cost, in credits.
+    """
+
+    jobs: bool = False
+    rows: int | None = None
+    form: str = "text"
+    online: bool = False
+    fail_over: int | None = None
+
+
+def tell_plan(
+    terminal: Terminal, workload: Workload, state: Path, access: Access, asked: PlanRequest = PlanRequest()
+) -> int:
+    """Show what a run would do against the ledger of the state folder, if there is one; the exit code."""
+    account = access.account
+    wallet = read_wallet(access, state).credits if asked.online else None
+    with _reading(state) as ledger:
+        # What the ledger knows of an earlier expansion is not used: only expanding tells what the rows lose.
+        plan = workload.plan(ledger, account, {})
+        if ledger is not None:
+            plan = replace(plan, campaigns=tuple(_to_fetch(c, workload, ledger, state) for c in plan.campaigns))
+        if wallet is not None:
+            plan = replace(plan, caps=(*plan.caps, _wallet_line(wallet, plan, workload, ledger, account or "")))
+        tell_notes(plan, terminal)
+
+        def lines() -> Iterator[JobLine]:
+            return workload.lines(plan, ledger, account)
+
+        ahead = outlook(plan, lines, ledger, account, workload.settings.limits)
+        document = plan_json(plan, workload, account) | {"buys": outlook_json(ahead)}
+        view = (*plan_view(plan, workload), *outlook_view(ahead), *left_behind_view(plan.left_behind, state))
+        rows = islice(lines(), asked.rows)
+        if asked.form == "csv":
+            terminal.records(csv_lines(JOB_COLUMNS, (list(job_row(line).values()) for line in rows)))
+        elif asked.jobs and terminal.as_json:
+            terminal.document_of("jobs", map(job_row, rows), document)
+        else:
+            terminal.answer(document, *view)
+            for text in chain.from_iterable(map(job_view, rows)) if asked.jobs else ():
+                terminal.line(text)
+            listed = sum(campaign.jobs for campaign in plan.campaigns)
+            if asked.jobs and asked.rows is not None and asked.rows < listed:
+                terminal.line(f"… and {count(listed - asked.rows, 'job')} more")
+    if asked.fail_over is not None and plan.credits > asked.fail_over:
+        terminal.warn(f"the plan wants {amount(plan.credits)}, more than --fail-over {number(asked.fail_over)}")
+        return exit_code(Kind.CAPPED)
+    return 0
+
+
+def _reading(state: Path) -> AbstractContextManager[LedgerReader | None]:
+    reader = open_reader(state)
+    return closing(reader) if reader else nullcontext()
+
+
+def _to_fetch(campaign: CampaignPlan, workload: Workload, ledger: LedgerReader, state: Path) -> CampaignPlan:
+    """The same with how many jobs lack a file of theirs."""
+    name, settings = campaign.campaign, workload.settings
+    if not settings.downloads(name):
+        return campaign
+    missing = find_damage(ledger, state, [name], settings, workload.selection, thorough=False).damage
+    return replace(campaign, to_fetch=len({*ledger.unsaved(name), *missing}))
+
+
+def _wallet_line(wallet: int, plan: Plan, workload: Workload, ledger: LedgerReader | None, account: str) -> CapLine:
+    """What the wallet has, but for what is to be kept of it, against what it has not felt yet and the plan wants."""
+    taken = ledger.taken_since(account, ledger.wallet_mark()) if ledger else 0
+    return CapLine("wallet", wallet - (workload.settings.budget.keep or 0), taken, plan.credits)
 
 
 def plan_view(plan: Plan, workload: Workload) -> Iterator[RenderableType]:

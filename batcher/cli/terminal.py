@@ -228,6 +228,14 @@ class Terminal:
         with _reader():
             self._stdout.buffer.write(chunk)
 
+    def records(self, lines: Iterable[str]) -> None:
+        """Write lines for other programs as they are; made safe where a person reads them. Raises ReaderGone."""
+        for line in lines:
+            if self.room is not None:
+                self.line(line)
+            else:
+                self.data(f"{line}\n".encode())
+
     def flush(self) -> None:
         """Bring out what was printed. Raises ReaderGone."""
         with _reader():

@@ -124,7 +124,7 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     left = cli("cancel", status["doubtful_jobs"][0]["id"], "--json").document
     check(left, "resolve", seen)
     check(cli("doctor", "--json").document, "doctor", seen)
-    check(cli("plan", "m.yaml", "--state", "new", "--json").document, "plan", seen)
+    check(cli("plan", "m.yaml", "--jobs", "--state", "new", "--json").document, "plan", seen)
     (tmp_path / "noted.yaml").write_text("campaign: noted\nmodel: grok-imagine-video\nprompts:\n  - A boat # at dawn\n")
     check(cli("validate", "noted.yaml", "--json").document, "validate", seen)
     check({"left_behind": [LeftBehind("tiny", "m.yaml", 1, 0, 10)._asdict()]}, "plan", seen)
@@ -164,7 +164,7 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
     cancelled = cli("cancel", doubtful["id"], "--state", "other", "--json").document
     resolved = cli("resolve", doubtful["id"], "--as", "again", "--yes", "--state", "other", "--json").document
     doctor = cli("doctor", "--json").document
-    plan = cli("plan", "m.yaml", "--json").document
+    plan = cli("plan", "m.yaml", "--jobs", "--json").document
     status = cli("status", "--json").document
     assert set(cli("report", "--json").document) == set(REPORT)
     (job, *_) = cli("jobs", "--json").document["jobs"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +18,7 @@ from batcher import __main__, __version__
 from batcher.cli import app, crash
 from batcher.cli.plan_view import plan_view
 from batcher.cli.terminal import ReaderGone, Terminal
+from batcher.ledger import LedgerReader
 from batcher.planning import CampaignPlan, CapLine, Plan
 from batcher.workload import prepare
 
@@ -33,11 +37,13 @@ total                                                                       4   
 Prices of the catalogue are "from": the API names the real one with the first job of each class.
 Cap campaign tiny: 35, 0 used, 40 wanted; it bites: 5 too many, the rest stays planned.
 Cap day DAY: 1,000, 0 used, 40 wanted; 960 to spare.
-"""
+Buys 3 of 4 jobs for 30 credits; stops after dunes (campaign tiny); all sent by 05:40 at the earliest (how long such jobs take is not known yet).
+"""  # noqa: E501
 
 
 def test_plan(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batcher.workload.local_day", lambda *_: "DAY")
+    monkeypatch.setattr("batcher.cli.plan_jobs.local_time", lambda at: "05:40")
     text = MANIFEST.replace("submit: 1000/second", "submit: 2/minute") + "budget: {campaign: 35, day: 1000}\n"
     (tmp_path / "m.yaml").write_text(text)
     ran = cli("plan", "m.yaml")
@@ -93,6 +99,7 @@ def test_plan_as_json(cli: Cli, tmp_path: Path) -> None:
                 "cancelled": 0,
                 "gone": 0,
                 "duplicates": 0,
+                "to_fetch": 0,
                 "credits": 20,
                 "prices": [
                     {
@@ -111,7 +118,59 @@ def test_plan_as_json(cli: Cli, tmp_path: Path) -> None:
         "seconds": found["seconds"],
         "notes": [],
         "left_behind": [],
+        "buys": {
+            "jobs": 2,
+            "of": 2,
+            "credits": 20,
+            "stops_after": "",
+            "stopped_by": [],
+            "seconds": 0.0,
+            "seconds_known": False,
+            "done_by": None,
+        },
     }
+
+
+def test_a_plan_shows_every_job_with_what_stops_it(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST + "budget: {campaign: 35}\n")
+    shown = cli("plan", "m.yaml", "--jobs").out.split("\n\n")[-4:]
+    assert [re.sub(r"[0-9a-f]{12}", "ID", text) for text in (shown[0], shown[3])] == [
+        "reveal  ID  tiny: new, 10 credits (catalogue, from)\n    A reveal of a watch\n"
+        "    grok-imagine-video: mode=normal, duration=6, resolution=480p, aspect_ratio=2:3",
+        "dunes  ID  tiny: new, 10 credits (catalogue, from); stopped by cap campaign tiny\n    ring on dunes\n"
+        "    grok-imagine-video: mode=fun, duration=6, resolution=480p, aspect_ratio=2:3\n",
+    ]
+    rows = list(csv.DictReader(io.StringIO(cli("plan", "m.yaml", "--format", "csv").out)))
+    assert [(row["prompt"], row["credits"], row["stopped_by"]) for row in rows] == [
+        ("A reveal of a watch", "10", ""),
+        ("A reveal of a ring", "10", ""),
+        ("watch on dunes", "10", ""),
+        ("ring on dunes", "10", "campaign tiny"),
+    ]
+    found = cli("plan", "m.yaml", "--rows", "1", "--format", "json", "--limit", "0").document
+    assert [(job["name"], job["standing"], job["credits"]) for job in found["jobs"]] == [("reveal", "unselected", None)]
+    assert cli("plan", "m.yaml", "--rows", "3").out.endswith("… and 1 job more\n")
+
+
+def test_a_plan_fails_over_a_sum(cli: Cli) -> None:
+    assert cli("plan", "m.yaml", "--fail-over", "40").code == 0
+    ran = cli("plan", "m.yaml", "--fail-over", "39")
+    assert (ran.code, ran.err) == (3, "warning: the plan wants 40 credits, more than --fail-over 39\n")
+
+
+def test_a_plan_knows_what_is_to_fetch_and_what_the_wallet_pays_for(
+    cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("run", "m.yaml", "--limit", "3", "--no-download").code == 0
+    place.world.set_wallet(5)
+    found = cli("plan", "m.yaml", "--online", "--json").document
+    assert (found["campaigns"][0]["to_fetch"], found["campaigns"][0]["done"]) == (3, 3)
+    assert (found["buys"]["jobs"], found["buys"]["stopped_by"]) == (0, ["wallet"])
+    assert found["caps"] == [{"cap": "wallet", "limit": 5, "used": 0, "wanted": 10, "bites": True}]
+    monkeypatch.setattr(LedgerReader, "waits", lambda *_: [(90.0, 120.0)])
+    ahead = cli("plan", "m.yaml").out
+    assert "to fetch" in ahead
+    assert re.search(r"\nBuys 1 of 1 job for 10 credits; done by \d\d:\d\d\.\n", ahead)
 
 
 def test_a_plan_without_anything_new(cli: Cli) -> None:

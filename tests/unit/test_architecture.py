@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": BASE | {"text", "install", "fs", "catalog", "ledger", "planning"},
     "simulator": {"catalog", "errors", "own_models"},
     "state": {"errors", "ledger"},
-    "workload": BASE | {"ledger", "manifest", "planning", "providers", "state"},
+    "workload": BASE | {"ledger", "manifest", "planning", "providers"},
     "run": BASE
     | {"storage", "engine", "ledger", "lifecycle", "limits", "manifest", "planning", "providers", "state", "workload"},
     "access": {"errors", "ledger", "providers"},

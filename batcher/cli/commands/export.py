@@ -77,7 +77,7 @@ def command(
             form = form or _format_of(output)
             lines = _lines(read, what, form, found)
             if output == _STDOUT:
-                _print(terminal, lines)
+                terminal.records(lines)
             else:
                 with _new(output, state, force) as part:
                     rows = _write(part, lines) - (form == "csv")  # whose first line has the headers
@@ -103,14 +103,6 @@ def _lines(read: LedgerReader, what: str, form: str, rows: Iterable[dict[str, ob
         return jsonl_rows(rows)
     columns = export.columns(read, what)
     return csv_lines(columns, ([row[name] for name in columns] for row in rows))
-
-
-def _print(terminal: Terminal, lines: Iterable[str]) -> None:
-    for line in lines:
-        if terminal.room is not None:
-            terminal.line(safe(line, lines=True))
-        else:
-            terminal.data(f"{line}\n".encode())
 
 
 @contextmanager

@@ -9,19 +9,35 @@ import click
 from batcher.cli import options
 from batcher.cli.environment import read_access
 from batcher.cli.places import Sought, find_state
-from batcher.cli.plan_view import tell_plan
+from batcher.cli.plan_view import PlanRequest, tell_plan
 from batcher.cli.terminal import Terminal
 from batcher.workload import prepare
 
 
-@click.command()
+@click.command(short_help="Show what a run would do and cost.")
 @options.manifests
 @options.named_state
 @options.selection
+@click.option("--jobs", is_flag=True, help="Show every job: final text, params, references, price, what stops it.")
+@click.option("--rows", type=click.IntRange(min=0), metavar="N", help="Of the jobs only the first N.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("text", "csv", "json")),
+    default="text",
+    help="csv: the jobs, a row each; json: as --json.",
+)
+@click.option("--online", is_flag=True, help="Ask the API for the wallet, and compare it with the plan.")
+@click.option("--fail-over", type=click.IntRange(min=0), metavar="N", help="Exit 3 if it costs more than N credits.")
 @options.as_json
 def command(
     terminal: Terminal,
     *,
+    jobs: bool,
+    rows: int | None,
+    form: str,
+    online: bool,
+    fail_over: int | None,
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
     max_jobs: int | None,
@@ -30,9 +46,17 @@ def command(
     limit: int | None,
     budget: int | None,
 ) -> int:
-    """Show what a run would do and cost. Offline; changes nothing."""
+    """Show what a run would do and cost, and how far its caps let it come. Offline, unless --online; buys nothing.
+
+    \b
+    batcher plan campaign.yaml --jobs --rows 20
+    batcher plan campaign.yaml --fail-over 500
+    """
     workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
-    account = read_access(terminal.warn, workload.provider).account
+    access = read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests))
-    tell_plan(terminal, workload, folder, account)
-    return 0
+    if form == "csv" and terminal.as_json:
+        raise click.UsageError("--format csv and --json are two answers: ask for one of them")
+    terminal.as_json = terminal.as_json or form == "json"
+    asked = PlanRequest(jobs=jobs or rows is not None, rows=rows, form=form, online=online, fail_over=fail_over)
+    return tell_plan(terminal, workload, folder, access, asked)

@@ -64,8 +64,7 @@ def command(
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if dry_run:
-        tell_plan(terminal, workload, folder, access.account)
-        return 0
+        return tell_plan(terminal, workload, folder, access)
     if simulate:
         simulated.need_extra()
     access.need_key("; `--simulate` needs none and costs nothing")

@@ -120,7 +120,7 @@ def test_caps_that_would_bite(shelf: Shelf) -> None:
     made = plan(*several, ledger=shelf.ledger.read, settings=Settings(budget=Budget(day=40)), run_budget=30)
     assert made.caps == (
         CapLine("run", 30, 0, 30),
-        CapLine("campaign spring", 29, 10, 20),
+        CapLine("campaign spring", 29, 10, 20, ("spring",)),
         CapLine(f"day {DAY}", 40, 10, 30),
     )
     assert [line.bites for line in made.caps] == [False, True, False]

@@ -1,0 +1,245 @@
+"""What a run would do and cost: manifests compared with the ledger. Reads only; the value it returns is what runs."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from batcher.errors import Problem, UsageError
+from batcher.jobs import JobSpec, Status
+from batcher.ledger import Caps, LedgerReader
+from batcher.ledger.expansion_cache import CachedExpansion, first_planned
+from batcher.ledger.queries.left_behind import LeftBehind
+from batcher.settings import Selection, Settings
+
+from .walk import CampaignInput as CampaignInput
+from .walk import Chooser, ClassPrices, JobWalk, standing_of, too_many
+from .walk import Quote as Quote
+from .walk import quote_of as quote_of
+
+#: More jobs than this in one manifest have to be allowed by `--max-jobs`.
+MAX_JOBS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignPlan:
+    """The jobs of one manifest by where they stand; counts of distinct jobs.
+
+    `new` will be bought, `unselected` would be but for `--only` or `--limit`, `gone` are planned in the ledger and no
+    longer wanted. `duplicates` are entries that come to a job that another entry asks for.
+    """
+
+    campaign: str
+    manifest: str
+    jobs: int
+    duplicates: int
+    new: int
+    unselected: int
+    done: int
+    under_way: int
+    failed: int
+    doubtful: int
+    cancelled: int
+    gone: int
+    quotes: tuple[Quote, ...]
+    notes: tuple[Problem, ...] = ()
+    #: jobs with a result that is still to be fetched, or whose file is missing
+    to_fetch: int = 0
+
+    @property
+    def credits(self) -> int:
+        return sum(quote.credits for quote in self.quotes)
+
+
+@dataclass(frozen=True, slots=True)
+class CapLine:
+    """One cap against what is committed already and what the plan wants, in credits.
+
+    It holds for these campaigns together; for all where none is named.
+    """
+
+    cap: str
+    limit: int
+    used: int
+    wanted: int
+    campaigns: tuple[str, ...] = ()
+
+    @property
+    def bites(self) -> bool:
+        return self.used + self.wanted > self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the next run would do. `seconds` is the least time that the limits allow for its submissions."""
+
+    campaigns: tuple[CampaignPlan, ...]
+    caps: tuple[CapLine, ...]
+    seconds: float
+    notes: tuple[Problem, ...] = ()  # what is right by the rules and may not be what was meant
+    #: other campaigns of the ledger with something paid under way
+    left_behind: tuple[LeftBehind, ...] = ()
+    #: every job that the manifests ask for, bought already or not, once, in their order: expanded as it is read
+    jobs: Iterable[JobSpec] = field(default=(), repr=False, compare=False)
+
+    @property
+    def new(self) -> int:
+        return sum(campaign.new for campaign in self.campaigns)
+
+    @property
+    def credits(self) -> int:
+        return sum(campaign.credits for campaign in self.campaigns)
+
+
+def make_plan(
+    wanted: Sequence[CampaignInput],
+    *,
+    ledger: LedgerReader | None,
+    account: str | None,
+    selection: Selection,
+    settings: Settings,
+    run_budget: int | None = None,
+    day: str,
+    max_jobs: int = MAX_JOBS,
+) -> Plan:
+    """Compare what is wanted with the ledger (None: there is none yet).
+
+    `account` finds prices that the API has named; without one the catalogue's count. `day` is the local date.
+    Raises UsageError when `--only` matches no prompt or there are more than `max_jobs` jobs.
+    """
+    chooser, prices = Chooser(selection), ClassPrices(ledger, account)
+    tallies = [_Tally(each, ledger, prices, chooser, max_jobs) for each in wanted]
+    for tally in tallies:
+        deque(tally.take_up(), maxlen=0)
+    plans = [tally.plan() for tally in tallies]
+    if selection.only and not chooser.matched:
+        some = ", ".join(chooser.some)
+        raise UsageError(
+            f"--only {' '.join(selection.only)} matches no prompt", hint=f"There are {some} …" if some else ""
+        )
+    caps = list(_caps(wanted, plans, ledger, settings, run_budget, day))
+    new = sum(plan.new for plan in plans)
+    submit = settings.limits.submit
+    seconds = max(0, new - 1) // submit.count * submit.seconds
+    return Plan(tuple(plans), tuple(caps), seconds, tuple(note for plan in plans for note in plan.notes))
+
+
+_STANDINGS = ("unselected", "done", "under_way", "failed", "doubtful", "cancelled")
+
+
+class _Tally:
+    """One campaign's part of a plan, counted job by job: `take_up` yields the quote of each job that is taken."""
+
+    def __init__(
+        self,
+        wanted: CampaignInput,
+        ledger: LedgerReader | None,
+        prices: ClassPrices,
+        chooser: Chooser,
+        max_jobs: int,
+    ) -> None:
+        self._wanted = wanted
+        self._ledger = ledger
+        self._prices = prices
+        self._chooser = chooser
+        self._max_jobs = max_jobs
+        self._walk = JobWalk(wanted, ledger, max_jobs)
+        self._found: Counter[str] = Counter()
+        self._classes: Counter[tuple[str, int]] = Counter()
+
+    def take_up(self) -> Iterator[int]:
+        """Go through the jobs of the manifest, or of the ledger where it holds the same expansion."""
+        if self._wanted.standing is not None and self._ledger is not None:
+            yield from self._take_known(self._wanted.standing, self._ledger)
+            return
+        for spec, there in self._walk:
+            standing = self._chooser.standing(spec, there)
+            if standing == "new":
+                self._classes[spec.price_class, spec.catalog_credits] += 1
+                yield self._prices.quote(spec.price_class, spec.catalog_credits).credits_each
+            else:
+                self._found[standing] += 1
+
+    def _take_known(self, standing: CachedExpansion, ledger: LedgerReader) -> Iterator[int]:
+        if standing.statuses.total() > self._max_jobs:
+            raise too_many(self._wanted, self._max_jobs)
+        for status, count in standing.statuses.items():
+            self._found[standing_of(status)] += count
+        chooser, campaign = self._chooser, self._wanted.campaign
+        if not chooser.by_name and chooser.take(standing.planned.total()):
+            self._classes.update({(name, standing.prices[name]): n for name, n in standing.planned.items()})
+        else:
+            with closing(first_planned(ledger, campaign, standing, named=chooser.by_name)) as in_order:
+                while chooser.left > 0 and (job := next(in_order, None)):
+                    price_class, name = job
+                    if chooser.means(name) and chooser.take():
+                        catalog = standing.prices[price_class]
+                        self._classes[price_class, catalog] += 1
+                        yield self._prices.quote(price_class, catalog).credits_each
+        self._found["unselected"] = self._found.pop("new", 0) - self._classes.total()
+
+    def plan(self) -> CampaignPlan:
+        """What was counted."""
+        wanted, walk, ledger = self._wanted, self._walk, self._ledger
+        jobs, entries = walk.jobs, walk.entries
+        if wanted.standing is not None and ledger is not None:
+            jobs, entries, gone = wanted.standing.statuses.total(), wanted.standing.entries, wanted.standing.gone
+        elif ledger is not None:
+            gone = ledger.counts([wanted.campaign])[wanted.campaign].get(Status.PLANNED, 0) - walk.planned
+        else:
+            gone = 0
+        quotes = [replace(self._prices.quote(*each), jobs=n) for each, n in sorted(self._classes.items())]
+        return CampaignPlan(
+            campaign=wanted.campaign,
+            manifest=wanted.manifest,
+            jobs=jobs,
+            duplicates=entries - jobs,
+            new=sum(quote.jobs for quote in quotes),
+            gone=gone,
+            quotes=tuple(quotes),
+            notes=tuple(walk.notes),
+            **{name: self._found.get(name, 0) for name in _STANDINGS},
+        )
+
+
+def _caps(
+    wanted: Sequence[CampaignInput],
+    plans: Sequence[CampaignPlan],
+    ledger: LedgerReader | None,
+    settings: Settings,
+    run_budget: int | None,
+    day: str,
+) -> Iterator[CapLine]:
+    def used(campaign: str | None = None, day: str | None = None) -> int:
+        return ledger.spent(campaign=campaign, day=day).committed if ledger else 0
+
+    total = sum(plan.credits for plan in plans)
+    if run_budget is not None:
+        yield CapLine("run", run_budget, 0, total)
+    for each, plan in zip(wanted, plans, strict=True):
+        if each.budget.campaign is not None:
+            yield CapLine(
+                f"campaign {plan.campaign}", each.budget.campaign, used(plan.campaign), plan.credits, (plan.campaign,)
+            )
+    if settings.budget.day is not None:
+        yield CapLine(f"day {day}", settings.budget.day, used(day=day), total)
+
+
+def caps_for(
+    plan: Plan, wanted: Sequence[CampaignInput], settings: Settings, run_budget: int | None, until: float | None = None
+) -> Caps:
+    """The caps that a run of this plan obeys. Without any, its cap is the total that the plan quotes.
+
+    `until` is when it starts no new job any more, in seconds since the epoch.
+    """
+    campaigns = {each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None}
+    none = run_budget is None and not campaigns and settings.budget.day is None
+    return Caps(
+        run=plan.credits if none else run_budget,
+        campaigns=campaigns,
+        day=settings.budget.day,
+        keep=settings.budget.keep,
+        until=until,
+    )
