@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
@@ -97,7 +98,8 @@ def test_many_polls_are_written_down_together_and_leave_when_they_are_due(bench:
     assert len(written) == len(arrived)
     way = bench.api.seconds
     assert all(-1e-3 < late - way - early < 0.251 for early, late in zip(written, sorted(arrived), strict=True))
-    assert 2 * len(set(written)) < len(written)
+    steps = Counter(round(at % 0.25, 3) for at in written)
+    assert max(steps.values()) > len(written) / 2, "most are written at common moments"
     bench.check(files=False)
 
 
