@@ -351,6 +351,7 @@ class Run:
     def _settings(self) -> dict[str, Any]:
         until = None if self.caps.until is None else iso(self.caps.until)
         caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep")}
+        caps["allowances"] = {name: asdict(allowance) for name, allowance in self.caps.allowances.items()}
         chosen = self.request.workload.selection
         return {
             **asdict(self.settings),

@@ -63,12 +63,21 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """A named budget, in credits, on which all campaigns and runs of a ledger draw that name it."""
+
+    name: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """Caps in credits; None means no cap. `keep` is what has to stay in the wallet."""
 
     campaign: int | None = None
     day: int | None = None
     keep: int | None = None
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,7 @@ def merged(by_campaign: Mapping[str, Settings]) -> Settings:
 def strictest(all_settings: Sequence[Settings]) -> Settings:
     """What a run over several manifests obeys: of each number the strictest.
 
-    Campaign caps stay with their campaigns and are not merged: the result has none.
+    Caps and allowances of campaigns stay with them and are not merged: the result has none.
     Raises UsageError when there is nothing to merge.
     """
     if not all_settings:

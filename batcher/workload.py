@@ -65,7 +65,7 @@ class Workload:
         max_jobs: int | None = None,
         budget: int | None = None,
     ) -> Self:
-        """What of these manifests is selected. Raises UsageError for one campaign twice."""
+        """What of these manifests is selected. Raises UsageError for one campaign, or an allowance's total, twice."""
         by_campaign: dict[str, Manifest] = {}
         for manifest in manifests:
             other = by_campaign.setdefault(manifest.campaign, manifest)
@@ -74,6 +74,7 @@ class Workload:
                     f"{other.path} and {manifest.path} both describe the campaign {manifest.campaign!r}",
                     hint="A campaign's name is its identity in the ledger: give one of them another name.",
                 )
+        _check_allowances(manifests)
         settings = merged({manifest.campaign: manifest.settings for manifest in manifests})
         return cls(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS, budget)
 
@@ -175,6 +176,20 @@ class Workload:
             )
             for m in self.manifests
         ]
+
+
+def _check_allowances(manifests: Sequence[Manifest]) -> None:
+    first: dict[str, tuple[int, Manifest]] = {}
+    for manifest in manifests:
+        if (allowance := manifest.settings.budget.allowance) is None:
+            continue
+        total, other = first.setdefault(allowance.name, (allowance.total, manifest))
+        if total != allowance.total:
+            raise UsageError(
+                f"{other.path} gives the allowance {allowance.name!r} a total of {total:,}, {manifest.path} one of"
+                f" {allowance.total:,}",
+                hint="One run has one total for it: write the same number in both.",
+            )
 
 
 def enrol(

@@ -34,8 +34,9 @@ _TROUBLES = {
     ),
     "cap": _Trouble(
         *("run", "stopped by a cap"),
-        "Raise it in the manifest's budget, or wait for its next day. {again}. A run's own cap (--budget, else the"
-        " plan's total) counts from nothing in each run: take off what earlier runs have used{used}.",
+        "The rest stays planned. {again}, as far as the caps have room by then (a day's has it the next day). But a"
+        " run's own cap (--budget, else the plan's total) counts from nothing in each run: take off what earlier runs"
+        " have used{used}.",
     ),
     "stop": _Trouble(
         *("run", "stopped by a stop rule"),

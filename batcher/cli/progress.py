@@ -231,6 +231,10 @@ class Feed:
         spent, caps = self._read.spent, self._caps
         run = spent(run_id=self._run_id)
         rooms = [(limit - spent(campaign=name).committed, f"campaign {name}") for name, limit in caps.campaigns.items()]
+        rooms += [
+            (allowance.total - spent(allowance=allowance.name).committed, f"allowance {allowance.name}")
+            for allowance in set(caps.allowances.values())
+        ]
         if caps.run is not None:
             rooms.append((caps.run - run.committed, "run"))
         if caps.day is not None:

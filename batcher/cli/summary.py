@@ -86,11 +86,7 @@ def _next(result: RunOutcome, order: RunRequest, command: str) -> Iterator[tuple
     ending = result.ending
     found = {status: sum(s.statuses.get(status, 0) for s in result.campaigns) for status in Status}
     if ending.kind is not Kind.DONE and (ending.kind is not Kind.UNFINISHED or _resumable(result)):
-        first = {
-            Kind.CAPPED: "when there is room again, go on with",
-            Kind.KEY: "with a key that the API takes, go on with",
-        }.get(ending.kind, "go on with")
-        yield f"{first}{_used(result, order)}", _with_the_rest(command, result, order)
+        yield _onward(result, order, command)
     state = state_words(order.state)
     if found[Status.FAILED]:
         yield "what failed", f"batcher jobs{state} --status failed"
@@ -100,18 +96,27 @@ def _next(result: RunOutcome, order: RunRequest, command: str) -> Iterator[tuple
         yield "see every job", f"batcher jobs{state}"
 
 
-def _used(result: RunOutcome, order: RunRequest) -> str:
-    """What was spent under `--budget` so far: it counts from nothing in each run."""
-    budget = order.workload.budget
-    if budget is None or not (result.used_before + _spent(result)):
-        return ""
-    return f" (--budget counts anew in each run: {number(result.used_before + _spent(result))} are used)"
+def _onward(result: RunOutcome, order: RunRequest, command: str) -> tuple[str, str]:
+    """What to do next, and the command for it: one that spends no more than the ended one was given.
 
-
-def _with_the_rest(command: str, result: RunOutcome, order: RunRequest) -> str:
-    """The same command with what is left of its `--budget`; what it has spent already is not to be spent again."""
-    left = (order.workload.budget or 0) - result.used_before - _spent(result)
-    return re.sub(r"(--budget[ =])\S+", rf"\g<1>{left if left > 0 else 'N'}", command)
+    `--budget`, `--limit` and the plan's total count from nothing in each run, all other caps hold on.
+    """
+    ending, budget, limit = result.ending, order.workload.budget, order.workload.selection.limit
+    if budget is None and "run" in ending.caps:
+        return "the plan's total is used up; see first what the rest costs now", f"{command} --dry-run"
+    first = {
+        Kind.CAPPED: "when there is room again, go on with",
+        Kind.KEY: "with a key that the API takes, go on with",
+    }.get(ending.kind, "go on with")
+    if limit is not None:
+        command = re.sub(r"(--limit[ =])\S+", rf"\g<1>{max(0, limit - result.bill.attempts)}", command)
+    if budget is None or not (used := result.used_before + _spent(result)):
+        return first, command
+    left = max(0, budget - used)
+    command = re.sub(r"(--budget[ =])\S+", rf"\g<1>{left}", command)
+    if not left:
+        return f"the budget of {number(budget)} is used up; go on with what is bought", command
+    return f"{first} (--budget counts anew in each run: {number(used)} are used)", command
 
 
 def _spent(result: RunOutcome) -> int:

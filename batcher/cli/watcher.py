@@ -51,8 +51,8 @@ class Follower:
         self._news_at = wall()
         self.pause = _PAUSE
         self.tally = Tally(self._now)
-        limits = Caps(run=settings.run, campaigns=settings.campaigns, day=settings.day)
-        self.feed = Feed(", ".join(self._campaigns), self.tally, read, run["id"], limits, wall)
+        caps = Caps(run=settings.run, campaigns=settings.campaigns, allowances=settings.allowances, day=settings.day)
+        self.feed = Feed(", ".join(self._campaigns), self.tally, read, run["id"], caps, wall)
 
     def _now(self) -> float:
         """The tally's clock: that of what is replayed; a run that is over has no rate, as if it were long ago."""

@@ -20,6 +20,8 @@ class Ending:
     reason: str
     left: dict[str, int]
     blocked: tuple[str, ...]
+    #: the caps that were in the way, with their names
+    caps: tuple[str, ...] = ()
 
 
 def ending_of(
@@ -27,7 +29,7 @@ def ending_of(
 ) -> Ending:
     """The ending of a run that was halted so, and whose jobs caps refused; `undone` counts jobs by what they lack."""
     kinds = list(halts)
-    caps = sorted({refusal.cap for refusal in refusals} - {"price", "until"})
+    caps = sorted({refusal.words for refusal in refusals} - {"price", "until"})
     if any(refusal.cap == "until" for refusal in refusals):
         kinds.append((Kind.CAPPED, "the time of --until has come"))
     elif caps:
@@ -36,7 +38,7 @@ def ending_of(
         kinds.append((Kind.UNFINISHED, ", ".join(f"{n} {what}" for what, n in undone.items())))
     kind = first_of([k for k, _ in kinds])
     reason = next((words for k, words in kinds if k is kind), "everything selected is done")
-    return Ending(kind, reason, left, tuple(dict.fromkeys(refusal.message for refusal in refusals)))
+    return Ending(kind, reason, left, tuple(dict.fromkeys(refusal.message for refusal in refusals)), tuple(caps))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -295,9 +295,9 @@ class Engine:
 
     def _tell_of_cap(self, refusal: Refusal) -> None:
         """Write down, once a run, that a cap has kept a job from being bought."""
-        if refusal.cap != "price" and refusal.cap not in self._caps_met:
-            self._caps_met.add(refusal.cap)
-            self._ledger.note(Event.CAP_REACHED, cap=refusal.cap, message=refusal.message)
+        if refusal.cap != "price" and refusal.words not in self._caps_met:
+            self._caps_met.add(refusal.words)
+            self._ledger.note(Event.CAP_REACHED, cap=refusal.words, message=refusal.message)
 
     # The API as a whole
 

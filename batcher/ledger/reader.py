@@ -262,9 +262,16 @@ class LedgerReader:
         )
         return [(row["unfinished_for"], row["seconds"]) for row in reversed(found) if row["seconds"] is not None]
 
-    def spent(self, *, campaign: str | None = None, day: str | None = None, run_id: int | None = None) -> CreditSum:
-        """Credits held and settled, of all attempts or of one campaign, local day or run."""
-        given = {"run_id": run_id, "campaign": campaign, "day": day}
+    def spent(
+        self,
+        *,
+        campaign: str | None = None,
+        day: str | None = None,
+        run_id: int | None = None,
+        allowance: str | None = None,
+    ) -> CreditSum:
+        """Credits held and settled, of all attempts or of one campaign, local day, run or allowance."""
+        given = {"run_id": run_id, "campaign": campaign, "day": day, "allowance": allowance}
         chosen = {name: value for name, value in given.items() if value is not None}
         where = " AND ".join(f"{name} = ?" for name in chosen) or "1"
         sums = f"SELECT coalesce(sum(held), 0), coalesce(sum(settled), 0) FROM spent WHERE {where}"

@@ -6,7 +6,7 @@ stand-in and the rest is checked again: the faults of templates, matrix and rows
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -81,8 +81,9 @@ def _keys_at(path: Path) -> list[str]:
     model: type[BaseModel] = Document
     for part in path:
         inner = model.model_fields[str(part)].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        for each in (inner, *get_args(inner)):  # `Section`, or `Section | None`
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                model = each
     return list(model.model_fields)
 
 
@@ -111,6 +112,7 @@ def _tell(path: Path, fault: Any, marks: SourceMap, problems: Problems) -> None:
             else:
                 message = f"the key {path[-1]!r} is missing{' in ' + where if where else ''}"
                 hint = f"every manifest has {listed(['campaign', 'model', 'prompts'])}"
+                hint = f"it has {listed(_keys_at(path[:-1]))}" if where else hint
             problems.add(marks.problem(path[:-1], message, hint=hint))
         case "too_short":
             problems.add(marks.problem(path, f"{dotted}: must have at least one entry"))
@@ -148,6 +150,8 @@ def _dotted(path: Path) -> str:
 
 def _heal(data: Any, path: Path, kind: str) -> None:
     """Replaces what is faulty by something that passes and is known as a stand-in."""
+    if path[:2] == ("budget", "allowance"):
+        path = path[:2]  # neither of its keys has a stand-in
     *way, last = path if path else (None,)
     parent = data
     for part in way:

@@ -150,6 +150,13 @@ def _campaign(value: Any) -> str:
     return value
 
 
+def _allowance_name(value: Any) -> str:
+    if not isinstance(value, str) or not CAMPAIGN.fullmatch(value):
+        what = f"is {shown(value)}" if isinstance(value, (str, int, float)) else f"is {kind_of(value)}"
+        raise wrong(f"{what}; it is a text of 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit")
+    return value
+
+
 def _yes_no(value: Any) -> bool:
     if not isinstance(value, bool):
         raise wrong(f"must be true or false, not {shown(value) if isinstance(value, str) else kind_of(value)}")
@@ -218,6 +225,7 @@ _CREDITS_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 1
 _BY_PROVIDER = {"type": "object", "additionalProperties": _CREDITS_SCHEMA, "minProperties": 1}
 Cap = Annotated[int, *leaf(_cap, {"anyOf": [_CREDITS_SCHEMA, _BY_PROVIDER]})]
 Campaign = Annotated[str, *leaf(_campaign, {"type": "string", "pattern": f"^{CAMPAIGN.pattern}$"})]
+AllowanceName = Annotated[str, *leaf(_allowance_name, {"type": "string", "pattern": f"^{CAMPAIGN.pattern}$"})]
 ModelId = Annotated[str, *leaf(_text, {"enum": model_ids()})]
 ResultsName = Annotated[str, *leaf(_results_name, _TEXT_SCHEMA)]
 

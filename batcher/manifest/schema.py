@@ -18,6 +18,7 @@ from batcher import settings
 from batcher.settings import Rate, Settings
 
 from .fields import (
+    AllowanceName,
     AnyValue,
     Bool,
     Campaign,
@@ -93,12 +94,27 @@ class StopSection(_Section):
     failures_in_a_row: Annotated[int, *whole(1, 1_000_000)] = 10
 
 
+class AllowanceSection(_Section):
+    """A named budget that every campaign and run of the ledger draws on that names it."""
+
+    name: AllowanceName = Field(description="Which one; its identity in the ledger")
+    total: Cap = Field(description="Credits for all that draw on it, from the first on; the total stated now counts")
+
+
 class BudgetSection(_Section):
     """Caps in credits; none by default. Each may also name its provider: {rivya: 500}."""
 
     campaign: Annotated[Cap | None, Given] = Field(default=None, description="All jobs of this campaign")
     day: Annotated[Cap | None, Given] = Field(default=None, description="All jobs of the ledger on one local day")
     keep: Annotated[Cap | None, Given] = Field(default=None, description="Leave this much in the wallet")
+    allowance: Annotated[AllowanceSection | None, Given] = Field(
+        default=None, description="Shared by all campaigns and runs that name it"
+    )
+
+    def settings(self) -> settings.Budget:
+        """The caps as a run obeys them."""
+        allowance = settings.Allowance(**dict(self.allowance)) if self.allowance else None
+        return settings.Budget(self.campaign, self.day, self.keep, allowance)
 
 
 class ResultsSection(_Section):
@@ -206,7 +222,7 @@ class Document(_Section):
             polling=settings.Polling(**dict(self.polling)),
             retries=settings.Retries(**dict(self.retries)),
             failures_in_a_row=self.stop.failures_in_a_row,
-            budget=settings.Budget(**dict(self.budget)),
+            budget=self.budget.settings(),
             download=self.results.download,
             sidecars=self.results.sidecar,
         )

@@ -52,5 +52,6 @@ prompts:
 # stop: {failures_in_a_row: 10}
 # results: {download: true, sidecar: false, name: "{{ prompt_name }}-{{ job }}"}
 
-budget: {campaign: 500}          # credits; also day: 200 (all campaigns), keep: 50 (leave in the wallet)
+budget: {campaign: 500}          # credits; also day: 200 (all campaigns), keep: 50 (leave in the wallet),
+                                 # allowance: {name: night-0611, total: 3000} (shared by all campaigns that name it)
 """

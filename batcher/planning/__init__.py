@@ -12,7 +12,7 @@ from batcher.jobs import JobSpec, Status
 from batcher.ledger import Caps, LedgerReader
 from batcher.ledger.expansion_cache import CachedExpansion, first_planned
 from batcher.ledger.queries.left_behind import LeftBehind
-from batcher.settings import Selection, Settings
+from batcher.settings import Allowance, Selection, Settings
 
 from .walk import CampaignInput as CampaignInput
 from .walk import Chooser, ClassPrices, JobWalk, standing_of, too_many
@@ -212,8 +212,8 @@ def _caps(
     run_budget: int | None,
     day: str,
 ) -> Iterator[CapLine]:
-    def used(campaign: str | None = None, day: str | None = None) -> int:
-        return ledger.spent(campaign=campaign, day=day).committed if ledger else 0
+    def used(campaign: str | None = None, day: str | None = None, allowance: str | None = None) -> int:
+        return ledger.spent(campaign=campaign, day=day, allowance=allowance).committed if ledger else 0
 
     total = sum(plan.credits for plan in plans)
     if run_budget is not None:
@@ -223,6 +223,18 @@ def _caps(
             yield CapLine(
                 f"campaign {plan.campaign}", each.budget.campaign, used(plan.campaign), plan.credits, (plan.campaign,)
             )
+    drawing: dict[Allowance, list[CampaignPlan]] = {}
+    for each, plan in zip(wanted, plans, strict=True):
+        if each.budget.allowance is not None:
+            drawing.setdefault(each.budget.allowance, []).append(plan)
+    for allowance, mine in drawing.items():
+        yield CapLine(
+            f"allowance {allowance.name}",
+            allowance.total,
+            used(allowance=allowance.name),
+            sum(plan.credits for plan in mine),
+            tuple(plan.campaign for plan in mine),
+        )
     if settings.budget.day is not None:
         yield CapLine(f"day {day}", settings.budget.day, used(day=day), total)
 
@@ -230,15 +242,17 @@ def _caps(
 def caps_for(
     plan: Plan, wanted: Sequence[CampaignInput], settings: Settings, run_budget: int | None, until: float | None = None
 ) -> Caps:
-    """The caps that a run of this plan obeys. Without any, its cap is the total that the plan quotes.
+    """The caps that a run of this plan obeys. Without any (an allowance is one), its cap is the plan's total.
 
     `until` is when it starts no new job any more, in seconds since the epoch.
     """
     campaigns = {each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None}
-    none = run_budget is None and not campaigns and settings.budget.day is None
+    allowances = {each.campaign: each.budget.allowance for each in wanted if each.budget.allowance is not None}
+    none = run_budget is None and not campaigns and not allowances and settings.budget.day is None
     return Caps(
         run=plan.credits if none else run_budget,
         campaigns=campaigns,
+        allowances=allowances,
         day=settings.budget.day,
         keep=settings.budget.keep,
         until=until,

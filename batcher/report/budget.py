@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from batcher.clock import day_begins, from_iso, iso
 from batcher.ledger import CreditSum, LedgerReader, Price
 from batcher.ledger.queries import budgets
-from batcher.ledger.queries.budgets import Burst, RunCaps
+from batcher.ledger.queries.budgets import AllowanceInUse, Burst, RunCaps
 from batcher.planning import Quote, quote_of
 
 #: Work that took less time than this says nothing about a rate: a run begins with many jobs at once.
@@ -21,7 +21,7 @@ Seen = Callable[[str, str], Price | None]
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """A cap as run `run_id` obeyed it. `cap` is `run`, `campaign`, `day` or `keep`, `name` which one.
+    """A cap as run `run_id` obeyed it. `cap` is `run`, `campaign`, `allowance`, `day` or `keep`, `name` which one.
 
     Credits; for `keep` `settled` and `held` are what the account took since the last wallet reading, and `free` is None
     when no reading is known. `per_hour` is None when nothing was bought under the cap in the last hour of work.
@@ -89,11 +89,21 @@ class Forecast:
         return sum(each.credits for each in self.campaigns)
 
 
-def budget(read: LedgerReader, runs: Sequence[RunCaps], *, now: float, today: str, running: bool) -> tuple[Cap, ...]:
-    """Every cap that the newest runs obeyed: of the newest run its own, of each campaign, of today, of the wallet."""
+def budget(
+    read: LedgerReader,
+    runs: Sequence[RunCaps],
+    allowances: Sequence[AllowanceInUse],
+    *,
+    now: float,
+    today: str,
+    running: bool,
+) -> tuple[Cap, ...]:
+    """Every cap that the newest runs obeyed (of the newest run its own, of each campaign, of today, of the wallet), and
+    every allowance."""
     bursts = budgets.last_hour(read)
     found: dict[tuple[str, str, int], Cap] = {}
-    for cap in _caps(read, runs, bursts, today, now if running else None):
+    going = now if running else None
+    for cap in (*_caps(read, runs, bursts, today, going), *_allowances(read, allowances, bursts, going)):
         found.setdefault((cap.cap, cap.name, cap.limit), cap)
     return tuple(found.values())
 
@@ -107,15 +117,15 @@ def _caps(
         if run.caps.run is not None:
             mine = [burst for burst in bursts if burst.run_id == run.run_id]
             going = None if run.ended else now
-            yield _cap("run", str(run.run_id), run, run.caps.run, read.spent(run_id=run.run_id), mine, going)
+            yield _cap("run", str(run.run_id), run.run_id, run.caps.run, read.spent(run_id=run.run_id), mine, going)
     for run in runs:
         for name in run.campaigns:
             if name in run.caps.campaigns:
                 mine = [burst for burst in bursts if burst.campaign == name]
-                yield _cap("campaign", name, run, run.caps.campaigns[name], read.spent(campaign=name), mine, now)
+                yield _cap("campaign", name, run.run_id, run.caps.campaigns[name], read.spent(campaign=name), mine, now)
     for run in runs:
         if run.caps.day is not None:
-            yield _cap("day", today, run, run.caps.day, read.spent(day=today), bursts, now, ends=midnight)
+            yield _cap("day", today, run.run_id, run.caps.day, read.spent(day=today), bursts, now, ends=midnight)
     keeps = {(run.account, run.caps.keep): run for run in reversed(runs) if run.caps.keep is not None}
     for (_, keep), run in reversed(keeps.items()):
         reading = budgets.last_reading(read, run.account)
@@ -123,13 +133,21 @@ def _caps(
             yield Cap("keep", run.account, run.run_id, keep, 0, 0, None, _per_hour(bursts), None)
         else:
             taken = budgets.taken_after(read, run.account, reading.at)
-            yield _cap("keep", run.account, run, keep, taken, bursts, now, room=reading.credits - keep)
+            yield _cap("keep", run.account, run.run_id, keep, taken, bursts, now, room=reading.credits - keep)
+
+
+def _allowances(
+    read: LedgerReader, allowances: Sequence[AllowanceInUse], bursts: Sequence[Burst], now: float | None
+) -> Iterator[Cap]:
+    for each in allowances:
+        mine = [burst for burst in bursts if burst.allowance == each.name]
+        yield _cap("allowance", each.name, each.run_id, each.total, read.spent(allowance=each.name), mine, now)
 
 
 def _cap(
     cap: str,
     name: str,
-    run: RunCaps,
+    run_id: int,
     limit: int,
     used: CreditSum,
     bursts: Sequence[Burst],
@@ -143,7 +161,7 @@ def _cap(
     rate = _per_hour(bursts)
     at = None if now is None or not rate else now + free / rate * 3600
     runs_out_at = None if at is None or (ends is not None and at >= ends) else iso(at)
-    return Cap(cap, name, run.run_id, limit, used.settled, used.held, free, rate, runs_out_at)
+    return Cap(cap, name, run_id, limit, used.settled, used.held, free, rate, runs_out_at)
 
 
 def _per_hour(bursts: Sequence[Burst]) -> float | None:
@@ -163,6 +181,7 @@ def forecast(
     The cap of a run that has ended is in nobody's way.
     """
     accounts = {name: run.account for run in runs for name in run.campaigns}
+    drawn = {name: each.name for run in runs for name, each in run.caps.allowances.items() if name in run.campaigns}
     quotes: dict[str, list[Quote]] = {}
     for part in budgets.rest(read, campaigns):
         quotes.setdefault(part.campaign, []).append(
@@ -180,11 +199,12 @@ def forecast(
     for cap in caps:
         if cap.free is None or (cap.cap == "run" and cap.name not in going):
             continue
-        under = [cost for name, cost in wanted.items() if _covers(cap, name, accounts.get(name, ""))]
+        under = [cost for name, cost in wanted.items() if _covers(cap, name, accounts.get(name, ""), drawn.get(name))]
         if sum(under) > cap.free:
             bites.append(Bite(cap.cap, cap.name, sum(under) - cap.free))
     return Forecast(parts, tuple(bites))
 
 
-def _covers(cap: Cap, campaign: str, account: str) -> bool:
-    return {"campaign": cap.name == campaign, "keep": cap.name == account}.get(cap.cap, True)
+def _covers(cap: Cap, campaign: str, account: str, allowance: str | None) -> bool:
+    whose = {"campaign": campaign, "keep": account, "allowance": allowance}
+    return cap.cap not in whose or cap.name == whose[cap.cap]

@@ -90,7 +90,8 @@ def make_report(read: LedgerReader, question: Question, *, now: float, running: 
         rows, seen = _rows(read, question), cache(partial(seen_price, read))
         campaigns = question.scope.campaigns or tuple(spend.campaign_names(read))
         runs = budgets.run_caps(read, campaigns)
-        caps = budget(read, runs, now=now, today=local_day(now, read.zone), running=running)
+        allowances = budgets.allowances(read, campaigns)
+        caps = budget(read, runs, allowances, now=now, today=local_day(now, read.zone), running=running)
         return Report(
             question=question,
             as_of=iso(now),

@@ -13,6 +13,10 @@ from cli.helpers import MANIFEST, Cli, Site
 from batcher.ledger import hold_lock
 
 
+def purchases(place: Site) -> int:
+    return len(place.world.oracle().tasks)
+
+
 def edit(sql: str, *values: object) -> None:
     with closing(sqlite3.connect("state/ledger.db")) as ledger, ledger:
         ledger.execute(sql, values)
@@ -101,11 +105,39 @@ def test_a_budget_that_is_spent_is_not_offered_again(cli: Cli, place: Site) -> N
     assert cli(*go, "--json").document["used_before"] == 0
 
 
-def test_a_budget_that_is_overdrawn_together_names_no_number(cli: Cli, place: Site) -> None:
+def test_a_plans_total_that_is_used_up_is_not_offered_again(cli: Cli, place: Site) -> None:
+    """Run again, a run would have the total of the new plan as its cap: the rest at the risen price, on top."""
+    place.world.switches.set({"price_factor": 1.5})
+    ran = cli("run", "m.yaml")
+    assert ran.code == 3
+    assert purchases(place) < 4
+    assert "the plan's total is used up; see first what the rest costs now: batcher run m.yaml --dry-run\n" in ran.out
+    assert "go on with" not in ran.out
+
+
+def test_an_allowance_is_not_overspent_by_what_is_typed_next(cli: Cli, place: Site, tmp_path: Path) -> None:
+    night = MANIFEST + "budget: {allowance: {name: night, total: %s}}\n"
+    (tmp_path / "m.yaml").write_text(night % 35)
+    (tmp_path / "n.yaml").write_text(night.replace("tiny", "other") % 40)
+    two = cli("run", "m.yaml", "n.yaml")
+    assert two.code == 2
+    assert "m.yaml gives the allowance 'night' a total of 35, n.yaml one of 40" in two.err
+    ran = cli("run", "m.yaml", "--limit", "9")
+    assert (ran.code, purchases(place)) == (3, 3)
+    assert "no room left under: allowance night." in ran.out
+    assert "when there is room again, go on with: batcher run m.yaml --limit 6\n" in ran.out
+    (tmp_path / "n.yaml").write_text(night.replace("tiny", "other") % 35)
+    assert (cli("run", "n.yaml").code, purchases(place)) == (3, 3)
+    assert "Cap allowance night: 35, 30 used, 40 wanted; it bites: 35 too many" in cli("plan", "n.yaml").out
+    [cap] = cli("report", "--json").document["budget"]
+    assert (cap["cap"], cap["name"], cap["limit"], cap["used"], cap["free"]) == ("allowance", "night", 35, 30, 5)
+
+
+def test_a_budget_that_is_used_up_is_not_offered_again(cli: Cli, place: Site) -> None:
     go = ("run", "m.yaml", "--budget", "10")
     assert cli(*go).code == 3
     again = cli(*go)
-    assert "20 are used): batcher run m.yaml --budget N\n" in again.out
+    assert "the budget of 10 is used up; go on with what is bought: batcher run m.yaml --budget 0\n" in again.out
     assert "Earlier runs under a --budget of 10 used 10;" in again.err
     assert cli(*go, "--json").document["used_before"] == 20
     assert "used 10" not in cli("run", "m.yaml", "--budget", "7").err, "another budget"

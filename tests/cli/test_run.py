@@ -155,7 +155,7 @@ def test_a_cap_stops_the_run(cli: Cli, place: Site, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(MANIFEST + "budget: {campaign: 25}\n")
     ran = cli("run", "m.yaml", "--state", "my state")
     assert ran.code == 3
-    assert "  campaign cap of 25: 20 held or settled, 10 more wanted\n" in ran.out
+    assert "  campaign tiny of 25: 20 held or settled, 10 more wanted\n" in ran.out
     assert "when there is room again, go on with: batcher run m.yaml --state 'my state'\n" in ran.out
     assert purchases(place) == 2
 
@@ -289,7 +289,8 @@ def test_the_run_writes_down_what_it_obeyed(cli: Cli, place: Site) -> None:
     cli("run", "m.yaml", "--only", "reveal", "--no-download")
     last = cli("status", "--json").document["last_run"]
     assert last["settings"]["selection"] == {"only": ["reveal"], "limit": None}
-    assert last["settings"]["caps"] == {"run": 20, "campaigns": {}, "day": None, "keep": None, "until": None}
+    caps = {"run": 20, "campaigns": {}, "allowances": {}, "day": None, "keep": None, "until": None}
+    assert last["settings"]["caps"] == caps
     assert last["settings"]["limits"]["submit"] == {"count": 1000, "seconds": 1.0}
     assert last["settings"]["download"] is False
     assert last["account"].startswith(place.base_url)

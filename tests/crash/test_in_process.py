@@ -45,7 +45,7 @@ prompts:
   - name: pictured
     prompt: A boat like this
     references: ["refs/*.png"]
-budget: {campaign: 30}
+budget: {campaign: 30, allowance: {name: night, total: 30}}
 limits: {submit: 100/second, requests: 1000/second, in_flight: 2}
 polling: {first: 1s, every: 1s, max: 2s}
 """
@@ -167,10 +167,13 @@ class Rig(Bench):
                 (request.headers["idempotency-key"],),
             ).fetchone()
             [committed] = other.execute("SELECT sum(held) + sum(settled) FROM spent").fetchone()
+            [drawn] = other.execute("SELECT sum(held + settled) FROM spent WHERE allowance = 'night'").fetchone()
         if row is None:
             self.breaches.append("a paid POST left before its intent was committed")
         elif row[0] != request.content or row[2] != "submitting" or not row[3] >= row[1] >= 10:
             self.breaches.append(f"the ledger knows another purchase than the one that is sent: {row}")
+        if drawn != committed:
+            self.breaches.append(f"{committed} credits are held and settled, and only {drawn} of the allowance")
         if committed > CAP:
             self.breaches.append(f"{committed} credits are held and settled under a cap of {CAP}")
 

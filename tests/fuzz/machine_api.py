@@ -113,11 +113,11 @@ def committed(rows: Iterable[Row], fits: Callable[[Row], bool] = lambda row: Tru
     return sum(taken(row) for row in rows if fits(row))
 
 
-def spent(rows: Iterable[Row]) -> dict[tuple[int, str, str], tuple[int, int]]:
-    """Held and settled by run, campaign and day: what the table `spent` has to say."""
-    sums: dict[tuple[int, str, str], tuple[int, int]] = {}
+def spent(rows: Iterable[Row]) -> dict[tuple[int, str, str, str], tuple[int, int]]:
+    """Held and settled by run, campaign, day and allowance: what the table `spent` has to say."""
+    sums: dict[tuple[int, str, str, str], tuple[int, int]] = {}
     for row in rows:
-        place = (row["run_id"], row["campaign"], row["day"])
+        place = (row["run_id"], row["campaign"], row["day"], row["allowance"] or "")
         held, settled = sums.get(place, (0, 0))
         is_held = row["final_credits"] is None
         sums[place] = (held + taken(row) * is_held, settled + taken(row) * (not is_held))

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from batcher.clock import local_day
 from batcher.jobs import Intent, Status, Submitting, Waiting
 from batcher.ledger import Caps, Refusal, decisions
+from batcher.settings import Allowance
 
 JOBS = 10
 CLASSES = ("small", "large")
@@ -26,6 +27,17 @@ ANY_STATUS = frozenset({Status.FAILED, Status.SUCCEEDED, Status.CANCELLED})
 classes = st.sampled_from(CLASSES)
 tariffs = st.builds(Tariff, st.sampled_from([0, 5, 10, 14, 20]), st.sampled_from([4, 10, 14, 25]))
 cap_values = st.sampled_from([None, None, 19, 24, 29, 60, 100])
+
+
+def _night(total: int | None, shared: bool) -> dict[str, Allowance]:
+    if total is None:
+        return {}
+    night = Allowance("night", total)
+    return {"spring": night, "autumn": night} if shared else {"spring": night, "autumn": Allowance("day", 60)}
+
+
+#: What each campaign's manifest names: one for both, one each, or none.
+allowances = st.builds(_night, cap_values, st.sampled_from([True, True, False]))
 
 
 def campaign_of(number: int) -> str:
@@ -211,7 +223,13 @@ class Stage(RuleBasedStateMachine):
             case "keep":
                 assert self.caps.keep is not None
             case cap:
-                new = {"run_id": self.shelf.ledger._write.run_id, "campaign": campaign_of(number), "day": self.today()}
+                campaign = campaign_of(number)
+                new = {
+                    "run_id": self.shelf.ledger._write.run_id,
+                    "campaign": campaign,
+                    "day": self.today(),
+                    "allowance": self.allowance_of(campaign)[0],
+                }
                 scopes = [(rows, limit) for name, rows, limit in self.scopes(before, new) if name == cap]
                 assert any(limit is not None and committed(rows) + made.quote > limit for rows, limit in scopes)
 
@@ -220,11 +238,23 @@ class Stage(RuleBasedStateMachine):
 
     def scopes(self, rows: list[Row], new: Row) -> list[tuple[str, list[Row], int | None]]:
         """The caps that a new attempt comes under, each with all that counts against it."""
-        limits = {"run_id": self.caps.run, "campaign": self.caps.campaigns.get(new["campaign"]), "day": self.caps.day}
+        name, total = self.allowance_of(new["campaign"])
+        assert new["allowance"] == name, "it draws on the allowance that was named at its intent"
+        limits = {
+            "run_id": self.caps.run,
+            "campaign": self.caps.campaigns.get(new["campaign"]),
+            "day": self.caps.day,
+            "allowance": total,
+        }
         return [
             (column.removesuffix("_id"), [row for row in rows if row[column] == new[column]], limit)
             for column, limit in limits.items()
         ]
+
+    def allowance_of(self, campaign: str) -> tuple[str | None, int | None]:
+        """The allowance that a campaign's manifest names now, and its total."""
+        named = self.caps.allowances.get(campaign)
+        return (named.name, named.total) if named else (None, None)
 
     def check_wallet(self, new: Row) -> None:
         """`keep` stays in the wallet, but for what others draw and the API takes over what was held."""

@@ -21,6 +21,7 @@ from fuzz.machine_stage import (
     NOWHERE,
     UNDER_WAY,
     Stage,
+    allowances,
     campaign_of,
     cap_values,
     class_of,
@@ -33,6 +34,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule, run_s
 
 from batcher.jobs import Status, Submitting, Waiting
 from batcher.ledger import Caps, Refusal, Stale, decisions
+from batcher.settings import Allowance
 
 pytestmark = pytest.mark.sweep
 
@@ -45,6 +47,7 @@ class Money(Stage):
         run=cap_values,
         campaign=cap_values,
         day=cap_values,
+        allowance=allowances,
         keep=st.sampled_from([None, 20, 60]),
         tariff=st.tuples(tariffs, tariffs),
         wallet=st.integers(50, 130),
@@ -55,6 +58,7 @@ class Money(Stage):
         run: int | None,
         campaign: int | None,
         day: int | None,
+        allowance: dict[str, Allowance],
         keep: int | None,
         tariff: tuple[Tariff, Tariff],
         wallet: int,
@@ -62,7 +66,8 @@ class Money(Stage):
         prices = dict(zip(CLASSES, tariff, strict=True))
         names = {ACCOUNT.text: "ours", OTHER.text: "other"}
         self.apis = {account: Api(name, dict(prices), wallet) for account, name in names.items()}
-        self.caps = Caps(run=run, campaigns={} if campaign is None else {"spring": campaign}, day=day, keep=keep)
+        campaigns = {} if campaign is None else {"spring": campaign}
+        self.caps = Caps(run=run, campaigns=campaigns, allowances=allowance, day=day, keep=keep)
         self.open()
         self.enrol(set(range(JOBS)))
         self.take_up(data, one_by_one=False)
@@ -247,6 +252,11 @@ class Money(Stage):
         change = {"campaigns": {} if value is None else {"spring": value}} if cap == "campaign" else {cap: value}
         self.caps = replace(self.caps, **change)
 
+    @rule(allowance=allowances)
+    def allot(self, allowance: dict[str, Allowance]) -> None:
+        """Manifests name another allowance, or none, or another total; what is bought has drawn on the old one."""
+        self.caps = replace(self.caps, allowances=allowance)
+
     @rule(keep=st.sampled_from([None, 0, 20, 50, 90]))
     def keep(self, keep: int | None) -> None:
         self.caps = replace(self.caps, keep=keep)
@@ -378,7 +388,7 @@ class Money(Stage):
 
     def the_sums_are_those_of_the_rows(self, rows: list[Row]) -> None:
         kept = {
-            (row["run_id"], row["campaign"], row["day"]): (row["held"], row["settled"])
+            (row["run_id"], row["campaign"], row["day"], row["allowance"]): (row["held"], row["settled"])
             for row in self.shelf.rows("SELECT * FROM spent")
         }
         assert kept == spent(rows)

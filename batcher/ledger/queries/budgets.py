@@ -61,11 +61,24 @@ class RunCaps:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowanceInUse:
+    """An allowance at the total that the newest run naming it (`run_id`) gave it, in credits."""
+
+    name: str
+    total: int
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Burst:
-    """What was committed by one campaign and run in the last hour of work; `first` and `last` are intents' times."""
+    """What was committed by one campaign and run under one allowance (or none) in the last hour of work.
+
+    `first` and `last` are intents' times.
+    """
 
     campaign: str
     run_id: int
+    allowance: str | None
     credits: int
     first: str
     last: str
@@ -152,6 +165,18 @@ def run_caps(read: LedgerReader, campaigns: Collection[str]) -> list[RunCaps]:
     return found
 
 
+def allowances(read: LedgerReader, campaigns: Collection[str]) -> list[AllowanceInUse]:
+    """Every allowance that a run named for one of these campaigns, by name."""
+    found: dict[str, AllowanceInUse] = {}
+    asked = set[str]()
+    for row in read.stream("SELECT id, settings FROM runs ORDER BY id DESC"):
+        for campaign, allowance in read_settings(row["settings"]).allowances.items():
+            found.setdefault(allowance.name, AllowanceInUse(allowance.name, allowance.total, row["id"]))
+            if campaign in campaigns:
+                asked.add(allowance.name)
+    return [found[name] for name in sorted(asked)]
+
+
 def used_before(read: LedgerReader, campaigns: Collection[str], cap: int, run_id: int | None = None) -> int:
     """What the newest runs in a row over just these campaigns took under a run cap of `cap`, of those before `run_id`.
 
@@ -170,13 +195,13 @@ def used_before(read: LedgerReader, campaigns: Collection[str], cap: int, run_id
 
 
 def last_hour(read: LedgerReader) -> list[Burst]:
-    """What was committed in the hour up to the newest intent, by campaign and run."""
+    """What was committed in the hour up to the newest intent, by campaign, run and allowance."""
     row = read.row("SELECT max(intended_at) AS at FROM attempts")
     if row is None or row["at"] is None:
         return []
     found = read.rows(
-        f"SELECT w.campaign, a.run_id, sum({COMMITTED}), min(a.intended_at), max(a.intended_at) {JOINED}"
-        " WHERE a.intended_at > ? GROUP BY 1, 2",
+        f"SELECT w.campaign, a.run_id, a.allowance, sum({COMMITTED}), min(a.intended_at), max(a.intended_at) {JOINED}"
+        " WHERE a.intended_at > ? GROUP BY 1, 2, 3",
         (iso(from_iso(row["at"]) - _HOUR),),
     )
     return [Burst(*row) for row in found]

@@ -37,9 +37,9 @@ class Health:
 
     `migrations` names its version; `older` when this batcher's is a later one (then nothing below is known).
     `damage` is what SQLite finds wrong with the file. `held` and `settled` are the attempts, added up by hand;
-    `wrong_sums` names the runs, campaigns and days where `spent` differs. `open` attempts hold credits; `leaks` of them
-    belong to no job that is under way, doubtful, or succeeded without a price. `ahead` is the newest time in the ledger
-    that lies in the future, if one does.
+    `wrong_sums` names the runs, campaigns, days and allowances where `spent` differs. `open` attempts hold credits;
+    `leaks` of them belong to no job that is under way, doubtful, or succeeded without a price. `ahead` is the newest
+    time in the ledger that lies in the future, if one does.
     """
 
     migrations: tuple[str, ...]
@@ -88,17 +88,18 @@ def look(path: Path, *, now: float) -> Health:
 
 def _wrong_sums(read: LedgerReader) -> Iterator[str]:
     by_hand = (
-        f"SELECT a.run_id, w.campaign, a.day, sum({OPEN_HOLD}) AS held,"
+        f"SELECT a.run_id, w.campaign, a.day, coalesce(a.allowance, '') AS allowance, sum({OPEN_HOLD}) AS held,"
         " sum(coalesce(a.final_credits, 0)) AS settled FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id"
-        " GROUP BY a.run_id, w.campaign, a.day"
+        " GROUP BY 1, 2, 3, 4"
     )
-    kept = "SELECT run_id, campaign, day, held, settled FROM spent"
+    kept = "SELECT run_id, campaign, day, allowance, held, settled FROM spent"
     rows = read.rows(
-        f"SELECT DISTINCT run_id, campaign, day FROM (SELECT * FROM ({by_hand} EXCEPT {kept})"
-        f" UNION ALL SELECT * FROM ({kept} EXCEPT {by_hand})) ORDER BY 1, 2, 3"
+        f"SELECT DISTINCT run_id, campaign, day, allowance FROM (SELECT * FROM ({by_hand} EXCEPT {kept})"
+        f" UNION ALL SELECT * FROM ({kept} EXCEPT {by_hand})) ORDER BY 1, 2, 3, 4"
     )
     for row in rows:
-        yield f"run {row['run_id']}, {row['campaign']}, {row['day']}"
+        allowance = f", allowance {row['allowance']}" if row["allowance"] else ""
+        yield f"run {row['run_id']}, {row['campaign']}, {row['day']}{allowance}"
 
 
 def _ahead(read: LedgerReader, now: str) -> str | None:

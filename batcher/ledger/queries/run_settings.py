@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batcher.ledger.reader import LedgerReader
 
 if TYPE_CHECKING:
-    from batcher.settings import Settings
+    from batcher.settings import Allowance, Settings
 
 
 class RunSettings(NamedTuple):
-    """The caps of a run in credits, what it selected, and its rates as (requests, seconds) by kind."""
+    """The caps of a run in credits (two of them by campaign), what it selected, its rates as (requests, seconds)."""
 
     run: int | None
     campaigns: dict[str, int]
@@ -24,6 +24,7 @@ class RunSettings(NamedTuple):
     limit: int | None
     download: bool
     limits: dict[str, tuple[int, float]]
+    allowances: dict[str, Allowance]
 
 
 def read_settings(value: Any) -> RunSettings:
@@ -39,6 +40,11 @@ def read_settings(value: Any) -> RunSettings:
         limit=_whole(chosen.get("limit")),
         download=found.get("download") is not False,
         limits={name: rate for name in ("submit", "requests") if (rate := _rate(of_kind(limits.get(name), dict)))},
+        allowances={
+            campaign: allowance
+            for campaign, stated in of_kind(caps.get("allowances"), dict).items()
+            if (allowance := _allowance(of_kind(stated, dict)))
+        },
     )
 
 
@@ -108,6 +114,15 @@ def _rate(rate: dict[str, Any]) -> tuple[int, float] | None:
     if not 0 < seconds < math.inf:
         return None
     return count, float(seconds)
+
+
+def _allowance(stated: dict[str, Any]) -> Allowance | None:
+    name, total = stated.get("name"), _whole(stated.get("total"))
+    if not isinstance(name, str) or not name or total is None:
+        return None
+    from batcher.settings import Allowance
+
+    return Allowance(name, total)
 
 
 def _whole(value: Any) -> int | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from batcher.clock import local_day, local_time
 from batcher.ledger.reader import LedgerReader
+from batcher.settings import Allowance
 
 from .prices import class_waits, last_final, seen_price
 
@@ -19,6 +19,7 @@ READING_SECONDS = 300.0
 class Caps:
     """What this run may commit, in credits, and until when (seconds since the epoch); None means no cap.
 
+    `campaigns` and `allowances` are by campaign; campaigns that name one allowance draw on it together.
     `wallet` is the reading that counts and `wallet_mark` the newest attempt (row id) that it has felt for certain;
     `wallet_at` (seconds since the epoch) when the newest reading was taken, None before the first; `wallet_most` the
     highest one. It lets `room` credits through beyond the attempt `room_mark` (None: no bound), one job at least.
@@ -26,6 +27,7 @@ class Caps:
 
     run: int | None = None
     campaigns: dict[str, int] = field(default_factory=dict)
+    allowances: dict[str, Allowance] = field(default_factory=dict)
     day: int | None = None
     keep: int | None = None
     until: float | None = None
@@ -40,14 +42,21 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a job was not admitted: `cap` is `until`, `price`, `run`, `campaign`, `day`, `keep` or `reading`.
+    """Why a job was not admitted.
 
-    `quote` is what would have been held for the job.
+    `cap` is `until`, `price`, `run`, `campaign`, `allowance`, `day`, `keep` or `reading`; `name` says which campaign or
+    allowance. `quote` is what would have been held for the job.
     """
 
     cap: str
     message: str
     quote: int
+    name: str = ""
+
+    @property
+    def words(self) -> str:
+        """The cap with its name."""
+        return f"{self.cap} {self.name}" if self.name else self.cap
 
 
 class Offer(NamedTuple):
@@ -77,14 +86,17 @@ def offer(
     seen = seen_price(read, account, price_class)
     quote = seen.quote(catalog_credits) if seen else catalog_credits
     wanted = max(quote, last_final(read, account, price_class))
-    checks: list[tuple[str, int | None, Callable[[], int]]] = [
-        ("run", caps.run, lambda: read.spent(run_id=run_id).committed),
-        ("campaign", caps.campaigns.get(campaign), lambda: read.spent(campaign=campaign).committed),
-        ("day", caps.day, lambda: read.spent(day=day).committed),
+    checks: list[tuple[str, str, int | None, dict[str, Any]]] = [
+        ("run", "", caps.run, {"run_id": run_id}),
+        ("campaign", campaign, caps.campaigns.get(campaign), {"campaign": campaign}),
+        ("day", "", caps.day, {"day": day}),
     ]
-    for cap, limit, committed in checks:
-        if limit is not None and (used := committed()) + wanted > limit:
-            return Refusal(cap, f"{cap} cap of {limit}: {used} held or settled, {wanted} more wanted", wanted)
+    if allowance := caps.allowances.get(campaign):
+        checks.append(("allowance", allowance.name, allowance.total, {"allowance": allowance.name}))
+    for cap, name, limit, counted in checks:
+        if limit is not None and (used := read.spent(**counted).committed) + wanted > limit:
+            words = f"{cap} {name}" if name else f"{cap} cap"
+            return Refusal(cap, f"{words} of {limit}: {used} held or settled, {wanted} more wanted", wanted, name)
     if caps.keep is not None:
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
         if left - wanted < caps.keep:

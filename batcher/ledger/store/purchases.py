@@ -57,6 +57,7 @@ def admit(
     )
     if isinstance(expected, Refusal):
         return expected
+    allowance = caps.allowances.get(job.campaign)
     number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
     request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
     key, body = derive_key(ledger_id, job.id, number), compose(request_id)
@@ -70,6 +71,7 @@ def admit(
         account=account.text,
         day=local_day(t.moment.wall, read.zone),
         price_class=job.price_class,
+        allowance=allowance.name if allowance else None,
         idempotency_key=key,
         client_request_id=request_id,
         body=body,

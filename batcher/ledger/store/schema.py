@@ -3,7 +3,7 @@
 `wanted` holds what a manifest asks for and the status of each job; `attempts` one row a purchase. The view
 `jobs` shows both as the contract's table. Money stands once, in two columns of `attempts`: `hold_credits` counts until
 `final_credits` is set (see `amounts`); so it cannot leak or count twice.
-`spent` sums it by run, campaign and day, kept by triggers in the transaction of the change, and so is
+`spent` sums it by run, campaign, day and allowance, kept by triggers in the transaction of the change, and so is
 `campaigns.files`. What an expansion came from stands in `campaigns` and `inputs` (see `expansion_cache`).
 """
 

@@ -245,12 +245,29 @@ def test_no_new_job_starts_while_too_many_results_wait(bench: Bench, monkeypatch
 def test_a_campaigns_cap(bench: Bench) -> None:
     path = manifest(bench, *(f"Boat {n}" for n in range(6)), more="budget: {campaign: 35}\n")
     ending = bench.run(path)
-    assert (ending.kind, ending.reason) == (Kind.CAPPED, "no room left under: campaign")
-    assert ending.blocked == ("campaign cap of 35: 30 held or settled, 10 more wanted",)
+    assert (ending.kind, ending.reason) == (Kind.CAPPED, "no room left under: campaign spring")
+    assert ending.blocked == ("campaign spring of 35: 30 held or settled, 10 more wanted",)
     assert sorted(statuses(bench)) == ["planned"] * 3 + ["succeeded"] * 3
     assert bench.run(path).kind is Kind.CAPPED
     assert len(seen(bench, "create")) == 3
     done(bench.run(manifest(bench, *(f"Boat {n}" for n in range(6)), more="budget: {campaign: 60}\n")))
+    bench.check()
+
+
+def test_an_allowance_is_shared_by_campaigns_runs_and_days(bench: Bench) -> None:
+    def campaign(name: str, jobs: int, total: int) -> Path:
+        texts = [f"Boat {n}" for n in range(jobs)]
+        more = f"budget: {{allowance: {{name: night, total: {total}}}}}\n"
+        return manifest(bench, *texts, more=more, name=name)
+
+    done(bench.run(campaign("spring", 3, 55)))
+    bench.clock.start += 86_400
+    ending = bench.run(campaign("autumn", 4, 55))
+    assert (ending.kind, ending.reason) == (Kind.CAPPED, "no room left under: allowance night")
+    assert ending.blocked == ("allowance night of 55: 50 held or settled, 10 more wanted",)
+    assert len(bench.world.oracle().tasks) == 5
+    done(bench.run(campaign("autumn", 4, 70)))
+    assert bench.run(campaign("autumn", 5, 60)).kind is Kind.CAPPED, "the total stated now counts"
     bench.check()
 
 

@@ -17,6 +17,7 @@ from batcher.jobs import Intent, Status
 from batcher.ledger import Refusal, Stale, decisions, seen_price
 from batcher.ledger.queries import budgets
 from batcher.ledger.reader import CreditSum
+from batcher.settings import Allowance
 
 
 @pytest.fixture
@@ -53,6 +54,38 @@ def test_the_day_is_the_local_date_of_the_intent_and_counts_all_campaigns(priced
     priced.ledger.submitted(priced_intent(priced, 1), make_task(1))
     days = [row["day"] for row in priced.rows("SELECT DISTINCT day FROM spent WHERE held > 0 ORDER BY day")]
     assert [priced.ledger.read.spent(day=day).held for day in days] == [20, 10]
+
+
+def test_an_attempt_draws_on_the_allowance_that_was_named_at_its_intent(priced: Shelf) -> None:
+    """Over campaigns, runs, crashes, midnight and price rises; what was bought under another name stays there."""
+    night = Allowance("night", 40)
+    both = {"spring": night, "autumn": night}
+    priced.enrol([make_spec(50, campaign="autumn")], "autumn")
+    priced.buy(1)
+    priced.buy(2, allowances=both)
+    priced.buy(50, allowances=both)
+    priced.clock.now += 24 * 3600
+    priced.restart()
+    priced.buy(3, allowances=both)
+    assert priced.ledger.read.spent(allowance="night") == (30, 0)
+    priced.ledger.submitted(priced_intent(priced, 2), make_task(2, reserved_credits=14))
+    made = priced.intend(4, allowances=both)
+    words = "allowance night of 40: 34 held or settled, 14 more wanted"
+    assert made == Refusal("allowance", words, 14, "night"), "what the API takes above counts too"
+    assert made.words == "allowance night"
+    assert isinstance(priced.intend(4, allowances={"autumn": night}), Intent), "spring names none now"
+    assert isinstance(priced.intend(5, allowances={"spring": Allowance("day", 14)}), Intent)
+    assert refusal(priced.intend(6, allowances={"spring": Allowance("night", 100)}, day=40)) == "day"
+    done = make_task(2, Status.FAILED, reserved_credits=14, final_credits=0)
+    priced.ledger.submitted(priced_intent(priced, 3), make_task(3, reserved_credits=14))
+    attempt = priced.attempts(2)[0]["id"]
+    priced.ledger.record(attempt, done)
+    assert priced.ledger.read.spent(allowance="night").committed == 24
+    assert [row["allowance"] for row in priced.rows("SELECT allowance FROM attempts ORDER BY id")] == [
+        *(None, None),
+        *("night", "night", "night"),
+        *(None, "day"),
+    ]
 
 
 def priced_intent(shelf: Shelf, number: int) -> Intent:

@@ -13,9 +13,11 @@ from support import EPOCH, Bench
 from batcher.clock import iso
 from batcher.events import Event
 from batcher.jobs import Status
+from batcher.ledger import Caps
 from batcher.report.budget import Bite, Cap
 from batcher.report.figures import Report, make_report
 from batcher.report.question import ask
+from batcher.settings import Allowance
 
 CLASSES = {"a": 10, "b": 20}
 
@@ -69,6 +71,29 @@ def test_used_held_and_free(hour: Shelf) -> None:
         assert found.free == limit - 110
     assert cap(report, "day").name == "2027-01-15"
     assert cap(report, "campaign").name == "spring"
+
+
+def test_each_allowance_is_shown_with_all_that_was_drawn_on_it(shelf: Shelf) -> None:
+    """At the total that was stated last, whoever stated it; a campaign that named another one before still has both."""
+    shelf.enrol([make_spec(number) for number in range(4)])
+    shelf.enrol([make_spec(50, campaign="autumn")], "autumn")
+    for total in (40, 20):
+        begin(shelf, ["spring"], allowances={"spring": {"name": "night", "total": total}})
+        shelf.caps = Caps(allowances={"spring": Allowance("night", total)})
+        buy(shelf, total // 20, final=10)
+        end(shelf)
+    begin(shelf, ["spring", "autumn"], allowances={"spring": {"name": "week", "total": 12}, "autumn": 5})
+    shelf.caps = Caps(allowances={"autumn": Allowance("night", 90)})
+    buy(shelf, 50)
+    shelf.caps = Caps(allowances={"spring": Allowance("week", 12)})
+    buy(shelf, 3)
+    caps = [each for each in look(shelf).caps if each.cap == "allowance"]
+    assert [(each.name, each.limit, each.run_id, each.settled, each.held, each.free) for each in caps] == [
+        ("night", 20, 3, 20, 10, 0),
+        ("week", 12, 4, 0, 10, 2),
+    ]
+    assert look(shelf).forecast.bites == (Bite("allowance", "week", 8),)
+    assert [each.name for each in look(shelf, campaigns=["autumn"]).caps if each.cap == "allowance"] == []
 
 
 def test_when_it_runs_out(hour: Shelf) -> None:

@@ -74,6 +74,25 @@ IN_THE_DOCUMENT = {
         "budget.day: must be a whole number",
         "not a mapping",
     ),
+    "allowance without total": (
+        OK + "budget: {allowance: {name: night}}",
+        "4:21",
+        "the key 'total' is missing in budget.allowance",
+        "it has name, total",
+    ),
+    "allowance of a strange key": (
+        OK + "budget: {allowance: {name: night, totl: 5, total: 5}}",
+        "4:35",
+        "unknown key 'totl' in budget.allowance",
+        "did you mean 'total'?; allowed: name, total",
+    ),
+    "allowance of a name in capitals": (
+        OK + "budget: {allowance: {name: Night, total: {rivya: 5}}}",
+        "4:28",
+        "budget.allowance.name: is 'Night'; it is a text of 1 to 64",
+        "",
+    ),
+    "allowance as a number": (OK + "budget: {allowance: 5}", "4:21", "budget.allowance: must be a mapping", ""),
     "cap left empty": (OK + "budget: {day: {rivya: }}", "4:15", "budget.day: must be a whole number", ""),
     "cap twice": (OK + "budget: {day: {rivya: 1, rivya: 2}}", "4:26", "the key 'rivya' is here twice", "keep one"),
     "yes is no boolean": (

@@ -22,6 +22,7 @@ from . import (
     version_10_references,
     version_11_measures,
     version_12_vars,
+    version_13_allowance,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -40,4 +41,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_10_references", version_10_references.SQL),
     ("version_11_measures", version_11_measures.SQL),
     ("version_12_vars", version_12_vars.SQL),
+    ("version_13_allowance", version_13_allowance.SQL),
 )
