@@ -34,6 +34,7 @@ from batcher.ledger.decisions import (
 from batcher.ledger.queries import jobs as job_queries
 from batcher.ledger.queries import lookup
 from batcher.ledger.queries.lookup import Place
+from batcher.ledger.queries.selectors import Condition, own
 from batcher.ledger.traces import log_name
 from batcher.manifest import Manifest
 from batcher.planning import Plan
@@ -183,9 +184,9 @@ class Ledger:
         `status` is one of `Status` or several, `name` the name of a prompt or a glob. A folder without a ledger has
         none. Raises StorageError for a ledger that cannot be read, UsageError for a status that there is not.
         """
-        statuses = _statuses(status)
+        statuses, named = _statuses(status), () if name is None else (Condition(own("name"), name),)
         with self._reading() as read:
-            for row in job_queries.jobs(read, campaign=campaign, statuses=statuses, name=name) if read else ():
+            for row in job_queries.jobs(read, campaign=campaign, statuses=statuses, conditions=named) if read else ():
                 yield record_of(row, self.state)
 
     # What a person decides

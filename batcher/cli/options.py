@@ -90,6 +90,17 @@ def statuses(words: str, *default: Status) -> Callable[[_F], _F]:
     )
 
 
+def where(function: _F) -> _F:
+    """`--where NAME=GLOB`, repeatable; the command gets `conditions`, as they were typed."""
+    return click.option(
+        "--where",
+        "conditions",
+        multiple=True,
+        metavar="NAME=GLOB",
+        help="Only jobs with such a param, variable, tag, name, status …; repeatable: all must fit.",
+    )(function)
+
+
 def manifests(function: _F) -> _F:
     """`MANIFEST…`, `--allow-path` and `--max-jobs`."""
     for decorate in (

@@ -17,7 +17,7 @@ from batcher.clock import find_zone, from_iso, local_day
 from batcher.errors import AmbiguousJob, StorageError, UnknownJob
 from batcher.statuses import JobId, Status
 
-from .queries.sql import UNSAVED, marks
+from .queries.sql import UNSAVED, like, marks
 from .store import schema
 from .store.amounts import COMMITTED, HOLD
 from .store.connection import open_reader, storage_errors
@@ -83,6 +83,7 @@ class LedgerReader:
         self._errors = storage_errors(path)
         self.path = path
         connection.create_function("ledger_day", 1, self._day)
+        connection.create_function("ledger_like", 2, like, deterministic=True)
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -27,6 +27,7 @@ def report_json(report: Report, reconciliation: Reconciliation | None = None) ->
         "since": scope.since,
         "until": scope.until,
         "campaigns": list(scope.campaigns),
+        "where": [condition.text for condition in scope.conditions],
         "by": [axis.name for axis in report.question.axes],
         "total": figures_json(report.total),
         "troubles": [asdict(trouble) for trouble in report.troubles],

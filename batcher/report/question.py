@@ -12,12 +12,14 @@ from batcher.catalog import Model, get_model, model_ids
 from batcher.clock import day_begins, iso
 from batcher.errors import UsageError
 from batcher.ledger import LedgerReader
-from batcher.ledger.queries import spend
-from batcher.ledger.queries.spend import Grouping, Scope
+from batcher.ledger.queries import selectors, spend
+from batcher.ledger.queries.selectors import OWN, Condition, Selector, own
+from batcher.ledger.queries.spend import Scope
+from batcher.ledger.queries.sql import like
 from batcher.settings import UNITS
+from batcher.spelling import nfc
+from batcher.statuses import Status
 
-#: What every ledger can be grouped by; any other name is that of a param.
-AXES = ("campaign", "day", "model", "prompt", "reference")
 _AGO = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)")
 
 
@@ -26,7 +28,7 @@ class Question:
     """A report that can be had: every name is known to the ledger."""
 
     scope: Scope
-    axes: tuple[Grouping, ...]
+    axes: tuple[Selector, ...]
 
 
 def ask(
@@ -37,12 +39,14 @@ def ask(
     until: str | None = None,
     campaigns: Sequence[str] = (),
     by: Sequence[str] = (),
+    where: Sequence[str] = (),
 ) -> Question:
     """The question in values; by campaign when nothing is said. Raises UsageError, with what is near, for faults."""
     scope = Scope(
         None if since is None else moment(since, now=now, zone=read.zone),
         None if until is None else moment(until, now=now, zone=read.zone, end=True),
         check_campaigns(read, campaigns),
+        find_conditions(read, where),
     )
     if scope.since and scope.until and scope.since >= scope.until:
         raise UsageError(f"--since {since} is not before --until {until}", hint="Nothing lies between them.")
@@ -86,20 +90,56 @@ def check_campaigns(read: LedgerReader, names: Sequence[str]) -> tuple[str, ...]
     return tuple(dict.fromkeys(names))
 
 
-def find_axes(read: LedgerReader, names: Sequence[str]) -> tuple[Grouping, ...]:
-    """What the names mean in this ledger. Raises UsageError for one that means nothing."""
-    wanted = list(dict.fromkeys(names))
-    if set(wanted) <= set(AXES):
-        return tuple(map(Grouping, wanted))
+def find_axes(read: LedgerReader, names: Sequence[str]) -> tuple[Selector, ...]:
+    """What names mean in this ledger, once each. Raises UsageError for one that means nothing."""
+    return tuple(_selectors(read, "--by", names).values())
+
+
+def find_conditions(read: LedgerReader, texts: Sequence[str]) -> tuple[Condition, ...]:
+    """Conditions as they are typed, `NAME=GLOB`. Raises UsageError for one that no job of this ledger meets."""
+    typed = []
+    for text in texts:
+        name, sign, glob = text.partition("=")
+        if not (name and sign):
+            raise UsageError(f"--where {text}: no condition", hint="Type it as NAME=GLOB, such as --where duration=10.")
+        typed.append((name, glob))
+    known = _selectors(read, "--where", [name for name, _ in typed])
+    found = tuple(Condition(known[name], glob) for name, glob in typed)
+    for each in found:
+        check_condition(read, each, f"--where {each.text}")
+    return found
+
+
+def check_condition(read: LedgerReader, condition: Condition, said: str) -> None:
+    """Raises UsageError, with `said` for what was typed, where no job meets it; a status need not be any job's now."""
+    name, glob = condition.selector.name, condition.glob
+    if selectors.is_met(read, condition) or (name == "status" and any(like(status, glob) for status in Status)):
+        return
+    values = list(map(str, Status)) if name == "status" else selectors.some_values(read, condition.selector)
+    raise UsageError(f"{said}: no job has such a {name}", hint=_near(glob, values))
+
+
+def _selectors(read: LedgerReader, option: str, names: Sequence[str]) -> dict[str, Selector]:
+    wanted = dict.fromkeys(names)
+    if wanted.keys() <= OWN.keys():
+        return {name: own(name) for name in wanted}
     models = [get_model(each) for each in spend.models(read) if each in model_ids()]
-    known = sorted({name for model in models for name in model.params} | set(spend.param_names(read)))
-    for name in wanted:
-        if name not in (*AXES, *known):
-            hint = (
-                f"{_near(name, [*AXES, *known])} A manifest's variables are not in the ledger: name prompts after them."
-            )
-            raise UsageError(f"--by {name}: no job has such a param", hint=hint)
-    return tuple(Grouping(name) if name in AXES else Grouping(name, tuple(_defaults(models, name))) for name in wanted)
+    known = selectors.keys(read)
+    known["param"] += [name for model in models for name in model.params]
+    spelled = {kind: {nfc(key): key for key in keys} for kind, keys in known.items()}
+
+    def find(name: str) -> Selector:
+        kind, dot, key = name.partition(".")
+        if not (dot and kind in spelled):
+            kind, key = "", name
+        keys = {each: found[nfc(key)] for each, found in spelled.items() if kind in ("", each) and nfc(key) in found}
+        if not keys:
+            every = [*OWN, *sorted(set().union(*spelled.values()))]
+            hint = _near(name, sorted(f"{kind}.{each}" for each in spelled[kind]) if kind else every)
+            raise UsageError(f"{option} {name}: no job has such a param, variable or tag", hint=hint)
+        return selectors.kept(name, keys, dict(_defaults(models, keys.get("param", ""))))
+
+    return {name: own(name) if name in OWN else find(name) for name in wanted}
 
 
 def _defaults(models: Sequence[Model], name: str) -> list[tuple[str, str | int | float | bool]]:

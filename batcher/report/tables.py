@@ -58,7 +58,8 @@ def scope(question: Question) -> str:
     asked = question.scope
     who = ", ".join(asked.campaigns) or "All campaigns"
     bounds = [f"{word} {moment(at)}" for word, at in (("since", asked.since), ("until", asked.until)) if at]
-    return f"{who}, {' '.join(bounds) or 'from the beginning'}"
+    which = "".join(f", {condition.text}" for condition in asked.conditions)
+    return f"{who}{which}, {' '.join(bounds) or 'from the beginning'}"
 
 
 def jobs(report: Report) -> Table:

@@ -118,6 +118,10 @@ def test_jobs(cli: Cli, bought: list[str]) -> None:
         (["--name", "du*", "--limit", "1"], [2]),
         (["--campaign", "tiny", "--limit", "3"], [0, 1, 2]),
         (["--limit", "0"], []),
+        (["--where", "product=watch"], [0, 2]),
+        (["--where", "var.product=r*", "--where", "mode=fun"], [3]),
+        (["--where", "status=failed", "--where", "error_code=generation_*"], [2]),
+        (["--where", "status=doubtful"], []),
     ],
 )
 def test_jobs_chosen(cli: Cli, bought: list[str], words: list[str], places: list[int]) -> None:
@@ -130,6 +134,14 @@ def test_jobs_of_a_campaign_that_is_not_there(cli: Cli, bought: list[str]) -> No
     assert ran.code == 2
     assert "there is no campaign 'tinyy'" in ran.err
     assert "Did you mean 'tiny'?" in ran.err
+
+
+@pytest.mark.parametrize("words", [["--name", "reveel"], ["--where", "name=reveel"]])
+def test_a_name_that_no_job_has(cli: Cli, bought: list[str], words: list[str]) -> None:
+    ran = cli("jobs", *words)
+    assert ran.code == 2
+    assert f"{' '.join(words)}: no job has such a name" in ran.err
+    assert "Did you mean 'reveal'?" in ran.err
 
 
 def test_jobs_that_hold_or_cost_nothing_yet(cli: Cli, bought: list[str]) -> None:

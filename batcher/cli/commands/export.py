@@ -42,6 +42,7 @@ _FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson", ".nl")}
     help="Where to; - is stdout (default).",
 )
 @click.option("--campaign", "campaigns", multiple=True, metavar="NAME", help="Only this campaign; repeatable.")
+@options.where
 @click.option("--since", metavar="TIME", help="From then on: 2026-11-01, 2026-11-01T22:00, 12h, 7d.")
 @click.option("--until", metavar="TIME", help="Before then, or to the end of that day.")
 @click.option("--force", is_flag=True, help="Take the place of an existing file.")
@@ -54,6 +55,7 @@ def command(
     form: str | None,
     output: Path,
     campaigns: tuple[str, ...],
+    conditions: tuple[str, ...],
     since: str | None,
     until: str | None,
     force: bool,
@@ -62,7 +64,7 @@ def command(
     """Write WHAT: jobs (default), attempts, events, files, runs or uploads of the ledger, as CSV or JSONL; or sqlite,
     a copy of the whole ledger as it is at one moment, also while a run is going."""
     if what == _COPY:
-        if form or campaigns or since or until:
+        if form or campaigns or conditions or since or until:
             raise UsageError("a copy is of the whole ledger", hint="Leave all options but --output and --force out.")
         if output == _STDOUT:
             raise UsageError("a copy needs a file", hint="Name one: batcher export sqlite --output copy.db")
@@ -72,7 +74,7 @@ def command(
                 export.copy(read, part)
             terminal.say(f"Copied {safe(read.path)} to {safe(output)}.")
             return 0
-        scope = ask(read, now=time.time(), since=since, until=until, campaigns=campaigns).scope
+        scope = ask(read, now=time.time(), since=since, until=until, campaigns=campaigns, where=conditions).scope
         with closing(export.sheet(read, what, scope)) as found:  # also when nobody reads to the end
             form = form or _format_of(output)
             lines = _lines(read, what, form, found)

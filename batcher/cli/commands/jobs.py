@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -14,7 +14,9 @@ from batcher.cli import options
 from batcher.cli.doubtful import resolve_command
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
+from batcher.ledger import LedgerReader
 from batcher.ledger.queries import jobs
+from batcher.ledger.queries.selectors import Condition, own
 from batcher.measures import in_words
 from batcher.statuses import SHORT_ID, Status
 from batcher.text import count, safe
@@ -29,6 +31,7 @@ _MEASURED = 200
 @click.option("--campaign", metavar="NAME", help="Only this campaign.")
 @options.statuses(f"Only jobs with this status; repeatable. One of {', '.join(Status)}.")
 @click.option("--name", metavar="GLOB", help="Only prompts with such a name.")
+@options.where
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many.")
 @options.ledger
 def command(
@@ -38,15 +41,13 @@ def command(
     campaign: str | None,
     statuses: tuple[str, ...],
     name: str | None,
+    conditions: tuple[str, ...],
     limit: int | None,
 ) -> int:
     """List jobs, in the order of their manifests. Credits in brackets are held, not settled."""
     with closing(need_reader(state)) as read:
-        if campaign:
-            from batcher.report.question import check_campaigns  # brings the catalogue along, which takes a while
-
-            check_campaigns(read, [campaign])
-        found = jobs.jobs(read, campaign=campaign, statuses=statuses, name=name, limit=limit)
+        chosen = _chosen(read, campaign, name, conditions)
+        found = jobs.jobs(read, campaign=campaign, statuses=statuses, conditions=chosen, limit=limit)
         if terminal.as_json:
             terminal.document_of("jobs", found)
         else:
@@ -59,6 +60,23 @@ def command(
                 are = "is" if len(doubtful) == 1 else "are"
                 terminal.say(f"{count(len(doubtful), 'job')} {are} doubtful; decide: {resolve_command(job, state)}")
     return 0
+
+
+def _chosen(
+    read: LedgerReader, campaign: str | None, name: str | None, conditions: Sequence[str]
+) -> Sequence[Condition]:
+    """What is asked for, if the ledger has it. Raises UsageError."""
+    if not (campaign or name is not None or conditions):
+        return ()
+    from batcher.report import question  # brings the catalogue along, which takes a while
+
+    question.check_campaigns(read, [campaign] if campaign else [])
+    found = question.find_conditions(read, conditions)
+    if name is None:
+        return found
+    named = Condition(own("name"), name)
+    question.check_condition(read, named, f"--name {name}")
+    return (*found, named)
 
 
 def _noting(found: Iterator[dict[str, Any]], doubtful: list[str]) -> Iterator[dict[str, Any]]:

@@ -43,8 +43,9 @@ _HEAD = 400
     "--by",
     metavar="NAME",
     multiple=True,
-    help="Group by campaign, day, model, prompt, reference or any param; repeatable, or with commas.",
+    help="Group by campaign, day, model, prompt, reference, status, param, variable or tag; repeatable or with commas.",
 )
+@options.where
 @click.option(
     "--timeline", "as_timeline", is_flag=True, help="The post-mortem instead: what happened when, what went wrong, why."
 )
@@ -66,6 +67,7 @@ def command(
     since: str | None,
     until: str | None,
     by: tuple[str, ...],
+    conditions: tuple[str, ...],
     as_timeline: bool,
     online: bool,
     page: Path | None,
@@ -74,8 +76,10 @@ def command(
     """Show what came of it and what it cost, what is left, and what the rest will cost. Reads the ledger alone."""
     if terminal.as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} are two things", hint="Choose one.")
-    if as_timeline and (by or online or form == "csv"):
-        raise UsageError("--timeline goes with neither --by, --online nor --format csv", hint="Ask for both in turn.")
+    if as_timeline and (by or conditions or online or form == "csv"):
+        raise UsageError(
+            "--timeline goes with neither --by, --where, --online nor --format csv", hint="Ask for both in turn."
+        )
     if page is not None:
         if as_timeline or terminal.as_json or form is not None:
             raise UsageError("--html goes with neither --timeline, --json nor --format", hint="Ask for both in turn.")
@@ -84,7 +88,7 @@ def command(
     now = time.time()
     names = [name.strip() for text in by for name in text.split(",")]
     with closing(need_reader(state)) as read:
-        question = ask(read, now=now, since=since, until=until, campaigns=campaigns, by=names)
+        question = ask(read, now=now, since=since, until=until, campaigns=campaigns, by=names, where=conditions)
         running = jobs.holder(state, read) is not None
         if as_timeline:
             _tell(terminal, make_timeline(read, question, now=now, running=running), state)

@@ -15,6 +15,7 @@ from batcher.errors import UsageError
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerWriter
 from batcher.ledger.decisions import SHOWN, Closed, JobReview, Submitted, check_all, has_campaign, select
+from batcher.ledger.queries.selectors import Condition, own
 from batcher.text import amount, count, number
 
 #: No purchase costs more than this; a slip of the finger may.
@@ -103,7 +104,8 @@ def _named(ledger: LedgerWriter, words: Sequence[str]) -> list[JobReview]:
 def _filtered(ledger: LedgerWriter, campaign: str | None, code: str | None) -> list[JobReview]:
     if campaign is not None and not has_campaign(ledger.read, campaign):
         raise UsageError(f"there is no campaign {campaign!r} in {ledger.path}", hint="`batcher status` lists them.")
-    return list(select(ledger.read, campaign=campaign, statuses=[Status.DOUBTFUL], code=code))
+    conditions = [] if code is None else [Condition(own("error_code"), code)]
+    return list(select(ledger.read, campaign=campaign, statuses=[Status.DOUBTFUL], conditions=conditions))
 
 
 def _explain(terminal: Terminal, decision: Submitted | Closed, cases: list[JobReview]) -> None:

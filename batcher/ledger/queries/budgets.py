@@ -13,7 +13,7 @@ from batcher.ledger.store.prices import seen_price
 
 from .run_settings import RunSettings, read_settings, texts
 from .spend import ALL, JOINED, Scope, where_of
-from .sql import marks
+from .sql import LATEST
 
 #: The event of a wallet reading; its detail is `{"account": text, "credits": int}`.
 _OF_WALLET = f"event = '{Event.WALLET_READ}'"  # word for word as the index `events_of_wallet` has it
@@ -116,9 +116,10 @@ class WalletMovement:
 def classes(read: LedgerReader, scope: Scope) -> list[Class]:
     """The price classes of the purchases, by account."""
     where, values = where_of(Scope(scope.since, scope.until), "a.intended_at")
-    if scope.campaigns:
-        where += f" AND a.job_id IN (SELECT id FROM wanted WHERE campaign IN ({marks(scope.campaigns)}))"
-        values += scope.campaigns
+    if not scope.of_all_jobs:
+        of_jobs, more = where_of(Scope(campaigns=scope.campaigns, conditions=scope.conditions), "")
+        where += f" AND a.job_id IN (SELECT w.id {LATEST} WHERE {of_jobs})"
+        values += more
     found = read.rows(
         # With max() SQLite takes the other columns from the row that has the maximum: the newest purchase.
         "SELECT n.account, n.price_class, w.catalog_credits FROM"

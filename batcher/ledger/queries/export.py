@@ -15,6 +15,7 @@ from batcher.fs import is_below
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
 
+from .selectors import Condition, jobs_meeting, meeting
 from .spend import Scope, where_of
 from .sql import KEPT, from_json, marks
 
@@ -25,7 +26,8 @@ Rows = Generator[dict[str, Any], None, None]
 class Sheet:
     """How a table goes out: its own columns, and `more` of them (name: SQL) that make a row readable by itself.
 
-    `in_campaign` is the condition for a campaign, "" if the rows belong to none; `at` is what a scope bounds.
+    `in_campaign` is the condition for a campaign, `job` the id of the row's job, "" if the rows belong to none;
+    `at` is what a scope bounds.
     Columns in `values` hold JSON, those in `flags` 0 or 1, those in `texts` bytes,
     those in `paths` a path below the state folder, which is left out where it leads elsewhere.
     """
@@ -34,6 +36,7 @@ class Sheet:
     at: str
     order: str
     in_campaign: str = "+w.campaign = ?"
+    job: str = "w.id"
     more: tuple[tuple[str, str], ...] = ()
     values: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
@@ -50,6 +53,7 @@ SHEETS: Mapping[str, Sheet] = {
         at="t.updated_at",
         order="t.campaign, t.position, t.id",
         in_campaign="t.campaign = ?",
+        job="t.id",
         values=("params", "references", "vars", "tags", "differs"),
     ),
     "attempts": Sheet(
@@ -81,9 +85,12 @@ SHEETS: Mapping[str, Sheet] = {
         at="t.started_at",
         order="t.id",
         in_campaign="EXISTS (SELECT 1 FROM json_each(t.campaigns) AS c WHERE c.value = ?)",
+        job="",
         values=("campaigns", "settings"),
     ),
-    "uploads": Sheet(source="uploads AS t", at="t.uploaded_at", order="t.uploaded_at, t.sha256", in_campaign=""),
+    "uploads": Sheet(
+        source="uploads AS t", at="t.uploaded_at", order="t.uploaded_at, t.sha256", in_campaign="", job=""
+    ),
 }
 
 
@@ -94,16 +101,23 @@ def columns(read: LedgerReader, what: str) -> list[str]:
 
 
 def sheet(read: LedgerReader, what: str, scope: Scope) -> Rows:
-    """The rows of a sheet within a scope, as JSON values. Raises UsageError if rows of no campaign are asked by one."""
+    """The rows of a sheet within a scope, as JSON values. Raises UsageError if rows of no job are asked by one."""
     chosen = SHEETS[what]
+    if scope.conditions and not chosen.job:
+        raise UsageError(f"{what} belong to no job", hint="Leave --where out.")
     if scope.campaigns and not chosen.in_campaign:
         raise UsageError(f"{what} belong to no campaign", hint="Leave --campaign out.")
     where, values = where_of(Scope(scope.since, scope.until), chosen.at)
     if scope.campaigns:
         where += f" AND ({' OR '.join([chosen.in_campaign] * len(scope.campaigns))})"
+        values += scope.campaigns
+    if scope.conditions:
+        of_jobs, more_values = jobs_meeting(scope.conditions)
+        where += f" AND {chosen.job} IN ({of_jobs})"
+        values += more_values
     more = "".join(f", {sql} AS {name}" for name, sql in chosen.more)
     sql = f"SELECT t.*{more} FROM {chosen.source} WHERE {where} ORDER BY {chosen.order}"
-    return _values(read, sql, [*values, *scope.campaigns], chosen)
+    return _values(read, sql, values, chosen)
 
 
 def _values(read: LedgerReader, sql: str, values: Sequence[str], chosen: Sheet) -> Rows:
@@ -191,10 +205,13 @@ class Saved:
         return {name: getattr(self, name) for name in names}
 
 
-def saved(read: LedgerReader, campaign: str, statuses: Sequence[str]) -> Iterator[Saved]:
+def saved(
+    read: LedgerReader, campaign: str, statuses: Sequence[str], conditions: Sequence[Condition] = ()
+) -> Iterator[Saved]:
     """The saved files of a campaign's jobs with these statuses, in the order of the manifest, as a stream."""
-    where = f"w.campaign = ? AND w.status IN ({marks(statuses)})"
-    return _saved(read, f"{where} ORDER BY w.position, w.seq, f.number", (campaign, *statuses))
+    more, values = meeting(conditions)
+    where = f"w.campaign = ? AND w.status IN ({marks(statuses)}){more}"
+    return _saved(read, f"{where} ORDER BY w.position, w.seq, f.number", (campaign, *statuses, *values))
 
 
 def saved_of(read: LedgerReader, attempt_id: int, number: int) -> Iterator[Saved]:

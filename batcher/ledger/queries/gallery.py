@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
 
-from .spend import AT, JOINED, LATEST, WAIT, WAITED, Scope, where_of
-from .sql import DIFFERS, KEPT, marks
+from .spend import AT, JOINED, WAIT, WAITED, Scope, where_of
+from .sql import DIFFERS, KEPT, LATEST, marks
 
 #: So many steps a time is cut into: more than a chart has room for.
 STEPS = 160

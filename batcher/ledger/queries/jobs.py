@@ -17,10 +17,10 @@ from batcher.fs import look
 from batcher.ledger.lock import holder_words, is_held
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import BOUGHT, HOLD, OPEN_HOLD
-from batcher.spelling import named_like
 from batcher.statuses import SHORT_ID, JobId, Status
 
-from .sql import KEPT, UNSAVED, from_json, marks, of_jobs
+from .selectors import Condition, jobs_meeting, meeting
+from .sql import KEPT, LATEST, UNSAVED, from_json, marks, of_jobs
 
 _PAGE = 200
 #: The columns of the view `jobs` that hold JSON.
@@ -30,7 +30,7 @@ _CASE = (
     " coalesce(w.error_code, a.error_code) AS code, coalesce(w.error_message, a.error_message) AS message,"
     f" {HOLD} AS credits, EXISTS"
     f" (SELECT 1 FROM files AS f WHERE f.attempt_id = w.attempt_id AND {UNSAVED}) AS unsaved"
-    " FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
+    f" {LATEST}"
 )
 
 
@@ -119,20 +119,18 @@ def jobs(
     *,
     campaign: str | None = None,
     statuses: Sequence[str] = (),
-    name: str | None = None,
+    conditions: Sequence[Condition] = (),
     limit: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the view `jobs` as JSON values, in manifest order, as a stream. `name` is a glob."""
+    """Rows of the view `jobs` as JSON values, in manifest order, as a stream; at most `limit`."""
     where, values = of_jobs(campaign, statuses)
-    left = limit
+    if conditions:
+        meeting, more = jobs_meeting(conditions)
+        where.append(f"id IN ({meeting})")
+        values += more
     chosen = " AND ".join(["1", *where])
-    for row in read.stream(f"SELECT * FROM jobs WHERE {chosen} ORDER BY campaign, position", values):
-        if name is not None and not named_like(row["name"], name):
-            continue
-        if left is not None:
-            if left == 0:
-                return
-            left -= 1
+    sql = f"SELECT * FROM jobs WHERE {chosen} ORDER BY campaign, position LIMIT ?"
+    for row in read.stream(sql, [*values, -1 if limit is None else limit]):
         yield _plain(row, decode=_JSON)
 
 
@@ -260,18 +258,20 @@ def review_of(read: LedgerReader, job: JobId) -> JobReview:
 
 
 def select(
-    read: LedgerReader, *, campaign: str | None = None, statuses: Sequence[Status] = (), code: str | None = None
+    read: LedgerReader,
+    *,
+    campaign: str | None = None,
+    statuses: Sequence[Status] = (),
+    conditions: Sequence[Condition] = (),
 ) -> Iterator[JobReview]:
     """Jobs in the order in which they came, as a stream; they may be decided about while it is read."""
     where, values = of_jobs(campaign, statuses, "w.")
-    if code is not None:
-        where.append("coalesce(w.error_code, a.error_code) = ?")
-        values.append(code)
+    more, more_values = meeting(conditions)
     chosen = _numbers(read, campaign, statuses)
     for start in range(0, len(chosen), _PAGE):
         page = chosen[start : start + _PAGE]
-        sql = f"{_CASE} WHERE {' AND '.join([f'w.seq IN ({marks(page)})', *where])} ORDER BY w.seq"
-        yield from map(_case, read.rows(sql, (*page, *values)))
+        sql = f"{_CASE} WHERE {' AND '.join([f'w.seq IN ({marks(page)})', *where])}{more} ORDER BY w.seq"
+        yield from map(_case, read.rows(sql, (*page, *values, *more_values)))
 
 
 def _numbers(read: LedgerReader, campaign: str | None, statuses: Sequence[Status]) -> array[int]:

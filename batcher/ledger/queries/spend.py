@@ -6,7 +6,6 @@ intent of its latest attempt or, if it was never bought, when its status moved l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from batcher.jobs import ParamValue
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import HOLD, OPEN_HOLD
 
-from .sql import DIFFERENCE, KEPT, marks
+from .selectors import Condition, Selector, meeting
+from .sql import DIFFERENCE, KEPT, LATEST, marks
 
 # In the order of the file: an index would only lead up and down in it.
 ALL = "FROM attempts AS a NOT INDEXED"
 JOINED = f"{ALL} CROSS JOIN wanted AS w ON w.id = a.job_id"
-# A job with its latest attempt, and when it counts.
-LATEST = "FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
+# When a job counts.
 AT = "coalesce(a.intended_at, w.updated_at)"
 # Closed at no cost and planned again (no key, short wallet, no connection): nobody's failure.
 _UNSENT = (
@@ -63,22 +62,20 @@ Key = tuple[ParamValue | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which purchases: since <= intent < until (ISO 8601, UTC; None: open), of these campaigns; none named: all."""
+    """Which purchases: since <= intent < until (ISO 8601, UTC; None: open), of these campaigns; none named: all.
+
+    Of their jobs those that meet all `conditions`.
+    """
 
     since: str | None = None
     until: str | None = None
     campaigns: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Grouping:
-    """What to group by: `campaign`, `day` (local date), `model`, `prompt` (name), `reference` (path, URL), or a param.
-
-    `defaults` has the value that a job of a model has where none was chosen.
-    """
-
-    name: str
-    defaults: tuple[tuple[str, ParamValue], ...] = ()
+    @property
+    def of_all_jobs(self) -> bool:
+        """Whether nothing has to be known of a purchase's job."""
+        return not (self.campaigns or self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +177,10 @@ def models(read: LedgerReader) -> list[str]:
     return [row["model"] for row in read.rows("SELECT DISTINCT model FROM wanted ORDER BY model")]
 
 
-def param_names(read: LedgerReader) -> list[str]:
-    """The names of all params that a job sets."""
-    return [row["key"] for row in read.rows("SELECT DISTINCT p.key FROM wanted, json_each(wanted.params) AS p")]
-
-
 # Groups
 
 
-def bought(read: LedgerReader, scope: Scope, axes: Sequence[Grouping]) -> Iterator[tuple[Key, PurchaseTotals]]:
+def bought(read: LedgerReader, scope: Scope, axes: Sequence[Selector]) -> Iterator[tuple[Key, PurchaseTotals]]:
     """The purchases by group; one group of all without axes, and none where nothing was bought."""
     sums = [*_ATTEMPTS.values(), *_CREDITS.values(), f"sum({WAITED})", _FILES]
     for key, row in _grouped(read, scope, axes, ", ".join(sums), JOINED, "a.intended_at"):
@@ -197,7 +189,7 @@ def bought(read: LedgerReader, scope: Scope, axes: Sequence[Grouping]) -> Iterat
             yield key, PurchaseTotals(attempts, Credits(*credits_), *row[-2:])
 
 
-def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Grouping]) -> Iterator[tuple[Key, str, int]]:
+def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Selector]) -> Iterator[tuple[Key, str, int]]:
     """How many jobs of each group have which status."""
     for key, (status, count) in _grouped(read, scope, axes, "w.status, count(*)", LATEST, AT, more=", w.status"):
         yield key, status, count
@@ -219,7 +211,7 @@ def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:
 
 
 def waits(
-    read: LedgerReader, scope: Scope, axes: Sequence[Grouping], counts: Mapping[Key, int]
+    read: LedgerReader, scope: Scope, axes: Sequence[Selector], counts: Mapping[Key, int]
 ) -> Iterator[tuple[Key, WaitingTimes]]:
     """The waits by group; `counts` has how many there are (`PurchaseTotals.waited`), in the same state of the ledger.
 
@@ -228,7 +220,7 @@ def waits(
     keys, values = _keys(axes)
     where, limits = where_of(scope, "a.intended_at")
     order = ", ".join(str(place + 1) for place in range(len(keys) + 1))
-    source = JOINED if axes or scope.campaigns else ALL
+    source = ALL if scope.of_all_jobs and not axes else JOINED
     sql = f"SELECT {', '.join([*keys, WAIT])} {source} WHERE {where} AND {WAITED} ORDER BY {order}"
     for key, rows in groupby(read.stream(sql, [*values, *limits]), lambda row: row[:-1]):
         n = counts[key]
@@ -238,7 +230,7 @@ def waits(
 
 
 def _grouped(
-    read: LedgerReader, scope: Scope, axes: Sequence[Grouping], columns: str, source: str, at: str, *, more: str = ""
+    read: LedgerReader, scope: Scope, axes: Sequence[Selector], columns: str, source: str, at: str, *, more: str = ""
 ) -> Iterator[tuple[Key, tuple[Any, ...]]]:
     """Each group, and its figures in the order of `columns`."""
     keys, values = _keys(axes)
@@ -250,26 +242,9 @@ def _grouped(
         yield tuple(row)[: len(axes)], tuple(row)[len(axes) :]
 
 
-def _keys(axes: Sequence[Grouping]) -> tuple[list[str], list[Any]]:
+def _keys(axes: Sequence[Selector]) -> tuple[list[str], list[Any]]:
     """The columns to group by, and the values of their question marks."""
-    columns = {
-        "campaign": "w.campaign",
-        "day": "coalesce(a.day, ledger_day(w.updated_at))",
-        "model": "w.model",
-        "prompt": "w.name",
-        "reference": "w.reference",
-    }
-    keys, values = list[str](), list[Any]()
-    for axis in axes:
-        if axis.name in columns:
-            keys.append(columns[axis.name])
-            continue
-        cases = " WHEN ? THEN ?" * len(axis.defaults)
-        default = f"CASE w.model{cases} END" if cases else "NULL"
-        # What was bought had its params written down, whatever the catalogue says today.
-        keys.append(f"coalesce(json_extract(coalesce(a.params, w.params), ?), {default})")
-        values += [f"$.{json.dumps(axis.name)}", *(part for pair in axis.defaults for part in pair)]
-    return keys, values
+    return [axis.sql for axis in axes], [value for axis in axes for value in axis.values]
 
 
 def where_of(scope: Scope, at: str) -> tuple[str, list[Any]]:
@@ -281,4 +256,5 @@ def where_of(scope: Scope, at: str) -> tuple[str, list[Any]]:
         if bound is not None:
             where.append(f"{at} {sign} ?")
             values.append(bound)
-    return " AND ".join(where), values
+    more, more_values = meeting(scope.conditions)
+    return " AND ".join(where) + more, values + more_values

@@ -6,6 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from batcher.spelling import named_like
+
+#: A job with its latest attempt.
+LATEST = "FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
 #: A row of `files AS f` that may be opened or shown as a result: whole once, wanted, and below `results/` by its words.
 KEPT = (
     "f.saved_at IS NOT NULL AND f.forgotten_at IS NULL AND f.target GLOB 'results/?*'"
@@ -21,6 +25,18 @@ DIFFERS = (
     f"(SELECT group_concat({DIFFERENCE}, '; ') FROM files AS f, json_each(f.differs) AS d"
     f" WHERE f.attempt_id = a.id AND {KEPT})"
 )
+
+
+def like(value: str | float | None, glob: str) -> bool:
+    """Whether a value fits a glob, or is the number that stands there; SQL calls it `ledger_like`."""
+    if value is None:
+        return False
+    if str(value) == glob or named_like(str(value), glob):
+        return True
+    try:
+        return not isinstance(value, str) and float(glob) == value
+    except ValueError:
+        return False
 
 
 def from_json(text: str | bytes | None) -> Any:

@@ -22,7 +22,7 @@ from batcher.jobs import Status
 from batcher.ledger import LedgerReader
 from batcher.ledger.decisions import select
 from batcher.ledger.queries import gallery as ledger
-from batcher.ledger.queries import spend
+from batcher.ledger.queries import selectors, spend
 from batcher.report import tables
 from batcher.report.figures import Report, make_report
 from batcher.report.question import Question, find_axes
@@ -66,7 +66,7 @@ def make_page(
     links, scope = gallery.Links.between(state, target), question.scope
     with spend.snapshot(read):
         report = make_report(read, question, now=now, running=running)
-        params = spend.param_names(read)
+        params = selectors.keys(read)["param"]
         axes = find_axes(read, ["campaign", "day", *params])
         split = make_report(read, Question(scope, axes), now=now, running=running)
         drawn = list(_charts(read, report, split, params))

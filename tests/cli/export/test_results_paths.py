@@ -66,9 +66,9 @@ def test_a_job_that_is_to_be_bought_again_is_found_by_its_status(bench: Bench, c
         (["mode=normal"], [REVEAL, STORM]),
         (["mode=fun", "take=2"], DUNES[1:]),
         (["name=storm", "model=grok-imagine-video"], [STORM]),
-        (["mode=Fun"], []),
-        (["duration=ten"], []),
-        (["duration="], []),
+        (["mode=*n*"], [REVEAL, *DUNES, STORM]),
+        (["param.mode=fun", "name=d*"], DUNES),
+        (["name=storm", "mode=fun"], []),
     ],
 )
 def test_where(bench: Bench, cli: Cli, where: list[str], found: list[str]) -> None:
@@ -81,7 +81,9 @@ def test_where(bench: Bench, cli: Cli, where: list[str], found: list[str]) -> No
         (["sprung"], "there is no campaign 'sprung'"),
         (["spring", "--where", "mode"], "--where mode: no condition"),
         (["spring", "--where", "=fun"], "--where =fun: no condition"),
-        (["spring", "--where", "durtion=10"], "no job has a param 'durtion'"),
+        (["spring", "--where", "durtion=10"], "--where durtion: no job has such a param, variable or tag"),
+        (["spring", "--where", "mode=Fun"], "--where mode=Fun: no job has such a mode"),
+        (["spring", "--where", "duration="], "no job has such a duration"),
         ([], "Missing argument 'CAMPAIGN...'"),
     ],
 )

@@ -24,6 +24,7 @@ from batcher.engine import Engine
 from batcher.jobs import JobId, Status
 from batcher.ledger import Change, LedgerReader, LedgerWriter, hold_lock
 from batcher.ledger.queries import jobs
+from batcher.ledger.queries.selectors import Condition, own
 from batcher.ledger.store.transaction import Writing
 from batcher.settings import Selection
 from batcher.simulator.faults import parse_all
@@ -217,7 +218,7 @@ def test_what_a_person_decides_meanwhile_is_counted(watched: Watched) -> None:
             before = dict(follower.tally.parts())
             assert change.job_id is not None
             retry(other, change.job_id)
-            (later,) = jobs.jobs(read, name="later")
+            (later,) = jobs.jobs(read, conditions=[Condition(own("name"), "later")])
             if later["status"] == "planned":
                 cancel(other, JobId(later["id"]))
             assert follower.look()

@@ -18,7 +18,7 @@ from support import Bench
 from batcher.engine import Engine
 from batcher.errors import Kind, StorageError
 from batcher.ledger import LedgerReader, LedgerWriter
-from batcher.ledger.queries import spend
+from batcher.ledger.queries import selectors, spend
 from batcher.lifecycle import Commits
 from batcher.limits import RateLimiter
 from batcher.settings import Limits, Rate
@@ -254,7 +254,7 @@ def test_a_day_is_one_of_the_ledgers_zone(bench: Bench, monkeypatch: pytest.Monk
         with bench.reader() as reader:
             assert [row[0] for row in reader.rows("SELECT timezone FROM meta")] == ["Pacific/Kiritimati"]
             assert {row[0] for row in reader.rows("SELECT day FROM attempts")} == {"2027-01-15"}
-            days = [key for key, _, _ in spend.jobs(reader, spend.Scope(), (spend.Grouping("day"),))]
+            days = [key for key, _, _ in spend.jobs(reader, spend.Scope(), (selectors.own("day"),))]
             assert set(days) == {("2027-01-15",)}, "planned ones too"
             with pytest.raises(StorageError, match=r"'Mars/Olympus', which this machine does not know"):
                 zone_of("Mars/Olympus", bench.ledger_path)

@@ -29,6 +29,7 @@ from batcher.jobs import Intent, JobSpec, Status
 from batcher.ledger import Enrolled, LedgerWriter, Refusal, Stale, decisions
 from batcher.ledger.decisions import Cancel, Closed, Decided, Decision, Left, Retry, Submitted, weigh
 from batcher.ledger.queries import health
+from batcher.ledger.queries.selectors import Condition, own
 from batcher.ledger.store import schema
 from batcher.simulator.faults import parse_all
 
@@ -344,11 +345,11 @@ def test_selecting(shelf: Shelf) -> None:
     assert numbers(statuses=[Status.DOUBTFUL, Status.FAILED]) == [0xF001, 6, 7]
     assert numbers(campaign="spring", statuses=[Status.DOUBTFUL]) == [7]
     assert numbers(campaign="autumn") == []
-    assert numbers(code="validation_failed") == [7]
-    assert numbers(code="cancelled") == [8]
+    assert numbers(conditions=[Condition(own("error_code"), "validation_failed")]) == [7]
+    assert numbers(conditions=[Condition(own("error_code"), "cancelled")]) == [8]
     assert decisions.has_campaign(read, "spring")
     assert not decisions.has_campaign(read, "spr")
-    [case] = decisions.select(read, code="validation_failed")
+    [case] = decisions.select(read, conditions=[Condition(own("error_code"), "validation_failed")])
     assert (case.short, case.reason, case.hold) == ("000000000000", "validation_failed: no", 10)
     with pytest.raises(UsageError, match="there is no job"):
         decisions.review_of(read, job_name(99))

@@ -49,4 +49,4 @@ def test_what_cannot_be_kept(tmp_path: Path) -> None:
     odd = write(
         tmp_path, "prompts: [{file: rows.jsonl}]\n", {"rows.jsonl": r'{"prompt": "A", "x": "\ud800", "n": 1e30}'}
     )
-    assert jobs_of(odd)[0].vars == {"x": "?", "n": 1e30}
+    assert jobs_of(odd)[0].vars == {"x": "?", "n": "1e30"}
