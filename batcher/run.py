@@ -161,6 +161,8 @@ class Run:
             stack.callback(self.ledger.close)
             self.ledger.belong(request.place)
             self._accept(traces.of_runs(self.ledger.read, request.state))
+            workload = workload.resumed(self.ledger.read)
+            self.request = replace(request, workload=workload)
             self._unchanged = workload.unchanged(self.ledger.read)
             self.plan = plan or workload.plan(
                 self.ledger.read, request.account, self._unchanged, now=self._clock.wall()
@@ -220,6 +222,8 @@ class Run:
         """From `start_run` to `end_run`, which is written whatever happens in between."""
         workload, ledger = self.request.workload, self.ledger
         self.caps = caps_for(self.plan, workload.wanted(Problems()), self.settings, workload.budget, self.request.until)
+        if workload.saved:
+            self.caps = replace(self.caps, ceilings=workload.saved.ceilings)
         ledger.wait_for_locks(
             self.settings.retries.outage, lambda message: self._tell("ledger_locked", message=message)
         )
@@ -352,11 +356,14 @@ class Run:
         until = None if self.caps.until is None else iso(self.caps.until)
         caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep")}
         caps["allowances"] = {name: asdict(allowance) for name, allowance in self.caps.allowances.items()}
-        chosen = self.request.workload.selection
+        workload = self.request.workload
+        chosen = workload.selection
+        limit = chosen.limit if chosen.chosen is None else self.plan.new
         return {
             **asdict(self.settings),
             "caps": caps | {"until": until},
-            "selection": {"only": list(chosen.only), "limit": chosen.limit},
+            "selection": {"only": list(chosen.only), "limit": limit},
+            **({"plan": workload.saved.id} if workload.saved else {}),
         }
 
     @property

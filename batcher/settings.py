@@ -179,6 +179,17 @@ class Selection:
     #: Only these jobs; all where none is named. Without `buys` nothing is sent that could be a purchase.
     jobs: frozenset[str] = frozenset()
     buys: bool = True
+    #: Of the planned jobs only these may be sent (a sample, a saved plan); all where it is None.
+    chosen: frozenset[str] | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether jobs may stay planned without anything being undone."""
+        return self.limit is not None or self.chosen is not None
+
+    def may_send(self, name: str, job_id: str) -> bool:
+        """Whether a planned job is selected."""
+        return (self.chosen is None or job_id in self.chosen) and self.takes(name)
 
     def takes_job(self, job_id: str) -> bool:
         """Whether a job is selected by its id."""

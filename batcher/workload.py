@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
-from batcher.clock import local_day
+from batcher.clock import iso_seconds, local_day
 from batcher.errors import ManifestError, Problem, UsageError
 from batcher.jobs import JobId, JobSpec
 from batcher.ledger import LedgerReader, LedgerWriter, expansion_cache
@@ -21,7 +21,10 @@ from batcher.ledger.queries.run_settings import last_settings
 from batcher.manifest import InputRecorder, Manifest, Problems, load
 from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
 from batcher.planning.forecast import JobLine, job_lines
+from batcher.planning.walk import ClassPrices
 from batcher.providers.registry import KnownProvider, only
+from batcher.saved_plan import SavedPlan, moved, refuse_moved, save
+from batcher.saved_plan import load as load_saved
 from batcher.settings import Selection, Settings, merged
 
 # How far the good manifests are searched for faults when another one is faulty already.
@@ -54,6 +57,8 @@ class Workload:
     budget: int | None
     #: campaigns that are gone on with without a manifest
     remembered: tuple[str, ...] = ()
+    #: what is bought exactly, or not at all
+    saved: SavedPlan | None = None
 
     @classmethod
     def of(
@@ -111,6 +116,8 @@ class Workload:
         Raises ManifestError with the faults of all expansions, UsageError for a selection of nothing.
         """
         known = self.unchanged(ledger) if unchanged is None else unchanged
+        if self.selection.chosen is not None:
+            known = {}  # which jobs are chosen is known by their ids
         day = local_day(time.time() if now is None else now, ledger.zone if ledger else None)
         if known:
             with suppress(UsageError):  # what it says is found out below, where every name is known
@@ -136,11 +143,46 @@ class Workload:
             problems.raise_if_any()
             raise
         problems.raise_if_any()
+        if self.saved is not None:
+            self._refuse_moved(self.saved, plan, ledger, account)
         found = [note for manifest in self.manifests for note in manifest.notes] + problems.notes.values
         if problems.notes.more:
             found.append(Problem(found[-1].file, f"{problems.notes.more:,} more notes of this kind"))
         left = left_behind(ledger, self.campaigns) if ledger else ()
         return replace(plan, notes=(*found, *plan.notes), left_behind=tuple(left), jobs=_Jobs(self.manifests))
+
+    def resumed(self, ledger: LedgerReader | None) -> Self:
+        """The same with what is left of a saved plan's total as its cap, after what the plan's earlier runs took."""
+        return self if self.saved is None else replace(self, budget=self.saved.left(ledger))
+
+    def _refuse_moved(self, saved: SavedPlan, plan: Plan, ledger: LedgerReader | None, account: str | None) -> None:
+        """Raise UsageError where anything is not as the saved plan has it."""
+        prices = ClassPrices(ledger, account)
+        quotes = [(q.price_class, q.credits_each) for campaign in plan.campaigns for q in campaign.quotes]
+        ceilings = {name: prices.hold(name, credits_each) for name, credits_each in quotes}
+        refuse_moved(moved(saved, plan, _Jobs(self.manifests), ceilings, account or "", ledger))
+
+    def save_plan(
+        self,
+        path: Path,
+        plan: Plan,
+        ledger: LedgerReader | None,
+        account: str | None,
+        options: Mapping[str, Any],
+        now: float,
+    ) -> SavedPlan:
+        """Write a plan down that `run` buys exactly. Raises UsageError where there is nothing to write."""
+        return save(
+            path,
+            self.lines(plan, ledger, account),
+            manifests=[manifest.path for manifest in self.manifests],
+            specs=_Jobs(self.manifests),
+            options=options,
+            account=account,
+            unit=self.provider.capabilities.unit,
+            ledger=ledger,
+            made=iso_seconds(now),
+        )
 
     def lines(self, plan: Plan, ledger: LedgerReader | None, account: str | None) -> Iterator[JobLine]:
         """Every job, in the order of buying, with what it costs and which cap of the plan stops it.
@@ -223,6 +265,14 @@ def specs(manifest: Manifest, witness: InputRecorder) -> Iterator[JobSpec]:
     problems = Problems()
     yield from manifest.expand(problems, witness)
     problems.raise_if_any()
+
+
+def prepare_saved(path: Path) -> Workload:
+    """What a saved plan buys. Raises UsageError for what is none, ManifestError as `prepare` does."""
+    saved = load_saved(path)
+    found = prepare(saved.manifests, **saved.options)
+    selection = Selection(chosen=saved.jobs)
+    return replace(found, selection=selection, budget=saved.left(None), saved=saved)
 
 
 def prepare(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ class PlanRequest:
     form: str = "text"
     online: bool = False
     fail_over: int | None = None
+    #: where to save it, and what `run` is told of its selection then
+    out: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def tell_plan(
@@ -65,6 +69,7 @@ def tell_plan(
     account = access.account
     wallet = read_wallet(access, state).credits if asked.online else None
     with _reading(state) as ledger:
+        workload = workload.resumed(ledger)
         # What the ledger knows of an earlier expansion is not used: only expanding tells what the rows lose.
         plan = workload.plan(ledger, account, {})
         if ledger is not None:
@@ -76,6 +81,10 @@ def tell_plan(
         def lines() -> Iterator[JobLine]:
             return workload.lines(plan, ledger, account)
 
+        if asked.out is not None:
+            saved = workload.save_plan(asked.out, plan, ledger, account, asked.options, time.time())
+            sure = f"{count(len(saved.jobs), 'job')} for at most {amount(saved.document['total'])}"
+            terminal.say(f"Saved {safe(asked.out)}: {sure}; buy exactly that: batcher run {safe(asked.out)}")
         ahead = outlook(plan, lines, ledger, account, workload.settings.limits)
         document = plan_json(plan, workload, account) | {"buys": outlook_json(ahead)}
         view = (*plan_view(plan, workload), *outlook_view(ahead), *left_behind_view(plan.left_behind, state))

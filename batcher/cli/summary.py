@@ -108,6 +108,8 @@ def _onward(result: RunOutcome, order: RunRequest, command: str) -> tuple[str, s
         Kind.CAPPED: "when there is room again, go on with",
         Kind.KEY: "with a key that the API takes, go on with",
     }.get(ending.kind, "go on with")
+    if order.workload.saved:
+        return first, command  # what its earlier runs took is known by the plan
     if limit is not None:
         command = re.sub(r"(--limit[ =])\S+", rf"\g<1>{max(0, limit - result.bill.attempts)}", command)
     if budget is None or not (used := result.used_before + _spent(result)):

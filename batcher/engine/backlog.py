@@ -79,7 +79,7 @@ class Backlog:
         while not cursor.at_end:
             while cursor.page:
                 found = cursor.page[-1]
-                if self._selection.takes(found.name) and not skip(found):
+                if self._selection.may_send(found.name, found.id) and not skip(found):
                     return True
                 cursor.after = cursor.page.pop().position
             self._pages += 1

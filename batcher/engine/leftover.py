@@ -69,11 +69,11 @@ def unfinished(
                 case Status.SUCCEEDED:
                     if settings.downloads(campaign):
                         found["without file"] += part.jobs
-                case Status.PLANNED if selection.limit is not None:
+                case Status.PLANNED if selection.is_part:
                     continue
                 case status:
                     found[str(status)] += part.jobs
-    if selection.limit is not None and given_up:
+    if selection.is_part and given_up:
         found[str(Status.PLANNED)] = given_up
     return dict(found)
 

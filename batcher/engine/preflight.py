@@ -88,7 +88,7 @@ class Preflight:
         for campaign in self._campaigns:
             for price_class in read.pending_classes(campaign):
                 each = self._ledger.to_buy(campaign, price_class, self._lifecycle.looks.account)
-                if self._selection.only:
+                if self._selection.only or self._selection.chosen is not None:
                     each = ToBuy(each.model, self._selected(read, campaign, price_class), each.quote)
                 found.append(each)
         return [each for each in found if each.jobs]
@@ -96,7 +96,7 @@ class Preflight:
     def _selected(self, read: StoreReader, campaign: str, price_class: str) -> int:
         after, jobs = -1, 0
         while page := read.pending(campaign, price_class, after=after, limit=_PAGE):
-            jobs += sum(self._selection.takes(job.name) for job in page)
+            jobs += sum(self._selection.may_send(job.name, job.id) for job in page)
             after = page[-1].position
         return jobs
 

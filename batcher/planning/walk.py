@@ -80,7 +80,7 @@ class Chooser:
 
     def standing(self, spec: JobSpec, standing: str) -> str:
         """Where a job stands for this run: one that is new counts as not selected where it is not taken."""
-        meant = self.means(spec.name) and self.selection.takes_job(spec.id)
+        meant = self.means(spec.name) and self.selection.may_send(spec.name, spec.id)
         return standing if standing != "new" or (meant and self.take()) else "unselected"
 
 

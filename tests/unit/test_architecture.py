@@ -45,7 +45,8 @@ ALLOWED: dict[str, set[str]] = {
     "report": BASE | {"text", "install", "fs", "catalog", "ledger", "planning"},
     "simulator": {"catalog", "errors", "own_models"},
     "state": {"errors", "ledger"},
-    "workload": BASE | {"ledger", "manifest", "planning", "providers"},
+    "saved_plan": BASE | {"catalog", "fs", "ledger", "planning"},
+    "workload": BASE | {"ledger", "manifest", "planning", "providers", "saved_plan"},
     "run": BASE
     | {"storage", "engine", "ledger", "lifecycle", "limits", "manifest", "planning", "providers", "state", "workload"},
     "access": {"errors", "ledger", "providers"},
@@ -68,7 +69,19 @@ ALLOWED: dict[str, set[str]] = {
         "report",
         "simulator",
     }
-    | {"install", "own_models", "redact", "fs", "text", "access", "simulated", "run", "state", "workload"},
+    | {
+        "install",
+        "own_models",
+        "redact",
+        "fs",
+        "text",
+        "access",
+        "simulated",
+        "run",
+        "saved_plan",
+        "state",
+        "workload",
+    },
     "__main__": {"cli", "errors"},
 }
 ONLY_IN = {

@@ -29,6 +29,12 @@ from batcher.workload import prepare
 )
 @click.option("--online", is_flag=True, help="Ask the API for the wallet, and compare it with the plan.")
 @click.option("--fail-over", type=click.IntRange(min=0), metavar="N", help="Exit 3 if it costs more than N credits.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Save it; `run FILE` buys exactly that.",
+)
 @options.as_json
 def command(
     terminal: Terminal,
@@ -38,6 +44,7 @@ def command(
     form: str,
     online: bool,
     fail_over: int | None,
+    out: Path | None,
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
     max_jobs: int | None,
@@ -51,6 +58,7 @@ def command(
     \b
     batcher plan campaign.yaml --jobs --rows 20
     batcher plan campaign.yaml --fail-over 500
+    batcher plan campaign.yaml --out plan.json
     """
     workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     access = read_access(terminal.warn, workload.provider)
@@ -58,5 +66,19 @@ def command(
     if form == "csv" and terminal.as_json:
         raise click.UsageError("--format csv and --json are two answers: ask for one of them")
     terminal.as_json = terminal.as_json or form == "json"
-    asked = PlanRequest(jobs=jobs or rows is not None, rows=rows, form=form, online=online, fail_over=fail_over)
+    asked = PlanRequest(
+        jobs=jobs or rows is not None,
+        rows=rows,
+        form=form,
+        online=online,
+        fail_over=fail_over,
+        out=out,
+        options={
+            "allow_paths": [str(each.absolute()) for each in allow_paths],
+            "only": list(only),
+            "limit": limit,
+            "max_jobs": max_jobs,
+            "budget": budget,
+        },
+    )
     return tell_plan(terminal, workload, folder, access, asked)

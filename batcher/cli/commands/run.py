@@ -15,7 +15,8 @@ from batcher.cli.plan_view import tell_plan
 from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
 from batcher.manifest import campaign_of
-from batcher.workload import prepare
+from batcher.saved_plan import is_saved
+from batcher.workload import prepare, prepare_saved
 
 
 @click.command()
@@ -60,7 +61,12 @@ def command(
     The same command again goes on where the last one ended, whatever ended it. Nothing is paid twice.
     """
     with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
-        workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
+        if len(paths) == 1 and is_saved(paths[0]):
+            if allow_paths or only or limit is not None or max_jobs is not None or budget is not None:
+                raise click.UsageError("a saved plan says itself what is bought: leave selection and budget out")
+            workload = prepare_saved(paths[0])
+        else:
+            workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if dry_run:

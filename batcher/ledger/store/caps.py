@@ -38,14 +38,16 @@ class Caps:
     wallet_told: tuple[str, ...] = ()
     room: int | None = None
     room_mark: int = 0
+    #: What a job of a price class may cost at most, by a saved plan.
+    ceilings: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a job was not admitted.
 
-    `cap` is `until`, `price`, `run`, `campaign`, `allowance`, `day`, `keep` or `reading`; `name` says which campaign or
-    allowance. `quote` is what would have been held for the job.
+    `cap` is `until`, `price`, `ceiling`, `run`, `campaign`, `allowance`, `day`, `keep` or `reading`; `name` says which
+    campaign or allowance. `quote` is what would have been held for the job.
     """
 
     cap: str
@@ -86,6 +88,8 @@ def offer(
     seen = seen_price(read, account, price_class)
     quote = seen.quote(catalog_credits) if seen else catalog_credits
     wanted = max(quote, last_final(read, account, price_class))
+    if wanted > (ceiling := caps.ceilings.get(price_class, wanted)):
+        return Refusal("ceiling", f"{price_class} costs {wanted} now, above the plan's ceiling of {ceiling}", wanted)
     checks: list[tuple[str, str, int | None, dict[str, Any]]] = [
         ("run", "", caps.run, {"run_id": run_id}),
         ("campaign", campaign, caps.campaigns.get(campaign), {"campaign": campaign}),
