@@ -25,6 +25,7 @@ from batcher.ledger.decisions import (
     review_of,
     select,
 )
+from batcher.ledger.queries.selectors import Condition
 from batcher.state import LEDGER
 from batcher.text import count, number, safe, short
 
@@ -127,13 +128,21 @@ def carry_out(ledger: LedgerWriter, decision: Decision, jobs: Iterable[JobId]) -
 
 
 def carry_out_on(
-    ledger: LedgerWriter, decision: Decision, targets: Targets, statuses: Iterable[Status], wide: Decision | None = None
+    ledger: LedgerWriter,
+    decision: Decision,
+    targets: Targets,
+    statuses: Iterable[Status],
+    wide: Decision | None = None,
+    some: Sequence[Condition] = (),
 ) -> ActionOutcome:
-    """Take the decision of the named jobs, and (as `wide`, if that differs) of those with a status in the campaigns."""
+    """Take the decision of the named jobs, and (as `wide`, if that differs) of those with a status in the campaigns.
+
+    Of these only such as meet the conditions `some`.
+    """
     outcome = carry_out(ledger, decision, [case.id for case in targets.jobs])
     for campaign in targets.campaigns:
         before = Counter(ledger.read.counts([campaign])[campaign])
-        chosen = select(ledger.read, campaign=campaign, statuses=list(statuses))
+        chosen = select(ledger.read, campaign=campaign, statuses=list(statuses), conditions=some)
         found = carry_out(ledger, wide or decision, (case.id for case in chosen))
         outcome.changed += found.changed
         outcome.left += found.refused

@@ -106,17 +106,29 @@ def find_conditions(read: LedgerReader, texts: Sequence[str]) -> tuple[Condition
     known = _selectors(read, "--where", [name for name, _ in typed])
     found = tuple(Condition(known[name], glob) for name, glob in typed)
     for each in found:
-        check_condition(read, each, f"--where {each.text}")
+        _check(read, each, f"--where {each.text}")
     return found
 
 
-def check_condition(read: LedgerReader, condition: Condition, said: str) -> None:
+def choose(
+    read: LedgerReader, where: Sequence[str], *, name: str | None = None, code: str | None = None
+) -> tuple[Condition, ...]:
+    """What `--where`, `--name` and `--code` choose. Raises UsageError for what no job of this ledger meets."""
+    found = list(find_conditions(read, where))
+    for value, glob, option in (("name", name, "--name"), ("error_code", code, "--code")):
+        if glob is not None:
+            found.append(Condition(own(value), glob))
+            _check(read, found[-1], f"{option} {glob}")
+    return tuple(found)
+
+
+def _check(read: LedgerReader, condition: Condition, said: str) -> None:
     """Raises UsageError, with `said` for what was typed, where no job meets it; a status need not be any job's now."""
     name, glob = condition.selector.name, condition.glob
     if selectors.is_met(read, condition) or (name == "status" and any(like(status, glob) for status in Status)):
         return
     values = list(map(str, Status)) if name == "status" else selectors.some_values(read, condition.selector)
-    raise UsageError(f"{said}: no job has such a {name}", hint=_near(glob, values))
+    raise UsageError(f"{said}: no job has such a value", hint=_near(glob, values))
 
 
 def _selectors(read: LedgerReader, option: str, names: Sequence[str]) -> dict[str, Selector]:

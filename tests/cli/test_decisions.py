@@ -85,6 +85,18 @@ def test_retry_a_campaign(cli: Cli, failed: Site) -> None:
     assert money() == (0, 40)
 
 
+def test_retry_some_of_a_campaign(cli: Cli, failed: Site) -> None:
+    kept = ["succeeded", "succeeded", "failed", "succeeded"]
+    for other in (["--name", "reveal"], ["--where", "product=ring"]):
+        assert cli("retry", "tiny", *other).out.startswith("Nothing to retry.")
+    for unknown in (["--name", "revel"], ["--code", "timeout"], ["--where", "product=boat"]):
+        refused(cli("retry", "tiny", *unknown), f"{' '.join(unknown)}: no job has such a value")
+    refused(cli("retry", DUNES_1, "--name", "dunes"), "choose among the jobs of a campaign")
+    assert statuses(cli) == kept
+    assert cli("retry", "tiny", "--name", "du*", "--code", "generation_*", "--where", "product=watch").code == 0
+    assert statuses(cli) == ["succeeded", "succeeded", "planned", "succeeded"]
+
+
 def test_retry_a_job_by_the_beginning_of_its_id(cli: Cli, failed: Site) -> None:
     assert cli("retry", "7e", DUNES_1).code == 0
     again = cli("retry", "7e")

@@ -140,7 +140,7 @@ def test_jobs_of_a_campaign_that_is_not_there(cli: Cli, bought: list[str]) -> No
 def test_a_name_that_no_job_has(cli: Cli, bought: list[str], words: list[str]) -> None:
     ran = cli("jobs", *words)
     assert ran.code == 2
-    assert f"{' '.join(words)}: no job has such a name" in ran.err
+    assert f"{' '.join(words)}: no job has such a value" in ran.err
     assert "Did you mean 'reveal'?" in ran.err
 
 

@@ -16,7 +16,7 @@ from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.ledger import LedgerReader
 from batcher.ledger.queries import jobs
-from batcher.ledger.queries.selectors import Condition, own
+from batcher.ledger.queries.selectors import Condition
 from batcher.measures import in_words
 from batcher.statuses import SHORT_ID, Status
 from batcher.text import count, safe
@@ -71,12 +71,7 @@ def _chosen(
     from batcher.report import question  # brings the catalogue along, which takes a while
 
     question.check_campaigns(read, [campaign] if campaign else [])
-    found = question.find_conditions(read, conditions)
-    if name is None:
-        return found
-    named = Condition(own("name"), name)
-    question.check_condition(read, named, f"--name {name}")
-    return (*found, named)
+    return question.choose(read, conditions, name=name)
 
 
 def _noting(found: Iterator[dict[str, Any]], doubtful: list[str]) -> Iterator[dict[str, Any]]:

@@ -82,8 +82,8 @@ def test_where(bench: Bench, cli: Cli, where: list[str], found: list[str]) -> No
         (["spring", "--where", "mode"], "--where mode: no condition"),
         (["spring", "--where", "=fun"], "--where =fun: no condition"),
         (["spring", "--where", "durtion=10"], "--where durtion: no job has such a param, variable or tag"),
-        (["spring", "--where", "mode=Fun"], "--where mode=Fun: no job has such a mode"),
-        (["spring", "--where", "duration="], "no job has such a duration"),
+        (["spring", "--where", "mode=Fun"], "--where mode=Fun: no job has such a value"),
+        (["spring", "--where", "duration="], "no job has such a value"),
         ([], "Missing argument 'CAMPAIGN...'"),
     ],
 )

@@ -98,8 +98,8 @@ def test_conditions_choose_the_same_jobs_everywhere(kept: Shelf, where: Sequence
         ({"by": ["var.client"]}, "--by var.client: no job has such", "Known: var.Größe, var.language"),
         ({"by": ['od"d']}, "no job has such a param, variable or tag", ""),
         ({"where": ["langauge=ur"]}, "--where langauge: no job has such", "Did you mean 'language'?"),
-        ({"where": ["language=urd"]}, "--where language=urd: no job has such a language", "Did you mean 'ur'?"),
-        ({"where": ["status=sucseeded"]}, "no job has such a status", "Did you mean 'succeeded'?"),
+        ({"where": ["language=urd"]}, "--where language=urd: no job has such a value", "Did you mean 'ur'?"),
+        ({"where": ["status=sucseeded"]}, "no job has such a value", "Did you mean 'succeeded'?"),
         ({"where": ["language"]}, "--where language: no condition", "NAME=GLOB"),
     ],
 )
