@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -128,6 +130,22 @@ class StoreShelf(Generic[S]):
     def told(self, event: Event) -> list[dict[str, Any]]:
         """The details of the events of a kind, as observers heard them."""
         return [dict(change.detail) for change in self.changes if change.event == event]
+
+
+def multiply(ledger: Path, count: int, where: str, **changes: str) -> None:
+    """Put `count` more rows like the first job `where` into a ledger; `changes` are SQL over `i`, the number of each.
+
+    By the names of columns, for migrations add some.
+    """
+    with closing(sqlite3.connect(ledger)) as db, db:
+        names = [row[1] for row in db.execute("PRAGMA table_info(wanted)")]
+        changes = {"seq": "1000 + i", "id": "printf('%032x', i)", "position": "1000 + i"} | changes
+        columns, values = ", ".join(names), ", ".join(changes.get(name, name) for name in names)
+        db.execute(
+            f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO wanted ({columns})"
+            f" SELECT {values} FROM n JOIN (SELECT * FROM wanted WHERE {where} LIMIT 1)",
+            (count,),
+        )
 
 
 class Shelf(StoreShelf[LedgerWriter]):

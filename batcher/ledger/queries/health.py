@@ -59,7 +59,8 @@ def look(path: Path, *, now: float) -> Health:
     Raises StorageError when it cannot be read, or is of a newer version.
     """
     with closing(open_reader(path)) as connection, storage_errors(path):
-        migrations = tuple(sorted(schema.applied(connection)))
+        applied = schema.applied(connection)
+        migrations = tuple(name for name, _ in schema.MIGRATIONS if name in applied)
         if schema.pending(connection, path):
             return Health(migrations, older=True)
         damage = tuple(row[0] for row in connection.execute("PRAGMA quick_check(5)") if row[0] != "ok")

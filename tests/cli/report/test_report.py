@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cli.helpers import MANIFEST, Cli, Site
+from core_helpers import multiply
 from support import Bench
 
 from batcher.ledger import hold_lock
@@ -108,13 +109,8 @@ def test_nothing_of_a_name_reaches_the_terminal_or_a_spreadsheet_raw(cli: Cli, n
 
 
 def test_many_rows_are_for_a_program(cli: Cli, night: None) -> None:
-    edit(
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO wanted"
-        " SELECT 1000 + i, printf('%032x', i), campaign, printf('many-%03d', i), model, prompt, params, reference,"
-        " reference_kind, reference_sha256, reference_size, reference_mime, take, price_class, catalog_credits,"
-        " file_name, expansion, 1000 + i, 'planned', NULL, NULL, NULL, created_at, updated_at, NULL"
-        " FROM n JOIN (SELECT * FROM wanted LIMIT 1)"
-    )
+    changes = {"status": "'planned'", "attempt_id": "NULL", "error_code": "NULL", "error_message": "NULL"}
+    multiply(Path("state/ledger.db"), 250, "1", name="printf('many-%03d', i)", **changes)
     out = cli("report", "--by", "prompt").out
     assert "… and 54 more rows; `batcher report --format csv` has them all." in out
     assert "\ntotal       266 " in out

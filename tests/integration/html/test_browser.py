@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from cli.helpers import Cli
+from core_helpers import multiply
 from integration.html.helpers import HOSTILE, HOSTILE_NAME, Watched, copy_of, write_page
-from integration.report.helpers import edit
 from playwright.sync_api import Locator, Page, expect
 from support import Bench
 
@@ -369,14 +369,8 @@ def test_a_file_that_is_gone_is_said_to_be(bought: Bench, watch: Watch, tmp_path
 
 def test_two_thousand_films_have_few_players(watch: Watch, bought: Bench, tmp_path: Path) -> None:
     bench = copy_of(bought, tmp_path)
-    edit(
-        bench,
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT INTO wanted"
-        " SELECT 1000 + i, printf('%032x', i), campaign, printf('many-%03d', i / 8), model, prompt || i, params,"
-        " reference, reference_kind, reference_sha256, reference_size, reference_mime, take, price_class,"
-        " catalog_credits, file_name, expansion, 1000 + i, status, attempt_id, NULL, NULL, created_at, updated_at, NULL"
-        " FROM n JOIN (SELECT * FROM wanted WHERE status = 'succeeded' LIMIT 1)",
-    )
+    changes = {"name": "printf('many-%03d', i / 8)", "prompt": "prompt || i"}
+    multiply(bench.ledger_path, 2000, "status = 'succeeded'", **changes)
     made = write_page(bench, bench.folder / "many.html")
     assert made.jobs == 2014
     assert len(made.text) < 3_000_000
