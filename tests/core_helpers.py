@@ -142,8 +142,8 @@ def multiply(ledger: Path, count: int, where: str, **changes: str) -> None:
         changes = {"seq": "1000 + i", "id": "printf('%032x', i)", "position": "1000 + i"} | changes
         columns, values = ", ".join(names), ", ".join(changes.get(name, name) for name in names)
         db.execute(
-            f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO wanted ({columns})"
-            f" SELECT {values} FROM n JOIN (SELECT * FROM wanted WHERE {where} LIMIT 1)",
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            f" INSERT INTO wanted ({columns}) SELECT {values} FROM n JOIN (SELECT * FROM wanted WHERE {where} LIMIT 1)",
             (count,),
         )
 
