@@ -16,6 +16,7 @@ from batcher import __version__, own_models
 from batcher.errors import BatcherError, Kind, ManifestError, StorageError, UsageError, exit_code
 from batcher.text import safe
 
+from .examples import epilog
 from .terminal import OutputLost, ReaderGone, Terminal
 
 #: In the order of the help page, which says this of them; else it would have to import them all.
@@ -41,6 +42,7 @@ COMMANDS = {
     "doctor": "Check whether everything is in order.",
     "schema": "Print the JSON Schema of manifests, for editors.",
     "simulator": "Run the simulator of the API on loopback, until Ctrl-C.",
+    "help": "Show what batcher, or one of its commands, takes.",
 }
 
 
@@ -56,6 +58,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"batcher.cli.commands.{cmd_name}").command
+        command.epilog = epilog(cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

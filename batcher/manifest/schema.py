@@ -36,6 +36,7 @@ from .fields import (
     whole,
     wrong,
 )
+from .model_schema import rules, without_titles
 
 
 class _Section(BaseModel):
@@ -229,6 +230,7 @@ class Document(_Section):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a manifest, for editors."""
-    schema = Document.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    """The JSON Schema of a manifest, for editors: also which params each model takes."""
+    schema = without_titles(Document.model_json_schema())
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "batcher manifest"}
+    return {**head, **schema, "allOf": rules()}

@@ -46,7 +46,9 @@ _SWITCHES = {
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="batcher simulator", description="The Rivya Public API v1 on loopback, simulated; nothing costs anything."
+        prog="batcher simulator",
+        description="The Rivya Public API v1 on loopback, simulated; nothing costs anything.",
+        epilog="Example: batcher simulator --port 8000 --fail-rate 0.1",
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0 takes any free port (default: %(default)s)")

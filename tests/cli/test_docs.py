@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from cli.helpers import DOUBT, MANIFEST, ROOT, Cli, environment, site
 
 from batcher.cli import app
+from batcher.cli.examples import EXAMPLES
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
 from batcher.ledger.queries.left_behind import LeftBehind
@@ -58,6 +60,21 @@ def test_every_command_option_and_argument_is_on_its_page(name: str, command: cl
         for option in (*param.opts, *param.secondary_opts):
             assert f"`{option}" in text, f"{name}: {option}"
     assert command.help
+
+
+def test_every_command_has_an_example_that_it_takes(cli: Cli) -> None:
+    """In its `--help`, which `batcher help` shows too."""
+    assert list(EXAMPLES) == list(app.COMMANDS)
+    for name, command in commands():
+        known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+        known |= {option for action in _parser()._actions for option in action.option_strings}
+        for typed, _ in EXAMPLES[name]:
+            words = shlex.split(re.split(r" [|>] ", typed)[0])
+            assert words[:2] == ["batcher", name]
+            assert {word for word in words if word.startswith("-")} <= known, typed
+            assert name == "simulator" or typed in cli("help", name).out
+    assert cli("help").out == cli("--help").out
+    assert "did you mean 'run'?" in cli("help", "rnu").err
 
 
 def test_the_page_names_no_other_command_or_option() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.manifest.helpers import jobs_of, places, write
 
+from batcher.catalog import SelectParam, get_model, model_ids
 from batcher.errors import ManifestError
 from batcher.manifest import STARTER, Manifest, Problems, json_schema, load, yaml_loader
 from batcher.manifest.check import path_of
@@ -129,6 +131,27 @@ def test_the_starters_comments_are_true(tmp_path: Path) -> None:
              else line for line in STARTER.splitlines()]  # fmt: skip
     (tmp_path / "m.yaml").write_text("\n".join(lines))
     assert load(tmp_path / "m.yaml").settings == Settings(budget=Budget(campaign=500))
+
+
+def test_the_schema_knows_each_models_params_and_takes_what_a_manifest_takes(tmp_path: Path) -> None:
+    schema = json_schema()
+    rules = {rule["if"]["properties"]["model"]["const"]: rule["then"]["properties"] for rule in schema["allOf"]}
+    assert list(rules) == model_ids()
+    for n, (model_id, parts) in enumerate(rules.items()):
+        model, values = get_model(model_id), parts["params"]["properties"]
+        assert list(values) == list(model.params)
+        assert parts["params"]["additionalProperties"] is False
+        at = f"#/allOf/{n}/then/properties"
+        assert parts["prompts"]["items"]["properties"]["params"] == {"$ref": f"{at}/params"}
+        for name, value in values.items():
+            assert parts["matrix"]["properties"][name] == {"items": {"$ref": f"{at}/params/properties/{name}"}}
+            param = model.params[name]
+            for each in value.get("enum", [value["minimum"]] if "minimum" in value else []):
+                param.wire(each)  # or raises
+            if isinstance(param, SelectParam):
+                assert {param.wire(each) for each in value["enum"]} == set(param.options)
+    assert schema["title"] == "batcher manifest"
+    assert json.dumps(schema).count('"title": "') == 1, "pydantic's titles say less than the descriptions"
 
 
 def test_the_schema_fits_the_starter() -> None:
