@@ -58,7 +58,8 @@ def summary_view(result: RunOutcome, order: RunRequest, command: str) -> Iterato
 def _rows(result: RunOutcome, order: RunRequest) -> Iterator[tuple[str, str]]:
     for state in result.campaigns:
         jobs = ", ".join(f"{number(state.statuses[s])} {s}" for s in map(str, Status) if state.statuses.get(s))
-        yield safe(state.campaign), jobs or "no jobs"
+        superseded = f"{number(state.superseded)} failed and superseded" if state.superseded else ""
+        yield safe(state.campaign), ", ".join(filter(None, (jobs, superseded))) or "no jobs"
     sums = [sum(getattr(state, name) for state in result.campaigns) for name in ("settled", "held", "doubtful")]
     yield "credits", _credits(*sums)
     bill = result.bill

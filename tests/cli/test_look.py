@@ -89,6 +89,7 @@ def test_status_as_json(cli: Cli, bought: list[str], tmp_path: Path) -> None:
             "campaign": "tiny",
             "manifest": str(tmp_path / "m.yaml"),
             "statuses": {"doubtful": 1, "failed": 1, "succeeded": 2},
+            "superseded": 0,
             "files": 3,
             "held": 10,
             "settled": 20,
@@ -134,6 +135,20 @@ def test_jobs_of_a_campaign_that_is_not_there(cli: Cli, bought: list[str]) -> No
     assert ran.code == 2
     assert "there is no campaign 'tinyy'" in ran.err
     assert "Did you mean 'tiny'?" in ran.err
+
+
+def test_failures_with_what_was_asked_for(cli: Cli, bought: list[str]) -> None:
+    [_, line] = cli("jobs", "--status", "failed").out.splitlines()
+    params = "aspect_ratio=2:3, duration=6, mode=fun, resolution=480p"
+    assert line.endswith(f"  generation_failed; watch on dunes; {params}; The generation failed.")
+
+
+def test_what_is_superseded_stands_apart(cli: Cli, bought: list[str], tmp_path: Path) -> None:
+    edit("UPDATE wanted SET expansion = 0 WHERE id = ?", bought[2])
+    assert cli("jobs", "--status", "failed", "--json").document["jobs"] == []
+    [campaign] = cli("status", "--json").document["campaigns"]
+    assert (campaign["statuses"], campaign["superseded"]) == ({"succeeded": 3}, 1)
+    assert "superseded" in cli("status").out
 
 
 @pytest.mark.parametrize("words", [["--name", "reveel"], ["--where", "name=reveel"]])

@@ -63,6 +63,7 @@ def test_the_summary_as_json(cli: Cli, place: Site, tmp_path: Path) -> None:
         "campaign": "tiny",
         "manifest": str(tmp_path / "m.yaml"),
         "statuses": {"planned": 1, "succeeded": 3},
+        "superseded": 0,
         "files": 3,
         "held": 0,
         "settled": 30,

@@ -19,10 +19,12 @@ from batcher.ledger.queries import jobs
 from batcher.ledger.queries.selectors import Condition
 from batcher.measures import in_words
 from batcher.statuses import SHORT_ID, Status
-from batcher.text import count, safe
+from batcher.text import count, safe, short
 
 _HEADERS = ("id", "campaign", "name", "status", "attempt", "credits", "file or error")
 _RIGHT = (4, 5)
+# So much of a prompt is shown beside a failure.
+_PROMPT = 80
 # The rows whose widths decide those of the columns; later ones that need more push their line to the right.
 _MEASURED = 200
 
@@ -52,7 +54,8 @@ def command(
             terminal.document_of("jobs", found)
         else:
             doubtful: list[str] = []
-            for line in _lines((_cells(row) for row in _noting(found, doubtful)), terminal):
+            last = _failure if statuses == (Status.FAILED,) else _came
+            for line in _lines((_cells(row, last(row)) for row in _noting(found, doubtful)), terminal):
                 terminal.line(line)
             if doubtful:
                 terminal.flush()
@@ -82,7 +85,7 @@ def _noting(found: Iterator[dict[str, Any]], doubtful: list[str]) -> Iterator[di
         yield row
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], last: str) -> tuple[str, ...]:
     return (
         row["id"][:SHORT_ID],
         safe(row["campaign"]),
@@ -90,7 +93,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["status"],
         str(row["attempt"] or ""),
         _credits(row),
-        safe(_came(row)),
+        safe(last),
     )
 
 
@@ -99,6 +102,12 @@ def _came(row: dict[str, Any]) -> str:
     if row["result_path"]:
         return " ".join(filter(None, (row["result_path"], row["differs"] and f"({in_words(row['differs'])})")))
     return ": ".join(filter(None, (row["error_code"], row["error_message"])))
+
+
+def _failure(row: dict[str, Any]) -> str:
+    """Why it failed, and what was asked for."""
+    params = ", ".join(f"{name}={value}" for name, value in row["params"].items())
+    return "; ".join(filter(None, (row["error_code"], short(row["prompt"], _PROMPT), params, row["error_message"])))
 
 
 def _credits(row: dict[str, Any]) -> str:

@@ -80,8 +80,13 @@ def _run_line(holder: jobs.Holder | None, last: dict[str, Any] | None) -> str:
 
 def _table(campaigns: list[jobs.CampaignState]) -> Grid:
     shown = [str(s) for s in Status if any(c.statuses.get(s) for c in campaigns)]
-    headers = ["campaign", *shown, "files", "settled", "held"]
+    apart = ["superseded"] if any(c.superseded for c in campaigns) else []
+    headers = ["campaign", *shown, *apart, "files", "settled", "held"]
     rows = [
-        [c.campaign, *(c.statuses.get(status, 0) for status in shown), c.files, c.settled, c.held] for c in campaigns
+        [
+            *(c.campaign, *(c.statuses.get(status, 0) for status in shown)),
+            *(*(c.superseded for _ in apart), c.files, c.settled, c.held),
+        ]
+        for c in campaigns
     ]
     return with_total(headers, rows)

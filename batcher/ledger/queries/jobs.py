@@ -20,7 +20,7 @@ from batcher.ledger.store.amounts import BOUGHT, HOLD, OPEN_HOLD
 from batcher.statuses import SHORT_ID, JobId, Status
 
 from .selectors import Condition, jobs_meeting, meeting
-from .sql import KEPT, LATEST, UNSAVED, from_json, marks, of_jobs
+from .sql import KEPT, LATEST, SUPERSEDED, UNSAVED, from_json, marks, of_jobs
 
 _PAGE = 200
 #: The columns of the view `jobs` that hold JSON.
@@ -35,11 +35,15 @@ _CASE = (
 
 
 class CampaignState(NamedTuple):
-    """One campaign: jobs by status, files saved, credits; `doubtful` is the part of `held` that nobody knows of."""
+    """One campaign: jobs by status, files saved, credits; `doubtful` is the part of `held` that nobody knows of.
+
+    `superseded` are failed jobs that the newest expansion does not ask for; they are not in `statuses`.
+    """
 
     campaign: str
     manifest: str
     statuses: dict[str, int]
+    superseded: int
     files: int
     held: int
     settled: int
@@ -75,12 +79,16 @@ def campaigns(read: LedgerReader, names: Sequence[str] = ()) -> list[CampaignSta
         name = row["name"]
         if names and name not in names:
             continue
-        money = read.spent(campaign=name)
+        money, statuses = read.spent(campaign=name), counts.get(name, {})
+        superseded = read.figure(f"SELECT count(*) FROM wanted AS w WHERE w.campaign = ? AND {SUPERSEDED}", (name,))
+        if superseded and (left := statuses.pop(Status.FAILED) - superseded):
+            statuses[str(Status.FAILED)] = left
         found.append(
             CampaignState(
                 campaign=name,
                 manifest=row["manifest"],
-                statuses=counts.get(name, {}),
+                statuses=statuses,
+                superseded=superseded,
                 files=row["files"],
                 held=money.held,
                 settled=money.settled,
@@ -122,8 +130,13 @@ def jobs(
     conditions: Sequence[Condition] = (),
     limit: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the view `jobs` as JSON values, in manifest order, as a stream; at most `limit`."""
+    """Rows of the view `jobs` as JSON values, in manifest order, as a stream; at most `limit`.
+
+    By status, failures that are superseded are left out.
+    """
     where, values = of_jobs(campaign, statuses)
+    if Status.FAILED in statuses:
+        where.append(f"id NOT IN (SELECT w.id FROM wanted AS w WHERE {SUPERSEDED})")
     if conditions:
         meeting, more = jobs_meeting(conditions)
         where.append(f"id IN ({meeting})")

@@ -18,7 +18,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import HOLD, OPEN_HOLD
 
 from .selectors import Condition, Selector, meeting
-from .sql import DIFFERENCE, KEPT, LATEST, marks
+from .sql import DIFFERENCE, KEPT, LATEST, SUPERSEDED, marks
 
 # In the order of the file: an index would only lead up and down in it.
 ALL = "FROM attempts AS a NOT INDEXED"
@@ -196,12 +196,16 @@ def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Selector]) -> Iterator
 
 
 def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:
-    """Why jobs have failed, are doubtful, or have a file that is not what was asked for; the most frequent first."""
+    """Why jobs have failed, are doubtful, or have a file that is not what was asked for; the most frequent first.
+
+    Failures that are superseded are left out.
+    """
     where, values = where_of(scope, AT)
     found = read.rows(
         "SELECT w.status, coalesce(w.error_code, a.error_code) AS code, count(*) AS jobs,"
         " coalesce(w.error_message, a.error_message), w.id, max(w.seq)"
-        f" {LATEST} WHERE {where} AND w.status IN ('failed', 'doubtful') GROUP BY 1, 2 UNION ALL"
+        f" {LATEST} WHERE {where} AND w.status IN ('failed', 'doubtful') AND NOT ({SUPERSEDED})"
+        " GROUP BY 1, 2 UNION ALL"
         f" SELECT w.status, 'differs_' || (d.value ->> 'of'), count(DISTINCT w.id), {DIFFERENCE}, w.id, max(w.seq)"
         f" {LATEST} JOIN files AS f ON f.attempt_id = a.id JOIN json_each(f.differs) AS d WHERE {where} AND {KEPT}"
         " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",

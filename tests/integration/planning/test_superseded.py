@@ -1,0 +1,41 @@
+"""A failure whose text was corrected leaves the lists of what went wrong; its purchase stays on the bill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core_helpers import Shelf, make_spec, make_task
+
+from batcher.jobs import Status
+from batcher.ledger.queries import jobs, spend
+from batcher.ledger.queries.selectors import Condition, own
+from batcher.ledger.queries.spend import Scope
+
+OLD, RIGHT, NEW = 1, 2, 3
+
+
+def failed(shelf: Shelf, *, status: str = "failed") -> list[int]:
+    return [int(row["id"], 16) for row in jobs.jobs(shelf.ledger.read, statuses=[status])]
+
+
+def test_a_corrected_failure_is_superseded_until_it_is_wanted_again(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "ledger.db")
+    shelf.enrol([make_spec(OLD), make_spec(RIGHT)])
+    shelf.ledger.submitted(
+        shelf.buy(OLD), make_task(OLD, Status.FAILED, error_code="moderation_blocked", final_credits=4)
+    )
+    assert failed(shelf) == [OLD]
+    shelf.enrol([make_spec(NEW), make_spec(RIGHT)])
+    read = shelf.ledger.read
+    [state] = jobs.campaigns(read)
+    assert (state.statuses, state.superseded, state.settled) == ({"planned": 2}, 1, 4)
+    assert failed(shelf) == []
+    assert spend.troubles(read, Scope()) == []
+    [row] = jobs.jobs(read, conditions=[Condition(own("status"), "failed")])
+    assert int(row["id"], 16) == OLD
+    shelf.enrol([make_spec(OLD), make_spec(RIGHT)])
+    [state] = jobs.campaigns(read)
+    assert (state.statuses["failed"], state.superseded) == (1, 0)
+    assert failed(shelf) == [OLD]
+    assert [trouble.error_code for trouble in spend.troubles(read, Scope())] == ["moderation_blocked"]
+    shelf.ledger.close()
