@@ -205,7 +205,8 @@ def _results_name(value: Any) -> str:
 
 # An optional key may be left out, but not left empty: an empty `references:` could mean two things.
 Given = BeforeValidator(_given)
-_SCALAR_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+# Said by what it is not: an editor would offer `true` and `false` beside a param's own values.
+_SCALAR_SCHEMA: dict[str, Any] = {"not": {"type": ["array", "object", "null"]}}
 _VALUE_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean", "array", "object"]}
 _TEXT_SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
 

@@ -3,7 +3,7 @@
 STARTER = """\
 # A campaign for batcher. Look at it first, it costs nothing:   batcher plan THIS_FILE
 # Try it without a key and without money:                       batcher run THIS_FILE --simulate
-# For help while you type: `batcher schema > manifest.schema.json`, and keep the next line.
+# For help while you type keep the next line, and the file (`batcher schema > manifest.schema.json` makes it anew).
 # yaml-language-server: $schema=manifest.schema.json
 
 campaign: starter                # its name in the ledger: a-z 0-9 . _ -

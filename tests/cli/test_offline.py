@@ -230,8 +230,10 @@ def test_init_writes_a_manifest_that_plans_and_never_overwrites(cli: Cli, tmp_pa
     ran = cli("init", "new folder")
     assert ran.code == 0
     assert ran.out.startswith(
-        "Wrote new folder/campaign.yaml. Look at it, then:\n  batcher plan 'new folder/campaign.yaml'"
+        "Wrote new folder/campaign.yaml (and manifest.schema.json for editors). Look at it, then:\n"
+        "  batcher plan 'new folder/campaign.yaml'"
     )
+    assert (tmp_path / "new folder/manifest.schema.json").read_text() == cli("schema").out
     assert cli("plan", "new folder/campaign.yaml").code == 0
     before = (tmp_path / "new folder/campaign.yaml").read_text()
     ran = cli("init", "new folder")
