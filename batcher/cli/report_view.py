@@ -27,8 +27,9 @@ def report_view(report: Report, ledger: Path, reconciliation: Reconciliation | N
     yield scope_line(report.question, report.as_of, running=report.running)
     yield ""
     yield from _groups(report)
+    wrong = tables.troubles(report)
     parts = [
-        ("What went wrong", tables.troubles(report.troubles) if report.troubles else None),
+        ("What went wrong", wrong if wrong.rows or wrong.notes else None),
         ("Prices", tables.prices(report.prices) if report.prices else None),
         ("Budget", tables.caps(report) if report.caps else None),
         ("The rest of the plan", tables.forecast(report.forecast)),

@@ -31,6 +31,7 @@ def report_json(report: Report, reconciliation: Reconciliation | None = None) ->
         "by": [axis.name for axis in report.question.axes],
         "total": figures_json(report.total),
         "troubles": [asdict(trouble) for trouble in report.troubles],
+        "content_refusals": asdict(report.content_refusals),
         "prices": [{**asdict(price), "difference": price.difference} for price in report.prices],
         "budget": [_cap(cap) for cap in report.caps],
         "forecast": _forecast(report.forecast),

@@ -11,7 +11,15 @@ from batcher.clock import iso, local_day
 from batcher.jobs import ParamValue, Status
 from batcher.ledger import LedgerReader, seen_price
 from batcher.ledger.queries import budgets, spend
-from batcher.ledger.queries.spend import Attempts, Credits, FailureCount, Key, PurchaseTotals, WaitingTimes
+from batcher.ledger.queries.spend import (
+    Attempts,
+    ContentRefusals,
+    Credits,
+    FailureCount,
+    Key,
+    PurchaseTotals,
+    WaitingTimes,
+)
 
 from .budget import Cap, Forecast, Seen, budget, forecast
 from .question import Question
@@ -75,6 +83,7 @@ class Report:
     rows: tuple[GroupRow, ...]
     total: Figures
     troubles: tuple[FailureCount, ...]
+    content_refusals: ContentRefusals
     prices: tuple[ClassPrice, ...]
     caps: tuple[Cap, ...]
     forecast: Forecast
@@ -99,6 +108,7 @@ def make_report(read: LedgerReader, question: Question, *, now: float, running: 
             rows=rows,
             total=_total(read, question, rows),
             troubles=tuple(spend.troubles(read, question.scope)),
+            content_refusals=spend.content_refusals(read, question.scope),
             prices=tuple(_prices(read, question, seen)),
             caps=caps,
             forecast=forecast(read, campaigns, runs, caps, seen),

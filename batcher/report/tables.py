@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batcher.jobs import SHORT_ID, ParamValue, Status
-from batcher.ledger.queries.spend import FailureCount
 from batcher.text import amount, count, duration, moment, number, percent, wait
 
 from .budget import Cap, Forecast
@@ -128,8 +127,8 @@ def _value(value: ParamValue | None) -> str:
     return "–" if value is None else str(value)
 
 
-def troubles(found: Sequence[FailureCount]) -> Table:
-    """Why jobs have failed or are doubtful."""
+def troubles(report: Report) -> Table:
+    """Why jobs have failed or are doubtful, and what was refused for its content."""
     columns = [
         Column("status"),
         Column("code"),
@@ -137,8 +136,15 @@ def troubles(found: Sequence[FailureCount]) -> Table:
         Column("the newest says", long=True),
         Column("job"),
     ]
-    rows = [[t.status, t.error_code or "", number(t.jobs), t.message or "", t.job_id[:SHORT_ID]] for t in found]
-    return Table(columns, rows)
+    rows = [
+        [t.status, t.error_code or "", number(t.jobs), t.message or "", t.job_id[:SHORT_ID]] for t in report.troubles
+    ]
+    refused, settled = report.content_refusals, report.total.credits.settled
+    if not refused.purchases:
+        return Table(columns, rows)
+    share = f" for {number(refused.settled)} credits, {percent(refused.settled / settled)} of what is settled"
+    charged = f"{number(refused.charged)} charged{share if refused.settled else ''}"
+    return Table(columns, rows, notes=[f"Refused for content: {count(refused.purchases, 'purchase')}, {charged}."])
 
 
 def prices(found: Sequence[ClassPrice]) -> Table:

@@ -55,6 +55,8 @@ _CREDITS = {
     "settled": "sum(coalesce(final_credits, 0))",
     "returned": f"sum(max(0, {HOLD} - coalesce(final_credits, {HOLD})))",
 }
+# What codes of a refusal for content have in them, as they come: no provider documents all of its own.
+_CONTENT = " OR ".join(f"a.error_code LIKE '%{word}%'" for word in ("moderation", "nsfw", "content_policy", "safety"))
 _FILES = "sum((SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL))"
 
 Key = tuple[ParamValue | None, ...]
@@ -146,6 +148,15 @@ class FailureCount:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentRefusals:
+    """Purchases that the API refused for what was asked for, how many of them it charged, and for how many credits."""
+
+    purchases: int = 0
+    charged: int = 0
+    settled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingTimes:
     """Seconds from submission to result over `count` succeeded purchases: the median and the 90th percentile."""
 
@@ -212,6 +223,18 @@ def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:
         [*values, *values],
     )
     return [FailureCount(*row[:-1]) for row in found]
+
+
+def content_refusals(read: LedgerReader, scope: Scope) -> ContentRefusals:
+    """What of the purchases was refused for its content, whatever became of their jobs."""
+    where, values = where_of(scope, "a.intended_at")
+    row = read.one(
+        "SELECT count(*), coalesce(sum(a.final_credits > 0), 0), coalesce(sum(a.final_credits), 0)"
+        f" {ALL if scope.of_all_jobs else JOINED} WHERE {where}"
+        f" AND a.outcome IN ('failed', 'refused') AND ({_CONTENT})",
+        values,
+    )
+    return ContentRefusals(*row)
 
 
 def waits(

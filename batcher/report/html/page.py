@@ -94,7 +94,7 @@ def make_page(
         charts=[(chart, Markup(chart.svg)) for chart in drawn],  # noqa: S704  (made of escaped text)
         groups=[("Jobs", tables.jobs(report)), ("Credits", tables.bought(report)), ("Course", tables.course(report))],
         more=tables.left_out(report),
-        troubles=tables.troubles(report.troubles),
+        troubles=tables.troubles(report),
         prices=tables.prices(report.prices),
         meters=list(glance.meters(report)),
         forecast=tables.forecast(report.forecast),
