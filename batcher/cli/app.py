@@ -59,6 +59,10 @@ class _Commands(click.Group):
             return None
         command: click.Command = import_module(f"batcher.cli.commands.{cmd_name}").command
         command.epilog = epilog(cmd_name)
+        if "_BATCHER_COMPLETE" in os.environ:
+            from .completion import teach
+
+            teach(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

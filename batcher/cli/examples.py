@@ -9,6 +9,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "plan": (
         ("batcher plan campaign.yaml", "what a run would buy, and what that costs"),
         ("batcher plan campaign.yaml --jobs --rows 20", "the first twenty jobs, with text and price"),
+        ("batcher plan campaign.yaml --fail-over 500", "exit 3 if it costs more, for a review in CI"),
+        ("batcher plan campaign.yaml --out plan.json", "save it: `batcher run plan.json` buys just that"),
     ),
     "run": (
         ("batcher run campaign.yaml --simulate", "try it: no key, no cost"),
@@ -22,7 +24,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "status": (("batcher status", "how every campaign stands"),),
     "jobs": (("batcher jobs --campaign spring --status failed", "what failed, and why"),),
     "show": (("batcher show 3f9a", "all about the job whose id begins so"),),
-    "claim": (("batcher claim 3f9a", "what the API's support asks for about it"),),
+    "claim": (("batcher claim 3f9a > claim.txt", "what the API's support asks for about it"),),
     "retry": (("batcher retry spring", "the next run buys again what failed of it"),),
     "resolve": (
         ("batcher resolve 3f9a --as submitted --task task_123", "the API has it, as this task"),

@@ -12,6 +12,8 @@ from typing import Any
 import click
 import pytest
 from cli.helpers import DOUBT, MANIFEST, ROOT, Cli, environment, site
+from click.shell_completion import ShellComplete
+from core_helpers import Shelf, make_spec
 
 from batcher.cli import app
 from batcher.cli.examples import EXAMPLES
@@ -75,6 +77,26 @@ def test_every_command_has_an_example_that_it_takes(cli: Cli) -> None:
             assert name == "simulator" or typed in cli("help", name).out
     assert cli("help").out == cli("--help").out
     assert "did you mean 'run'?" in cli("help", "rnu").err
+
+
+def test_campaigns_jobs_and_models_are_completed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_BATCHER_COMPLETE", "bash_complete")
+
+    def offered(*words: str) -> list[str]:
+        shell = ShellComplete(app.cli, {}, "batcher", "_BATCHER_COMPLETE")
+        return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+    assert offered("ca") == ["cancel"]
+    assert offered("models", "grok") == ["grok-imagine", "grok-imagine-video"]
+    assert offered("report", "--campaign", "") == []
+    Path("state").mkdir()
+    shelf = Shelf(Path("state/ledger.db"))
+    shelf.enrol([make_spec(1)])
+    shelf.ledger.close()
+    assert offered("report", "--campaign", "") == ["spring"]
+    assert offered("retry", "s") == ["spring"]
+    assert offered("show", "0") == ["000000000000"]
+    assert offered("retry", "--state", "nowhere", "") == []
 
 
 def test_the_page_names_no_other_command_or_option() -> None:

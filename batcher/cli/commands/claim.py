@@ -29,11 +29,7 @@ _QUERY = re.compile(r"(https?://[^\s?#\"']+)[?#][^\s\"']*")
 def command(terminal: Terminal, *, words: tuple[str, ...], state: Path) -> int:
     """Write down what the API's support asks for about each JOB: ids, keys, times, the request as it was sent, what was
     charged and what came. Without the key of the API, without paths of this machine, and without what a result's URL
-    needs to be fetched. Nothing is sent.
-
-    \b
-    Example: batcher claim 43154569388a > claim.txt
-    """
+    needs to be fetched. Nothing is sent."""
     with closing(need_reader(state)) as read:
         found = [
             change_texts(_claim(jobs.job(read, job_id)), _unsigned)

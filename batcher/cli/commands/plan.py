@@ -53,13 +53,7 @@ def command(
     limit: int | None,
     budget: int | None,
 ) -> int:
-    """Show what a run would do and cost, and how far its caps let it come. Offline, unless --online; buys nothing.
-
-    \b
-    batcher plan campaign.yaml --jobs --rows 20
-    batcher plan campaign.yaml --fail-over 500
-    batcher plan campaign.yaml --out plan.json
-    """
+    """Show what a run would do and cost, and how far its caps let it come. Offline, unless --online; buys nothing."""
     workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     access = read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests))
