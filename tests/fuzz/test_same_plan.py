@@ -181,7 +181,9 @@ class Night(RuleBasedStateMachine):
 
     def said(self, prepared: Workload, unchanged: dict[str, CachedExpansion]) -> object:
         try:
-            return prepared.plan(self.shelf.ledger.read, ACCOUNT.text, unchanged)
+            made = prepared.plan(self.shelf.ledger.read, ACCOUNT.text, unchanged)
+            # what rows lose, and twins that differ in what is kept beside them, shows in expanding only
+            return replace(made, notes=(), campaigns=tuple(replace(each, notes=()) for each in made.campaigns))
         except ManifestError as error:
             return error.problems
         except BatcherError as error:
