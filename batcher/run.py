@@ -319,7 +319,7 @@ class Run:
             rng=self._rng,
         )
         lifecycle = Lifecycle(context, self.caps)
-        return Engine(context, lifecycle, workload.campaigns, workload.selection, self.found.damage)
+        return Engine(context, lifecycle, workload.campaigns, workload.selection, self.found.damage, self.id)
 
     # What is told
 

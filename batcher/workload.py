@@ -21,6 +21,7 @@ from batcher.ledger.queries.run_settings import last_settings
 from batcher.manifest import InputRecorder, Manifest, Problems, load
 from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
 from batcher.planning.forecast import JobLine, job_lines
+from batcher.planning.sample import choose_sample
 from batcher.planning.walk import ClassPrices
 from batcher.providers.registry import KnownProvider, only
 from batcher.saved_plan import SavedPlan, moved, refuse_moved, save
@@ -151,6 +152,14 @@ class Workload:
         left = left_behind(ledger, self.campaigns) if ledger else ()
         return replace(plan, notes=(*found, *plan.notes), left_behind=tuple(left), jobs=_Jobs(self.manifests))
 
+    def sampled(self, asked: str) -> Self:
+        """The same with a sample of the jobs (`N` or `N%`), and no other of them. Raises ManifestError, UsageError."""
+        problems = Problems()
+        found = (spec for each in self.wanted(problems, named=True) for spec in each.specs)
+        chosen = choose_sample((spec for spec in found if self.selection.takes(spec.name)), asked)
+        problems.raise_if_any()
+        return replace(self, selection=replace(self.selection, chosen=chosen))
+
     def resumed(self, ledger: LedgerReader | None) -> Self:
         """The same with what is left of a saved plan's total as its cap, after what the plan's earlier runs took."""
         return self if self.saved is None else replace(self, budget=self.saved.left(ledger))
@@ -270,8 +279,8 @@ def specs(manifest: Manifest, witness: InputRecorder) -> Iterator[JobSpec]:
 def prepare_saved(path: Path) -> Workload:
     """What a saved plan buys. Raises UsageError for what is none, ManifestError as `prepare` does."""
     saved = load_saved(path)
-    found = prepare(saved.manifests, **saved.options)
-    selection = Selection(chosen=saved.jobs)
+    found = prepare(saved.manifests, **saved.options | {"sample": None})
+    selection = Selection(chosen=saved.jobs, fair=found.selection.fair)
     return replace(found, selection=selection, budget=saved.left(None), saved=saved)
 
 
@@ -283,6 +292,8 @@ def prepare(
     limit: int | None = None,
     max_jobs: int | None = None,
     budget: int | None = None,
+    sample: str | None = None,
+    order: str = "fair",
 ) -> Workload:
     """Load manifests. Raises ManifestError with every fault of all of them, UsageError for one campaign twice."""
     manifests: list[Manifest] = []
@@ -294,7 +305,9 @@ def prepare(
             errors.append(error)
     if errors:
         raise _together(errors, manifests)
-    return Workload.of(manifests, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
+    found = Workload.of(manifests, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
+    found = replace(found, selection=replace(found.selection, fair=order == "fair"))
+    return found if sample is None else found.sampled(sample)
 
 
 def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestError:

@@ -144,8 +144,17 @@ def until(function: _F) -> _F:
 
 
 def selection(function: _F) -> _F:
-    """`--only`, `--limit` and `--budget`."""
+    """`--only`, `--limit`, `--budget`, `--sample` and `--order`."""
     for decorate in (
+        click.option(
+            "--order",
+            type=click.Choice(("fair", "listed")),
+            default="fair",
+            help="Campaigns in turn by what each has taken (fair), or one after the other (listed).",
+        ),
+        click.option(
+            "--sample", metavar="N|N%", help="Only a sample, spread over all that differs; the same each time."
+        ),
         click.option(
             "--budget",
             type=click.IntRange(min=0),

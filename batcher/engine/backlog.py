@@ -60,10 +60,18 @@ class Backlog:
         """Whether any job was planned at the start that may be started."""
         return any(self._cursors) and self._selection.limit != 0
 
-    def next(self, skip: Callable[[PlannedJob], bool]) -> PlannedJob | None:
-        """The next job that may be started; None when there is none at present. `skip` names those not to take."""
+    def next(
+        self, skip: Callable[[PlannedJob], bool], committed: Callable[[str], int] = lambda _: 0
+    ) -> PlannedJob | None:
+        """The next job that may be started; None when there is none at present. `skip` names those not to take.
+
+        Where campaigns take turns, the one with the least `committed` credits is next, of several the first.
+        """
         self._pages, self.searching = 0, False
-        for cursors in self._cursors:
+        waiting = [cursors for cursors in self._cursors if any(not cursor.at_end or cursor.page for cursor in cursors)]
+        if self._selection.fair and len(waiting) > 1:
+            waiting.sort(key=lambda cursors: committed(cursors[0].campaign))
+        for cursors in waiting:
             ready = [cursor for cursor in cursors if cursor.refusal is None and self._look(cursor, skip)]
             if self.searching:
                 return None  # else a class whose search is done would go before one of an earlier place

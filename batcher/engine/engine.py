@@ -60,6 +60,7 @@ class Engine:
         campaigns: Sequence[str],
         selection: Selection,
         damage: Damage,
+        run_id: int | None = None,
     ) -> None:
         ledger, clock, settings, limiter = context.ledger, context.clock, context.settings, context.limiter
         self._ledger = ledger
@@ -75,6 +76,8 @@ class Engine:
         self._preflight = Preflight(ledger, lifecycle, campaigns, selection)
         self._lull = Lull(clock, self._queues[Stage.PRICE])
         self.open: dict[JobId, WorkItem] = {}
+        self._run_id = run_id
+        self._starting: list[WorkItem] = []
         self._given_up: set[JobId] = set()
         self._started = 0
         self._searching = False
@@ -181,16 +184,24 @@ class Engine:
             or len(self._queues[Stage.FETCH]) >= FETCH_BACKLOG
         ):
             return None
-        found = self._backlog.next(lambda job: job.id in self.open or job.id in self._given_up)
+        found = self._backlog.next(lambda job: job.id in self.open or job.id in self._given_up, self._committed)
         if found is None:
             self._searching = self._backlog.searching
             return None
         item = WorkItem(found.id, found)
         item.state.look, self._first = not self._proven, found.id
         self.open[found.id] = item
+        self._starting.append(item)
         self._started += 1
         self.in_flight += 1
         return item
+
+    def _committed(self, campaign: str) -> int:
+        """The credits that this run has committed for a campaign, and those of jobs on their way to an intent."""
+        self._starting = [each for each in self._starting if each.job_id in self.open and not each.state.bought]
+        coming = (each.pending for each in self._starting if each.pending and each.pending.campaign == campaign)
+        spent = self._ledger.read.spent(campaign=campaign, run_id=self._run_id).committed
+        return spent + sum(job.catalog_credits for job in coming)
 
     @property
     def _waits_for_proof(self) -> bool:

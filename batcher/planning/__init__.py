@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ from batcher.ledger.queries.left_behind import LeftBehind
 from batcher.settings import Allowance, Selection, Settings
 
 from .walk import CampaignInput as CampaignInput
-from .walk import Chooser, ClassPrices, JobWalk, standing_of, too_many
+from .walk import Chooser, ClassPrices, JobWalk, in_turn, standing_of, too_many
 from .walk import Quote as Quote
 from .walk import quote_of as quote_of
 
@@ -111,8 +112,9 @@ def make_plan(
     """
     chooser, prices = Chooser(selection), ClassPrices(ledger, account)
     tallies = [_Tally(each, ledger, prices, chooser, max_jobs) for each in wanted]
-    for tally in tallies:
-        deque(tally.take_up(), maxlen=0)
+    # whose turn it is matters only where not all are taken
+    fair = selection.fair and selection.limit is not None
+    deque(in_turn([tally.take_up() for tally in tallies], lambda credits_: credits_, fair=fair), maxlen=0)
     plans = [tally.plan() for tally in tallies]
     if selection.only and not chooser.matched:
         some = ", ".join(chooser.some)
@@ -168,7 +170,7 @@ class _Tally:
         for status, count in standing.statuses.items():
             self._found[standing_of(status)] += count
         chooser, campaign = self._chooser, self._wanted.campaign
-        if not chooser.by_name and chooser.take(standing.planned.total()):
+        if not chooser.by_name and math.isinf(chooser.left):
             self._classes.update({(name, standing.prices[name]): n for name, n in standing.planned.items()})
         else:
             with closing(first_planned(ledger, campaign, standing, named=chooser.by_name)) as in_order:

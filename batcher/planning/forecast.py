@@ -12,7 +12,7 @@ from batcher.ledger import LedgerReader
 from batcher.settings import Limits, Selection
 
 from . import CapLine, Plan
-from .walk import CampaignInput, Chooser, ClassPrices, JobWalk
+from .walk import CampaignInput, Chooser, ClassPrices, JobWalk, in_turn
 
 #: So many of the newest tasks of a class say how long the next ones take.
 _WAITS = 48
@@ -50,7 +50,8 @@ def job_lines(
     """Every job that the manifests ask for, once, in the order of buying, under these caps."""
     chooser, prices = Chooser(selection), ClassPrices(ledger, account)
     used = [cap.used for cap in caps]
-    for each in wanted:
+
+    def of(each: CampaignInput) -> Iterator[JobLine]:
         under = [(n, cap) for n, cap in enumerate(caps) if not cap.campaigns or each.campaign in cap.campaigns]
         for spec, there in JobWalk(each, ledger, max_jobs):
             standing = chooser.standing(spec, there)
@@ -64,6 +65,8 @@ def job_lines(
                 for n, _ in under:
                     used[n] += hold
             yield JobLine(spec, standing, quote.credits_each, quote.source, hold, stopped_by)
+
+    yield from in_turn([of(each) for each in wanted], lambda line: line.hold * line.is_bought, fair=selection.fair)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from heapq import heappop, heapreplace
+from itertools import chain, islice
+from typing import TypeVar
 
 from batcher.errors import Problem, UsageError
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, JobSpec, Status, job_id
@@ -49,6 +51,26 @@ class CampaignInput:
     specs: Iterable[JobSpec]
     budget: Budget
     standing: CachedExpansion | None = None
+
+
+T = TypeVar("T")
+
+
+def in_turn(streams: Sequence[Iterable[T]], credits_of: Callable[[T], int], *, fair: bool) -> Iterator[T]:
+    """One stream after the other; if `fair`, always the one with the fewest credits so far, of several the first."""
+    if not fair or len(streams) < 2:
+        yield from chain.from_iterable(streams)
+        return
+    iterators = [iter(stream) for stream in streams]
+    waiting = [(0, n) for n in range(len(streams))]
+    while waiting:
+        committed, n = waiting[0]
+        for found in islice(iterators[n], 1):
+            yield found
+            heapreplace(waiting, (committed + credits_of(found), n))
+            break
+        else:
+            heappop(waiting)
 
 
 class Chooser:

@@ -52,9 +52,20 @@ def command(
     only: tuple[str, ...],
     limit: int | None,
     budget: int | None,
+    sample: str | None,
+    order: str,
 ) -> int:
     """Show what a run would do and cost, and how far its caps let it come. Offline, unless --online; buys nothing."""
-    workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
+    workload = prepare(
+        paths,
+        allow_paths=allow_paths,
+        only=only,
+        limit=limit,
+        max_jobs=max_jobs,
+        budget=budget,
+        sample=sample,
+        order=order,
+    )
     access = read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests))
     if form == "csv" and terminal.as_json:
@@ -73,6 +84,8 @@ def command(
             "limit": limit,
             "max_jobs": max_jobs,
             "budget": budget,
+            "sample": sample,
+            "order": order,
         },
     )
     return tell_plan(terminal, workload, folder, access, asked)

@@ -48,6 +48,8 @@ def command(
     only: tuple[str, ...],
     limit: int | None,
     budget: int | None,
+    sample: str | None,
+    order: str,
     until: float | None,
     allow_net: tuple[str, ...],
     no_download: bool,
@@ -62,11 +64,20 @@ def command(
     """
     with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
         if len(paths) == 1 and is_saved(paths[0]):
-            if allow_paths or only or limit is not None or max_jobs is not None or budget is not None:
+            if allow_paths or only or sample or any(each is not None for each in (limit, max_jobs, budget)):
                 raise click.UsageError("a saved plan says itself what is bought: leave selection and budget out")
             workload = prepare_saved(paths[0])
         else:
-            workload = prepare(paths, allow_paths=allow_paths, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
+            workload = prepare(
+                paths,
+                allow_paths=allow_paths,
+                only=only,
+                limit=limit,
+                max_jobs=max_jobs,
+                budget=budget,
+                sample=sample,
+                order=order,
+            )
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if dry_run:
@@ -74,7 +85,7 @@ def command(
     if simulate:
         simulated.need_extra()
     access.need_key("; `--simulate` needs none and costs nothing")
-    order = request(
+    asked = request(
         workload,
         folder,
         access,
@@ -87,4 +98,4 @@ def command(
         outer=folder.parent if simulate and folder != state else None,
     )
     with naming_fetch(lambda: [folder]):
-        return perform(order, terminal, quiet=quiet)
+        return perform(asked, terminal, quiet=quiet)

@@ -94,9 +94,12 @@ def test_selection(shelf: Shelf) -> None:
     several = wanted(*specs(1, 2, 3, name="a"), *specs(4, 5, name="b"))
     only = plan(several, selection=Selection(only=("b*",)))
     assert (only.new, only.campaigns[0].unselected) == (2, 3)
-    limited = plan(several, wanted(*specs(9, campaign="autumn"), campaign="autumn"), selection=Selection(limit=2))
+    other = wanted(*specs(9, campaign="autumn"), campaign="autumn")
+    limited = plan(several, other, selection=Selection(limit=2, fair=False))
     assert [(c.new, c.unselected) for c in limited.campaigns] == [(2, 3), (0, 1)]
     shelf.enrol(several.specs)
+    in_turn = plan(several, other, selection=Selection(limit=2))
+    assert [each.new for each in in_turn.campaigns] == [1, 1]
     assert plan(several, ledger=shelf.ledger.read, selection=Selection(limit=2)).campaigns[0].gone == 0
     with pytest.raises(UsageError, match=r"--only x y matches no prompt"):
         plan(several, selection=Selection(only=("x", "y")))
