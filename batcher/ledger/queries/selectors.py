@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batcher.jobs import ParamValue
 from batcher.ledger.reader import LedgerReader
 
 from .sql import LATEST
+
+if TYPE_CHECKING:
+    from batcher.jobs import ParamValue
 
 #: By name.
 OWN: Mapping[str, str] = {
