@@ -61,8 +61,10 @@ class SavedPlan:
 
 
 def is_saved(path: Path) -> bool:
-    """Whether a file is a saved plan, known by `"batcher_plan"` in its first line or two."""
+    """Whether a file is a saved plan, known by `"batcher_plan"` in its first line or two; a pipe is none."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError:

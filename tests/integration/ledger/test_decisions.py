@@ -33,7 +33,7 @@ from batcher.ledger.queries.selectors import Condition, own
 from batcher.ledger.store import schema
 from batcher.simulator.faults import parse_all
 
-VERSIONS = tuple(sorted(name for name, _ in schema.MIGRATIONS))
+VERSIONS = tuple(name for name, _ in schema.MIGRATIONS)
 
 JOB = 1
 

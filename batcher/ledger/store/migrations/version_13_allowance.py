@@ -20,7 +20,7 @@ CREATE TABLE spent (
     held INTEGER NOT NULL,
     settled INTEGER NOT NULL,
     PRIMARY KEY (run_id, campaign, day, allowance)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX spent_by_campaign ON spent (campaign);
 CREATE INDEX spent_by_day ON spent (day);
 CREATE INDEX spent_by_allowance ON spent (allowance);
