@@ -17,7 +17,6 @@ from rich.text import Text
 from batcher.access import Access
 from batcher.errors import Kind, exit_code
 from batcher.ledger import LedgerReader
-from batcher.lifecycle.damage import find_damage
 from batcher.planning import CampaignPlan, CapLine, Plan, Quote
 from batcher.planning.forecast import JobLine, outlook
 from batcher.report.table import csv_lines
@@ -116,6 +115,8 @@ def _to_fetch(campaign: CampaignPlan, workload: Workload, ledger: LedgerReader, 
     name, settings = campaign.campaign, workload.settings
     if not settings.downloads(name):
         return campaign
+    from batcher.lifecycle.damage import find_damage  # brings a whole run along, which takes a while
+
     missing = find_damage(ledger, state, [name], settings, workload.selection, thorough=False).damage
     return replace(campaign, to_fetch=len({*ledger.unsaved(name), *missing}))
 
