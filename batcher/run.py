@@ -27,6 +27,7 @@ import anyio.to_thread
 
 from batcher import __version__
 from batcher.clock import Clock, SystemClock, iso, iso_seconds
+from batcher.damage import Found, find_damage
 from batcher.engine import GRACE_SECONDS, Ending, Engine
 from batcher.engine.driver import Companion, Driver
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
@@ -37,7 +38,6 @@ from batcher.ledger.queries import jobs
 from batcher.ledger.queries.budgets import used_before
 from batcher.ledger.queries.lookup import Place
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
-from batcher.lifecycle.damage import Found, find_damage
 from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter
 from batcher.manifest import Problems

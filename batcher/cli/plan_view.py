@@ -15,6 +15,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from batcher.access import Access
+from batcher.damage import find_damage
 from batcher.errors import Kind, exit_code
 from batcher.ledger import LedgerReader
 from batcher.planning import CampaignPlan, CapLine, Plan, Quote
@@ -115,8 +116,6 @@ def _to_fetch(campaign: CampaignPlan, workload: Workload, ledger: LedgerReader, 
     name, settings = campaign.campaign, workload.settings
     if not settings.downloads(name):
         return campaign
-    from batcher.lifecycle.damage import find_damage  # brings a whole run along, which takes a while
-
     missing = find_damage(ledger, state, [name], settings, workload.selection, thorough=False).damage
     return replace(campaign, to_fetch=len({*ledger.unsaved(name), *missing}))
 

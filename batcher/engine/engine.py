@@ -14,12 +14,12 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from batcher.damage import Damage
 from batcher.errors import Kind
 from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import Refusal, Stale
 from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Reschedule, Stage, Step
-from batcher.lifecycle.damage import Damage
 from batcher.providers import Fatal
 from batcher.settings import Selection
 

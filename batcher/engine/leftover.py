@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from batcher.damage import Damage
 from batcher.jobs import JobId, ResultFile, Status, Succeeded
 from batcher.ledger import StoreReader
 from batcher.lifecycle import JobRunState, Stage
-from batcher.lifecycle.damage import Damage
 from batcher.settings import Selection, Settings
 
 from .backlog import WorkItem
