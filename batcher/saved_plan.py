@@ -16,7 +16,7 @@ from typing import Any
 from batcher.catalog import get_model
 from batcher.errors import UsageError
 from batcher.fs import whole_file
-from batcher.jobs import JobId, JobSpec, source_text
+from batcher.jobs import SHORT_ID, JobId, JobSpec, source_text
 from batcher.ledger import LedgerReader
 from batcher.ledger.queries.plan_moves import changed_by_others, last_event, used_by
 from batcher.planning import Plan
@@ -155,7 +155,7 @@ def moved(
         yield "what the manifests come to has changed (a source, a reference or the catalogue)"
     if ledger is not None:
         for job_id, what in changed_by_others(ledger, sorted(saved.jobs), saved.id, document["event"]):
-            yield f"job {job_id[:12]} {what}"
+            yield f"job {job_id[:SHORT_ID]} {what}"
     for name, credits_ in ceilings.items():
         if credits_ > document["ceilings"].get(name, 0):
             yield f"{name} costs {credits_:,} now, above its ceiling of {document['ceilings'].get(name, 0):,}"

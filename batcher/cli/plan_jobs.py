@@ -9,6 +9,7 @@ from typing import Any
 
 from batcher.catalog import get_model
 from batcher.clock import iso_seconds, local_day, local_time
+from batcher.jobs import SHORT_ID
 from batcher.planning.forecast import JobLine, Outlook
 from batcher.text import amount, count, number, safe
 
@@ -57,7 +58,7 @@ def job_view(line: JobLine) -> Iterator[str]:
     stopped = f"; stopped by cap {line.stopped_by}" if line.stopped_by else ""
     words = {"unselected": "not selected", "under_way": "under way"}.get(line.standing, line.standing)
     yield ""
-    yield safe(f"{row['name']}  {row['id'][:12]}  {row['campaign']}: {words}{price}{stopped}")
+    yield safe(f"{row['name']}  {row['id'][:SHORT_ID]}  {row['campaign']}: {words}{price}{stopped}")
     for text in row["prompt"].splitlines():
         yield f"{_INDENT}{text}"
     yield f"{_INDENT}{row['model']}: " + ", ".join(f"{name}={value}" for name, value in row["params"].items())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from batcher.events import Event
 from batcher.jobs import JobId, Status
 from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store.enrolment import NOT_IN_MANIFEST
 
 from .sql import among, marks
 
@@ -50,7 +51,7 @@ def changed_by_others(read: LedgerReader, jobs: Sequence[JobId], plan: str, sinc
                 yield job_id, "was bought by another run"
             elif there is None:
                 continue
-            elif there.status is Status.CANCELLED and there.error_code != "not_in_manifest":
+            elif there.status is Status.CANCELLED and there.error_code != NOT_IN_MANIFEST:
                 yield job_id, "was cancelled"
             elif there.status is Status.PLANNED and job_id in again:
                 yield job_id, "was planned again by a person"
