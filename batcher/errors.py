@@ -94,8 +94,8 @@ class UsageError(BatcherError):
 class Problem(NamedTuple):
     """One fault of a manifest or of a file that it names.
 
-    `line` and `column` count from 1; 0 means that the fault has no place in the file.
-    `row` is the data row of a CSV/JSONL/TXT source, counted from 1; 0 means none.
+    `line` and `column` count from 1; 0 means that the fault has no place in the file. `row` is the data row of a source
+    of prompts, counted from 1; 0 means none. In a workbook's `sheet`, they are its row and its column.
     """
 
     file: str
@@ -104,16 +104,31 @@ class Problem(NamedTuple):
     column: int = 0
     row: int = 0
     hint: str = ""
+    sheet: str = ""
 
     def __str__(self) -> str:
         place = self.file
-        if self.line:
+        if self.sheet:
+            parts = [f"sheet {self.sheet!r}"]
+            parts += [f"row {self.line}"] if self.line else []
+            parts += [f"column {column_letters(self.column)}"] if self.column else []
+            place += f" ({', '.join(parts)})"
+        elif self.line:
             place += f":{self.line}"
             if self.column:
                 place += f":{self.column}"
-        if self.row:
+        if self.row and not self.sheet:
             place += f" (row {self.row})"
         return f"{place}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+def column_letters(number: int) -> str:
+    """A spreadsheet's name of a column, counted from 1: `A`, `Z`, `AA`."""
+    letters = ""
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
 
 
 class ManifestError(BatcherError):

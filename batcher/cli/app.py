@@ -182,7 +182,7 @@ def _end(terminal: Terminal, error: BatcherError, as_json: bool) -> int:
     if as_json:
         told: dict[str, object] = {"kind": error.kind.value, "exit_code": code, "message": message, "hint": hint}
         if isinstance(error, ManifestError):
-            names = ("file", "line", "column", "row", "message", "hint")
+            names = ("file", "line", "column", "row", "sheet", "message", "hint")
             told["problems"] = [{name: getattr(problem, name) for name in names} for problem in error.problems]
             told["more"] = error.more
         with suppress(ReaderGone):

@@ -128,6 +128,8 @@ def _tell(path: Path, fault: Any, marks: SourceMap, problems: Problems) -> None:
 
 def _belongs(name: str, path: Path) -> str:
     """Where a key belongs that stands in the wrong place."""
+    if path[:1] == ("prompts",) and name in FileEntry.__annotations__:
+        return "it goes with `file`"
     if len(path) > 1 and name in Document.model_fields:
         return f"`{name}` belongs at the top"
     for section, field in Document.model_fields.items():

@@ -12,16 +12,21 @@ from typing import Any, NamedTuple
 from batcher.catalog import KindRule, Model, ReferenceRule, get_model, model_ids
 from batcher.errors import Problem
 from batcher.jobs import ParamValue
+from batcher.spelling import nfc
 
 from .fields import tag_name_fault, variable_name_fault
 from .matrix import Axis, Claim, Matrix, MatrixRule, Rules, Shape
 from .names import FileNames, slug
 from .problems import Fault, Path, Problems, SourceMap, did_you_mean, joined, listed
+from .readers import check_kind, suffix_of
 from .schema import Document, MatrixSection
-from .sources import suffix_of
+from .tables import column_name
+from .templates import MARK as TEMPLATE_MARK
 from .templates import Template, comment_note, compile_template, without_comments
 from .values import FAULTY, Faulty, Value, comparable, kept, shown, wire
 
+#: Columns with a meaning of their own; also variables, but for `prompt` where it is the row's template.
+SPECIAL = ("prompt", "name", "reference")
 # Stands for a model that does not exist: takes everything, so that other faults are still found.
 _ANY_MODEL = Model(
     id="?",
@@ -62,7 +67,7 @@ class Entry(NamedTuple):
     """
 
     number: int  # from 0
-    name: str | None
+    name: str | Template | None  # a template where variables make it
     template: Template | None
     broken: bool
     file: str | None
@@ -73,6 +78,8 @@ class Entry(NamedTuple):
     references: tuple[ReferenceSlot, ...]
     repeat: int
     tags: dict[str, ParamValue]
+    sheet: str
+    columns: dict[str, str]
 
     @property
     def path(self) -> Path:
@@ -84,8 +91,9 @@ class Entry(NamedTuple):
 
     @property
     def names(self) -> set[str]:
-        """The names that its text, its references and the rules of its matrix use; the rows' texts use others."""
+        """The names that its texts, its references and the rules of its matrix use; the rows' texts use others."""
         templates = [self.template, *(template for slot in self.references for template in slot.templates)]
+        templates += [self.name] if isinstance(self.name, Template) else []
         rules = (*self.matrix.include.rules, *self.matrix.exclude.rules)
         return set().union(*(t.names for t in templates if t), *(rule.values for rule in rules))
 
@@ -298,7 +306,7 @@ class _Compiler:
 
     def entry(self, fields: Mapping[str, Any], number: int) -> Entry:
         path: Path = ("prompts", number)
-        text, file, name = fields.get("prompt"), fields.get("file"), fields.get("name")
+        text, file, name = fields.get("prompt"), fields.get("file"), self.name(fields.get("name"), (*path, "name"))
         template = None if text is None else self.template(text, (*path, "prompt"))
         own: dict[str, Value] = {}
         matrix, shape, references = self.matrix, self.shape, self.slots
@@ -314,7 +322,7 @@ class _Compiler:
             references = self.references(fields["references"], (*path, "references"))
         if file is not None and not isinstance(file, Faulty):
             try:
-                suffix_of(file)
+                check_kind(suffix_of(file), fields)
             except Fault as fault:
                 self.tell((*path, "file"), Fault(f"{shown(file)}: {fault.message}", fault.hint), blinds=True)
                 file = FAULTY
@@ -331,7 +339,22 @@ class _Compiler:
             references,
             fields.get("repeat", self.document.repeat),
             {**self.tags, **self.checked_tags(fields["tags"], (*path, "tags"))} if "tags" in fields else self.tags,
+            fields.get("sheet", ""),
+            self.columns(fields["columns"], (*path, "columns")) if "columns" in fields else {},
         )
+
+    def name(self, text: str | None, path: Path) -> str | Template | None:
+        if text is None or isinstance(text, Faulty) or not TEMPLATE_MARK.search(text):
+            return text
+        template = self.template(text, path)
+        return FAULTY if template is None else template
+
+    def columns(self, given: Mapping[str, str], path: Path) -> dict[str, str]:
+        """What the columns of a file are to be called, by their names without what nobody sees at the ends."""
+        for theirs, ours in given.items():
+            if ours not in SPECIAL and ours not in self.model.params and (fault := variable_name_fault(ours)):
+                self.tell((*path, theirs), fault, blinds=True)
+        return {column_name(theirs): nfc(ours) for theirs, ours in given.items() if not isinstance(ours, Faulty)}
 
     def inner_matrix(self, section: MatrixSection, path: Path) -> Matrix:
         """A prompt's own matrix within the campaign's."""

@@ -11,7 +11,6 @@ from operator import itemgetter
 from typing import Any
 
 from batcher.catalog import Model
-from batcher.errors import Problem
 from batcher.jobs import (
     SHORT_ID,
     FileReference,
@@ -26,14 +25,16 @@ from batcher.jobs import (
     params_text,
     source_text,
 )
-from batcher.spelling import is_visible, utf16_length
+from batcher.spelling import is_visible, nfc, utf16_length
 
 from .compiler import CompiledManifest, Entry, explain_unused
+from .fields import name_fault
 from .files import MAX_PATH, Cache, Files, reference_name
 from .names import ALWAYS
 from .problems import Fault, Path, Problems, joined, listed
+from .readers import read_rows, suffix_of
 from .rows import Prompt, Rows
-from .sources import read_rows, suffix_of
+from .sources import Source
 from .templates import Template, Undefined
 from .values import Value, kept, shown, unsafe_character
 
@@ -85,7 +86,8 @@ class _Chosen:
 
 class _Expansion:
     def __init__(self, plan: CompiledManifest, files: Files, problems: Problems, *, named: bool = True) -> None:
-        self.named = named or not plan.file_names.sure
+        made = any(isinstance(entry.name, Template) for entry in plan.entries)
+        self.named = named or made or not plan.file_names.sure
         self.plan, self.files, self.problems = plan, files, problems
         self.model: Model = plan.model
         self.defaults = [(name, plan.model.default(name)) for name in sorted(plan.model.params)]
@@ -147,7 +149,10 @@ class _Expansion:
         if chosen.lacking:
             self.tell(prompt, prompt.entry.path, Fault(f"{self.model.id} needs the param {listed(chosen.lacking)}"))
             return
-        own = {kept(name): kept(variables[name]) for name in variables if name not in self.not_kept}
+        name = self.name(prompt, variables)
+        if name is None:
+            return
+        own = {kept(each): kept(variables[each]) for each in variables if each not in self.not_kept}
         for reference in self.references_of(prompt, variables):
             if chosen.ignored and reference is not None:
                 message = f"{self.model.id} does not use {listed(chosen.ignored)} where a job has a reference"
@@ -156,14 +161,14 @@ class _Expansion:
             source = source_text(reference)
             for take in range(1, prompt.entry.repeat + 1):
                 identity = self.identities.of(text, chosen.text, source, take)
-                file_name = self.file_name(prompt, variables, reference, identity, take) if self.named else ""
+                file_name = self.file_name(prompt, name, variables, reference, identity, take) if self.named else ""
                 if file_name is None:
                     break
                 yield JobSpec(
                     identity,
                     self.plan.campaign,
                     self.model.id,
-                    prompt.name,
+                    name,
                     text,
                     chosen.params,
                     reference,
@@ -190,14 +195,33 @@ class _Expansion:
         lacking, ignored = self.model.lacking(params), self.model.ignored(params)
         return _Chosen(params, params_text(params), plain, dearer, lacking, ignored)
 
+    def name(self, prompt: Prompt, variables: dict[str, Value]) -> str | None:
+        """What a job's prompt is called; None, and told, where its template makes no name."""
+        if isinstance(prompt.name, str):
+            return prompt.name
+        try:
+            name = nfc(prompt.name.render(variables).strip())
+            if wrong := "is empty" if not name else name_fault(name):
+                raise Fault(f"the prompt's name {wrong}")
+        except Fault as fault:
+            self.tell(prompt, (*prompt.entry.path, "name"), fault)
+            return None
+        return name
+
     def file_name(
-        self, prompt: Prompt, variables: dict[str, Value], reference: Reference | None, identity: JobId, take: int
+        self,
+        prompt: Prompt,
+        name: str,
+        variables: dict[str, Value],
+        reference: Reference | None,
+        identity: JobId,
+        take: int,
     ) -> str | None:
         """The name of a job's file; None, and told, when there is none."""
         words = {
             **variables,
             **self.words,
-            "prompt_name": prompt.name,
+            "prompt_name": name,
             "reference_name": reference_name(reference),
             "job": identity[:SHORT_ID],
             "take": take,
@@ -212,6 +236,7 @@ class _Expansion:
         """A fault at its place in the manifest or, for a row, at the row with a word on the place."""
         self.faults += 1
         marks = self.plan.marks
+        column = fault.variable if isinstance(fault, Undefined) else "prompt" if prompt.entry.template is None else ""
         if isinstance(fault, Undefined) and fault.variable in prompt.blank:
             empty = f"the cell of {shown(fault.variable)} is empty and nothing else sets it, but the text uses it"
             fault = Fault(empty, f"fill it, or write {{{{ {fault.variable} | default('…') }}}}")
@@ -219,8 +244,8 @@ class _Expansion:
             self.problems.add(marks.problem(path, fault.message, hint=fault.hint))
             return
         line, _ = marks.place(path)
-        hint = joined(fault.hint, f"see line {line} of {marks.file}")
-        self.problems.add(Problem(prompt.source, fault.message, prompt.row.line, row=prompt.row.number, hint=hint))
+        fault = Fault(fault.message, joined(fault.hint, f"see line {line} of {marks.file}"))
+        self.problems.add(prompt.row.problem(prompt.source, fault, column))
 
     def checked_prompt(self, raw: str) -> str:
         """The prompt as it is hashed and sent. Raises Fault when the model does not take it."""
@@ -286,6 +311,9 @@ class _Expansion:
         required = self.file_needs | (own.required if own else _NONE)
         for slot in prompt.references:
             required |= slot.required
+        named = prompt.name if isinstance(prompt.name, Template) else None
+        if named:
+            required |= named.required
         if not required or prompt.shape.names.issuperset(required.difference(prompt.base)):
             return True
         key = (own and own.source, prompt.entry.path, *prompt.base, prompt.shape.names, prompt.blank)
@@ -297,6 +325,7 @@ class _Expansion:
         if own is not None:
             checks.append((own, prompt.entry.text_path, known))
         checks += [(template, slot.path, known) for slot in prompt.references for template in slot.templates]
+        checks += [(named, (*prompt.entry.path, "name"), known)] if named else []
         checks.append((self.plan.file_names.template, ("results", "name"), known | set(ALWAYS)))
         fine = True
         for template, path, names in checks:
@@ -304,7 +333,7 @@ class _Expansion:
                 template.check_names(names)
             except Undefined as fault:
                 fine = False
-                if template is prompt.entry.template or path == ("results", "name"):
+                if template is prompt.entry.template or template is named or path == ("results", "name"):
                     # the text stands in the manifest, and so does the fault, whichever row meets it
                     where = f" (in {prompt.entry.file})" if prompt.row else ""
                     self.problems.add(self.plan.marks.problem(path, fault.message + where, hint=fault.hint))
@@ -320,6 +349,8 @@ class _Expansion:
         mentions = self.plan.file_names.template.names
         if prompt.template is not None:
             mentions = mentions | prompt.template.names
+        if isinstance(prompt.name, Template):
+            mentions = mentions | prompt.name.names
         for slot in prompt.references:
             mentions = mentions | slot.names
         self.mentioned |= mentions
@@ -339,12 +370,12 @@ class _Expansion:
         assert entry.file is not None
         try:
             suffix = suffix_of(entry.file)
-            source = self.files.shown(entry.file)
+            shown_as = self.files.shown(entry.file)
             before = self.problems.count
             mentioned = self.plan.file_names.template.names
-            rows = Rows(entry, self.model, source, self.problems, mentioned, named=self.named)
+            rows = Rows(entry, self.model, shown_as, self.problems, mentioned, named=self.named)
             with self.files.opened(entry.file) as file:
-                for some in read_rows(file, source, suffix, self.problems):
+                for some in read_rows(Source(file, shown_as, self.problems, entry.columns, entry.sheet), suffix):
                     prompts = [prompt for row in some if (prompt := rows.prompt_of(row)) is not None]
                     self.blind |= len(prompts) < len(some)
                     for prompt in prompts:

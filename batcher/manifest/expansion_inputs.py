@@ -24,8 +24,9 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,8 +60,11 @@ def fingerprint(path: Path, text: str, files: Files) -> str:
 
 @cache
 def _libraries() -> list[str]:
-    """Their versions; each is read from a file of the installation."""
-    return [version(name) for name in _LIBRARIES]
+    """Their versions; each is read from a file of the installation. The reader of workbooks may not be installed."""
+    found = [version(name) for name in _LIBRARIES]
+    with suppress(PackageNotFoundError):
+        found.append(version("openpyxl"))
+    return found
 
 
 @cache

@@ -129,13 +129,18 @@ def _text(value: Any) -> str:
 
 def _name(value: Any) -> str:
     text = _text(value)
-    if len(text) > MAX_NAME:
-        raise wrong(f"has {len(text)} characters; a name has at most {MAX_NAME}")
-    if not text.isprintable() and ("\n" in text or "\t" in text or unsafe_character(text)):
-        raise wrong("a name is one line without control characters")
-    if "{{" in text or "{%" in text:
-        raise wrong("a name is no template; only texts, references and results.name are")
+    if fault := name_fault(text):
+        raise wrong(fault)
     return nfc(text.strip())
+
+
+def name_fault(text: str) -> str:
+    """What is wrong with a prompt's name, or with the template of one; empty where nothing is."""
+    if len(text) > MAX_NAME and "{{" not in text:
+        return f"has {len(text)} characters; a name has at most {MAX_NAME}"
+    if not text.isprintable() and ("\n" in text or "\t" in text or unsafe_character(text)):
+        return "must be one line without control characters"
+    return ""
 
 
 def _campaign(value: Any) -> str:

@@ -37,10 +37,11 @@ class Notes:
     def add(self, problem: Problem) -> None:
         """Takes a problem; the same place and words again change nothing."""
         message, hint = _cut(problem.message), _cut(problem.hint)
-        if (message, hint) != (problem.message, problem.hint) or not (message + hint + problem.file).isprintable():
+        texts = (problem.file, message, hint, problem.sheet)
+        if (message, hint) != (problem.message, problem.hint) or not "".join(texts).isprintable():
             # texts of a stranger's file end up on a terminal
-            file, message, hint = map(printable, (problem.file, message, hint))
-            problem = problem._replace(file=file, message=message, hint=hint)
+            file, message, hint, sheet = map(printable, texts)
+            problem = problem._replace(file=file, message=message, hint=hint, sheet=sheet)
         if problem in self._found:
             return
         if len(self._found) < self.keep:

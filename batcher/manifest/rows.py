@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
 from batcher.catalog import Model
-from batcher.errors import Problem
 from batcher.jobs import ParamValue
 from batcher.spelling import is_visible, nfc
 
-from .compiler import Entry, ReferenceSlot
-from .fields import MAX_NAME
+from .compiler import SPECIAL, Entry, ReferenceSlot
+from .fields import name_fault
 from .files import Cache
 from .matrix import Shape
 from .names import slug
 from .problems import Fault, Problems, did_you_mean, joined
-from .sources import SourceRow
+from .sources import NOT_WORKED_OUT, SourceRow
 from .templates import Piece, Template, comment_note, compile_template
-from .values import Value, kind_of, shown, text_of, unsafe_character, wire
+from .values import Value, kind_of, shown, text_of, wire
 
-#: Columns with a meaning of their own; also variables, but for `prompt` where it is the row's template.
-SPECIAL = ("prompt", "name", "reference")
 # Sets of names, and characters of a param's value, up to which they are kept for the next row.
 _FEW, _SHORT = 500, 100
 # How much of a row's text its made name may come from.
@@ -30,6 +28,18 @@ _NAME_PIECES, _NAME_CHARACTERS = 21, 200
 _NONE: frozenset[str] = frozenset()
 _TEMPLATE = frozenset(["prompt"])
 _SPELLINGS = {"prompts": "prompt", "names": "name", "references": "reference"}
+# What spreadsheets show, and write to a CSV, for a formula that fails.
+_FAILS = ("#REF!", "#N/A", "#NAME?", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!")
+_BROKEN = {
+    text: (f"the cell shows {text}: its formula fails", "mend the formula, or type the value") for text in _FAILS
+}
+_BROKEN[NOT_WORKED_OUT] = (
+    "the cell has a formula, and the file does not say what it comes to",
+    "open the file in Excel or LibreOffice, and save it",
+)
+# What spreadsheets make of 16:9 and 1-2 where a cell is not of the format Text.
+_MADE = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
+_MADE_OTHERS = "a spreadsheet takes 16:9 for a time; give the column the format Text, and type it again"
 
 
 @dataclass(slots=True)
@@ -38,7 +48,8 @@ class Prompt:
 
     entry: Entry
     template: Template | None
-    name: str
+    #: a template where variables make it
+    name: str | Template
     base: dict[str, Value]
     shape: Shape
     references: tuple[ReferenceSlot, ...]
@@ -71,7 +82,7 @@ class Rows:
         self.used = {*model.params, "name", "reference", *mentioned, *entry.names}
         if entry.template is None:
             self.used.add("prompt")
-        self.columns_seen: dict[str, int] = {}
+        self.columns_seen: dict[str, SourceRow] = {}  # in the first row that has it
         self.entry, self.model, self.source, self.problems = entry, model, source, problems
         # the keys are all names of a row: each JSONL row may bring hundreds of new ones
         self.shapes: Cache[Any, Shape] = Cache(_FEW)
@@ -81,7 +92,7 @@ class Rows:
     def prompt_of(self, row: SourceRow) -> Prompt | None:
         """A row as a prompt; None, and told, when it is faulty."""
         entry = self.entry
-        faults: list[Fault] = []
+        faults: list[tuple[str, Fault]] = []
         key = tuple(row.values)
         columns = self.columns.get(key) or self.columns.keep(key, self.columns_of(row))
         given = self.cells(row, columns, faults)
@@ -93,10 +104,17 @@ class Rows:
         if (text := given.get("reference")) is not None:
             references = self.own_reference(text, faults)
         name = given.get("name")
-        if name is not None and (len(name) > MAX_NAME or "\n" in name or unsafe_character(name)):
-            faults.append(Fault(f"name: must be one line of at most {MAX_NAME} characters without control characters"))
-        for fault in faults:
-            self.problems.add(Problem(self.source, fault.message, row.line, row=row.number, hint=fault.hint))
+        if name is not None and (wrong := name_fault(name)):
+            faults.append(("name", Fault(f"name: {wrong}")))
+        for column, value in row.values.items():
+            if type(value) is not str or value[:1] != "#" or not (why := _BROKEN.get(value)):
+                continue
+            if column in self.used:
+                faults = [*((at, fault) for at, fault in faults if at != column), (column, Fault(*why))]
+            elif value == NOT_WORKED_OUT:
+                given.pop(column, None)
+        for column, fault in faults:
+            self.problems.add(row.problem(self.source, fault, column))
         if faults or not columns.fine:
             return None
         base = {**entry.base, **given}
@@ -109,9 +127,11 @@ class Rows:
             name = entry.name or ""
         elif name is None:
             name = entry.name or row_name(template, given) or f"row-{row.number}"
-        return Prompt(entry, template, nfc(name.strip()), base, shape, references, row, self.source, blank)
+        if isinstance(name, str):
+            name = nfc(name.strip())
+        return Prompt(entry, template, name, base, shape, references, row, self.source, blank)
 
-    def cells(self, row: SourceRow, columns: _Columns, faults: list[Fault]) -> dict[str, Value]:
+    def cells(self, row: SourceRow, columns: _Columns, faults: list[tuple[str, Fault]]) -> dict[str, Value]:
         """The columns that a row sets, params in wire type; an empty cell sets nothing."""
         given = row.values.copy()
         if None in given.values():
@@ -125,49 +145,47 @@ class Rows:
             if is_param:
                 wired = self.wired(name, value)
                 if isinstance(wired, Fault):
-                    faults.append(wired)
+                    faults.append((name, wired))
                 else:
                     given[name] = wired
             elif isinstance(value, (list, dict)):
-                faults.append(Fault(f"{name} must be a text, not {kind_of(value)}"))
+                faults.append((name, Fault(f"{name} must be a text, not {kind_of(value)}")))
             else:
                 given[name] = text_of(value)
         return given
 
-    def own_template(self, row: SourceRow, given: dict[str, Value], faults: list[Fault]) -> Template | None:
+    def own_template(self, row: SourceRow, given: dict[str, Value], faults: list[tuple[str, Fault]]) -> Template | None:
         """The template in the row's column `prompt`, which then is no variable."""
         text = given.pop("prompt", None)
         if text is not None:
             try:
                 template = compile_template(text)
             except Fault as fault:
-                faults.append(Fault(f"prompt: {fault.message}", fault.hint))
+                faults.append(("prompt", Fault(f"prompt: {fault.message}", fault.hint)))
                 return None
             if template.names:
                 self.used |= template.names
             for comment in template.comments:
-                note = comment_note(comment)
-                self.problems.notes.add(Problem(self.source, note.message, row.line, row=row.number, hint=note.hint))
+                self.problems.notes.add(row.problem(self.source, comment_note(comment), "prompt"))
             return template
         if "prompt" in row.values:
-            faults.append(Fault("the prompt is empty"))
+            faults.append(("prompt", Fault("the prompt is empty")))
         elif not row.header:
-            faults.append(
-                Fault("has no `prompt`", "give each object a `prompt`, or the entry in the manifest one for all rows")
-            )
+            hint = "give each object a `prompt`, or the entry in the manifest one for all rows"
+            faults.append(("", Fault("has no `prompt`", hint)))
         return None
 
-    def own_reference(self, text: str, faults: list[Fault]) -> tuple[ReferenceSlot, ...]:
+    def own_reference(self, text: str, faults: list[tuple[str, Fault]]) -> tuple[ReferenceSlot, ...]:
         """The reference in the row's column `reference`."""
         if self.model.references.max_files == 0:
-            faults.append(Fault(f"{self.model.id} takes no references"))
+            faults.append(("reference", Fault(f"{self.model.id} takes no references")))
             return ()
         try:
             template = compile_template(text)
             self.used |= template.names
             return (ReferenceSlot((template,), (*self.entry.path, "file")),)
         except Fault as fault:
-            faults.append(Fault(f"reference: {fault.message}", fault.hint))
+            faults.append(("reference", Fault(f"reference: {fault.message}", fault.hint)))
             return ()
 
     def wired(self, name: str, value: Value) -> ParamValue | Fault:
@@ -182,7 +200,8 @@ class Rows:
         try:
             found = wire(self.model, name, value)
         except ValueError as error:
-            found = Fault(f"{name} is {shown(value)}; {error}")
+            hint = _MADE_OTHERS if isinstance(value, str) and _MADE.fullmatch(value) else ""
+            found = Fault(f"{name} is {shown(value)}; {error}", hint)
         return self.wires.keep(key, found) if len(key[-1]) <= _SHORT else found
 
     def columns_of(self, row: SourceRow) -> _Columns:
@@ -191,10 +210,9 @@ class Rows:
         Told when a needed one is missing, or a name is almost one that matters: ignoring it could cost money.
         """
         template = self.entry.template
-        number = 0 if row.header else row.number
-        faults: list[Problem] = []
+        faults: list[tuple[str, Fault]] = []
         if len(self.columns_seen) < _FEW:
-            self.columns_seen = dict.fromkeys(row.values, row.header or row.line) | self.columns_seen
+            self.columns_seen = dict.fromkeys(row.values, row) | self.columns_seen
         for name in row.values:
             shows = name if name.isascii() else "".join(c for c in name if is_visible(c) or c.isspace())
             plain = "_".join(shows.lower().replace("-", " ").replace("_", " ").split())
@@ -202,21 +220,15 @@ class Rows:
             if meant == name or (meant not in self.model.params and meant not in SPECIAL) or meant in row.values:
                 continue
             if template is None or name not in template.names:
-                hint = joined(did_you_mean(meant, [meant]), "rename it")
-                faults.append(
-                    Problem(
-                        self.source,
-                        f"the column {shown(name)} means nothing",
-                        row.header or row.line,
-                        row=number,
-                        hint=hint,
-                    )
-                )
+                hint = joined(did_you_mean(meant, [meant]), f"rename it, or write `columns: {{{name}: {meant}}}`")
+                faults.append((name, Fault(f"the column {shown(name)} means nothing", hint)))
         if row.header and template is None and not self.entry.broken and "prompt" not in row.values and not faults:
-            hint = "add the column, or give the entry in the manifest a `prompt`"
-            faults.append(Problem(self.source, "there is no column `prompt`", row.header, hint=hint))
-        for fault in faults:
-            self.problems.add(fault)
+            hint = (
+                "add the column, name the one that has it under `columns`, or give the entry in the manifest a `prompt`"
+            )
+            faults.append(("", Fault("there is no column `prompt`", hint)))
+        for column, fault in faults:
+            self.problems.add(row.header_problem(self.source, fault, column))
         params = self.model.params
         special = ((name, name in params) for name in row.values if name in params or name in SPECIAL)
         return _Columns(not faults, tuple(special))
@@ -224,11 +236,12 @@ class Rows:
     def tell_unused(self) -> None:
         """A note for each column that makes no difference to any job; for when all rows are through, without fault."""
         known = [*SPECIAL, *self.model.params]
-        for name, line in self.columns_seen.items():
+        for name, row in self.columns_seen.items():
             if name not in self.used:
                 use = f"mention it as {{{{ {name} }}}} in a text; --by and --where know it in any case"
                 hint = joined(did_you_mean(name, set(known) - {name}), use)
-                self.problems.notes.add(Problem(self.source, f"nothing uses the column {shown(name)}", line, hint=hint))
+                unused = Fault(f"nothing uses the column {shown(name)}", hint)
+                self.problems.notes.add(row.header_problem(self.source, unused, name)._replace(row=0))
 
 
 def row_name(template: Template | None, values: dict[str, Value]) -> str:

@@ -150,7 +150,9 @@ class MatrixSection(BaseModel):
 class _Entry(TypedDict, total=False):
     """What a prompt may set; a mapping with what it does set, for there may be tens of thousands."""
 
-    name: Annotated[Name, Given, Field(description="Used in file names, reports and --only; else made from the text")]
+    name: Annotated[
+        Name, Given, Field(description="Used in file names, reports and --only; a template; else made from the text")
+    ]
     vars: Annotated[dict[str, AnyValue], Field(description="Variables of the templates")]
     params: Annotated[dict[str, Scalar], Field(description="Params of the model")]
     matrix: Annotated[MatrixSection, Field(description="Axes of this prompt")]
@@ -170,8 +172,15 @@ class FileEntry(_Entry, total=False):
 
     file: Required[
         Annotated[
-            Text, Field(description=".csv (header row), .jsonl or .txt (a prompt a line), relative to the manifest")
+            Text,
+            Field(
+                description=".csv, .tsv or .xlsx (header row), .jsonl or .txt (a prompt a line), beside the manifest"
+            ),
         ]
+    ]
+    sheet: Annotated[Text, Given, Field(description="The sheet of a workbook; else the first that is to be seen")]
+    columns: Annotated[
+        dict[str, Text], Given, Field(description="What columns of the file are to be called: {their header: our name}")
     ]
     prompt: Annotated[Text, Given, Field(description="The template of every row, instead of the column `prompt`")]
 

@@ -33,7 +33,8 @@ prompts:
     # references: ["refs/{{ product }}.png"]   # instead of the campaign's
     repeat: 2                    # two takes of each job
 
-  # - file: prompts.csv          # .csv (header row), .jsonl or .txt (a prompt a line); columns set params and variables
+  # - file: prompts.csv          # .csv, .tsv, .xlsx (header row), .jsonl or .txt; columns set params and variables
+  #   columns: {SKU: name}       # their header: our name; sheet: Q3 for a workbook's sheet
   #   prompt: "{{ title }}, at {{ time }}"     # else the column `prompt` of each row is its text
 
 # references:                    # each makes jobs of its own; one reference a job

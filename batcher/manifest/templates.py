@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ MAX_SOURCE = 100_000
 MAX_OUTPUT = 100_000
 MAX_NODES = 1_000
 MAX_DEPTH = 50
+
+#: Where a text is more than itself.
+MARK = re.compile(r"\{[{%#]")
 
 Variables = Mapping[str, Value]
 _Eval = Callable[[Variables], Value]
@@ -124,7 +128,7 @@ def compile_template(source: str) -> Template:
     """The template of a text. Raises Fault with what is not allowed and what is."""
     if len(source) > MAX_SOURCE:
         raise Fault(f"has {len(source):,} characters; a template has at most {MAX_SOURCE:,}")
-    if "{{" not in source and "{%" not in source and "{#" not in source:
+    if not MARK.search(source):
         return Template(source, (source,) if source else (), _NO_NAMES, _NO_NAMES)
     return _compile(source)
 

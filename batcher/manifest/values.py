@@ -21,6 +21,7 @@ _LONGEST_OPTION = 200
 _INT = re.compile(r"[-+]?[0-9]{1,40}")
 _BASED = re.compile(r"0o[0-7]{1,40}|0x[0-9a-fA-F]{1,40}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,4})?")
+_COMMA = re.compile(r"[-+]?[0-9]{1,40},[0-9]{1,40}")
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 # Cc but for tab and newline, and lone surrogates: nothing that a prompt, a name or a param may hold.
@@ -170,8 +171,13 @@ def wire(model: Model, name: str, value: Value) -> ParamValue:
         # the nearest of the options is searched for, which takes long in a long text
         if isinstance(param, SelectParam) and len(value) > _LONGEST_OPTION:
             raise ValueError(f"must be one of {', '.join(param.options)}")
+        if isinstance(param, SelectParam) and value not in param.options:
+            value = _BOOLS.get(value, value)  # as spreadsheets write it
+        # a decimal comma is left to a person: 1,500 is more than one number
+        if isinstance(param, NumberParam) and _COMMA.fullmatch(value):
+            raise ValueError(f"must be a number with a point, not a comma, {param.allowed}")
         # float() would take 1_0 and nan, which YAML 1.2 reads as texts
-        if isinstance(param, NumberParam) and to_number(value) is None:
+        if isinstance(param, NumberParam) and isinstance(value, str) and to_number(value) is None:
             raise ValueError(f"must be a number, {param.allowed}")
     return param.wire(value)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from core_helpers import ACCOUNT, Shelf
 from support import PIXEL
+from workbooks import rows, workbook
 
 import batcher.manifest
 from batcher.errors import ManifestError, UsageError
@@ -33,9 +34,10 @@ prompts:
   - {name: pictured, prompt: Like this, references: ["refs/*.png", null]}
   - {name: one, prompt: Like that, references: ["refs/a.png"]}
   - {file: rows.csv, prompt: "{{ title }}"}
+  - {file: rows.xlsx, sheet: S}
 """
 ROWS = "title,duration\nA kite,6\nA dune,10\n"
-JOBS = 2 + 3 + 1 + 2
+JOBS = 2 + 3 + 1 + 2 + 1
 
 
 @pytest.fixture
@@ -51,6 +53,7 @@ def folder(tmp_path: Path) -> Path:
     (folder / "refs").mkdir(parents=True)
     (folder / "m.yaml").write_text(MANIFEST)
     (folder / "rows.csv").write_text(ROWS)
+    (folder / "rows.xlsx").write_bytes(workbook({"S": rows(["prompt"], ["A moor"])}))
     (folder / "refs" / "a.png").write_bytes(PIXEL)
     (folder / "refs" / "b.png").write_bytes(PIXEL + b"b")
     return folder
@@ -79,7 +82,8 @@ def test_what_is_unchanged_is_known(shelf: Shelf, folder: Path, age: str, monkey
     assert not known(shelf, folder)
     bring(shelf, prepare([folder / "m.yaml"]))
     kinds = {(row["kind"], row["name"]) for row in shelf.rows("SELECT * FROM inputs")}
-    assert kinds == {("glob", "refs/*.png"), ("file", "refs/a.png"), ("file", "refs/b.png"), ("source", "rows.csv")}
+    sources = {("source", "rows.csv"), ("source", "rows.xlsx")}
+    assert kinds == {("glob", "refs/*.png"), ("file", "refs/a.png"), ("file", "refs/b.png"), *sources}
     prepared = prepare([folder / "m.yaml"])
     expanded = prepared.plan(shelf.ledger.read, ACCOUNT.text, {})
 
@@ -133,6 +137,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a row": lambda f: rewrite(f / "rows.csv", ROWS.replace("dune", "lake").encode()),
     "a row, in place": lambda f: same_size_and_time(f / "rows.csv", ROWS.replace("dune", "lake").encode()),
     "a row more": lambda f: (f / "rows.csv").write_text(ROWS + "A lake,6\n"),
+    "a cell": lambda f: rewrite(f / "rows.xlsx", workbook({"S": rows(["prompt"], ["A fen"])})),
     "no rows": lambda f: (f / "rows.csv").unlink(),
     "a picture": lambda f: rewrite(f / "refs" / "a.png", PIXEL + b"a"),
     "a picture, in place": lambda f: same_size_and_time(f / "refs" / "b.png", PIXEL + b"c"),

@@ -195,7 +195,12 @@ IN_THE_DOCUMENT = {
         "a URL with a user or a password",
         "ledger",
     ),
-    "file of another type": ("prompts: [{file: rows.xlsx}]", "3:18", "'rows.xlsx': a prompt file is one of .csv", ""),
+    "file of another type": (
+        "prompts: [{file: rows.ods}]",
+        "3:18",
+        "'rows.ods': a prompt file is one of .csv",
+        "save it as .xlsx",
+    ),
     "missing file": ("prompts: [{file: rows.csv}]", "3:18", "'rows.csv' cannot be read: No such file", ""),
     "file leads out": (
         "prompts: [{file: /etc/passwd.txt}]",
@@ -214,15 +219,16 @@ IN_THE_DOCUMENT = {
     "name with a line end": (
         'prompts: [{prompt: x, name: "a\\nb"}]',
         "3:29",
-        "prompts[1].name: a name is one line",
+        "prompts[1].name: must be one line",
         "",
     ),
-    "name that is a template": (
-        "prompts: [{prompt: x, name: '{{ a }}'}]",
+    "template of a name": (
+        "prompts: [{prompt: x, name: '{{ a.b() }}'}]",
         "3:29",
-        "prompts[1].name: a name is no t",
+        "not allowed in a template: calls",
         "",
     ),
+    "variable of a name": ("prompts: [{prompt: x, name: '{{ a }}'}]", "3:29", "undefined variable 'a'", ""),
     "merge key": ("prompts: [{prompt: x, <<: {}}]", "3:23", "merge keys (<<) are not supported", ""),
     "tag": ("prompts: [!!str 5]", "3:11", "tags ('tag:yaml.org,2002:str') are not allowed", "needs quotes"),
     "template without quotes": ("prompts:\n  - {{ product }}", "4:6", "a key must be a text", "{{ needs quotes"),
@@ -338,7 +344,7 @@ IN_A_ROW: dict[str, tuple[str, bytes | str, str]] = {
     "empty prompt": ("a.csv", "prompt,mode\n,fun\n", "a.csv:2 (row 1): the prompt is empty"),
     "template": ("a.csv", "prompt\n{{ a( }}\n", "a.csv:2 (row 1): prompt: not a template: unexpected '}'"),
     "undefined": ("a.csv", "prompt,a\n{{ b }},1\n", "a.csv:2 (row 1): undefined variable 'b' (known: a, aspect_ratio"),
-    "name": ("a.csv", 'prompt,name\nx,"a\nb"\n', "a.csv:2 (row 1): name: must be one line of at most 100"),
+    "name": ("a.csv", 'prompt,name\nx,"a\nb"\n', "a.csv:2 (row 1): name: must be one line without"),
     "reference that is missing": ("a.csv", "prompt,reference\nx,no.png\n", "a.csv:2 (row 1): 'no.png' cannot be read"),
     "reference's template": (
         "a.csv",
