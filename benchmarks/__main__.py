@@ -8,7 +8,9 @@ Each benchmark compares what it measures in one run, for machines differ and are
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
@@ -31,18 +33,25 @@ def main() -> None:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     print(machine())
     found: list[Figure] = []
+    broken: list[str] = []
     for name in chosen.names or NAMES:
         measure: Callable[[bool], Iterator[Figure]] = import_module(f"benchmarks.{name}").measure
         begun = time.monotonic()
         print(f"\n== {name}", flush=True)
-        for figure in measure(chosen.full):
-            print(figure.line, flush=True)
-            found.append(figure)
+        try:
+            for figure in measure(chosen.full):
+                print(figure.line, flush=True)
+                found.append(figure)
+        except Exception:  # the others are measured all the same
+            traceback.print_exc()
+            broken.append(name)
         print(f"   ({time.monotonic() - begun:.0f} s)", flush=True)
     goals = [figure for figure in found if figure.met is not None]
     print(f"\n== {sum(bool(figure.met) for figure in goals)} of {len(goals)} goals met")
     for figure in goals:
         print(figure.line)
+    if broken:
+        sys.exit(f"not measured: {', '.join(broken)}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -126,7 +125,6 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str], terminal: Terminal) -> int:
     as_json = _wants_json(argv)
     try:
-        _need_no_loop(argv)
         return int(cli.main(list(argv), "batcher", standalone_mode=False, obj=terminal) or 0)
     except BatcherError as error:
         return _end(terminal, error, as_json)
@@ -148,20 +146,6 @@ def _run(argv: Sequence[str], terminal: Terminal) -> int:
         from .crash import report
 
         return _end(terminal, report(error, argv), as_json)
-
-
-def _need_no_loop(argv: Sequence[str]) -> None:
-    """Raises UsageError for what asks the API where an event loop is going: there cannot be two in a thread."""
-    if "asyncio" not in sys.modules or not ({"run", "watch", "credits"} & set(argv[:1]) or "--online" in argv):
-        return
-    import asyncio
-
-    with suppress(RuntimeError):  # there is none
-        asyncio.get_running_loop()
-        raise UsageError(
-            "an event loop is going in this thread already, as in a notebook",
-            hint="Run batcher as a command of its own (`!batcher …`), or in another thread.",
-        )
 
 
 def _wants_json(argv: Sequence[str]) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from batcher.access import VARIABLES, Access
@@ -53,6 +55,20 @@ def read_access(
         base_url_from=ENVIRONMENT if url_name in found else str(path) if base_url else "the default",
         provider=provider,
     )
+
+
+def need_no_loop() -> None:
+    """Raises UsageError where an event loop is going: there cannot be two in a thread. For whoever will ask the API."""
+    if "asyncio" not in sys.modules:
+        return
+    import asyncio
+
+    with suppress(RuntimeError):  # there is none
+        asyncio.get_running_loop()
+        raise UsageError(
+            "an event loop is going in this thread already, as in a notebook",
+            hint="Run batcher as a command of its own (`!batcher …`), or in another thread.",
+        )
 
 
 def secrets() -> list[str]:

@@ -24,6 +24,7 @@ from batcher.workload import Workload
 
 from .crash import redact
 from .display import Quiet, display_for
+from .environment import need_no_loop
 from .left_behind import left_behind_view
 from .places import announce, remember
 from .plan_view import plan_view, tell_notes
@@ -52,6 +53,7 @@ def request(
     With `simulate`, `access` lacks the simulator's base URL yet.
     """
     key = access.need_key()
+    need_no_loop()
 
     @contextmanager
     def connect() -> Iterator[Provider]:
@@ -150,7 +152,7 @@ class _Screen:
         loop = asyncio.get_running_loop()
 
         def stop(kind: Kind, reason: str) -> None:
-            words = f"{reason}: no new job is started; open requests get up to 10 s. Once more leaves at once."
+            words = f"{reason}: no new job is started; open requests get up to 10 s. Ctrl-C leaves at once."
             loop.call_soon_threadsafe(self._say, words)
             run.stop(kind, reason)
 

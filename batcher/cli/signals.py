@@ -54,7 +54,9 @@ class Signals:
         if isinstance(error, StorageError) and self._kind is not None:
             error.kind = self._kind  # a signal comes before storage in the order of exit codes
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # The second SIGHUP of a terminal that was closed may come after the run's end, and must not be it.
+            if number is not signal.SIGHUP or self._came is None:
+                signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         kind, reason = _KINDS[signal.Signals(number)]

@@ -18,6 +18,8 @@ from batcher.ledger import LedgerWriter
 from batcher.providers import Fatal, Refused, Retryable
 from batcher.state import LEDGER, open_reader
 
+from .environment import need_no_loop
+
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
@@ -33,6 +35,7 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     Raises UsageError without a key, KeyRefused, ApiUnavailable, StorageError.
     """
     access.need_key()
+    need_no_loop()
     account = access.account or ""
     reader = open_reader(state)  # tells what is wrong with a ledger before anything is sent
     if reader is None:

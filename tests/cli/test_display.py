@@ -469,6 +469,19 @@ def test_what_counts_as_the_second_signal(
     assert bool(codes) is leaves
 
 
+def test_the_second_hangup_may_come_after_the_end() -> None:
+    before, told = signal.getsignal(signal.SIGHUP), list[Kind]()
+    try:
+        with Signals() as handler:
+            handler.on_first = lambda kind, _: told.append(kind)
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) not in (signal.SIG_DFL, before)
+        os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert told == [Kind.TERMINATED]
+
+
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

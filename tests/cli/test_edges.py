@@ -97,15 +97,29 @@ def test_an_env_file_that_is_a_folder(cli: Cli, tmp_path: Path) -> None:
     assert cli("plan", "m.yaml").code == 0
 
 
-def test_an_event_loop_that_is_going(cli: Cli, place: Site, tmp_path: Path) -> None:
+ASKING = ["run m.yaml", "--catalog . run m.yaml", "credits", "plan m.yaml --online", "doctor --online"]
+
+
+@pytest.mark.parametrize("words", ASKING)
+def test_an_event_loop_that_is_going(cli: Cli, place: Site, tmp_path: Path, words: str) -> None:
     async def notebook() -> None:
-        ran = cli("run", "m.yaml")
+        ran = cli(*words.split())
         assert ran.code == 2
         assert "an event loop is going" in ran.err
         assert cli("plan", "m.yaml").code == 0
 
     asyncio.run(notebook())
     assert not (tmp_path / "state").exists()
+
+
+def test_an_event_loop_that_is_going_beside_a_ledger(cli: Cli, place: Site) -> None:
+    """What needs a ledger says so too; what only reads one does not mind."""
+    assert cli("run", "m.yaml", "--quiet", "--limit", "1").code == 0
+
+    async def notebook() -> dict[str, int]:
+        return {words: cli(*words.split()).code for words in ("fetch", "report --online", "report", "status", "watch")}
+
+    assert asyncio.run(notebook()) == {"fetch": 2, "report --online": 2, "report": 0, "status": 0, "watch": 0}
 
 
 def test_no_threads(cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:

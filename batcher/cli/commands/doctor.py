@@ -15,6 +15,7 @@ from batcher.access import Access
 from batcher.cli import options
 from batcher.cli.checks import Check, Severity, check_access, check_folder, check_ledger, check_versions
 from batcher.cli.console import columns
+from batcher.cli.environment import need_no_loop
 from batcher.cli.terminal import Terminal
 from batcher.errors import Kind, exit_code
 from batcher.state import LEDGER
@@ -34,6 +35,8 @@ _STYLES = {
 def command(terminal: Terminal, *, online: bool, state: Path) -> int:
     """Check this machine, the state folder, the ledger and the key. Offline, unless --online. Changes nothing, and
     never prints the key."""
+    if online:
+        need_no_loop()
     access, found = check_access()
     checks = [*check_versions(), *found, *check_folder(state), *check_ledger(state)]
     if online:

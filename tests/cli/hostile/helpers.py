@@ -7,41 +7,42 @@ Neighbouring tools have met most of these kinds in public. Where each is held to
 
 | kind (where it was met) | held by |
 |---|---|
-| a URL that two parsers read apart takes the key to a stranger | provider/test_key_stays_home |
-| a reserve of 0 or 1, no price, a price that comes late (xorbitsai/xagent 1583, LynxSense 285) | test_hostile_money; \
-engine/test_price_unnamed |
-| a paid request that is answered by a redirect, a page, an empty 202 or half an answer | test_hostile_answers \
-(a_create_that_was_taken); provider/test_rivya_outcomes |
-| only creates are down | test_hostile_money; engine/test_creates_down |
-| a proxy that wants a login answers everything (nuclei 5189) | engine/test_outage (page) |
-| a firewall's page for one prompt (freellmapi 1298, workers-sdk PR 13574) | test_hostile_answers (keeps_saying); \
-engine/test_creates_down |
-| an error in a success (tensorzero 1198) | test_hostile_answers (keeps_saying); lifecycle/test_lifecycle_failures \
+| a URL that two parsers read apart takes the key to a stranger | fuzz/test_key_stays_home |
+| a reserve of 0 or 1, no price, a price that comes late (xorbitsai/xagent 1583, LynxSense 285) | test_money; \
+integration/engine/test_price_unnamed |
+| a paid request that is answered by a redirect, a page, an empty 202 or half an answer | test_answers \
+(a_create_that_was_taken); unit/providers/test_rivya_outcomes |
+| only creates are down | test_money; integration/engine/test_creates_down |
+| a proxy that wants a login answers everything (nuclei 5189) | integration/engine/test_outage (page) |
+| a firewall's page for one prompt (freellmapi 1298, workers-sdk PR 13574) | test_answers (keeps_saying); \
+integration/engine/test_creates_down |
+| an error in a success (tensorzero 1198) | test_answers (keeps_saying); integration/lifecycle/test_failures \
 (stays_unknown) |
 | an empty 202 to a poll (vercel/ai 17308), URLs and states in a gateway's own way (ArcReel PR 1889), JSON that is \
-packed whatever was asked for, headers that are not ASCII (requests 4187) | test_hostile_answers (own_way, \
+packed whatever was asked for, headers that are not ASCII (requests 4187) | test_answers (own_way, \
 keeps_saying) |
-| the file itself in place of its URL (replicate-python 377, 382) | test_hostile_answers (keeps_saying) |
-| Retry-After by another clock (smithy-rs PR 4800) or as a moment (clawhub 407) | test_hostile_answers (a_wait); \
-provider/test_rivya_outcomes |
+| the file itself in place of its URL (replicate-python 377, 382) | test_answers (keeps_saying) |
+| Retry-After by another clock (smithy-rs PR 4800) or as a moment (clawhub 407) | test_answers (a_wait); \
+unit/providers/test_rivya_outcomes |
 | films that are cut (rustup 4710), packed (conan 6984, cyberduck 12767), said to be packed (dadi/cdn 368), in unusual \
-boxes (filebrowser 763) | test_hostile_answers (whole_or_absent); lifecycle/test_whole_or_absent; test_containers |
-| downloads that drip | lifecycle/test_whole_or_absent (drips) |
-| results at an address of a VPN (hermes-agent 87106, swift-claw 26) | provider/test_result_addresses; \
-engine/test_downloads_blocked |
-| results on another disk (gallery-dl PR 5807) | trust/test_trust_state (another_disk, mounted) |
-| proxies, key logs and base URLs that can never work (aider 3048, 3710, wayland 1178) | test_hostile_settings; \
-provider/test_network_settings |
-| an upload that died | lifecycle/test_uploads |
-| a wallet that is read late, wrongly or not at all, or that others spend from | engine/test_keep |
-| a key that was revoked while a create was on its way | test_hostile_money; lifecycle/test_lifecycle_failures |
-| a clock that was set, or comes back early | storage/test_storage_clock |
+boxes (filebrowser 763) | test_answers (whole_or_absent); integration/lifecycle/test_whole_or_absent; \
+unit/test_containers |
+| downloads that drip | integration/lifecycle/test_whole_or_absent (drips) |
+| results at an address of a VPN (hermes-agent 87106, swift-claw 26) | integration/providers/test_result_addresses; \
+integration/engine/test_downloads_blocked |
+| results on another disk (gallery-dl PR 5807) | cli/trust/test_state (another_disk, mounted) |
+| proxies, key logs and base URLs that can never work (aider 3048, 3710, wayland 1178) | test_settings; \
+integration/providers/test_network_settings |
+| an upload that died | integration/lifecycle/test_uploads |
+| a wallet that is read late, wrongly or not at all, or that others spend from | integration/engine/test_keep |
+| a key that was revoked while a create was on its way | test_money; integration/lifecycle/test_failures |
+| a clock that was set, or comes back early | crash/disk/test_clock |
 | two hangups, a foreign write lock, a lock that is parted from its ledger, a log that is lost, a state folder that \
-came with a clone | test_hostile_processes; ledger/test_ledger_birth; cli/test_cli_traces; trust/test_trust_state |
-| a state folder that is somebody else's | cli/test_cli_places (foreign_folder) |
-| a web page that drives the simulator | simulator/test_simulator_socket (no_web_page) |
+came with a clone | test_processes; integration/ledger/test_birth; cli/test_traces; cli/trust/test_state |
+| a state folder that is somebody else's | cli/test_places (foreign_folder) |
+| a web page that drives the simulator | integration/simulator/test_socket (no_web_page) |
 | sheets, lists, manifests and pictures as people have them (renpy PR 2327, seafile-iOS 358, arlo PR 525) | \
-manifest/test_manifest_inputs; manifest/test_manifest_references; test_filetypes |
+unit/manifest/test_inputs; unit/manifest/test_references; unit/test_filetypes |
 """
 
 from __future__ import annotations

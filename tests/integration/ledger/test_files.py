@@ -34,10 +34,12 @@ def test_a_new_ledger(tmp_path: Path) -> None:
     first = ledger.read.ledger_id
     assert len(first) == 32
     pragma = {
-        name: ledger._connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("journal_mode", "synchronous", "foreign_keys")
+        name: ledger.read.rows(f"PRAGMA {name}")[0][0]
+        for name in ("journal_mode", "synchronous", "foreign_keys", "temp_store")
     }
-    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "temp_store": 2}
+    with closing(LedgerReader.open(path)) as reader:  # temporary files would hold prompts and keys, outside the folder
+        assert reader.rows("PRAGMA temp_store")[0][0] == 2
     ledger.close()
     ledger = LedgerWriter.open(path, ManualClock())
     assert ledger.read.ledger_id == first, "the keys of what was bought are derived from it"
