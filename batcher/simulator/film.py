@@ -13,12 +13,12 @@ import re
 import unicodedata
 from array import array
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache, lru_cache
 from pathlib import Path
 
 import av
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+
+from batcher.fonts import font_for, load_font
 
 from .records import Scene, format_of
 
@@ -38,11 +38,6 @@ _ENOUGH = 2500
 #: Width of the little picture that is blown up to the backdrop; its blur is the point.
 _GRAIN = 96
 
-#: Where fonts lie on Linux and macOS.
-_FONT_FOLDERS = (
-    *("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts"),
-    *("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts"),
-)
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 
 Color = tuple[int, int, int]
@@ -126,7 +121,7 @@ def _painter(scene: Scene, seconds: float | None = None) -> Callable[[float], Im
     card = _card(scene, width, height, colors[0])
     mask = card.getchannel("A")
     flat = card.convert("RGB")
-    small = _font(15)
+    small = load_font(15)
 
     def paint(moment: float) -> Image.Image:
         picture = _backdrop(colors, width, height, moment)
@@ -188,10 +183,10 @@ def _card(scene: Scene, width: int, height: int, accent: Color) -> Image.Image:
     draw.rounded_rectangle(edge, 22, fill=(10, 12, 20, 128), outline=(255, 255, 255, 60), width=1)
     left, top, right, bottom = edge[0] + _PAD, edge[1] + _PAD, edge[2] - _PAD, edge[3] - _PAD
 
-    draw.text((left, top), scene.model, font=_font(19), fill=(*accent, 255))
-    draw.text((right, top), f"#{scene.number}", font=_font(19), fill=_FAINT, anchor="ra")
+    draw.text((left, top), scene.model, font=load_font(19), fill=(*accent, 255))
+    draw.text((right, top), f"#{scene.number}", font=load_font(19), fill=_FAINT, anchor="ra")
     draw.rounded_rectangle((left, bottom, right, bottom + 3), 1, fill=(255, 255, 255, 50))
-    draw.text((left, bottom - 12), "simulated", font=_font(15), fill=_FAINT, anchor="ls")
+    draw.text((left, bottom - 12), "simulated", font=load_font(15), fill=_FAINT, anchor="ls")
     bottom -= 40
     settings = "  ·  ".join(f"{name.replace('_', ' ')} {value}" for name, value in scene.params.items())
     for text, fill in ((scene.client_request_id, _SOFT), (settings, _WHITE)):
@@ -202,7 +197,7 @@ def _card(scene: Scene, width: int, height: int, accent: Color) -> Image.Image:
         bottom -= thumbnail.height
         card.paste(thumbnail, (left, bottom))
         place = (left + thumbnail.width + 14, bottom + thumbnail.height // 2)
-        draw.text(place, "reference", font=_font(15), fill=_SOFT, anchor="lm")
+        draw.text(place, "reference", font=load_font(15), fill=_SOFT, anchor="lm")
         bottom -= 14
     _write(draw, scene.prompt, (left, top + 42, right, bottom), (38, 33, 29, 25, 22, 19, 16, 14), _WHITE)
     return card
@@ -219,10 +214,10 @@ def _write(
 ) -> int:
     """Write a text in the largest size in which all of it fits, in the smallest cut; how much height it took."""
     left, top, right, bottom = box
-    path = _font_for(text)
+    path = font_for(text)
     text = _plain(text[:_ENOUGH], path)
     for size in sizes:
-        font, step = _font(size, path), round(size * 1.32)
+        font, step = load_font(size, path), round(size * 1.32)
         room = max(1, (bottom - top) // step)
         lines = _lines(text, font, right - left)
         if len(lines) <= room and all(font.getlength(line) <= right - left for line in lines):
@@ -252,47 +247,6 @@ def _plain(text: str, font: Path | None) -> str:
     apart = unicodedata.normalize("NFC" if font else "NFKD", text)
     kept = (c if c.isprintable() else " " for c in apart if font or not unicodedata.combining(c))
     return " ".join("".join(kept).translate(_DASHES).split())
-
-
-# -- fonts
-
-
-def _font(size: int, path: Path | None = None) -> ImageFont.FreeTypeFont:
-    """A font of this machine, or the one that Pillow brings, so that nothing needs to be installed."""
-    font = ImageFont.truetype(str(path), size) if path else ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    return font
-
-
-def _font_for(text: str) -> Path | None:
-    """The font of this machine that knows most of a text; None where Pillow's own, which is Latin, knows as much."""
-    return _best_font("".join(sorted({c for c in text[:_ENOUGH] if c > "\u024f" and c.isalpha()})))
-
-
-@lru_cache(maxsize=256)
-def _best_font(letters: str) -> Path | None:
-    best, most = None, _known(_font(16), letters)
-    for path in _installed() if most < len(letters) else ():
-        with suppress(OSError):  # a font of bitmaps, or none at all
-            if (known := _known(_font(16, path), letters)) > most:
-                best, most = path, known
-        if most == len(letters):
-            break
-    return best
-
-
-def _known(font: ImageFont.FreeTypeFont, letters: str) -> int:
-    """How many of the letters are drawn other than what no font has."""
-    box = bytes(font.getmask("\uffff"))
-    return sum(bytes(font.getmask(letter)) != box for letter in letters)
-
-
-@cache
-def _installed() -> list[Path]:
-    """The fonts of this machine, the plain ones first."""
-    folders = (Path(folder).expanduser() for folder in _FONT_FOLDERS)
-    found = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".ttf", ".otf", ".ttc")]
-    return sorted(found, key=lambda path: ("Regular" not in path.name, len(path.name), path))
 
 
 def _thumbnail(data: bytes | None) -> Image.Image | None:

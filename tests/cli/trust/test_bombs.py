@@ -14,9 +14,10 @@ import pytest
 from cli.helpers import ROOT
 from unit.manifest.helpers import HEAD, PNG, write
 
+from batcher.file_names import safe
 from batcher.manifest import Problems, load
 from batcher.manifest.filters import FILTERS, MAX_TEXT
-from batcher.manifest.names import safe, slug
+from batcher.manifest.names import slug
 from batcher.manifest.problems import Fault
 from batcher.manifest.templates import MAX_OUTPUT, compile_template
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.manifest.helpers import PNG, jobs_of, places, write
 
+from batcher.file_names import safe
 from batcher.manifest import Problems, load
-from batcher.manifest.names import FileNames, safe, slug
+from batcher.manifest.names import FileNames, slug
 from batcher.manifest.problems import Fault
 from batcher.manifest.templates import compile_template
 
