@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
+from batcher import marks
 from batcher.clock import iso_seconds, local_day
 from batcher.errors import ManifestError, Problem, UsageError
 from batcher.jobs import JobId, JobSpec
@@ -21,7 +22,7 @@ from batcher.ledger.queries.run_settings import last_settings
 from batcher.manifest import InputRecorder, Manifest, Problems, load
 from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
 from batcher.planning.forecast import JobLine, job_lines
-from batcher.planning.sample import choose_sample
+from batcher.planning.sample import choose_sample, takes_of
 from batcher.planning.walk import ClassPrices
 from batcher.providers.registry import KnownProvider, only
 from batcher.saved_plan import SavedPlan, moved, refuse_moved, save
@@ -154,9 +155,25 @@ class Workload:
 
     def sampled(self, asked: str) -> Self:
         """The same with a sample of the jobs (`N` or `N%`), and no other of them. Raises ManifestError, UsageError."""
+        return self._choosing(lambda specs: choose_sample(specs, asked))
+
+    def marked(self, path: Path) -> Self:
+        """The same with the favourites of a file of marks and their other takes, and no other of the jobs.
+
+        Raises ManifestError, also for what is wrong with the file, and UsageError where none is a job of these.
+        """
+        favourites = frozenset(marks.load(path).favourites)
+        found = self._choosing(lambda specs: takes_of(specs, favourites))
+        if not found.selection.chosen:
+            raise UsageError(
+                f"no favourite of {path} is a job of these manifests", hint="Name the manifests that the report is of."
+            )
+        return found
+
+    def _choosing(self, choose: Callable[[Iterator[JobSpec]], frozenset[JobId]]) -> Self:
         problems = Problems()
         found = (spec for each in self.wanted(problems, named=True) for spec in each.specs)
-        chosen = choose_sample((spec for spec in found if self.selection.takes(spec.name)), asked)
+        chosen = choose(spec for spec in found if self.selection.may_send(spec.name, spec.id))
         problems.raise_if_any()
         return replace(self, selection=replace(self.selection, chosen=chosen))
 
@@ -279,7 +296,7 @@ def specs(manifest: Manifest, witness: InputRecorder) -> Iterator[JobSpec]:
 def prepare_saved(path: Path) -> Workload:
     """What a saved plan buys. Raises UsageError for what is none, ManifestError as `prepare` does."""
     saved = load_saved(path)
-    found = prepare(saved.manifests, **saved.options | {"sample": None})
+    found = prepare(saved.manifests, **saved.options | {"sample": None, "marked": None})
     selection = Selection(chosen=saved.jobs, fair=found.selection.fair)
     return replace(found, selection=selection, budget=saved.left(None), saved=saved)
 
@@ -292,6 +309,7 @@ def prepare(
     limit: int | None = None,
     max_jobs: int | None = None,
     budget: int | None = None,
+    marked: Path | None = None,
     sample: str | None = None,
     order: str = "fair",
 ) -> Workload:
@@ -307,6 +325,7 @@ def prepare(
         raise _together(errors, manifests)
     found = Workload.of(manifests, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
     found = replace(found, selection=replace(found.selection, fair=order == "fair"))
+    found = found if marked is None else found.marked(marked)
     return found if sample is None else found.sampled(sample)
 
 

@@ -101,6 +101,16 @@ def where(function: _F) -> _F:
     )(function)
 
 
+def marked(function: _F) -> _F:
+    """`--marked FILE`."""
+    return click.option(
+        "--marked",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Only favourites: the marks that a gallery has saved (marks.json).",
+    )(function)
+
+
 def manifests(function: _F) -> _F:
     """`MANIFEST…`, `--allow-path` and `--max-jobs`."""
     for decorate in (
@@ -144,7 +154,7 @@ def until(function: _F) -> _F:
 
 
 def selection(function: _F) -> _F:
-    """`--only`, `--limit`, `--budget`, `--sample` and `--order`."""
+    """`--only`, `--marked`, `--limit`, `--budget`, `--sample` and `--order`."""
     for decorate in (
         click.option(
             "--order",
@@ -164,6 +174,7 @@ def selection(function: _F) -> _F:
         click.option(
             "--limit", type=click.IntRange(min=0), metavar="N", help="Start at most so many new jobs; 0 starts none."
         ),
+        marked,
         click.option("--only", multiple=True, metavar="GLOB", help="Only prompts with such a name; repeatable."),
     ):
         function = decorate(function)

@@ -6,12 +6,12 @@ It hangs on nothing but the jobs' identities and what they are, never on the led
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
 from batcher.errors import UsageError
-from batcher.jobs import JobId, JobSpec
+from batcher.jobs import JobId, JobSpec, job_id
 
 
 class _Job(NamedTuple):
@@ -42,6 +42,20 @@ def choose_sample(specs: Iterable[JobSpec], asked: str) -> frozenset[JobId]:
         if len(chosen) < size:
             chosen[job.id] = None
     return frozenset(chosen)
+
+
+def takes_of(specs: Iterable[JobSpec], jobs: Collection[str]) -> frozenset[JobId]:
+    """Of the specs those that are one of these jobs, or another take of one."""
+    first = {spec.id: _first_take(spec) for spec in specs}
+    meant = {take for job, take in first.items() if job in jobs}
+    return frozenset(job for job, take in first.items() if take in meant)
+
+
+def _first_take(spec: JobSpec) -> JobId:
+    if spec.take == 1:
+        return spec.id
+    same = {name: getattr(spec, name) for name in ("campaign", "model", "prompt", "params", "reference")}
+    return job_id(**same, take=1)
 
 
 def _job(spec: JobSpec) -> _Job:

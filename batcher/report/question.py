@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
+from pathlib import Path
 
+from batcher import marks
 from batcher.catalog import Model, get_model, model_ids
 from batcher.clock import day_begins, iso
 from batcher.errors import UsageError
@@ -40,13 +42,18 @@ def ask(
     campaigns: Sequence[str] = (),
     by: Sequence[str] = (),
     where: Sequence[str] = (),
+    marked: Path | None = None,
 ) -> Question:
-    """The question in values; by campaign when nothing is said. Raises UsageError, with what is near, for faults."""
+    """The question in values; by campaign when nothing is said; of the favourites of the file `marked`, if it is named.
+
+    Raises UsageError, with what is near, for faults, and ManifestError for those of the file.
+    """
+    conditions = find_conditions(read, where)
     scope = Scope(
         None if since is None else moment(since, now=now, zone=read.zone),
         None if until is None else moment(until, now=now, zone=read.zone, end=True),
         check_campaigns(read, campaigns),
-        find_conditions(read, where),
+        conditions if marked is None else (*conditions, marks.favourites(read, marked)),
     )
     if scope.since and scope.until and scope.since >= scope.until:
         raise UsageError(f"--since {since} is not before --until {until}", hint="Nothing lies between them.")

@@ -50,6 +50,7 @@ def command(
     max_jobs: int | None,
     state: Path | None,
     only: tuple[str, ...],
+    marked: Path | None,
     limit: int | None,
     budget: int | None,
     sample: str | None,
@@ -63,6 +64,7 @@ def command(
         limit=limit,
         max_jobs=max_jobs,
         budget=budget,
+        marked=marked,
         sample=sample,
         order=order,
     )
@@ -84,6 +86,7 @@ def command(
             "limit": limit,
             "max_jobs": max_jobs,
             "budget": budget,
+            "marked": None if marked is None else str(marked.absolute()),
             "sample": sample,
             "order": order,
         },

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -28,6 +29,7 @@ from batcher.text import count, safe
 @click.argument("campaigns", metavar="CAMPAIGN...", nargs=-1, required=True)
 @options.statuses("Files of jobs with this status; repeatable. Default: succeeded.", Status.SUCCEEDED)
 @options.where
+@options.marked
 @click.option("-0", "--null", is_flag=True, help="End each path with a NUL instead of a new line, as for xargs -0.")
 @click.option("--sidecars", is_flag=True, help="Write a JSON file beside each, or bring it up to date.")
 @options.ledger
@@ -37,6 +39,7 @@ def command(
     campaigns: tuple[str, ...],
     statuses: tuple[str, ...],
     conditions: tuple[str, ...],
+    marked: Path | None,
     null: bool,
     sidecars: bool,
     state: Path,
@@ -46,9 +49,10 @@ def command(
     if null and terminal.as_json:
         raise UsageError("--null and --json do not go together")
     with closing(need_reader(state)) as read:
-        scope = ask(read, now=time.time(), campaigns=campaigns, where=conditions).scope
+        scope = ask(read, now=time.time(), campaigns=campaigns, where=conditions, marked=marked).scope
         outcomes = Counter[Sidecar]()
-        every = (file for name in scope.campaigns for file in export.saved(read, name, statuses, scope.conditions))
+        each = (replace(scope, campaigns=(name,)) for name in scope.campaigns)
+        every = (file for one in each for file in export.saved(read, one, statuses))
         found = _inside(every, state, terminal)
         if sidecars:
             found = _with_sidecars(found, Artifacts(state), outcomes)

@@ -46,6 +46,7 @@ def command(
     max_jobs: int | None,
     state: Path | None,
     only: tuple[str, ...],
+    marked: Path | None,
     limit: int | None,
     budget: int | None,
     sample: str | None,
@@ -64,7 +65,7 @@ def command(
     """
     with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
         if len(paths) == 1 and is_saved(paths[0]):
-            if allow_paths or only or sample or any(each is not None for each in (limit, max_jobs, budget)):
+            if allow_paths or only or marked or sample or any(each is not None for each in (limit, max_jobs, budget)):
                 raise click.UsageError("a saved plan says itself what is bought: leave selection and budget out")
             workload = prepare_saved(paths[0])
         else:
@@ -75,6 +76,7 @@ def command(
                 limit=limit,
                 max_jobs=max_jobs,
                 budget=budget,
+                marked=marked,
                 sample=sample,
                 order=order,
             )

@@ -15,8 +15,8 @@ from batcher.fs import is_below
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
 
-from .selectors import Condition, jobs_meeting, meeting
-from .spend import Scope, where_of
+from .selectors import jobs_meeting
+from .spend import AT, Scope, where_of
 from .sql import KEPT, from_json, marks
 
 Rows = Generator[dict[str, Any], None, None]
@@ -205,13 +205,11 @@ class Saved:
         return {name: getattr(self, name) for name in names}
 
 
-def saved(
-    read: LedgerReader, campaign: str, statuses: Sequence[str], conditions: Sequence[Condition] = ()
-) -> Iterator[Saved]:
-    """The saved files of a campaign's jobs with these statuses, in the order of the manifest, as a stream."""
-    more, values = meeting(conditions)
-    where = f"w.campaign = ? AND w.status IN ({marks(statuses)}){more}"
-    return _saved(read, f"{where} ORDER BY w.position, w.seq, f.number", (campaign, *statuses, *values))
+def saved(read: LedgerReader, scope: Scope, statuses: Sequence[str]) -> Iterator[Saved]:
+    """The saved files of a scope's jobs with these statuses, by campaign and place in the manifest, as a stream."""
+    where, values = where_of(scope, AT)
+    order = "w.campaign, w.position, w.seq, f.number"
+    return _saved(read, f"{where} AND w.status IN ({marks(statuses)}) ORDER BY {order}", (*values, *statuses))
 
 
 def saved_of(read: LedgerReader, attempt_id: int, number: int) -> Iterator[Saved]:

@@ -88,6 +88,12 @@ def _shown(value: ParamValue) -> ParamValue:
     return json.dumps(value) if isinstance(value, bool) else value
 
 
+def favourite(ids: Sequence[str]) -> Condition:
+    """Jobs that somebody marked, by their ids."""
+    listed = Selector("mark", "iif(w.id IN (SELECT e.value FROM json_each(?) AS e), 'favourite', NULL)")
+    return Condition(listed._replace(values=(json.dumps(ids),)), "favourite")
+
+
 def keys(read: LedgerReader) -> dict[str, list[str]]:
     """The names that jobs set, by kind, in the order in which they came."""
     columns = {_PARAM: "params", _VAR: "vars", _TAG: "tags"}
