@@ -97,7 +97,7 @@ def make_report(read: LedgerReader, question: Question, *, now: float, running: 
     """
     with spend.snapshot(read):
         rows, seen = _rows(read, question), cache(partial(seen_price, read))
-        campaigns = question.scope.campaigns or tuple(spend.campaign_names(read))
+        campaigns = question.scope.campaigns or tuple(spend.campaign_names(read, question.scope.conditions))
         runs = budgets.run_caps(read, campaigns)
         allowances = budgets.allowances(read, campaigns)
         caps = budget(read, runs, allowances, now=now, today=local_day(now, read.zone), running=running)

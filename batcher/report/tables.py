@@ -207,8 +207,8 @@ def runs_out(cap: Cap, *, going: bool) -> str:
     return f"after {duration(cap.hours_left * 3600)} of work"
 
 
-def forecast(found: Forecast) -> Table:
-    """What the rest of the plan will cost."""
+def forecast(found: Forecast, caps: str = "cap") -> Table:
+    """What the rest of the plan will cost; `caps` is what may be in the way of it, in words."""
     if not found.jobs:
         return Table((), (), notes=["No planned job is left to buy."])
     sums = [(c.campaign, c.jobs, c.credits, c.committed) for c in found.campaigns]
@@ -222,7 +222,7 @@ def forecast(found: Forecast) -> Table:
         total=many,
         notes=[
             *(['Some prices are the catalogue\'s "from": the API has not named them yet.'] if guessed else []),
-            *([] if found.bites else ["No cap is in the way."]),
+            *([] if found.bites else [f"No {caps} is in the way."]),
         ],
         warnings=[f"Cap {bite.cap} {bite.name} is {amount(bite.short)} short of that." for bite in found.bites],
     )

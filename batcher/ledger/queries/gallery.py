@@ -5,29 +5,39 @@ What changed is summed up in a few steps of time, so that it stays small however
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
 
 from .spend import AT, JOINED, WAIT, WAITED, Scope, where_of
-from .sql import DIFFERS, KEPT, LATEST, marks
+from .sql import DIFFERS, KEPT, LATEST, from_json
 
 #: So many steps a time is cut into: more than a chart has room for.
 STEPS = 160
 #: Days between an ISO 8601 time and the first of 1970, as SQLite counts them.
 _EPOCH_DAYS = 2440587.5
+# Every reference of a job; a file is known by its hash.
+_EACH = "json_object('text', {text}, 'url', json(iif({sha256} IS NULL, 'true', 'false')))"
+_REFERENCES = (
+    "CASE WHEN w.reference_list IS NOT NULL THEN (SELECT json_group_array("
+    + _EACH.format(text="e.value ->> 'reference'", sha256="e.value ->> 'sha256'")
+    + ") FROM json_each(w.reference_list) AS e) WHEN w.reference IS NULL THEN '[]' ELSE json_array("
+    + _EACH.format(text="w.reference", sha256="w.reference_sha256")
+    + ") END"
+)
+_JSON = {"params": dict, "vars": dict, "tags": dict, "references": list, "files": list}
 
 
 class Card(NamedTuple):
     """A job as the gallery shows it.
 
     `settled` and `held` are the credits of all its purchases, `files` the saved files of the latest one (relative to
-    the state folder), `task` the id of its task. `code` and `message` are the ledger's, `wait` is in seconds.
-    `reference` has its `text`, and whether that is a `url` (else a path).
+    the state folder; width over height of the first is its `shape`), `task` the id of its task. `code` and `message`
+    are the ledger's, `wait` is in seconds. Each of `references` has its `text`, and whether that is a `url` (else a
+    path), each of `files` its `target` and `size` in bytes.
     """
 
     id: str
@@ -36,13 +46,16 @@ class Card(NamedTuple):
     model: str
     prompt: str
     params: dict[str, Any]
-    reference: dict[str, Any] | None
+    vars: dict[str, Any]
+    tags: dict[str, Any]
+    references: list[dict[str, Any]]
     take: int
     status: str
     attempts: int
     settled: int
     held: int
-    files: list[str]
+    files: list[dict[str, Any]]
+    shape: float | None
     task: str | None
     code: str | None
     message: str | None
@@ -90,14 +103,14 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
     where, values = where_of(scope, AT)
     saved = f"f.attempt_id = a.id AND {KEPT}"
     sql = (
-        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params,"
-        " iif(w.reference IS NULL, NULL, json_object('text', w.reference, 'url',"
-        " json(iif(w.reference_sha256 IS NULL, 'true', 'false')))) AS reference,"
-        " w.take, w.status, coalesce(a.number, 0) AS attempts,"
+        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.vars, w.tags,"
+        f' {_REFERENCES} AS "references", w.take, w.status, coalesce(a.number, 0) AS attempts,'
         " (SELECT coalesce(sum(final_credits), 0) FROM attempts WHERE job_id = w.id) AS settled,"
         f" (SELECT coalesce(sum({OPEN_HOLD}), 0) FROM attempts WHERE job_id = w.id) AS held,"
-        " (SELECT json_group_array(target) FROM"
-        f" (SELECT f.target FROM files AS f WHERE {saved} ORDER BY f.number)) AS files,"
+        " (SELECT json_group_array(json_object('target', target, 'size', size)) FROM"
+        f" (SELECT f.target, f.size FROM files AS f WHERE {saved} ORDER BY f.number)) AS files,"
+        " (SELECT round(1.0 * f.width / nullif(f.height, 0), 3) FROM files AS f"
+        f" WHERE {saved} ORDER BY f.number LIMIT 1) AS shape,"
         " a.task_id AS task, coalesce(w.error_code, a.error_code) AS code,"
         f" coalesce(w.error_message, a.error_message, 'not as asked for: ' || {DIFFERS}) AS message,"
         " a.finished_at AS finished,"
@@ -107,8 +120,9 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
         " ORDER BY w.campaign, w.position, w.seq"
     )
     for row in read.stream(sql, [*values, limit]):
-        made = {name: json.loads(row[name] or "null") for name in ("params", "reference", "files")}
-        yield Card(*row)._replace(**made)
+        found = {name: from_json(row[name]) for name in _JSON}
+        # what somebody else wrote there may be of another kind
+        yield Card(*row)._replace(**{n: it if isinstance(it, _JSON[n]) else _JSON[n]() for n, it in found.items()})
 
 
 def span(read: LedgerReader, scope: Scope) -> Span | None:
@@ -124,12 +138,12 @@ def span(read: LedgerReader, scope: Scope) -> Span | None:
     return Span(*read.one(f"SELECT {_seconds('?')}, {_seconds('?')}", [first, last]))
 
 
-def spending(read: LedgerReader, campaigns: Sequence[str], within: Span) -> list[Spent]:
-    """What was held and settled by each campaign, step by step, of all its purchases.
+def spending(read: LedgerReader, scope: Scope, within: Span) -> list[Spent]:
+    """What was held and settled by each campaign, step by step, of all purchases of the scope's jobs, whenever made.
 
     What came before the span stands in its first step, what came after it in its last: the sums are those of now.
     """
-    chosen = f" WHERE w.campaign IN ({marks(campaigns)})" if campaigns else ""
+    chosen, limits = where_of(replace(scope, since=None, until=None), "")
     ended = "coalesce(a.finished_at, a.submitted_at, a.intended_at)"
     answered = f"coalesce(a.submitted_at, {ended})"
     parts = (
@@ -139,13 +153,12 @@ def spending(read: LedgerReader, campaigns: Sequence[str], within: Span) -> list
     )
     conditions = ("1", "a.hold_credits <> a.quoted_credits", "a.final_credits IS NOT NULL")
     changes = " UNION ALL ".join(
-        f"{part} {JOINED}{chosen or ' WHERE 1'} AND {condition}"
-        for part, condition in zip(parts, conditions, strict=True)
+        f"{part} {JOINED} WHERE {chosen} AND {condition}" for part, condition in zip(parts, conditions, strict=True)
     )
     step, values = _step("at", within)
     found = read.rows(
         f"SELECT campaign, {step} AS step, sum(settled), sum(held) FROM ({changes}) GROUP BY 1, 2 ORDER BY 1, 2",
-        [*values, *campaigns, *campaigns, *campaigns],
+        [*values, *limits * len(parts)],
     )
     return [Spent(row[0], within.start + (row[1] + 1) * within.step, row[2], row[3]) for row in found]
 

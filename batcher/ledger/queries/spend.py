@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from batcher.events import Event
 from batcher.jobs import ParamValue
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.store.amounts import HOLD, OPEN_HOLD
+from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD
 
 from .selectors import Condition, Selector, meeting
-from .sql import DIFFERENCE, KEPT, LATEST, SUPERSEDED, marks
+from .sql import DIFFERENCE, KEPT, LATEST, SUPERSEDED, UNSAVED, marks
 
 # In the order of the file: an index would only lead up and down in it.
 ALL = "FROM attempts AS a NOT INDEXED"
@@ -57,7 +57,8 @@ _CREDITS = {
 }
 # What codes of a refusal for content have in them, as they come: no provider documents all of its own.
 _CONTENT = " OR ".join(f"a.error_code LIKE '%{word}%'" for word in ("moderation", "nsfw", "content_policy", "safety"))
-_FILES = "sum((SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL))"
+_FILE_COUNT = "(SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL)"
+_FILES = f"sum({_FILE_COUNT})"
 
 Key = tuple[ParamValue | None, ...]
 
@@ -178,9 +179,16 @@ def snapshot(read: LedgerReader) -> Iterator[None]:
 # What there is
 
 
-def campaign_names(read: LedgerReader) -> list[str]:
-    """Every campaign, in the order in which they came."""
-    return [row["name"] for row in read.rows("SELECT name FROM campaigns ORDER BY rowid")]
+def campaign_names(read: LedgerReader, conditions: Sequence[Condition] = ()) -> list[str]:
+    """Every campaign, in the order in which they came; with conditions those that have a job which meets them."""
+    more, values = meeting(conditions)
+    having = f" WHERE name IN (SELECT w.campaign {LATEST} WHERE 1{more})" if conditions else ""
+    return [row["name"] for row in read.rows(f"SELECT name FROM campaigns{having} ORDER BY rowid", values)]
+
+
+def accounts(read: LedgerReader) -> list[tuple[str, str]]:
+    """Every account with its provider, in the order in which they came."""
+    return [(row[0], row[1]) for row in read.rows("SELECT account, provider FROM accounts ORDER BY rowid")]
 
 
 def models(read: LedgerReader) -> list[str]:
@@ -204,6 +212,40 @@ def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Selector]) -> Iterator
     """How many jobs of each group have which status."""
     for key, (status, count) in _grouped(read, scope, axes, "w.status, count(*)", LATEST, AT, more=", w.status"):
         yield key, status, count
+
+
+class Charged(NamedTuple):
+    """Purchases of one account, and the credits of its `unit` that they come to.
+
+    `what` is `file` (settled, and a file of it was saved), `no_file` (charged all the same) or `held`. `to_fetch` is
+    how many of them have a file that was not fetched yet.
+    """
+
+    account: str
+    provider: str
+    unit: str
+    what: str
+    purchases: int
+    files: int
+    credits: int
+    to_fetch: int
+
+
+def charged(read: LedgerReader, scope: Scope, axes: Sequence[Selector]) -> Iterator[tuple[Key, Charged]]:
+    """What purchases come to, by group, account and what came of them; nothing for those that cost nothing."""
+    keys, values = _keys(axes)
+    where, limits = where_of(scope, "a.intended_at")
+    what = f"CASE WHEN a.final_credits IS NULL THEN 'held' WHEN {_FILE_COUNT} > 0 THEN 'file' ELSE 'no_file' END"
+    unfetched = f"EXISTS (SELECT 1 FROM files AS f WHERE f.attempt_id = a.id AND {UNSAVED})"
+    columns = [*keys, "a.account", "coalesce(u.provider, '')", "coalesce(u.unit, '')", what]
+    sums = ["count(*)", _FILES, f"sum({COMMITTED})", f"sum({unfetched})"]
+    groups = ", ".join(str(place + 1) for place in range(len(columns)))
+    sql = (
+        f"SELECT {', '.join([*columns, *sums])} {JOINED} LEFT JOIN accounts AS u ON u.account = a.account"
+        f" WHERE {where} AND {COMMITTED} > 0 GROUP BY {groups} ORDER BY {groups}"
+    )
+    for row in read.stream(sql, [*values, *limits]):
+        yield tuple(row)[: len(axes)], Charged(*tuple(row)[len(axes) :])
 
 
 def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:

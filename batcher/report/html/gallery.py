@@ -6,20 +6,23 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from batcher.catalog import get_model, model_ids
-from batcher.fs import leads_inside
+from batcher.fs import leads_inside, look
 from batcher.jobs import ParamValue
 from batcher.ledger.queries.gallery import Card
 
 #: What of a card is a number of a place in the list of that name, for many jobs share it.
-_SHARED = ("campaign", "name", "model", "prompt", "params", "reference", "message")
+_SHARED = ("campaign", "name", "model", "prompt", "params", "vars", "tags", "references", "message")
+#: What of a card is for the ledger's owner alone: what it cost, how it went, how it is told apart from other clients'.
+OWN = ("tags", "attempts", "settled", "held", "task", "code", "message", "finished", "wait")
 # What could end the script's element, or a line of a script; and what UTF-8 has no bytes for.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
@@ -31,9 +34,12 @@ class Links:
     state: Path
     page: Path
 
-    def to(self, target: str) -> str | None:
-        """The URL of a file below the state folder; None for one that lies elsewhere, which no run makes."""
-        if not leads_inside(self.state, target):
+    def to(self, target: str, size: int | None = None) -> str | None:
+        """The URL of a file below the state folder; None for one that lies elsewhere, which no run makes.
+
+        None, too, where no file of `size` bytes is there (any more).
+        """
+        if not leads_inside(self.state, target) or (size is not None and look(self.state, target, size)):
             return None
         relative = os.path.relpath(self.state / target, self.page)
         return "./" + quote(os.fsencode(Path(relative).as_posix()), safe="/")
@@ -59,33 +65,45 @@ class _Shared:
         return self._places[key]
 
 
-def data(
-    found: Iterable[Card], *, links: Links, campaigns: Iterable[str], ledger_id: str, words: str
-) -> dict[str, Any]:
-    """What the script knows: the jobs, and what it needs to write a manifest and commands.
+#: The URL of a file, by its path below the state folder and its size in bytes; None for one that cannot be shown.
+Link = Callable[[str, int], str | None]
 
-    `campaigns` are all of the ledger, whose names a new manifest must not take. `words` is what a command line needs to
-    find this state folder.
-    """
-    shared = {name: _Shared() for name in _SHARED}
-    rows = [_row(card, shared, links) for card in found]
+
+def data(found: Iterable[Card], *, link: Link, ledger_id: str, without: Collection[str] = ()) -> dict[str, Any]:
+    """What the script knows of the jobs, but for the columns `without`."""
+    columns = [name for name in (*Card._fields, "gone") if name not in without]
+    shared = {name: _Shared() for name in _SHARED if name in columns}
+    rows = [
+        [shared[name].place(row[name]) if name in shared else row[name] for name in columns]
+        for row in _rows(found, link)
+    ]
     models = shared["model"].values
     return {
         "version": 1,
         # Marks are kept by ledger. Not its id: what goes into keys of purchases does not leave the ledger.
         "ledger": hashlib.sha256(f"report {ledger_id}".encode()).hexdigest()[:16],
-        "campaigns": list(campaigns),
-        "words": words,
         "defaults": {model: defaults(model) for model in models},
         "shared": {name: texts.values for name, texts in shared.items()},
-        "columns": Card._fields,
+        "columns": columns,
         "rows": rows,
     }
 
 
-def _row(card: Card, shared: dict[str, _Shared], links: Links) -> list[Any]:
-    linked = card._replace(files=[link for link in map(links.to, card.files) if link])
-    return [shared[name].place(value) if name in shared else value for name, value in linked._asdict().items()]
+def _rows(found: Iterable[Card], link: Link) -> Iterator[dict[str, Any]]:
+    for card in found:
+        links = [link(str(file["target"]), int(file["size"])) for file in card.files]
+        yield card._asdict() | {"files": [each for each in links if each], "gone": int(None in links)}
+
+
+def fresh(campaigns: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """For each campaign a name for one that is made from it, which none has; the page need not know the others."""
+    return {name: next(each for each in _names(name) if each not in taken) for name in campaigns}
+
+
+def _names(campaign: str) -> Iterator[str]:
+    for number in count(1):
+        end = "-more" if number == 1 else f"-more-{number}"
+        yield campaign[: 64 - len(end)] + end
 
 
 @cache

@@ -1,21 +1,15 @@
 """The report as one HTML file: nothing is fetched, nothing runs but the script that stands in it.
 
 What comes from outside is text: Jinja2 escapes it, JSON in it has no markup, the script makes text nodes only, and a
-Content-Security-Policy names the script and the style by their hashes, so that nothing else would run.
+Content-Security-Policy names the script and the style by their hashes, so that nothing else would run (`shell`).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from batcher.jobs import Status
@@ -27,16 +21,17 @@ from batcher.report import tables
 from batcher.report.figures import Report, make_report
 from batcher.report.question import Question, find_axes
 from batcher.report.wallet import Reconciliation
-from batcher.text import count, moment, number
 
-from . import MARK, charts, gallery, glance
+from . import charts, gallery, glance
 from .charts import Chart
+from .shell import render
 
 #: So many jobs have a card; a page with more would be slow to open.
 CARDS = 5000
 #: So many campaigns have a chart of their own, those that cost most.
 _CAMPAIGNS = 4
 _PARAMS = 6
+_SCRIPTS = ("jobs.js", "manifest.js", "films.js", "gallery.js", "marks.js", "owner.js", "keys.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +61,29 @@ def make_page(
     links, scope = gallery.Links.between(state, target), question.scope
     with spend.snapshot(read):
         report = make_report(read, question, now=now, running=running)
+        known = spend.campaign_names(read)
+        alone = bool(scope.campaigns or scope.conditions) and len(known) > 1
+        if alone:
+            report = _without_others(report)
         params = selectors.keys(read)["param"]
         axes = find_axes(read, ["campaign", "day", *params])
         split = make_report(read, Question(scope, axes), now=now, running=running)
         drawn = list(_charts(read, report, split, params))
         data = gallery.data(
             ledger.cards(read, scope, CARDS),
-            links=links,
-            campaigns=spend.campaign_names(read),
+            link=links.to,
             ledger_id=read.ledger_id,
-            words=words_of_state,
         )
+        data |= {"words": words_of_state, "fresh": gallery.fresh(data["shared"]["campaign"], known)}
         # A person has to decide about these, whenever they were bought.
-        doubtful = select(read, statuses=[Status.DOUBTFUL])
+        doubtful = select(read, statuses=[Status.DOUBTFUL], conditions=scope.conditions)
         undecided = [case for case in doubtful if not scope.campaigns or case.campaign in scope.campaigns]
     left_out = sum(report.total.jobs.values()) - len(data["rows"])
-    script, style = _script(), _static("page.css")
-    text = _template().render(
-        mark=Markup(MARK),  # noqa: S704
-        policy=_policy(script, style),
-        script=Markup(script),  # noqa: S704  (ours, as is the style)
-        style=Markup(style),  # noqa: S704
+    text = render(
+        "page.html.j2",
+        scripts=_SCRIPTS,
+        style="page.css",
+        client=False,
         data=Markup(gallery.script_json(data)),  # noqa: S704  (has no markup)
         report=report,
         scope=tables.scope(report.question) + ("; a run is going" if report.running else ""),
@@ -97,7 +94,7 @@ def make_page(
         troubles=tables.troubles(report),
         prices=tables.prices(report.prices),
         meters=list(glance.meters(report)),
-        forecast=tables.forecast(report.forecast),
+        forecast=tables.forecast(report.forecast, "cap of its own" if alone else "cap"),
         wallet=tables.wallet(reconciliation) if reconciliation else None,
         doubtful=undecided,
         held=sum(case.hold for case in undecided),
@@ -105,6 +102,13 @@ def make_page(
         left_out=left_out,
     )
     return Page(text, len(data["rows"]), left_out)
+
+
+def _without_others(report: Report) -> Report:
+    """The report without the sums under caps that campaigns share, which tell of those that were not asked for."""
+    caps = tuple(cap for cap in report.caps if cap.cap == "campaign")
+    bites = tuple(bite for bite in report.forecast.bites if bite.cap == "campaign")
+    return replace(report, caps=caps, forecast=replace(report.forecast, bites=bites))
 
 
 def _charts(read: LedgerReader, report: Report, split: Report, params: Sequence[str]) -> Iterator[Chart]:
@@ -116,7 +120,7 @@ def _charts(read: LedgerReader, report: Report, split: Report, params: Sequence[
     day_caps = [cap.limit for cap in report.caps if cap.cap == "day"]
     costs = charts.costs(split.rows, "campaign")
     largest = sorted(costs, key=lambda cost: -(cost.settled + cost.held))[:_CAMPAIGNS]
-    spent = ledger.spending(read, scope.campaigns, within)
+    spent = ledger.spending(read, scope, within)
     for cost in largest if total.attempts.total else ():
         name = str(cost.value)
         mine = [step for step in spent if step.campaign == name]
@@ -133,44 +137,3 @@ def _charts(read: LedgerReader, report: Report, split: Report, params: Sequence[
         found = charts.costs(split.rows, param)
         if len(found) > 1:
             yield charts.cost_by_param(param, found)
-
-
-# The parts of the file
-
-
-def _policy(script: str, style: str) -> str:
-    """Nothing but the script and the style in the page, and pictures and films from where it lies itself."""
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src '{_hash(script)}'",
-            f"style-src '{_hash(style)}'",
-            "img-src 'self' file:",
-            "media-src 'self' file:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        ]
-    )
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _script() -> str:
-    return "".join(map(_static, ("manifest.js", "films.js", "gallery.js", "keys.js")))
-
-
-@cache
-def _static(name: str) -> str:
-    return (resources.files(__package__) / "static" / name).read_text("utf-8")
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number, moment=moment, count=count)
-    source = (resources.files(__package__) / "templates" / "page.html.j2").read_text("utf-8")
-    return environment.from_string(source)

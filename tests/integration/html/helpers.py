@@ -86,7 +86,7 @@ def campaign(folder: Path) -> Bench:
     manifest = bench.write(MANIFEST)
     lost = {"on": "create", "do": "lost", "nth": 1}
     refused = {"on": "create", "do": "status", "status": 422, "code": "validation_error", "nth": 2}
-    _serve(bench)
+    films_of(bench)
     bench.app.faults.replace(parse_all([lost, refused]))
     bench.run(manifest, selection=Selection(only=("doubt",), limit=1))
     bench.app.faults.replace([])
@@ -105,9 +105,11 @@ def copy_of(bench: Bench, folder: Path) -> Bench:
     return copied
 
 
-def _serve(bench: Bench) -> None:
+def films_of(bench: Bench) -> Bench:
+    """The same with results that are films."""
     bench.app = Simulator(bench.world, media=_media)
     bench.api = SimulatedApi(bench.app)
+    return bench
 
 
 def write_page(bench: Bench, target: Path, *, reconciliation: Reconciliation | None = None, **asked: Any) -> pages.Page:

@@ -95,15 +95,22 @@ def test_nothing_moves_by_itself_where_less_motion_is_wished(watch: Watch) -> No
 def test_filters_filter(watch: Watch, bought: Bench) -> None:
     page = watch().page
     jobs = bought.jobs()
-    shown = page.locator("#shown")
-    expect(shown).to_have_text(f"{len(jobs)} jobs")
-    page.locator("[data-filter=status]").get_by_text("failed").click()
+    shown, states = page.locator("#shown"), page.locator("[data-filter=status]")
+    # of what was not bought nothing can be seen
+    seen = [job for job in jobs if job["status"] not in ("planned", "cancelled")]
+    expect(shown).to_have_text(f"{len(seen)} of {len(jobs)} jobs")
+    assert states.locator(":checked").count() == len({job["status"] for job in seen})
+    for status in ("doubtful", "succeeded"):
+        states.get_by_text(status).click()
     expect(page.locator(CARD)).to_have_count(2)
     assert page.locator(CARD).evaluate_all("all => all.map(c => c.job.name)") == ["storm", "storm"]
+    heads = page.locator(".heads p:not([hidden])")
+    expect(heads).to_have_count(2)
     page.locator("[data-filter=mode]").get_by_text("fun").click()
     expect(page.locator(CARD)).to_have_count(1)
+    expect(heads).to_have_text(["fun · 6"])  # no column stands empty
     expect(shown).to_have_text(f"1 of {len(jobs)} jobs")
-    page.locator("[data-filter=status]").get_by_text("succeeded").click()  # one or the other
+    states.get_by_text("succeeded").click()  # one or the other
     succeeded = sum(job["status"] == "succeeded" for job in jobs) // 2
     expect(page.locator(CARD)).to_have_count(succeeded + 1)
     page.locator("#search").fill("no such text")

@@ -171,17 +171,17 @@ def test_a_retried_job_keeps_what_its_purchases_cost(tmp_path: Path) -> None:
     with bench.reader() as read:
         within = gallery.span(read, Scope())
         assert within is not None
-        steps = gallery.spending(read, [], within)
+        steps = gallery.spending(read, Scope(), within)
         assert (sum(s.settled for s in steps), sum(s.held for s in steps)) == (93, 12)
         for campaign in ("spring", "autumn"):
-            mine = gallery.spending(read, [campaign], within)
+            mine = gallery.spending(read, Scope(campaigns=(campaign,)), within)
             spent = read.spent(campaign=campaign)
             assert (sum(s.settled for s in mine), sum(s.held for s in mine)) == (spent.settled, spent.held)
         last = states(gallery.moves(read, Scope(), within))[-1]
         assert {status: n for status, n in last.jobs.items() if n} == {s: n for s, n in total.jobs.items() if n}
         # A window in which only the first day lies begins with what was there, and ends with what is now.
         early = Span(within.start, within.start + 3600)
-        assert sum(s.settled for s in gallery.spending(read, [], early)) == 93
+        assert sum(s.settled for s in gallery.spending(read, Scope(), early)) == 93
     # A purchase that gave nothing, but cost something.
     edit(bench, "UPDATE attempts SET final_credits = 5 WHERE number = 1 AND outcome = 'failed'")
     dearer = parse(write_page(bench, tmp_path / "dearer.html").text)

@@ -1,7 +1,10 @@
-/* Films of the gallery: only those near the window have a player. */
+/* Films and sounds of the gallery: only those near the window have a player. */
 const Films = (() => {
-  const NAME = /\.(mp4|m4v|webm|mov|ogv)$/i;
+  const NAME = /\.(mp4|m4v|webm|mov|ogv|mp3|m4a|wav|ogg|flac|aac)$/i;
+  const SOUND = /\.(mp3|m4a|wav|ogg|flac|aac)$/i;
   const MOST = 40; /* a browser plays only so many at a time */
+  /* What browsers say of a file that is there, but of a kind that they cannot play. */
+  const UNPLAYABLE = /demuxer|decod|codec|metadata/i;
 
   const near = new Set();
   let settling = 0;
@@ -23,21 +26,25 @@ const Films = (() => {
     sorted.slice(MOST).forEach(detach);
     sorted.slice(0, MOST).forEach(attach);
   };
-  const gone = (box) => {
+  const say = (box, words) => {
     const why = document.createElement("p");
     why.className = "why";
-    why.textContent = "The file is not there any more.";
+    why.textContent = words;
     box.classList.add("gone");
     box.append(why);
   };
+  const GONE = "The file is not there any more.";
+  const UNKNOWN = "This browser does not play it. Open the file with another program.";
   const attach = (box) => {
     if (box.firstElementChild?.tagName === "VIDEO" || box.classList.contains("gone")) return;
     const film = document.createElement("video");
-    Object.assign(film, { preload: "metadata", loop: true, playsInline: true, tabIndex: -1, muted: true, ariaHidden: "true" });
+    Object.assign(film, { preload: "metadata", loop: true, playsInline: true, tabIndex: -1, ariaHidden: "true" });
+    film.muted = !SOUND.test(box.dataset.film);
     film.addEventListener("error", () => {
       if (!film.isConnected) return;
+      const { code, message } = film.error;
       film.remove();
-      gone(box);
+      say(box, code === MediaError.MEDIA_ERR_DECODE || UNPLAYABLE.test(message) ? UNKNOWN : GONE);
     });
     film.addEventListener("playing", () => box.classList.add("playing"));
     film.addEventListener("pause", () => box.classList.remove("playing"));
@@ -70,5 +77,8 @@ const Films = (() => {
     else play(job);
   };
 
-  return { play, pause, toggle, gone, watch: (box) => observer.observe(box), is: (url) => NAME.test(url) };
+  return {
+    play, pause, toggle, say, GONE, UNKNOWN, watch: (box) => observer.observe(box),
+    is: (url) => NAME.test(url), isSound: (url) => SOUND.test(url),
+  };
 })();

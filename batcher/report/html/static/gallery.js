@@ -1,14 +1,15 @@
 /* The gallery. Every text from outside becomes a text node or an attribute's value; no markup is ever parsed here. */
 const Gallery = (() => {
   const byId = (id) => document.getElementById(id);
-  const data = JSON.parse(byId("data").textContent);
-  const written = document.querySelector("time").textContent;
+  const { all: jobs, data, axes, values, shown, fileName } = Jobs;
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const number = new Intl.NumberFormat("en");
   const MOST_CHIPS = 8;
-  const MOST_COLUMNS = 6;
+  const MOST_OPTIONS = 200;
+  const MOST_FACTS = 6;
   const NARROWEST = 156; /* pixels of a column with its gap */
   const PICTURE = /\.(png|jpe?g|webp|gif|avif)$/i;
+  const LEFT_OUT = ["planned", "cancelled"]; /* at first: nothing of them can be seen */
 
   const make = (tag, given = {}, ...children) => {
     const node = document.createElement(tag);
@@ -21,80 +22,37 @@ const Gallery = (() => {
     return node;
   };
   const outside = (text) => make("bdi", {}, text);
-  const fileName = (url) => {
-    const last = url.slice(url.lastIndexOf("/") + 1);
-    try { return decodeURIComponent(last); } catch { return last; }
-  };
-  const shown = (value) => (value === undefined || value === null ? "–" : String(value));
-  const credits = (job) =>
-    [
-      job.settled || !job.held ? `${number.format(job.settled)} credit${job.settled === 1 ? "" : "s"}` : null,
-      job.held ? `${number.format(job.held)} held` : null,
-    ].filter(Boolean).join(", ");
+  const nameOf = (url) => make("bdi", { dir: "ltr" }, fileName(url));
+  const count = (n, noun) => `${number.format(n)} ${noun}${n === 1 ? "" : "s"}`;
+  /* What a page for the ledger's owner says of a job besides: on its card, as rows of its details, and below both. */
+  const more = { said: () => [], rows: () => [], card: () => [], body: () => [] };
 
-  /* ---- jobs */
-
-  const jobs = data.rows.map((row) => {
-    const job = {};
-    data.columns.forEach((name, at) => {
-      job[name] = name in data.shared ? data.shared[name][row[at]] : row[at];
-    });
-    job.all = { ...(data.defaults[job.model] ?? {}), ...job.params };
-    job.search = [job.name, job.prompt, job.id, job.task, ...job.files.map(fileName)].join("\n").toLowerCase();
-    return job;
-  });
-
-  /* What a grid can be laid out by, and filtered by: name, and the value of a job. */
-  const axes = new Map([
-    ["prompt", (job) => job.name],
-    ["campaign", (job) => job.campaign],
-    ["model", (job) => job.model],
-    ["reference", (job) => (job.reference ? job.reference.text.slice(job.reference.text.lastIndexOf("/") + 1) : null)],
-    ["take", (job) => job.take],
-    ["status", (job) => job.status],
-  ]);
-  const params = [...new Set(jobs.flatMap((job) => Object.keys(job.all)))];
-  for (const name of params) axes.set(axes.has(name) ? `param ${name}` : name, (job) => job.all[name]);
-
-  /* Every param that varies, at once: the matrix as it was meant. */
-  const EVERY = "all params";
-  const varied = params.filter((name) => new Set(jobs.map((job) => job.all[name] ?? null)).size > 1);
-  if (varied.length > 1) axes.set(EVERY, (job) => varied.map((name) => shown(job.all[name])).join(" · "));
-
-  const compare = (a, b) =>
-    typeof a === "number" && typeof b === "number" ? a - b : 0; /* texts stay in the manifest's order */
-  const values = new Map();
-  for (const [name, of] of axes) {
-    const found = [...new Set(jobs.map((job) => of(job) ?? null))];
-    values.set(name, name === "prompt" ? found : found.sort(compare));
-  }
-  const varies = (name) => values.get(name).length > 1;
-  const varying = [...axes.keys()].filter(varies);
-  const varyingParams = params.map((name) => (values.has(`param ${name}`) ? `param ${name}` : name)).filter(varies);
-
-  /* ---- marks */
+  /* ---- what this browser keeps */
 
   const KEY = `batcher-report:${data.ledger}`;
-  const marks = new Map();
-  const loadMarks = () => {
-    try {
-      for (const [id, mark] of Object.entries(JSON.parse(localStorage.getItem(KEY) ?? "{}")))
-        if (mark === "f" || mark === "x") marks.set(id, mark);
-    } catch { byId("unkept").hidden = false; }
+  const recall = (key) => {
+    try { return JSON.parse(localStorage.getItem(key) ?? "{}") ?? {}; }
+    catch { byId("unkept").hidden = false; return {}; }
   };
-  const keepMarks = () => {
-    try { localStorage.setItem(KEY, JSON.stringify(Object.fromEntries(marks))); }
-    catch { byId("unkept").hidden = false; }
+  const keep = (key, value) => {
+    try { localStorage.setItem(key, JSON.stringify(value)); } catch { byId("unkept").hidden = false; }
   };
-  const marked = (mark) => jobs.filter((job) => marks.get(job.id) === mark);
 
+  /* ---- marks: of this page's jobs, and of others that the browser knows of */
+
+  const marks = new Map(Object.entries(recall(KEY)).filter(([, mark]) => mark === "f" || mark === "x"));
+  const marked = (mark) => jobs.filter((job) => marks.get(job.id) === mark);
+  const heard = []; /* who wants to know of each change */
+  const changed = () => {
+    keep(KEY, Object.fromEntries(marks));
+    for (const tell of heard) tell();
+    if (chosen.get("mark")?.size) filter();
+  };
   const mark = (job, which) => {
     if (marks.get(job.id) === which) marks.delete(job.id);
     else marks.set(job.id, which);
-    keepMarks();
     showMark(job);
-    showCounts();
-    if (chosen.get("mark")?.size) filter();
+    changed();
   };
   const showMark = (job) => {
     const it = marks.get(job.id);
@@ -102,110 +60,114 @@ const Gallery = (() => {
     for (const button of job.card.querySelectorAll("[data-which]"))
       button.setAttribute("aria-pressed", String(button.dataset.which === it));
   };
-  const showCounts = () => {
-    const n = marked("f").length;
-    const copy = byId("copy");
-    copy.disabled = n === 0;
-    copy.textContent = n ? `Copy ${number.format(n)} as manifest` : "Copy as manifest";
-    copy.title = n ? "A manifest that makes new takes of the favourites (M)" : "Mark favourites first (★ or F)";
+  const replaceMarks = (found) => {
+    for (const job of jobs) {
+      if (found.has(job.id)) marks.set(job.id, found.get(job.id));
+      else marks.delete(job.id);
+      showMark(job);
+    }
+    changed();
   };
 
   /* ---- cards */
 
+  const ratio = (width, height) => Math.min(2.4, Math.max(0.62, width / height));
   const shape = (job) => {
+    if (job.shape) return ratio(job.shape, 1);
     const found = /^(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)$/.exec(job.all.aspect_ratio ?? "");
-    return found && Number(found[2]) ? Math.min(2.4, Math.max(0.5, found[1] / found[2])) : 1;
+    return job.files.length && found && Number(found[2]) ? ratio(found[1], found[2]) : 1;
   };
-  const commandsOf = (job) =>
-    ["submitted --task ID", "failed", "again"].map((as) => `batcher resolve${data.words} ${job.id.slice(0, 12)} --as ${as}`);
-
   const media = (job) => {
     const box = make("div", { class: "media" });
-    box.style.aspectRatio = String(shape(job));
     job.box = box;
     const [file] = job.files;
-    if (file && Films.is(file)) {
+    if (!file) {
+      box.classList.add("none");
+      const why = job.message || job.code || (job.gone ? Films.GONE : job.status === "succeeded" ? "Its file is not saved." : "");
+      box.append(make("p", { class: "state" }, job.status), make("p", { class: "why" }, outside(why)));
+    } else if (Films.is(file)) {
       box.dataset.film = file;
+      if (Films.isSound(file)) box.classList.add("sound");
       box.addEventListener("click", () => { job.card.focus({ preventScroll: true }); Films.toggle(job); });
       Films.watch(box);
-    } else if (file && PICTURE.test(file)) {
+    } else if (PICTURE.test(file)) {
       const picture = make("img", { loading: "lazy", decoding: "async", alt: "" });
-      picture.addEventListener("error", () => { picture.remove(); Films.gone(box); });
+      picture.addEventListener("error", () => { picture.remove(); Films.say(box, Films.GONE); });
       picture.src = file;
       box.append(picture);
-    } else {
-      box.classList.add("none");
-      const why = job.message || job.code || (job.status === "succeeded" ? "Its file is not saved." : "");
-      box.append(make("p", { class: "state" }, job.status), make("p", { class: "why" }, outside(why)));
-    }
+    } else Films.say(box, Films.UNKNOWN);
     return box;
   };
 
   const markButton = (job, which, sign, name) =>
     make("button", { type: "button", "data-which": which, "aria-pressed": "false", "aria-label": name, title: name,
       tabindex: "-1", onclick: () => mark(job, which) }, sign);
+  const facts = Jobs.grouping.map(({ kind, name }) => ({ name, title: name.slice(name.startsWith(`${kind}.`) ? kind.length + 1 : 0) }));
 
-  const build = (job, place) => {
-    job.place = place;
+  const build = (job) => {
     job.card = make("article", { class: "card", tabindex: "-1", "data-status": job.status,
       "aria-label": `${job.name}, take ${job.take}, ${job.status}` });
     job.card.job = job;
-    const own = varyingParams.map((name) => make("li", {}, make("span", {}, `${name.replace(/^param /, "")} `), outside(shown(axes.get(name)(job)))));
+    job.card.style.setProperty("--shape", shape(job));
+    const own = facts.map(({ name, title }) => [title, axes.get(name)(job)])
+      .filter(([, value]) => value !== undefined && value !== null && String(value).length <= 24).slice(0, MOST_FACTS)
+      .map(([title, value]) => make("li", {}, make("span", {}, `${title} `), outside(shown(value))));
     const [file] = job.files;
+    const said = [`take ${job.take}`, ...more.said(job), ...(job.files.length > 1 ? [`${job.files.length} files`] : [])];
     job.card.append(
       media(job),
       make("div", { class: "marks" },
         markButton(job, "f", "★", "Favourite (F)"), markButton(job, "x", "✕", "Reject (X)"),
         make("button", { type: "button", tabindex: "-1", "aria-label": "Everything about it (Enter)", title: "Everything about it (Enter)",
           onclick: () => details(job) }, "⋯")),
-      make("p", { class: "prompt", title: job.prompt.slice(0, 1000) }, outside(job.prompt)),
+      make("p", { class: "prompt", dir: "auto", title: job.prompt.slice(0, 1000) }, job.prompt),
       ...(own.length ? [make("ul", { class: "params" }, ...own)] : []),
       make("p", { class: "meta" },
-        ...(job.status === "succeeded" ? [] : [make("b", {}, job.status), " · "]),
-        `take ${job.take} · ${credits(job)}${job.attempts > 1 ? ` · bought ${job.attempts} times` : ""}`),
+        ...(job.status === "succeeded" ? [] : [make("b", {}, job.status), " · "]), said.join(" · ")),
       make("p", { class: "meta" },
-        file ? make("a", { href: file, tabindex: "-1" }, outside(fileName(file))) : null,
+        file ? make("a", { href: file, tabindex: "-1" }, nameOf(file)) : null,
         file ? " " : null, make("code", { title: job.id }, job.id.slice(0, 12))),
+      ...more.card(job),
     );
-    if (job.status === "doubtful")
-      job.card.append(make("p", { class: "meta decide" }, "A person must decide: ", make("code", {}, `batcher resolve${data.words} ${job.id.slice(0, 12)} …`)));
     showMark(job);
   };
 
+  const large = (job, file) =>
+    Films.is(file) ? make("video", { controls: true, loop: true, playsinline: true, src: file, "aria-label": job.name })
+      : PICTURE.test(file) ? make("img", { src: file, alt: "" }) : null;
   const details = (job) => {
-    const [file] = job.files;
     byId("job-title").replaceChildren(outside(job.name));
     const rows = [
       ["status", job.status], ["reason", [job.code, job.message].filter(Boolean).join(": ")], ["campaign", job.campaign],
       ["model", job.model], ...Object.entries(job.all).map(([name, value]) => [name, shown(value) + (name in job.params ? "" : " (the model's default)")]),
-      ["reference", job.reference?.text], ["take", job.take], ["credits", credits(job)], ["purchases", job.attempts],
-      ["waited", job.wait === null ? null : `${number.format(job.wait)} s`],
-      ["finished", job.finished && new Date(job.finished).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" })],
-      ["job", job.id], ["task", job.task],
+      ...Object.entries(job.vars), ...Object.entries(job.tags ?? {}),
+      ...job.references.map((it) => ["reference", it.text]), ["take", job.take], ...more.rows(job), ["job", job.id],
     ].filter(([, value]) => value !== null && value !== undefined && value !== "");
     Films.pause(job);
-    const large = file && Films.is(file) ? make("video", { controls: true, loop: true, playsinline: true, src: file, "aria-label": job.name })
-      : file && PICTURE.test(file) ? make("img", { src: file, alt: "" }) : null;
+    const shows = job.files.map((file) => large(job, file)).filter(Boolean);
     byId("job-body").replaceChildren(
-      ...[large, make("p", { class: "prompt full" }, outside(job.prompt)),
-        make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, outside(String(value)))]),
+      ...[...shows, make("p", { class: "prompt full", dir: "auto" }, job.prompt),
+        make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, outside(name)), make("dd", {}, outside(String(value)))]),
           ...(job.files.length ? [make("dt", {}, job.files.length > 1 ? "files" : "file"),
-            make("dd", {}, ...job.files.flatMap((url) => [make("a", { href: url }, outside(fileName(url))), " "]))] : [])),
-        ...(job.status === "doubtful" ? [make("p", {}, "Nobody here can know whether the API charged it. Type one of:"),
-          make("pre", { tabindex: "0" }, commandsOf(job).join("\n"))] : [])].filter(Boolean));
+            make("dd", {}, ...job.files.flatMap((url) => [make("a", { href: url }, nameOf(url)), " "]))] : [])),
+        ...more.body(job)]);
     byId("job").showModal();
-    if (large?.tagName === "VIDEO" && !still.matches) { large.muted = true; large.play().catch(() => {}); }
+    const [first] = shows;
+    if (first?.tagName === "VIDEO" && !still.matches) { first.muted = !Films.isSound(first.src); first.play().catch(() => {}); }
   };
   byId("job").addEventListener("close", () => {
-    const film = byId("job-body").querySelector("video");
-    if (film) { film.removeAttribute("src"); film.load(); }
+    for (const film of byId("job-body").querySelectorAll("video")) { film.removeAttribute("src"); film.load(); }
     byId("job-body").replaceChildren();
   });
 
   /* ---- the grid */
 
   const matrix = byId("matrix");
-  const label = (axis, value) => (axis === "prompt" || axis === EVERY ? shown(value) : `${axis.replace(/^param /, "")} ${shown(value)}`);
+  const label = (axis, value) =>
+    axis === "prompt" || axis === Jobs.EVERY ? shown(value) : `${axis.replace(/^(param|var|tag)\./, "")} ${shown(value)}`;
+  /* Beside each other in columns, films of several shapes stand in boxes of one shape. */
+  const shapes = new Set(jobs.filter((job) => job.files.length).map(shape));
+  matrix.style.setProperty("--one-shape", shapes.size === 1 ? [...shapes][0] : 1);
 
   const lay = () => {
     const [rows, columns] = [byId("rows").value, byId("columns").value];
@@ -213,7 +175,6 @@ const Gallery = (() => {
     const down = rows ? values.get(rows) : [null];
     const rowOf = rows ? axes.get(rows) : () => null;
     const columnOf = columns ? axes.get(columns) : () => null;
-    matrix.style.setProperty("--columns", String(across.length));
     const cells = new Map();
     for (const job of jobs) {
       const key = JSON.stringify([rowOf(job) ?? null, columnOf(job) ?? null]);
@@ -224,10 +185,10 @@ const Gallery = (() => {
     if (columns)
       parts.push(make("div", { class: "heads" }, ...across.map((value) => make("p", {}, outside(label(columns, value))))));
     for (const value of down) {
-      const row = make("section", { class: "row", "aria-label": rows ? label(rows, value) : "All jobs" });
+      const row = make("section", { class: "row", "aria-label": rows ? label(rows, value) : "All" });
       if (rows) row.append(make("h3", {}, outside(label(rows, value)), make("span", { class: "dim" })));
       row.append(make("div", { class: "cells" }, ...across.map((other) => {
-        const cell = make("div", { class: "cell" });
+        const cell = make("div", { class: columns ? "cell" : "cell flow" });
         if (columns) cell.append(make("p", { class: "which" }, outside(label(columns, other))));
         cell.append(...(cells.get(JSON.stringify([value, other])) ?? []));
         return cell;
@@ -235,20 +196,29 @@ const Gallery = (() => {
       parts.push(row);
     }
     matrix.replaceChildren(...parts);
-    fit();
     filter();
+  };
+  const relay = () => {
+    keep(`${KEY}:layout`, Object.fromEntries(["rows", "columns", "size"].map((id) => [id, byId(id).value])));
+    matrix.style.setProperty("--card", `${byId("size").value}px`);
+    lay();
   };
 
   /* Columns that do not fit beside each other are scrolled. */
-  const fit = () => matrix.classList.toggle("wide", values.get(byId("columns").value)?.length * NARROWEST > matrix.clientWidth && innerWidth > 700);
+  let across = 1;
+  const fit = () => matrix.classList.toggle("wide", across * NARROWEST > matrix.clientWidth && innerWidth > 700);
 
   /* ---- filters */
 
   const chosen = new Map();
   const filters = new Map([["mark", (job) => ({ f: "favourite", x: "reject" })[marks.get(job.id)] ?? "unmarked"]]);
-  for (const name of ["status", "campaign", "model", "reference", ...varyingParams])
-    if (varying.includes(name) && !filters.has(name)) filters.set(name, axes.get(name));
+  for (const name of ["status", "campaign", "model", "reference", ...facts.map((it) => it.name)])
+    if (values.get(name).length > 1 && values.get(name).length <= MOST_OPTIONS) filters.set(name, axes.get(name));
 
+  const chosenAtFirst = () => {
+    const shownFirst = values.get("status").filter((status) => !LEFT_OUT.includes(status));
+    if (shownFirst.length && shownFirst.length < values.get("status").length) chosen.set("status", new Set(shownFirst));
+  };
   const choose = (name, value, on) => {
     const set = chosen.get(name) ?? new Set();
     if (on) set.add(value); else set.delete(value);
@@ -258,10 +228,11 @@ const Gallery = (() => {
   const buildFilters = () => {
     for (const [name, of] of filters) {
       const found = name === "mark" ? ["favourite", "reject", "unmarked"] : values.get(name);
-      const title = name.replace(/^param /, "");
+      const title = outside(name);
       if (found.length <= MOST_CHIPS) {
         byId("filters").append(make("fieldset", { "data-filter": name }, make("legend", {}, title), ...found.map((value) => {
           const box = make("input", { type: "checkbox", value: shown(value), onchange: (event) => choose(name, shown(value), event.target.checked) });
+          box.checked = chosen.get(name)?.has(shown(value)) ?? false;
           const n = name === "mark" ? null : jobs.filter((job) => shown(of(job)) === shown(value)).length;
           return make("label", { class: "chip", ...(name === "status" ? { "data-status": value } : {}) }, box, outside(shown(value)),
             n === null ? null : make("span", { class: "dim" }, ` ${number.format(n)}`));
@@ -271,7 +242,7 @@ const Gallery = (() => {
           chosen.set(name, new Set(event.target.selectedIndex ? [event.target.value] : []));
           filter();
         } }, make("option", {}, "any"), ...found.map((value) => make("option", { value: shown(value) }, shown(value))));
-        byId("filters").append(make("fieldset", { "data-filter": name }, make("legend", {}, title), make("label", {}, make("span", { class: "unseen" }, title), select)));
+        byId("filters").append(make("fieldset", { "data-filter": name }, make("legend", {}, title), make("label", {}, make("span", { class: "unseen" }, name), select)));
       }
     }
   };
@@ -285,16 +256,33 @@ const Gallery = (() => {
       job.card.hidden = !fits;
       n += fits;
     }
-    for (const row of matrix.querySelectorAll(".row")) {
+    const rows = [...matrix.querySelectorAll(".row")];
+    for (const row of rows) {
       const fitting = row.querySelectorAll(".card:not([hidden])").length;
       row.hidden = fitting === 0;
-      const count = row.querySelector("h3 .dim");
-      if (count) count.textContent = ` ${number.format(fitting)}`;
+      const told = row.querySelector("h3 .dim");
+      if (told) told.textContent = ` ${number.format(fitting)}`;
     }
-    byId("shown").textContent = n === jobs.length ? `${number.format(n)} job${n === 1 ? "" : "s"}` : `${number.format(n)} of ${number.format(jobs.length)} jobs`;
+    closeColumns(rows, n);
+    const noun = byId("shown").dataset.noun;
+    byId("shown").textContent = n === jobs.length ? count(n, noun) : `${number.format(n)} of ${count(jobs.length, noun)}`;
     byId("nothing").hidden = n > 0 || jobs.length === 0;
-    matrix.querySelector(".heads")?.toggleAttribute("hidden", n === 0);
     stay();
+  };
+  /* A column in which nothing is left goes. */
+  const closeColumns = (rows, n) => {
+    const heads = matrix.querySelector(".heads");
+    const columns = rows.map((row) => [...row.querySelectorAll(".cell")]);
+    across = 0;
+    for (let at = 0; at < (columns[0]?.length ?? 0); at++) {
+      const empty = columns.every((cells) => !cells[at].querySelector(".card:not([hidden])"));
+      for (const cells of columns) cells[at].hidden = empty;
+      if (heads) heads.children[at].hidden = empty;
+      across += !empty;
+    }
+    matrix.style.setProperty("--columns", String(across || 1));
+    heads?.toggleAttribute("hidden", n === 0);
+    fit();
   };
   const clear = () => {
     chosen.clear();
@@ -320,77 +308,37 @@ const Gallery = (() => {
     within(card, "0");
   };
 
-  /* ---- the manifest */
-
-  const showManifest = () => {
-    const favourites = marked("f");
-    if (!favourites.length) return;
-    const models = [...new Set(favourites.map((job) => job.model))];
-    byId("m-model").replaceChildren(...models.map((model) => make("option", { value: model }, model)));
-    byId("m-model-label").hidden = models.length < 2;
-    byId("m-campaign").value = Manifest.fresh(favourites[0].campaign, data.campaigns);
-    byId("m-said").textContent = "";
-    writeManifest();
-    byId("manifest").showModal();
-  };
-  const writeManifest = () => {
-    const model = byId("m-model").value;
-    const wanted = marked("f").filter((job) => job.model === model);
-    const campaign = byId("m-campaign").value.trim();
-    const takes = Math.min(100, Math.max(1, Math.trunc(Number(byId("m-takes").value)) || 1));
-    const fine = Manifest.valid(campaign);
-    byId("m-text").value = fine ? Manifest.text(wanted, { campaign, takes, rejects: marked("x"), written }) : "";
-    for (const id of ["m-copy", "m-save"]) byId(id).disabled = !fine;
-    const jobs = wanted.length * takes;
-    byId("manifest-note").textContent = !fine ? "A campaign's name has 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit."
-      : data.campaigns.includes(campaign) ? `The ledger has a campaign ${campaign} already: takes that it has are not made again.`
-      : `${number.format(jobs)} new take${jobs === 1 ? "" : "s"} of ${number.format(wanted.length)} favourite${wanted.length === 1 ? "" : "s"}, as a campaign of its own.`;
-    byId("m-command").textContent = fine ? Manifest.command("plan", campaign, wanted, data.words) : "";
-  };
-  const say = (text) => { byId("m-said").textContent = text; };
-  const copyManifest = async () => {
-    const text = byId("m-text");
-    try { await navigator.clipboard.writeText(text.value); say("Copied."); }
-    catch {
-      text.focus();
-      text.select();
-      say(document.execCommand("copy") ? "Copied." : "The browser lets nothing be copied: it is selected, copy it by hand.");
-    }
-  };
-  const saveManifest = () => {
-    const url = URL.createObjectURL(new Blob([byId("m-text").value], { type: "application/yaml" }));
-    make("a", { href: url, download: `${byId("m-campaign").value.trim()}.yaml` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-  };
-
   /* ---- begin */
 
-  const options = (select, chosenName) => {
-    select.append(make("option", { value: "" }, "none"), ...varying.map((name) => make("option", { value: name }, name)));
-    select.value = chosenName ?? "";
-    select.addEventListener("change", lay);
+  const options = (id, preset) => {
+    const select = byId(id);
+    select.append(make("option", { value: "" }, "none"), ...Jobs.axesToLayBy.map((name) => make("option", { value: name }, name)));
+    select.value = preset;
+    if (select.selectedIndex < 0) select.value = "";
+    select.addEventListener("change", relay);
   };
   const begin = () => {
-    loadMarks();
     jobs.forEach(build);
-    const across = [EVERY, ...varyingParams, "reference"].find((name) => values.has(name) && varies(name) && values.get(name).length <= MOST_COLUMNS);
-    options(byId("rows"), varies("prompt") ? "prompt" : varyingParams.find((name) => name !== across));
-    options(byId("columns"), across);
+    const known = (name) => name === "" || Jobs.axesToLayBy.includes(name);
+    const kept = recall(`${KEY}:layout`);
+    const first = known(kept.rows) && known(kept.columns) ? kept : Jobs.layout();
+    options("rows", first.rows);
+    options("columns", first.columns);
+    if ([...byId("size").options].some((option) => option.value === kept.size)) byId("size").value = kept.size;
+    byId("size").addEventListener("change", relay);
+    matrix.style.setProperty("--card", `${byId("size").value}px`);
+    chosenAtFirst();
     buildFilters();
-    showCounts();
+    for (const tell of heard) tell();
     new ResizeObserver(fit).observe(matrix);
     lay();
     byId("search").addEventListener("input", filter);
-    byId("size").addEventListener("change", (event) => matrix.style.setProperty("--card", `${event.target.value}px`));
     byId("clear").addEventListener("click", clear);
-    byId("copy").addEventListener("click", showManifest);
     byId("help-open").addEventListener("click", () => byId("help").showModal());
-    for (const id of ["m-campaign", "m-takes", "m-model"]) byId(id).addEventListener("input", writeManifest);
-    byId("m-copy").addEventListener("click", copyManifest);
-    byId("m-save").addEventListener("click", saveManifest);
+    const playing = (job) => !still.matches && !Films.isSound(job.files[0] ?? "") && Films.play(job);
     matrix.addEventListener("pointerover", (event) => {
       const card = event.target.closest(".card");
-      if (event.pointerType === "mouse" && card && !card.contains(event.relatedTarget) && !still.matches) Films.play(card.job);
+      if (event.pointerType === "mouse" && card && !card.contains(event.relatedTarget)) playing(card.job);
     });
     matrix.addEventListener("pointerout", (event) => {
       const card = event.target.closest(".card");
@@ -400,7 +348,7 @@ const Gallery = (() => {
       const card = event.target.closest(".card");
       if (!card) return;
       if (card !== current) become(card);
-      if (event.target === card && card.matches(":focus-visible") && !still.matches) Films.play(card.job);
+      if (event.target === card && card.matches(":focus-visible")) playing(card.job);
     });
     matrix.addEventListener("focusout", (event) => {
       const card = event.target.closest(".card");
@@ -408,5 +356,5 @@ const Gallery = (() => {
     });
   };
 
-  return { begin, mark, details, visible, showManifest, search: byId("search"), help: byId("help"), matrix };
+  return { begin, mark, marked, replaceMarks, heard, more, details, visible, does: {}, byId, make, count, matrix };
 })();

@@ -1,9 +1,21 @@
-/* The keyboard. */
+/* The keyboard: it acts on the card under the mouse, or on that which has its mark, whichever moved last. */
 (() => {
   Gallery.begin();
+  const { byId, matrix } = Gallery;
+  const search = byId("search");
+
+  let pointed = null;
+  let place = "";
+  document.addEventListener("pointermove", (event) => {
+    const now = `${event.clientX} ${event.clientY}`; /* what is scrolled under a mouse that rests was not pointed at */
+    if (now !== place) pointed = event.target.closest?.("#matrix .card") ?? null;
+    place = now;
+  });
 
   const go = (card) => {
     if (!card) return;
+    if (pointed) Films.pause(pointed.job);
+    pointed = null;
     card.focus({ preventScroll: true });
     card.scrollIntoView({ block: "nearest", behavior: "instant" });
   };
@@ -27,13 +39,20 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const at = event.target;
-    if (at.matches("input, select, textarea")) {
-      if (event.key === "Escape" && at === Gallery.search) at.blur();
+    if (at.matches("input:not([type=checkbox]), select, textarea")) {
+      if (event.key === "Escape" && at === search) at.blur();
       return;
     }
-    const card = at.closest(".card");
-    const does = { "/": () => Gallery.search.focus(), "?": () => Gallery.help.showModal(), m: () => Gallery.showManifest() };
+    const focused = at.closest(".card");
+    const card = pointed?.isConnected && !pointed.hidden ? pointed : focused;
+    const does = { "/": () => search.focus(), "?": () => byId("help").showModal(), ...Gallery.does };
     if (card) {
+      Object.assign(does, { f: () => Gallery.mark(card.job, "f"), x: () => Gallery.mark(card.job, "x") });
+      /* a button or link that has the focus keeps its own keys */
+      if (!at.matches("button, a, input, summary"))
+        Object.assign(does, { " ": () => Films.toggle(card.job), Enter: () => Gallery.details(card.job) });
+    }
+    if (focused) { /* else the arrows scroll */
       const cards = Gallery.visible();
       const here = cards.indexOf(card);
       Object.assign(does, {
@@ -43,10 +62,7 @@
         ArrowUp: () => go(vertical(card, false, cards, here)),
         Home: () => go(cards[0]),
         End: () => go(cards.at(-1)),
-        f: () => Gallery.mark(card.job, "f"),
-        x: () => Gallery.mark(card.job, "x"),
       });
-      if (at === card) Object.assign(does, { " ": () => Films.toggle(card.job), Enter: () => Gallery.details(card.job) });
     }
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (!Object.hasOwn(does, key)) return;

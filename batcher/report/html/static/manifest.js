@@ -1,4 +1,3 @@
-"use strict";
 /* From jobs to the text of a manifest. Pure: nothing here knows the page. */
 const Manifest = (() => {
   /* Characters that YAML, or whoever reads the manifest, would not take as they are: controls, marks that turn the
@@ -23,21 +22,17 @@ const Manifest = (() => {
   const value = (it) => (typeof it === "string" ? quoted(it) : JSON.stringify(it));
   const mapping = (it) =>
     "{" + Object.keys(it).map((name) => `${quoted(name)}: ${value(it[name])}`).join(", ") + "}";
+  /* Several references of one job are one variant, in a list of their own. */
+  const variant = (references) => {
+    const texts = references.map((it) => quoted(template(it.text))).join(", ");
+    return references.length > 1 ? `[${texts}]` : texts;
+  };
   const named = (name) => name && name.length <= 100 && !/[\n\t]|\{\{|\{%/.test(name);
 
   const folderOf = (path) => path.slice(0, Math.max(1, path.lastIndexOf("/")));
   const foldersOf = (jobs) =>
-    [...new Set(jobs.filter((job) => job.reference && !job.reference.url).map((job) => folderOf(job.reference.text)))];
+    [...new Set(jobs.flatMap((job) => job.references).filter((it) => !it.url).map((it) => folderOf(it.text)))];
   const shell = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\"'\"'") + "'");
-
-  /* A name for the new campaign that no other has. */
-  const fresh = (campaign, taken) => {
-    for (let n = 1; ; n++) {
-      const end = n === 1 ? "-more" : `-more-${n}`;
-      const name = campaign.slice(0, 64 - end.length) + end;
-      if (!taken.includes(name)) return name;
-    }
-  };
 
   const command = (verb, campaign, jobs, words) =>
     [`batcher ${verb} ${campaign}.yaml${words}`, ...foldersOf(jobs).map((folder) => `--allow-path ${shell(folder)}`)]
@@ -47,7 +42,7 @@ const Manifest = (() => {
   const text = (jobs, { campaign, takes, rejects, written }) => {
     const entries = new Map();
     for (const job of jobs) {
-      const key = JSON.stringify([job.name, job.prompt, job.params, job.reference]);
+      const key = JSON.stringify([job.name, job.prompt, job.params, job.references]);
       const entry = entries.get(key) ?? { job, repeat: 0 };
       entry.repeat = Math.min(1000, entry.repeat + takes);
       entries.set(key, entry);
@@ -66,7 +61,7 @@ const Manifest = (() => {
         ...(named(job.name) ? [`name: ${quoted(job.name)}`] : []),
         `prompt: ${quoted(template(job.prompt))}`,
         ...(Object.keys(job.params).length ? [`params: ${mapping(job.params)}`] : []),
-        ...(job.reference ? [`references: [${quoted(template(job.reference.text))}]`] : []),
+        ...(job.references.length ? [`references: [${variant(job.references)}]`] : []),
         ...(repeat > 1 ? [`repeat: ${repeat}`] : []),
       ];
       parts.forEach((part, at) => lines.push((at ? "    " : "  - ") + part));
@@ -74,5 +69,5 @@ const Manifest = (() => {
     return lines.join("\n") + "\n";
   };
 
-  return { text, fresh, command, valid: (name) => CAMPAIGN.test(name) };
+  return { text, command, valid: (name) => CAMPAIGN.test(name) };
 })();
