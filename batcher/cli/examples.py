@@ -35,6 +35,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("batcher report --by campaign,duration", "what it cost, by campaign and duration"),
         ("batcher report --timeline", "what happened in the night"),
         ("batcher report --html report.html", "a page with charts and the results"),
+        ("batcher report --bundle al-noor.zip --where client=al-noor", "gallery and files for a client"),
+        ("batcher report --invoice --price 0.02 --currency EUR --by client", "what it comes to, as money"),
     ),
     "watch": (("batcher watch", "the run that goes on elsewhere, live"),),
     "export": (("batcher export jobs --format csv --output jobs.csv", "every job as a row"),),

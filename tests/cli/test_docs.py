@@ -183,6 +183,7 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check(cli("claim", saved["id"], "--json").document, "claim", seen)
     check(cli("fetch", saved["id"], "--forget", "--json").document, "fetch", seen)
     check(cli("models", "--json").document, "models", seen)
+    check(cli("report", "--invoice", "--price", "1", "--currency", "EUR", "--json").document, "invoice", seen)
     check(cli("validate", "bad.yaml", "--json").document, "error", seen)
     for campaign in cli("run", "m.yaml", "--dry-run", "--json").document["campaigns"]:
         check(campaign, "plan.campaigns[]", seen)
@@ -206,6 +207,7 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
     plan = cli("plan", "m.yaml", "--jobs", "--json").document
     status = cli("status", "--json").document
     assert set(cli("report", "--json").document) == set(REPORT)
+    invoice = cli("report", "--invoice", "--price", "1", "--currency", "EUR", "--json").document
     (job, *_) = cli("jobs", "--json").document["jobs"]
     shown = cli("show", job["id"], "--json").document
     watched = cli("watch", "--once", "--json").document
@@ -243,6 +245,8 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
         (REPORT["reconcile"], "report.reconcile"),
         (REPORT["reconcile"]["since"], "report.reconcile.since"),
         (REPORT["reconcile"]["causes"][0], "report.reconcile.causes[]"),
+        (invoice, "invoice"),
+        *((invoice[name][0], f"invoice.{name}[]") for name in ("lines", "totals")),
         (watched, "watch"),
         (watched["work"], "watch.work"),
         (watched["credits"], "watch.credits"),

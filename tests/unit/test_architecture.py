@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "install": set(),
     "own_models": set(),
     "catalog": {"errors", "jobs", "measures", "own_models"},
-    "manifest": BASE | {"catalog", "containers", "filetypes", "install"},
+    "manifest": BASE | {"catalog", "containers", "file_names", "filetypes", "install"},
     "providers": BASE | {"redact"},
     "fs": {"errors"},
     "containers": {"filetypes"},
@@ -43,11 +43,15 @@ ALLOWED: dict[str, set[str]] = {
     "limits": BASE | {"ledger", "providers"},
     "lifecycle": BASE | {"filetypes", "fs", "catalog", "ledger", "limits", "measures", "providers", "storage"},
     "engine": BASE | {"damage", "ledger", "lifecycle", "limits", "providers"},
-    "report": BASE | {"text", "install", "fs", "catalog", "ledger", "planning"},
-    "simulator": {"catalog", "errors", "own_models"},
+    "file_names": set(),
+    "fonts": set(),
+    "marks": {"errors", "ledger", "statuses"},
+    "report": BASE
+    | {"text", "install", "file_names", "filetypes", "fonts", "fs", "catalog", "ledger", "marks", "planning"},
+    "simulator": {"catalog", "errors", "fonts", "own_models"},
     "state": {"errors", "ledger"},
     "saved_plan": BASE | {"catalog", "fs", "ledger", "planning"},
-    "workload": BASE | {"ledger", "manifest", "planning", "providers", "saved_plan"},
+    "workload": BASE | {"ledger", "manifest", "marks", "planning", "providers", "saved_plan"},
     "run": BASE
     | {
         "damage",

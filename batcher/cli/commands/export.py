@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from batcher.cli import options
+from batcher.cli.new_file import STDOUT, new_file, write_lines
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.errors import UsageError
-from batcher.fs import whole_file
 from batcher.ledger import LedgerReader
-from batcher.ledger.lock import LOCK
 from batcher.ledger.queries import export
 from batcher.report.question import ask
 from batcher.report.table import csv_lines, jsonl_rows
-from batcher.state import LEDGER
 from batcher.text import count, safe
 
-_STDOUT = Path("-")
 _COPY = "sqlite"
 _WHAT = (*export.SHEETS, _COPY)
 _FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson", ".nl")}
@@ -37,7 +34,7 @@ _FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson", ".nl")}
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    default=_STDOUT,
+    default=STDOUT,
     metavar="FILE",
     help="Where to; - is stdout (default).",
 )
@@ -66,11 +63,11 @@ def command(
     if what == _COPY:
         if form or campaigns or conditions or since or until:
             raise UsageError("a copy is of the whole ledger", hint="Leave all options but --output and --force out.")
-        if output == _STDOUT:
+        if output == STDOUT:
             raise UsageError("a copy needs a file", hint="Name one: batcher export sqlite --output copy.db")
     with closing(need_reader(state)) as read:
         if what == _COPY:
-            with _new(output, state, force, private=True) as part:
+            with new_file(output, state, force, private=True) as part:
                 export.copy(read, part)
             terminal.say(f"Copied {safe(read.path)} to {safe(output)}.")
             return 0
@@ -78,22 +75,13 @@ def command(
         with closing(export.sheet(read, what, scope)) as found:  # also when nobody reads to the end
             form = form or _format_of(output)
             lines = _lines(read, what, form, found)
-            if output == _STDOUT:
+            if output == STDOUT:
                 terminal.records(lines)
             else:
-                with _new(output, state, force) as part:
-                    rows = _write(part, lines) - (form == "csv")  # whose first line has the headers
+                with new_file(output, state, force) as part:
+                    rows = write_lines(part, lines) - (form == "csv")  # whose first line has the headers
                 terminal.say(f"{count(rows, 'row')} of {what} in {safe(output)}.")
     return 0
-
-
-def _write(part: Path, lines: Iterable[str]) -> int:
-    """How many lines went into the file."""
-    written = 0
-    with part.open("w", encoding="utf-8", newline="") as file:
-        for written, line in enumerate(lines, 1):  # noqa: B007
-            file.write(f"{line}\n")
-    return written
 
 
 def _format_of(output: Path) -> str:
@@ -105,33 +93,3 @@ def _lines(read: LedgerReader, what: str, form: str, rows: Iterable[dict[str, ob
         return jsonl_rows(rows)
     columns = export.columns(read, what)
     return csv_lines(columns, ([row[name] for name in columns] for row in rows))
-
-
-@contextmanager
-def _new(output: Path, state: Path, force: bool, *, private: bool = False) -> Iterator[Path]:
-    """The file that is to become `output`. Raises UsageError where one stands already, unless `force`.
-
-    Nothing takes the place of what the state folder keeps, whatever name or link leads there.
-    """
-    if _is_kept(output, state):
-        raise UsageError(f"{output} is kept in the state folder", hint="Name another file; --force does not help.")
-    if not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}", hint="Make it, or name another.")
-    exists = UsageError(f"{output} exists already", hint="It stays as it is; --force takes its place.")
-    if output.exists() and not output.is_file():
-        raise UsageError(f"{output} is no file", hint="Name a file, or - for stdout.")
-    if output.exists() and not force:
-        raise exists
-    try:
-        with whole_file(output, replace=force, private=private) as part:
-            yield part
-    except FileExistsError:  # it came meanwhile
-        raise exists from None
-
-
-def _is_kept(output: Path, state: Path) -> bool:
-    """Whether a path leads to the ledger, what SQLite keeps beside it, the lock, or a result."""
-    real = output.resolve()
-    kept = [(state / name).resolve() for name in (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", f"{LEDGER}-journal", LOCK)]
-    linked = output.exists() and any(path.exists() and path.samefile(output) for path in kept)
-    return linked or real in kept or real.is_relative_to((state / "results").resolve())

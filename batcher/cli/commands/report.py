@@ -11,16 +11,15 @@ import click
 from batcher.cli import options
 from batcher.cli.advice import advice
 from batcher.cli.environment import read_access
+from batcher.cli.hand_over import check_page, put_page, write_bundle, write_invoice
 from batcher.cli.open_ledger import need_reader, state_words
 from batcher.cli.report_view import report_view
 from batcher.cli.terminal import Terminal
 from batcher.cli.timeline_view import timeline_view
 from batcher.clock import iso
-from batcher.errors import StorageError, UsageError
-from batcher.fs import whole_file
+from batcher.errors import UsageError
 from batcher.ledger import LedgerReader
 from batcher.ledger.queries import jobs
-from batcher.report import html
 from batcher.report.document import csv_headers, csv_rows, report_json, rows_json
 from batcher.report.figures import make_report
 from batcher.report.question import Question, ask
@@ -31,8 +30,6 @@ from batcher.state import LEDGER
 from batcher.text import count, safe
 
 FORMATS = ("text", "json", "csv")
-#: In so many bytes of a report of ours its mark stands.
-_HEAD = 400
 
 
 @click.command("report")
@@ -46,6 +43,7 @@ _HEAD = 400
     help="Group by campaign, day, model, prompt, reference, status, param, variable or tag; repeatable or with commas.",
 )
 @options.where
+@options.marked
 @click.option(
     "--timeline", "as_timeline", is_flag=True, help="The post-mortem instead: what happened when, what went wrong, why."
 )
@@ -56,6 +54,30 @@ _HEAD = 400
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write a page with figures, charts and the gallery of results instead.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    metavar="DIR|FILE.zip",
+    help="Write a folder or ZIP for a client instead: gallery, files, contact sheet, list; nothing of what it cost.",
+)
+@click.option(
+    "--invoice", "as_invoice", is_flag=True, help="Write an invoice instead, as CSV: what was settled, as money."
+)
+@click.option(
+    "--price",
+    "prices",
+    multiple=True,
+    metavar="[PROVIDER=]N",
+    help="For --invoice: the price of one credit, such as 0.02; repeatable for several providers.",
+)
+@click.option("--currency", metavar="CODE", help="For --invoice: the currency of the price, such as EUR.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="For --invoice: where the CSV goes; - is stdout (default).",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), help="For whom; text unless said otherwise.")
 @options.ledger
@@ -68,27 +90,46 @@ def command(
     until: str | None,
     by: tuple[str, ...],
     conditions: tuple[str, ...],
+    marked: Path | None,
     as_timeline: bool,
     online: bool,
     page: Path | None,
+    bundle: Path | None,
+    as_invoice: bool,
+    prices: tuple[str, ...],
+    currency: str | None,
+    output: Path | None,
     form: str | None,
 ) -> int:
     """Show what came of it and what it cost, what is left, and what the rest will cost. Reads the ledger alone."""
     if terminal.as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} are two things", hint="Choose one.")
-    if as_timeline and (by or conditions or online or form == "csv"):
+    if as_timeline and (by or conditions or marked or online or form == "csv"):
         raise UsageError(
-            "--timeline goes with neither --by, --where, --online nor --format csv", hint="Ask for both in turn."
+            "--timeline goes with neither --by, --where, --marked, --online nor --format csv",
+            hint="Ask for both in turn.",
         )
+    if page is not None and (as_timeline or terminal.as_json or form is not None):
+        raise UsageError("--html goes with neither --timeline, --json nor --format", hint="Ask for both in turn.")
+    if as_invoice and (as_timeline or online or bundle or form == "text"):
+        raise UsageError("--invoice goes with neither --timeline, --online, --bundle nor --format text")
+    if bundle is not None and (as_timeline or online or by or page or terminal.as_json or form):
+        raise UsageError("--bundle goes with neither --timeline, --online, --by, --html, --json nor --format")
+    if not as_invoice and (prices or currency or output):
+        raise UsageError("--price, --currency and --output belong to --invoice", hint="Type --invoice too.")
     if page is not None:
-        if as_timeline or terminal.as_json or form is not None:
-            raise UsageError("--html goes with neither --timeline, --json nor --format", hint="Ask for both in turn.")
-        _check_target(page)
+        check_page(page, needs_extra=not as_invoice)
     terminal.as_json |= form == "json"
     now = time.time()
     names = [name.strip() for text in by for name in text.split(",")]
     with closing(need_reader(state)) as read:
-        question = ask(read, now=now, since=since, until=until, campaigns=campaigns, by=names, where=conditions)
+        question = ask(
+            read, now=now, since=since, until=until, campaigns=campaigns, by=names, where=conditions, marked=marked
+        )
+        if as_invoice:
+            return write_invoice(terminal, read, question, state, prices, currency, output, page)
+        if bundle is not None:
+            return write_bundle(terminal, read, question, state, bundle)
         running = jobs.holder(state, read) is not None
         if as_timeline:
             _tell(terminal, make_timeline(read, question, now=now, running=running), state)
@@ -123,28 +164,6 @@ def _reconcile(terminal: Terminal, read: LedgerReader, state: Path, now: float, 
     return reconcile(read, account=wallet.account, wallet=wallet.credits, at=iso(now), since=since)
 
 
-def _check_target(target: Path) -> None:
-    """Raises UsageError when the extra is missing, or when something else has the file's place; before any work."""
-    html.need_extra()
-    if str(target) == "-":
-        raise UsageError(
-            "--html needs a file: the films are linked relative to it", hint="Name one: --html report.html"
-        )
-    if not target.parent.is_dir():
-        raise UsageError(f"there is no folder {target.parent}", hint="Make it first.")
-    if not target.exists():
-        return
-    if not target.is_file():
-        raise UsageError(f"{target} is no file", hint="Name a file.")
-    try:
-        with target.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError as error:
-        raise StorageError(f"{target}: {error.strerror or error}") from error
-    if head and html.MARK.encode() not in head:
-        raise UsageError(f"{target} exists and is no report of batcher", hint="It stays as it is; name another file.")
-
-
 def _write_page(
     terminal: Terminal,
     target: Path,
@@ -156,7 +175,7 @@ def _write_page(
     reconciliation: Reconciliation | None,
 ) -> None:
     """Write the page, whole or absent, and say where it is. Raises UsageError and StorageError."""
-    _check_target(target)  # again: the wallet may have taken its time
+    check_page(target)  # again: the wallet may have taken its time
     # Altair and vl-convert take their time to load, and only this needs them.
     from batcher.report.html.page import make_page
 
@@ -170,7 +189,6 @@ def _write_page(
         reconciliation=reconciliation,
         words_of_state=state_words(state),
     )
-    with whole_file(target, replace=True) as part:
-        part.write_text(page.text, encoding="utf-8", errors="replace")
+    put_page(target, page.text)
     more = f", {count(page.left_out, 'job')} more without a card" if page.left_out else ""
     terminal.say(f"Report of {count(page.jobs, 'job')}{more}: {safe(target.absolute())}")
