@@ -221,7 +221,7 @@ class Run:
     def _recorded(self) -> Iterator[None]:
         """From `start_run` to `end_run`, which is written whatever happens in between."""
         workload, ledger = self.request.workload, self.ledger
-        self.caps = caps_for(self.plan, workload.wanted(Problems()), self.settings, workload.budget, self.request.until)
+        self.caps = caps_for(self.plan, workload.inputs(Problems()), self.settings, workload.budget, self.request.until)
         if workload.saved:
             self.caps = replace(self.caps, ceilings=workload.saved.ceilings)
         ledger.wait_for_locks(

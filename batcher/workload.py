@@ -132,7 +132,7 @@ class Workload:
         problems = Problems()
         try:
             plan = make_plan(
-                self.wanted(problems, known),
+                self.inputs(problems, known),
                 ledger=ledger,
                 account=account,
                 selection=self.selection,
@@ -172,7 +172,7 @@ class Workload:
 
     def _choosing(self, choose: Callable[[Iterator[JobSpec]], frozenset[JobId]]) -> Self:
         problems = Problems()
-        found = (spec for each in self.wanted(problems, named=True) for spec in each.specs)
+        found = (spec for each in self.inputs(problems, named=True) for spec in each.specs)
         chosen = choose(spec for spec in found if self.selection.may_send(spec.name, spec.id))
         problems.raise_if_any()
         return replace(self, selection=replace(self.selection, chosen=chosen))
@@ -217,7 +217,7 @@ class Workload:
         """
         problems = Problems()
         yield from job_lines(
-            self.wanted(problems, named=True),
+            self.inputs(problems, named=True),
             plan.caps,
             ledger=ledger,
             account=account,
@@ -226,7 +226,7 @@ class Workload:
         )
         problems.raise_if_any()
 
-    def wanted(
+    def inputs(
         self,
         problems: Problems,
         known: Mapping[str, CachedExpansion] = MappingProxyType({}),

@@ -92,7 +92,7 @@ class ActionOutcome:
     others: Counter[str] = field(default_factory=Counter)
 
     @property
-    def refused(self) -> list[Left]:
+    def undone(self) -> list[Left]:
         """Those that are not as the person wants them."""
         return [left for left in self.left if not left.settled]
 
@@ -145,7 +145,7 @@ def carry_out_on(
         chosen = select(ledger.read, campaign=campaign, statuses=list(statuses), conditions=some)
         found = carry_out(ledger, wide or decision, (case.id for case in chosen))
         outcome.changed += found.changed
-        outcome.left += found.refused
+        outcome.left += found.undone
         outcome.others += before - Counter(str(done.case.status) for done in found.changed)
     return outcome
 

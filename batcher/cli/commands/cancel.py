@@ -28,4 +28,4 @@ def command(terminal: Terminal, *, words: tuple[str, ...], state: Path) -> int:
     terminal.answer(outcome.json(), done, *told(outcome))
     if (under_way := sum(outcome.others[status] for status in UNSETTLED)) and not terminal.as_json:
         terminal.say(f"{count(under_way, 'job')} under way: bought already, and the API cannot cancel what it has.")
-    return 1 if outcome.refused else 0
+    return 1 if outcome.undone else 0

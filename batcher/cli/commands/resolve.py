@@ -78,7 +78,7 @@ def command(
         outcome = carry_out(ledger, decision, [case.id for case in cases])
     done = f"{count(len(outcome.changed), 'job')} resolved. {_then(decision)}"
     terminal.answer(outcome.json(), done if cases else "No doubtful job is like that.", *told(outcome))
-    return 1 if outcome.refused else 0
+    return 1 if outcome.undone else 0
 
 
 def _decision(verdict: str, task: str | None, charged: int | None) -> Submitted | Closed:

@@ -70,7 +70,7 @@ def command(
     cancelled = outcome.others[Status.CANCELLED]
     if cancelled and Status.CANCELLED not in chosen and not terminal.as_json:
         terminal.say(f"{count(cancelled, 'cancelled job')} left as it is; --status cancelled brings such back.")
-    return 1 if outcome.refused else 0
+    return 1 if outcome.undone else 0
 
 
 def _some(

@@ -110,7 +110,10 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class Credits:
-    """Credits of purchases: `reserved + over = held + settled + returned`, and `doubtful` is a part of `held`."""
+    """Credits of purchases: `reserved + over = held + settled + returned`, and `doubtful` is a part of `held`.
+
+    `reserved` is the report's word for the sum of all holds, whatever the API said that it reserved.
+    """
 
     quoted: int = 0
     reserved: int = 0

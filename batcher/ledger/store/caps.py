@@ -61,14 +61,14 @@ class Refusal:
         return f"{self.cap} {self.name}" if self.name else self.cap
 
 
-class Offer(NamedTuple):
+class Admission(NamedTuple):
     """What a job is expected to cost, and what is held for it: the class's newest final, if that is more."""
 
     quote: int
     hold: int
 
 
-def offer(
+def admission(
     read: LedgerReader,
     caps: Caps,
     *,
@@ -78,7 +78,7 @@ def offer(
     now: float,
     price_class: str,
     catalog_credits: int,
-) -> Offer | Refusal:
+) -> Admission | Refusal:
     """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
     if caps.until is not None and now >= caps.until:
         return Refusal("until", f"no job is started after {local_time(caps.until)}", catalog_credits)
@@ -87,9 +87,9 @@ def offer(
         return Refusal("price", "waits until the API has named this price", catalog_credits)
     seen = seen_price(read, account, price_class)
     quote = seen.quote(catalog_credits) if seen else catalog_credits
-    wanted = max(quote, last_final(read, account, price_class))
-    if wanted > (ceiling := caps.ceilings.get(price_class, wanted)):
-        return Refusal("ceiling", f"{price_class} costs {wanted} now, above the plan's ceiling of {ceiling}", wanted)
+    hold = max(quote, last_final(read, account, price_class))
+    if hold > (ceiling := caps.ceilings.get(price_class, hold)):
+        return Refusal("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
     checks: list[tuple[str, str, int | None, dict[str, Any]]] = [
         ("run", "", caps.run, {"run_id": run_id}),
         ("campaign", campaign, caps.campaigns.get(campaign), {"campaign": campaign}),
@@ -98,16 +98,16 @@ def offer(
     if allowance := caps.allowances.get(campaign):
         checks.append(("allowance", allowance.name, allowance.total, {"allowance": allowance.name}))
     for cap, name, limit, counted in checks:
-        if limit is not None and (used := read.spent(**counted).committed) + wanted > limit:
+        if limit is not None and (used := read.spent(**counted).committed) + hold > limit:
             words = f"{cap} {name}" if name else f"{cap} cap"
-            return Refusal(cap, f"{words} of {limit}: {used} held or settled, {wanted} more wanted", wanted, name)
+            return Refusal(cap, f"{words} of {limit}: {used} held or settled, {hold} more wanted", hold, name)
     if caps.keep is not None:
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
-        if left - wanted < caps.keep:
-            return Refusal("keep", f"{left} in the wallet, {caps.keep} to keep, {wanted} wanted", wanted)
+        if left - hold < caps.keep:
+            return Refusal("keep", f"{left} in the wallet, {caps.keep} to keep, {hold} wanted", hold)
         if caps.wallet_at is not None and abs(now - caps.wallet_at) > READING_SECONDS:
-            return Refusal("reading", "the last reading of the wallet is older than five minutes", wanted)
+            return Refusal("reading", "the last reading of the wallet is older than five minutes", hold)
         taken = read.taken_since(account, caps.room_mark) if caps.room is not None else 0
-        if caps.room is not None and taken and taken + wanted > caps.room:
-            return Refusal("reading", "waits for the next reading of the wallet", wanted)
-    return Offer(quote, wanted)
+        if caps.room is not None and taken and taken + hold > caps.room:
+            return Refusal("reading", "waits for the next reading of the wallet", hold)
+    return Admission(quote, hold)

@@ -21,7 +21,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.transitions import AddFiles, Attempt, Effect, MoveJob, Other, RaiseHolds, SetColumns, WriteEvent
 
 from . import rows
-from .caps import Caps, Refusal, offer
+from .caps import Caps, Refusal, admission
 from .transaction import Stale, Transaction
 
 
@@ -45,7 +45,7 @@ def admit(
 
     `read` reads in the same transaction.
     """
-    expected = offer(
+    expected = admission(
         read,
         caps,
         run_id=t.run_id,
