@@ -1,8 +1,6 @@
 # Two commands for users of a clone: `make demo` and `make test`. Both set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-# Thousands of small ledgers are made and thrown away: in memory that takes a third of the time.
-SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
 # Without the suites on raw sockets, which take long.
 QUICK := $(wildcard tests/unit/providers/test_rivya_*.py) tests/unit/catalog tests/unit/manifest/test_identity.py \
 	tests/unit/manifest/test_load.py tests/unit/manifest/test_sources.py tests/integration/planning/test_plan.py \
@@ -25,16 +23,16 @@ types: .venv/dev.stamp
 	$(BIN)/mypy
 
 check: .venv/dev.stamp
-	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 # The oldest versions that pyproject.toml allows, with the tests that are quick.
 lowest: .venv-lowest/stamp
-	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) .venv-lowest/bin/python -m pytest -p no:cacheprovider --numprocesses=2 $(QUICK)
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider --numprocesses=2 $(QUICK)
 
 # Takes twice as long as the tests alone, even without the sweeps, which do the same again and again.
 coverage: .venv/dev.stamp
 	$(BIN)/coverage erase
-	PYTEST_DEBUG_TEMPROOT=$(SCRATCH) $(BIN)/coverage run -m pytest --numprocesses=2 --dist=worksteal -m "not sweep"
+	$(BIN)/coverage run -m pytest --numprocesses=2 --dist=worksteal -m "not sweep"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 

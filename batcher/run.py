@@ -124,6 +124,7 @@ class Run:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         offload: Offload = anyio.to_thread.run_sync,
+        open_ledger: Callable[[Path, Clock, Observer], LedgerWriter] = LedgerWriter.open,
     ) -> None:
         workload = request.workload
         self.request = request
@@ -134,6 +135,7 @@ class Run:
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311  (jitter)
         self._offload = offload
+        self._open_ledger = open_ledger
         self._fetched = 0
         self._exit = ExitStack()
         self._ending: Ending | None = None
@@ -157,7 +159,7 @@ class Run:
                 self._tell("ledger_opening", path=path)
             elif not request.accept_old:
                 traces.refuse(path, traces.without_ledger(request.state))
-            self.ledger = LedgerWriter.open(path, self._clock, self._observe)
+            self.ledger = self._open_ledger(path, self._clock, self._observe)
             stack.callback(self.ledger.close)
             self.ledger.belong(request.place)
             self._accept(traces.of_runs(self.ledger.read, request.state))

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from support import EPOCH
+from support import EPOCH, edit
 
 from batcher.catalog import Model
 from batcher.clock import Uptime
@@ -92,8 +92,10 @@ class StoreShelf(Generic[S]):
         self.ledger = self.open_store(self.clock, self.changes.append)
         self.start()
 
-    def start(self) -> int:
-        return self.ledger.start_run(version="1", pid=1, account=self.account.text, campaigns=["spring"], settings="{}")
+    def start(self) -> None:
+        self.run_id = self.ledger.start_run(
+            version="1", pid=1, account=self.account.text, campaigns=["spring"], settings="{}"
+        )
 
     def restart(self) -> None:
         self.ledger.close()
@@ -155,8 +157,16 @@ class Shelf(StoreShelf[LedgerWriter]):
         self.path = path
         super().__init__(partial(LedgerWriter.open, path), clock or ManualClock(), account)
 
+    def reopen(self, factory: type[sqlite3.Connection]) -> None:
+        """Go on with connections of another kind."""
+        self.open_store = partial(LedgerWriter.open, self.path, factory=factory)
+        self.restart()
+
     def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         return [dict(row) for row in self.ledger.read.rows(sql, values)]
+
+    def edit(self, sql: str, *values: Any) -> None:
+        edit(self.path, sql, *values)
 
     def job(self, number: int) -> dict[str, Any]:
         [row] = self.rows("SELECT * FROM jobs WHERE id = ?", job_name(number))

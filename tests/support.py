@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,7 +19,7 @@ from trio.testing import MockClock
 
 from batcher.clock import Uptime
 from batcher.engine import Ending, Engine
-from batcher.ledger import LedgerReader, Observer
+from batcher.ledger import LedgerReader, LedgerWriter, Observer
 from batcher.ledger.queries.lookup import Place
 from batcher.lifecycle.group_commit import inline
 from batcher.planning import Plan
@@ -32,6 +34,8 @@ from batcher.state import open_reader
 from batcher.storage import Artifacts
 from batcher.workload import Workload, prepare
 
+#: Another one gives every test other ledger ids and another order of tasks that are ready together.
+SEED = os.environ.get("BATCHER_TEST_SEED", "0")
 KEY = "rvya_sk_simulated"
 BASE_URL = "http://127.0.0.1:8"
 EPOCH = 1_800_000_000.0
@@ -74,9 +78,11 @@ class VirtualClock:
                 elapsed.append(trio.current_time())
 
         elapsed: list[float] = []
-        # trio shuffles tasks that are ready together; the same seed makes the same order each time.
-        setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010
-        trio._core._run._r.seed(1)
+        # Trio shuffles tasks that are ready together, once it has sorted them (as it does for Hypothesis); the same
+        # seed makes the same order each time.
+        engine: Any = trio._core._run
+        engine._ALLOW_DETERMINISTIC_SCHEDULING = True
+        engine._r.seed(SEED)
         try:
             return anyio.run(
                 timed,
@@ -94,7 +100,7 @@ class SimulatedApi(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, app: Simulator) -> None:
-        self._inner = httpx.ASGITransport(app=app)
+        self.inner = httpx.ASGITransport(app=app)
         self.before: Callable[[httpx.Request], None] = lambda request: None
         self.arrived: Callable[[httpx.Request], None] = lambda request: None
         self.after: Callable[[httpx.Request], None] = lambda request: None
@@ -106,13 +112,19 @@ class SimulatedApi(httpx.AsyncBaseTransport):
         await request.aread()
         self.arrived(request)
         try:
-            response = await self._inner.handle_async_request(request)
+            response = await self.inner.handle_async_request(request)
         except ConnectionCut as cut:
             await anyio.sleep(self.seconds)
             raise httpx.ReadError(str(cut), request=request) from cut
         self.after(request)
         await anyio.sleep(self.seconds)
         return response
+
+
+def edit(ledger: Path, sql: str, *values: Any) -> None:
+    """Change a ledger by hand, as a person with another program does."""
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
+        db.execute(sql, values)
 
 
 class Killed(BaseException):
@@ -140,6 +152,11 @@ class Bench:
     wallet: int = 100_000
     world_type: type[World] = World
     until: float | None = None
+    client: Callable[..., Provider] = Rivya
+    key: str = KEY
+    ledger_type: type[LedgerWriter] = LedgerWriter
+    #: makes the connections of its ledger
+    connection: type[sqlite3.Connection] = sqlite3.Connection
 
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
@@ -156,7 +173,7 @@ class Bench:
         return self.state / "ledger.db"
 
     def provider(self) -> Provider:
-        return Rivya(BASE_URL, KEY, self.clock, transport=self.api)
+        return self.client(BASE_URL, self.key, self.clock, transport=self.api)
 
     def write(self, text: str, name: str = "manifest.yaml") -> Path:
         path = self.folder / name
@@ -199,6 +216,7 @@ class Bench:
             clock=self.clock,
             rng=random.Random(1),
             offload=inline,
+            open_ledger=partial(self.ledger_type.open, factory=self.connection),
         )
         return self.running
 
@@ -229,6 +247,9 @@ class Bench:
             yield reader
         finally:
             reader.close()
+
+    def edit(self, sql: str, *values: Any) -> None:
+        edit(self.ledger_path, sql, *values)
 
     def jobs(self) -> list[dict[str, Any]]:
         with self.reader() as reader:

@@ -132,13 +132,13 @@ def _knowing(sought: Sought, usual: Path) -> dict[Path, set[str]]:
 def _candidates(sought: Sought) -> Iterator[Path]:
     starts = [Path.cwd(), *(folder.resolve() for folder in sought.campaigns.values() if folder is not None)]
     for start in dict.fromkeys(starts):
-        for folder in _upwards(start):
+        for folder in upwards(start):
             yield folder / DEFAULT_STATE / (f"{SIMULATED}/{LEDGER}" if sought.simulate else LEDGER)
     if not sought.simulate:
         yield from (path for path, _ in listed())
 
 
-def _upwards(start: Path) -> Iterator[Path]:
+def upwards(start: Path) -> Iterator[Path]:
     """A folder and those above it, up to the home folder, or to where another user's begin."""
     home, me = _home(), os.geteuid()
     for folder in (start, *start.parents):
@@ -152,7 +152,7 @@ def _upwards(start: Path) -> Iterator[Path]:
 
 def _nearest(usual: Path) -> Path:
     """For a command that names nothing: the nearest ledger above, else the only one of the list, else the usual."""
-    for folder in _upwards(Path.cwd()):
+    for folder in upwards(Path.cwd()):
         if stands(folder / DEFAULT_STATE / LEDGER):
             return folder / DEFAULT_STATE
     if stands(usual / SIMULATED / LEDGER):

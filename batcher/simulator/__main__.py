@@ -44,7 +44,7 @@ _SWITCHES = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="batcher simulator",
         description="The Rivya Public API v1 on loopback, simulated; nothing costs anything.",
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGINT, SIGTERM or the end of stdin. 0, or 2 for wrong arguments or an unusable folder or port."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     try:
         with ExitStack() as stack:
             _run(options, stack)

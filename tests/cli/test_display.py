@@ -17,7 +17,7 @@ from cli.helpers import normal
 from rich.console import Console
 
 from batcher.cli import display, signals
-from batcher.cli.commands.jobs import _lines
+from batcher.cli.commands.jobs import aligned
 from batcher.cli.display import Moving, Plain, Quiet, display_for, frame
 from batcher.cli.progress import Feed, Tally
 from batcher.cli.signals import Signals
@@ -383,12 +383,12 @@ def test_rows_fit_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     row = ("0123456789ab", "c" * 30, "日本" * 30, "succeeded", "1", "10", "f" * 90)
     for width in (60, 80, 100):
         monkeypatch.setenv("COLUMNS", str(width))
-        lines = list(_lines(iter([row]), Terminal()))
+        lines = list(aligned(iter([row]), Terminal()))
         assert all(line.startswith(("id  ", "0123456789ab")) for line in lines)
         assert "…" in lines[1]
         assert len(lines[0]) <= width
         path = (*row[:1], "tiny", "reveal", *row[3:6], "results/tiny/" + "x" * 60 + ".mp4")
-        (_, line) = _lines(iter([path]), Terminal())
+        (_, line) = aligned(iter([path]), Terminal())
         assert len(line) == width
         assert line.endswith("x.mp4" if width > 60 else "…")
 

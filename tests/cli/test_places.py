@@ -154,7 +154,7 @@ def test_going_up_ends_at_home_and_at_other_users(tmp_path: Path, monkeypatch: p
     inner = tmp_path / "home/me/work"
     inner.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path / "home/me"))
-    assert list(places._upwards(inner)) == [inner, inner.parent]
+    assert list(places.upwards(inner)) == [inner, inner.parent]
     monkeypatch.setenv("HOME", "/nowhere")
     real = Path.stat
 
@@ -163,7 +163,7 @@ def test_going_up_ends_at_home_and_at_other_users(tmp_path: Path, monkeypatch: p
         return os.stat_result((*found[:4], 12345, *found[5:10])) if path == inner.parent else found
 
     monkeypatch.setattr(Path, "stat", foreign)
-    assert list(places._upwards(inner)) == [inner]
+    assert list(places.upwards(inner)) == [inner]
 
 
 def test_a_list_that_cannot_be_written_is_told(cli: Cli, place: Site, net: None, lists: Path, tmp_path: Path) -> None:

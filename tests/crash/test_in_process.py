@@ -14,7 +14,6 @@ hold, uncharged and never bought again by itself.
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -138,11 +137,7 @@ class Rig(Bench):
                 effects.tick("after commit")
                 return cursor
 
-        connect = sqlite3.connect
-        monkeypatch.setattr(
-            "batcher.ledger.store.connection.sqlite3.connect",
-            lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs),
-        )
+        self.connection = Connection
         monkeypatch.setattr("batcher.storage.os.link", effects.around("naming", os.link))
         monkeypatch.setattr("batcher.storage.os.fsync", effects.around("fsync", os.fsync))
         self.api.before = lambda request: effects.tick("before request")
@@ -150,6 +145,7 @@ class Rig(Bench):
 
     def disarm(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
+        self.connection = sqlite3.Connection
         for connection in self.connections:
             connection.close()
         self.connections.clear()
@@ -209,16 +205,9 @@ def rename_and_expire(rig: Rig, number: int) -> None:
     rig.world.expire_uploads()
 
 
-@pytest.fixture
-def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
-    # trio shuffles tasks that are ready together; the same seed gives the same order each time.
-    monkeypatch.setattr("trio._core._run._r", random.Random(3))
-
-
 def kill(rig: Rig, manifest: Path, kill_at: int) -> Effects:
     effects = Effects(kill_at)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("trio._core._run._r", random.Random(3))
         rig.arm(effects, monkeypatch)
         with suppress(Killed):
             rig.run(manifest)
@@ -319,7 +308,7 @@ def cancel_and_resume(folder: Path, at: int) -> int:
     return steps
 
 
-def test_cancelled_at_every_step(tmp_path: Path, deterministic: None) -> None:
+def test_cancelled_at_every_step(tmp_path: Path) -> None:
     total = cancel_and_resume(tmp_path / "whole", 0)
     assert total > 100
     for number in range(1, total + 1):

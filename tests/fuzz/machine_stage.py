@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -69,10 +70,9 @@ class Stage(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
         self.shelf = Shelf(Path(self.folder.name) / "ledger.db")
         self.desk = decisions.open_ledger(self.shelf.path, self.shelf.clock)
-        self.desk._connection.execute("PRAGMA synchronous = OFF")
         self.caps = Caps()
         self.apis: dict[str, Api] = {}  # by account
         self.reading = Reading(0, 0, 0, 0)
@@ -225,7 +225,7 @@ class Stage(RuleBasedStateMachine):
             case cap:
                 campaign = campaign_of(number)
                 new = {
-                    "run_id": self.shelf.ledger._write.run_id,
+                    "run_id": self.shelf.run_id,
                     "campaign": campaign,
                     "day": self.today(),
                     "allowance": self.allowance_of(campaign)[0],

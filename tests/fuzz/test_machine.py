@@ -73,7 +73,6 @@ class Money(Stage):
         self.take_up(data, one_by_one=False)
 
     def open(self) -> None:
-        self.shelf.ledger._connection.execute("PRAGMA synchronous = OFF")
         self.asked = None
         self.look(processed=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -58,11 +59,10 @@ class Night(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scratch = tempfile.TemporaryDirectory()
+        self.scratch = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
         self.folder = Path(self.scratch.name)
         (self.folder / "refs").mkdir()
         self.shelf = Shelf(self.folder / "ledger.db")
-        self.shelf.ledger._connection.execute("PRAGMA synchronous = OFF")
         self.tasks = count(1)
         self.sizes = count(1)
         self.young = expansion_inputs.YOUNG_NS

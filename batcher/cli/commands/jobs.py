@@ -55,7 +55,7 @@ def command(
         else:
             doubtful: list[str] = []
             last = _failure if statuses == (Status.FAILED,) else _came
-            for line in _lines((_cells(row, last(row)) for row in _noting(found, doubtful)), terminal):
+            for line in aligned((_cells(row, last(row)) for row in _noting(found, doubtful)), terminal):
                 terminal.line(line)
             if doubtful:
                 terminal.flush()
@@ -117,7 +117,7 @@ def _credits(row: dict[str, Any]) -> str:
     return "" if held is None else f"({held})"
 
 
-def _lines(rows: Iterator[tuple[str, ...]], terminal: Terminal) -> Iterator[str]:
+def aligned(rows: Iterator[tuple[str, ...]], terminal: Terminal) -> Iterator[str]:
     """Aligned columns; cut to the terminal's width, whole where the output goes elsewhere."""
     first = list(islice(rows, _MEASURED))
     widths = [max(map(width_of, column)) for column in zip(_HEADERS, *first, strict=True)]

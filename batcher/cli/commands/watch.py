@@ -33,7 +33,7 @@ def command(terminal: Terminal, *, state: Path, once: bool) -> int:
             follower = None if run is None else Follower(read, state, run)
             if follower and follower.look() and not once:
                 _follow(follower, terminal)
-            _show(terminal, state, follower)
+            show(terminal, state, follower)
     except Stopped as stop:
         return exit_code(stop.kind)
     return 0
@@ -52,7 +52,7 @@ def _line(follower: Follower) -> str:
     return f"{follower.feed.title}: {follower.feed.line()}"
 
 
-def _show(terminal: Terminal, state: Path, follower: Follower | None) -> None:
+def show(terminal: Terminal, state: Path, follower: Follower | None) -> None:
     if follower:
         follower.feed.sums(fresh=True)  # those of a display may be a second old
     shown = [_line(follower), *follower.feed.news()[-_TROUBLES:], follower.state()] if follower else ["No run yet."]

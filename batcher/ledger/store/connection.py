@@ -21,17 +21,19 @@ WAIT_SECONDS = 0.05
 _CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
-def open_writer(path: Path, *, ledger_id: str, at: str) -> sqlite3.Connection:
+def open_writer(
+    path: Path, *, ledger_id: str, at: str, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """A connection that commits durably: WAL, `synchronous=FULL`, explicit transactions.
 
-    Makes the ledger where there is none, with this id, as of `at`; then the caller holds the run lock. Raises
-    StorageError, also for a file that is none of ours, which is left as it is.
+    Makes the ledger where there is none, with this id, as of `at`; then the caller holds the run lock. `factory` makes
+    its connections. Raises StorageError, also for a file that is none of ours, which is left as it is.
     """
     with storage_errors(path):
         if not stands(path):
-            _make(path, ledger_id, at)
+            _make(path, ledger_id, at, factory)
         _check_file(path)
-        connection = _connect(str(path))
+        connection = _connect(str(path), factory)
         try:
             schema.pending(connection, path)
             _make_durable(connection)
@@ -41,7 +43,7 @@ def open_writer(path: Path, *, ledger_id: str, at: str) -> sqlite3.Connection:
         return connection
 
 
-def _make(path: Path, ledger_id: str, at: str) -> None:
+def _make(path: Path, ledger_id: str, at: str, factory: type[sqlite3.Connection]) -> None:
     """A ledger gets its name once its tables and its id are in the file itself, and on the disk.
 
     So an empty file of that name is one that lost its content, and no loss of the WAL takes the id, from which every
@@ -50,7 +52,7 @@ def _make(path: Path, ledger_id: str, at: str) -> None:
     new = path.with_name(f".{path.name}.new")
     _remove(new)
     try:
-        with closing(_connect(str(new))) as connection:
+        with closing(_connect(str(new), factory)) as connection:
             schema.fill(connection)
             _make_durable(connection)
             connection.execute("INSERT INTO meta (id, ledger_id, created_at) VALUES (1, ?, ?)", (ledger_id, at))
@@ -80,8 +82,10 @@ def _make_durable(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
 
 
-def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(name, uri=uri, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _connect(name: str, factory: type[sqlite3.Connection], *, uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        name, uri=uri, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=factory
+    )
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA temp_store = MEMORY")  # prompts and keys stay out of the folder for temporary files
     return connection
@@ -142,7 +146,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def _reader(path: Path, how: str) -> sqlite3.Connection:
-    connection = _connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+    connection = _connect(f"{path.absolute().as_uri()}?{how}", sqlite3.Connection, uri=True)
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # the file is opened no earlier

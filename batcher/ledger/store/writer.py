@@ -22,7 +22,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.measures import UNINSPECTED, Inspection
 
 from . import enrolment, purchases, schema, sends
-from .caps import Caps, Refusal, offer
+from .caps import Caps, Refusal, admission
 from .connection import open_writer, storage_errors, wait_for_lock
 from .enrolment import Asked, Enrolled, unknown
 from .sends import Send
@@ -45,13 +45,21 @@ class LedgerWriter:
         self._ledger_id = self.read.ledger_id
 
     @classmethod
-    def open(cls, path: Path, clock: Clock, observe: Observer = lambda _: None) -> Self:
+    def open(
+        cls,
+        path: Path,
+        clock: Clock,
+        observe: Observer = lambda _: None,
+        *,
+        factory: type[sqlite3.Connection] = sqlite3.Connection,
+    ) -> Self:
         """Open or make the ledger at `path`; the caller holds the run lock if it may have to be migrated.
 
+        `factory` makes its connections: of a kind that fails or counts, in tests.
         Raises StorageError when it cannot be used or is of a newer version.
         """
         at = iso(clock.wall())
-        connection = open_writer(path, ledger_id=secrets.token_hex(16), at=at)
+        connection = open_writer(path, ledger_id=secrets.token_hex(16), at=at, factory=factory)
         try:
             with storage_errors(path):
                 if schema.pending(connection, path):
@@ -207,7 +215,7 @@ class LedgerWriter:
         self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
     ) -> Refusal | None:
         """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
-        found = offer(
+        found = admission(
             self.read,
             caps,
             run_id=self._write.run_id,

@@ -16,7 +16,7 @@ from cli.helpers import Cli
 from core_helpers import cancel, retry
 from support import EVERYTHING, PIXEL, Bench, Killed
 
-from batcher.cli.commands.watch import _show
+from batcher.cli.commands.watch import show
 from batcher.cli.progress import Tally
 from batcher.cli.terminal import Terminal
 from batcher.cli.watcher import Follower
@@ -25,6 +25,7 @@ from batcher.jobs import JobId, Status
 from batcher.ledger import Change, LedgerReader, LedgerWriter, hold_lock
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.selectors import Condition, own
+from batcher.ledger.store.connection import open_reader
 from batcher.ledger.store.transaction import Writing
 from batcher.settings import Selection
 from batcher.simulator.faults import parse_all
@@ -119,22 +120,24 @@ def manifests(watched: Watched) -> tuple[Path, Path]:
 
 
 def test_who_follows_sees_what_the_run_sees(watched: Watched) -> None:
-    connections: list[Follower] = []
+    readers: list[LedgerReader] = []
+    followers: list[Follower] = []
 
     def compare(change: Change) -> None:
-        if not connections:
-            connections.append(watched.join(LedgerReader.open(watched.bench.ledger_path)))
-        (follower,) = connections
+        if not followers:
+            readers.append(LedgerReader.open(watched.bench.ledger_path))
+            followers.append(watched.join(readers[0]))
+        (follower,) = followers
         assert follower.look() == (follower.run["ended_at"] is None)
         assert shown(follower.tally) == known(watched.tally, over=change.event == "run_ended")
 
     watched.on_change = compare
     watched.run(*manifests(watched))
-    (follower,) = connections
+    (follower,) = followers
     assert list(follower.tally.troubles) == list(watched.tally.troubles)
     assert watched.compared > 20
     assert watched.tally.counts[Status.FAILED] + watched.tally.counts[Status.DOUBTFUL] >= 2
-    follower._read.close()
+    readers[0].close()
 
 
 def test_who_joins_late_sees_what_the_run_sees(watched: Watched) -> None:
@@ -237,11 +240,11 @@ def test_what_a_person_decides_meanwhile_is_counted(watched: Watched) -> None:
 
 def test_the_ledger_is_read_only_when_it_has_changed(watched: Watched) -> None:
     watched.bench.run(watched.bench.write(SPRING, "spring.yaml"))
-    with watched.bench.reader() as read:
-        follower = watched.join(read)
+    with closing(open_reader(watched.bench.ledger_path)) as connection:
+        follower = watched.join(LedgerReader(connection, watched.bench.ledger_path))
         follower.look()
         asked: list[str] = []
-        read._connection.set_trace_callback(asked.append)
+        connection.set_trace_callback(asked.append)
         follower.look()
         assert [sql for sql in asked if "events" in sql or "wanted" in sql or "BEGIN" in sql] == []
         assert asked
@@ -331,7 +334,7 @@ def test_the_last_word_is_about_now(watched: Watched, capsys: pytest.CaptureFixt
         with closing(sqlite3.connect(watched.bench.ledger_path)) as db, db:
             db.execute("UPDATE attempts SET final_credits = 100 + id WHERE final_credits IS NULL")
         settled = read.spent().settled
-        _show(Terminal(), watched.bench.state, follower)
+        show(Terminal(), watched.bench.state, follower)
     assert f"{settled} settled, 0 held" in capsys.readouterr().out
 
 

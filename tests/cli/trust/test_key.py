@@ -141,7 +141,7 @@ def test_a_conflict_that_lasts(bench: Bench) -> None:
     body = error("idempotency_conflict", f"Authorization: Bearer {BENCH_KEY}", f"req_{BENCH_KEY}")
     speak = {"POST generations": Said(409, body, {"x-echo": BENCH_KEY, "retry-after": BENCH_KEY})}
     api = Hostile(bench.app, lambda request: speak.get(request.kind))
-    bench.api._inner = httpx.ASGITransport(app=api)
+    bench.api.inner = httpx.ASGITransport(app=api)
     bench.run(bench.write(MANIFEST))
     assert api.heard[-1].key == BENCH_KEY
     assert "idempotency_conflict" in {job["error_code"] for job in bench.jobs()}

@@ -6,7 +6,6 @@ job charged once.
 
 from __future__ import annotations
 
-import random
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ class Full:
         self.for_good = for_good
         self.commits = 0
 
-    def arm(self, monkeypatch: pytest.MonkeyPatch, connections: list[sqlite3.Connection]) -> None:
+    def arm(self, bench: Bench, connections: list[sqlite3.Connection]) -> None:
         outer = self
 
         class Connection(sqlite3.Connection):
@@ -59,10 +58,7 @@ class Full:
                         raise sqlite3.OperationalError("database or disk is full")
                 return super().execute(sql, *args)
 
-        connect = sqlite3.connect
-        monkeypatch.setattr(
-            "batcher.ledger.store.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
-        )
+        bench.connection = Connection
 
 
 def run_into(folder: Path, full: Full) -> tuple[Bench, Path, StorageError | None]:
@@ -72,17 +68,15 @@ def run_into(folder: Path, full: Full) -> tuple[Bench, Path, StorageError | None
     path = bench.write(MANIFEST)
     connections: list[sqlite3.Connection] = []
     error = None
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        # trio shuffles tasks that are ready together; the same seed gives the same commits each time.
-        monkeypatch.setattr("trio._core._run._r", random.Random(3))
-        full.arm(monkeypatch, connections)
-        try:
-            bench.run(path)
-        except StorageError as caught:
-            error = caught
-        finally:
-            for connection in connections:
-                connection.close()
+    full.arm(bench, connections)
+    try:
+        bench.run(path)
+    except StorageError as caught:
+        error = caught
+    finally:
+        bench.connection = sqlite3.Connection
+        for connection in connections:
+            connection.close()
     return bench, path, error
 
 

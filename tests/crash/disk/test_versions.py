@@ -60,10 +60,8 @@ def test_a_migration_waits_for_another_writer_in_short_looks(older: Shelf, monke
                     other.execute("COMMIT")
             return super().execute(sql, *values)
 
-    real = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, factory=Watched, **k))
     monkeypatch.setattr(schema, "MIGRATIONS", NEXT)
-    LedgerWriter.open(older.path, ManualClock()).close()
+    LedgerWriter.open(older.path, ManualClock(), factory=Watched).close()
     other.close()
     assert looks == 3
     assert {row[0] for row in query(older.path, "SELECT host FROM runs")} == {"here"}
@@ -232,12 +230,14 @@ def test_a_copy_that_is_cut_off_has_no_name(older: Shelf, monkeypatch: pytest.Mo
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
+    connection = sqlite3.connect(older.path)
     with monkeypatch.context() as patch:
         patch.setattr("batcher.ledger.store.schema.os.fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            copy_ledger(older.ledger._connection, target)
+            copy_ledger(connection, target)
     assert [path.name for path in older.path.parent.iterdir() if "before" in path.name] == []
-    copy_ledger(older.ledger._connection, target)
+    copy_ledger(connection, target)
+    connection.close()
     assert [path.name for path in older.path.parent.iterdir() if "before" in path.name] == [target.name]
     assert query(target, "SELECT count(*) FROM attempts") == [(2,)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from integration.lifecycle.helpers import FAST, attempts, done, events, held, manifest, statuses
-from support import BASE_URL, KEY, Bench
+from support import Bench
 
 from batcher.errors import Kind
 from batcher.jobs import Intent, TaskState
@@ -28,7 +28,7 @@ NO_ANSWER = {
 Sent = list[tuple[float, Intent]]
 
 
-def trouble(bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str, meets: Callable[[Intent], bool]) -> Sent:
+def trouble(bench: Bench, how: str, meets: Callable[[Intent], bool]) -> Sent:
     """Creates have no answer where `meets` says so; returns when which was sent."""
 
     class Between(Rivya):
@@ -37,7 +37,7 @@ def trouble(bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str, meets: Call
             return NO_ANSWER[how] if meets(intent) else await super().submit(intent)
 
     sent: Sent = []
-    monkeypatch.setattr(bench, "provider", lambda: Between(BASE_URL, KEY, bench.clock, transport=bench.api))
+    bench.client = Between
     return sent
 
 
@@ -52,9 +52,7 @@ def boats(bench: Bench, jobs: int, *, more: str = "", in_flight: int = 5) -> Pat
 @pytest.mark.parametrize("in_flight", [1, 5])
 @pytest.mark.parametrize("begins", [0, 3])
 @pytest.mark.parametrize("how", NO_ANSWER)
-def test_creates_that_are_down_for_a_while_are_sat_out(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str, begins: int, in_flight: int
-) -> None:
+def test_creates_that_are_down_for_a_while_are_sat_out(bench: Bench, how: str, begins: int, in_flight: int) -> None:
     begun: list[float] = []
 
     def down(intent: Intent) -> bool:
@@ -63,7 +61,7 @@ def test_creates_that_are_down_for_a_while_are_sat_out(
         begun.append(bench.clock.wall())
         return bench.clock.wall() - begun[0] < 1500
 
-    sent = trouble(bench, monkeypatch, how, down)
+    sent = trouble(bench, how, down)
     done(bench.run(boats(bench, 12, more="retries: {times: 2}\n", in_flight=in_flight)))
     bench.check()
     during = [intent for at, intent in sent if at - begun[0] < 1500]
@@ -74,11 +72,9 @@ def test_creates_that_are_down_for_a_while_are_sat_out(
 
 
 @pytest.mark.parametrize("how", NO_ANSWER)
-def test_creates_that_stay_down_end_the_run_and_the_next_one_goes_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
+def test_creates_that_stay_down_end_the_run_and_the_next_one_goes_on(bench: Bench, how: str) -> None:
     dead = [True]
-    trouble(bench, monkeypatch, how, lambda intent: dead[0] and len(bench.world.oracle().tasks) >= 3)
+    trouble(bench, how, lambda intent: dead[0] and len(bench.world.oracle().tasks) >= 3)
     path = boats(bench, 30, more="retries: {times: 1, outage: 5m}\n")
     begun = bench.clock.wall()
     ending = bench.run(path)
@@ -95,11 +91,9 @@ def test_creates_that_stay_down_end_the_run_and_the_next_one_goes_on(
     bench.check()
 
 
-def test_a_window_that_ends_before_the_outage_costs_a_handful_of_jobs_and_buys_no_more(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_window_that_ends_before_the_outage_costs_a_handful_of_jobs_and_buys_no_more(bench: Bench) -> None:
     dead = [True]
-    trouble(bench, monkeypatch, "lost", lambda intent: dead[0] and len(bench.world.oracle().tasks) >= 3)
+    trouble(bench, "lost", lambda intent: dead[0] and len(bench.world.oracle().tasks) >= 3)
     path = boats(bench, 60, more="retries: {times: 1, replay_window: 3s, outage: 60s}\n")
     assert bench.run(path).kind is Kind.UNREACHABLE
     assert len(attempts(bench)) <= 3 + 5
@@ -109,10 +103,10 @@ def test_a_window_that_ends_before_the_outage_costs_a_handful_of_jobs_and_buys_n
     assert statuses(bench).count("doubtful") <= 5
 
 
-def test_an_outage_of_all_in_the_midst_does_not_count(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_all_in_the_midst_does_not_count(bench: Bench) -> None:
     """Creates are down for 4 minutes, then everything for 8, of 10 that each may last."""
     begun = bench.clock.wall()
-    trouble(bench, monkeypatch, "500", lambda intent: 5 < bench.clock.wall() - begun < 245)
+    trouble(bench, "500", lambda intent: 5 < bench.clock.wall() - begun < 245)
     plain = bench.api.handle_async_request
 
     async def dead(request: httpx.Request) -> httpx.Response:
@@ -133,11 +127,11 @@ def test_an_outage_of_all_in_the_midst_does_not_count(bench: Bench, monkeypatch:
 @pytest.mark.parametrize("place", [0, 1, 4])
 @pytest.mark.parametrize("times", [0, 3, 8])
 def test_a_page_that_meets_one_job_makes_that_one_doubtful_by_name_and_the_others_go_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, in_flight: int, place: int, times: int
+    bench: Bench, in_flight: int, place: int, times: int
 ) -> None:
     prompts = [f"Boat {n}" for n in range(5)]
     prompts[place] = "<script>"
-    sent = trouble(bench, monkeypatch, "page", lambda intent: b"<script>" in intent.body)
+    sent = trouble(bench, "page", lambda intent: b"<script>" in intent.body)
     if place == 0:  # its price is known, so that others need not wait for it
         done(bench.run(manifest(bench, "First", name="other")))
     path = manifest(bench, *prompts, more=f"retries: {{times: {times}}}\n", fast=limits(in_flight))
@@ -151,14 +145,14 @@ def test_a_page_that_meets_one_job_makes_that_one_doubtful_by_name_and_the_other
     assert "outage_began" not in events(bench)
 
 
-def test_pages_that_meet_polls_end_no_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_that_meet_polls_end_no_wait(bench: Bench) -> None:
     class Between(Rivya):
         async def poll(self, task_id: str) -> TaskState | Unknown | Going | Fatal | Retryable:
             polls.append(bench.clock.wall())
             return NO_ANSWER["page"] if len(polls) < 30 else await super().poll(task_id)
 
     polls: list[float] = []
-    monkeypatch.setattr(bench, "provider", lambda: Between(BASE_URL, KEY, bench.clock, transport=bench.api))
+    bench.client = Between
     done(bench.run(manifest(bench, "Boat", more="retries: {times: 1}\n")))
     bench.check()
     assert max(later - earlier for earlier, later in pairwise(polls)) < 3, "as for a task that is still going"

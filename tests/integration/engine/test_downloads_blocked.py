@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from integration.lifecycle.helpers import done, manifest, statuses
-from support import BASE_URL, KEY, Bench
+from support import Bench
 
 from batcher.errors import Kind
 from batcher.providers import Gone, Incoming, Redirected, Refused, Retryable
@@ -15,9 +15,7 @@ from batcher.providers.rivya import Rivya
 
 
 @pytest.mark.parametrize(("every", "stops"), [(1, True), (3, False)])
-def test_buying_stops_when_every_download_ends_for_the_same_local_cause(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, every: int, stops: bool
-) -> None:
+def test_buying_stops_when_every_download_ends_for_the_same_local_cause(bench: Bench, every: int, stops: bool) -> None:
     class Fake(Rivya):
         @asynccontextmanager
         async def result(
@@ -32,7 +30,7 @@ def test_buying_stops_when_every_download_ends_for_the_same_local_cause(
 
     asked: list[str] = []
     blocked = [True]
-    monkeypatch.setattr(bench, "provider", lambda: Fake(BASE_URL, KEY, bench.clock, transport=bench.api))
+    bench.client = Fake
     limits = "limits: {submit: 1000/second, requests: 1000/second, in_flight: 5}\npolling: {first: 1s, every: 1s}\n"
     path = manifest(bench, *(f"Boat {n}" for n in range(40)), fast=limits)
     ending = bench.run(path)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from integration.lifecycle.helpers import FAST, done, events, faults, held, manifest, seen, statuses
-from support import BASE_URL, KEY, Bench
+from support import Bench
 
 from batcher.errors import Kind
 from batcher.providers.rivya import Rivya
@@ -131,15 +131,13 @@ def test_a_look_takes_no_turn_of_the_first_purchase_but_its_own(bench: Bench, sc
 
 
 @pytest.mark.parametrize("rule", [None, {"on": "models", "do": "status", "status": 500}])
-def test_models_that_moved_are_told_and_stop_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, rule: dict[str, Any] | None
-) -> None:
+def test_models_that_moved_are_told_and_stop_nothing(bench: Bench, rule: dict[str, Any] | None) -> None:
     class Moved(Rivya):
         async def models(self) -> Any:
             found = await super().models()
             return [entry | {"base_credits": 12} for entry in found] if isinstance(found, list) else found
 
-    monkeypatch.setattr(bench, "provider", lambda: Moved(BASE_URL, KEY, bench.clock, transport=bench.api))
+    bench.client = Moved
     faults(bench, *([rule] if rule else []))
     bench.switches.run_seconds = (5, 6)
     done(bench.run(manifest(bench, "Boat", "Ship")))

@@ -7,7 +7,7 @@ from itertools import pairwise
 import httpx2 as httpx
 import pytest
 from integration.lifecycle.helpers import done, faults, manifest, seen, statuses
-from support import BASE_URL, KEY, Bench
+from support import Bench
 
 from batcher.errors import Kind
 from batcher.providers.rivya import Rivya
@@ -50,9 +50,9 @@ class Elsewhere(Rivya):
         return False
 
 
-def test_downloads_from_other_hosts_sit_an_outage_out_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downloads_from_other_hosts_sit_an_outage_out_too(bench: Bench) -> None:
     path = manifest(bench, *(f"Boat {n}" for n in range(12)), more="retries: {times: 2}\n")
-    monkeypatch.setattr(bench, "provider", lambda: Elsewhere(BASE_URL, KEY, bench.clock, transport=bench.api))
+    bench.client = Elsewhere
     bench.switches.queue_seconds = bench.switches.run_seconds = (1, 1)
     began: list[float] = []
 
@@ -88,10 +88,10 @@ def test_an_outage_when_only_files_are_left(bench: Bench, how: str) -> None:
     assert outages(bench) == ["outage_began", "outage_ended"]
 
 
-def test_another_host_that_is_dead_holds_nobody_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_host_that_is_dead_holds_nobody_for_long(bench: Bench) -> None:
     """The API answers: the downloads' own repeats count, and the jobs go on."""
     path = manifest(bench, *(f"Boat {n}" for n in range(6)), more="retries: {times: 2}\n")
-    monkeypatch.setattr(bench, "provider", lambda: Elsewhere(BASE_URL, KEY, bench.clock, transport=bench.api))
+    bench.client = Elsewhere
 
     def fail(request: httpx.Request) -> None:
         if request.url.path.startswith("/results/"):

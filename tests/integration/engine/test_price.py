@@ -12,12 +12,11 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from integration.lifecycle.helpers import FAST, attempts, done, faults, manifest, seen, statuses
-from support import BASE_URL, KEY, Bench
+from support import KEY, Bench
 
 from batcher.engine import Ending
 from batcher.errors import Kind
 from batcher.jobs import Status
-from batcher.providers.rivya import Rivya
 
 CATALOG = 10
 BOATS = [f"Boat {n}" for n in range(40)]
@@ -235,7 +234,7 @@ def quotes(bench: Bench, path: Path) -> list[tuple[int, str]]:
     return [(quote.credits_each, quote.source) for quote in bench.plan(path).campaigns[0].quotes]
 
 
-def test_a_price_is_kept_with_its_date_and_account(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_price_is_kept_with_its_date_and_account(bench: Bench) -> None:
     bench.switches.price_factor = 2.0
     path = bench.write(CLASSES.format(more=FAST + CAPS["campaign"].format(1000)))
     few = manifest(bench, "Boat", more="budget: {campaign: 1000}\n", name="few")
@@ -249,9 +248,7 @@ def test_a_price_is_kept_with_its_date_and_account(bench: Bench, monkeypatch: py
     more = manifest(bench, "Raft", more="budget: {campaign: 1000}\n", name="few")
     assert quotes(bench, more) == [(20, "seen 2027-02-14")]
 
-    other = "rvya_sk_another"
-    monkeypatch.setattr(bench, "provider", lambda: Rivya(BASE_URL, other, bench.clock, transport=bench.api))
-    bench.switches.api_key = other
+    bench.key = bench.switches.api_key = "rvya_sk_another"
     assert quotes(bench, more) == [(10, "catalogue, from")], "what another key has seen is no price"
     done(bench.run(more))
     assert attempts(bench)[-1]["quoted_credits"] == 10

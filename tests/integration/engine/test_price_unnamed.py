@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from integration.lifecycle.helpers import FAST, attempts, events, held, manifest
-from support import BASE_URL, KEY, Bench
+from support import Bench
 
 from batcher.engine import Engine
 from batcher.errors import Kind
@@ -69,7 +69,8 @@ class Bent:
         """What it has taken, or will take, for all that it has."""
         return sum(map(self.figures.takes, self.numbers.values()))
 
-    def provider(self) -> Rivya:
+    @property
+    def client(self) -> type[Rivya]:
         bend = self.bend
 
         class Api(Rivya):
@@ -79,12 +80,12 @@ class Bent:
             async def poll(self, task_id: str) -> Any:
                 return bend(await super().poll(task_id))
 
-        return Api(BASE_URL, KEY, self.bench.clock, transport=self.bench.api)
+        return Api
 
 
-def bent(bench: Bench, figures: Figures, monkeypatch: pytest.MonkeyPatch) -> Bent:
+def bent(bench: Bench, figures: Figures) -> Bent:
     api = Bent(bench, figures)
-    monkeypatch.setattr(bench, "provider", api.provider)
+    bench.client = api.client
     return api
 
 
@@ -140,9 +141,9 @@ HONEST_IN_THE_END = {
 
 
 @pytest.mark.parametrize("figures", HONEST_IN_THE_END.values(), ids=HONEST_IN_THE_END.keys())
-def test_what_the_api_does_not_say_is_held(bench: Bench, monkeypatch: pytest.MonkeyPatch, figures: Figures) -> None:
+def test_what_the_api_does_not_say_is_held(bench: Bench, figures: Figures) -> None:
     """Ten credits a job under a cap of fifty are five jobs, and the ledger has it so in the end."""
-    api = bent(bench, figures, monkeypatch)
+    api = bent(bench, figures)
     watch_cap(bench)
     ending = bench.run(campaign(bench))
     assert ending.kind is Kind.CAPPED
@@ -175,11 +176,9 @@ OVER = {
 
 
 @pytest.mark.parametrize(("figures", "surprised"), OVER.values(), ids=OVER.keys())
-def test_only_what_nobody_could_know_passes_a_cap(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, figures: Figures, surprised: int
-) -> None:
+def test_only_what_nobody_could_know_passes_a_cap(bench: Bench, figures: Figures, surprised: int) -> None:
     """Over by what so many jobs took above their holds, to the credit; and the ledger has what was charged."""
-    api = bent(bench, figures, monkeypatch)
+    api = bent(bench, figures)
     bench.run(campaign(bench))
     rows = attempts(bench)
     above = [over for row in rows if (over := row["final_credits"] - row["quoted_credits"]) > 0]
@@ -188,8 +187,8 @@ def test_only_what_nobody_could_know_passes_a_cap(
     assert held(bench) == 0
 
 
-def test_the_caps_of_run_and_day_and_the_wallet_hold_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    api = bent(bench, Figures(reserved=0, final=late(1)), monkeypatch)
+def test_the_caps_of_run_and_day_and_the_wallet_hold_too(bench: Bench) -> None:
+    api = bent(bench, Figures(reserved=0, final=late(1)))
     ending = bench.run(campaign(bench, more=f"budget: {{day: {CAP}}}\n"))
     assert (ending.kind, api.charged) == (Kind.CAPPED, CAP)
 
@@ -199,7 +198,7 @@ def test_a_success_is_asked_for_its_price_at_growing_intervals(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, other_seconds: int, longest: int
 ) -> None:
     """For ten minutes beside other work, else until the run has had nothing else to do for a minute."""
-    api = bent(bench, Figures(final=lambda number, asked: None), monkeypatch)
+    api = bent(bench, Figures(final=lambda number, asked: None))
     asked: list[float] = []
     began = bench.clock.monotonic()
     honest = api.say
@@ -229,13 +228,12 @@ def test_a_success_is_asked_for_its_price_at_growing_intervals(
 )
 def test_the_next_run_asks_on(
     bench: Bench,
-    monkeypatch: pytest.MonkeyPatch,
     final: Callable[[int, int], int | None],
     hours: int,
     seconds: float,
 ) -> None:
     """A run that ends by a signal leaves an open price to the next one; what ended long ago is asked for once."""
-    api = bent(bench, Figures(final=final), monkeypatch)
+    api = bent(bench, Figures(final=final))
     path = campaign(bench, jobs=1)
 
     engines: list[Engine] = []

@@ -73,12 +73,11 @@ def planner(bench: Bench) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Statements:
+def seen(bench: Bench) -> Iterator[Statements]:
     """What runs carry out while `Watched.seen` says so."""
-    plain = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: plain(*args, **options, factory=Watched))
-    monkeypatch.setattr(Watched, "seen", None)
-    return {}
+    bench.connection = Watched
+    yield {}
+    Watched.seen = None
 
 
 def work(bench: Bench, seen: Statements) -> set[str]:
@@ -162,7 +161,7 @@ def test_a_scan_is_found(bench: Bench, seen: Statements, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(caps, "class_waits", planted)
     LedgerWriter.open(bench.ledger_path, bench.clock).close()  # what makes the tables is no query of a run
-    monkeypatch.setattr(Watched, "seen", seen)
+    Watched.seen = seen
     bench.run(manifest(bench, "Boat"))
     with planner(bench) as ledger:
         assert sql in scanning(ledger, seen)

@@ -26,7 +26,6 @@ from batcher.settings import Limits, Rate
 @contextmanager
 def opened(path: Path, clock: VirtualClock) -> Iterator[LedgerWriter]:
     ledger = LedgerWriter.open(path, clock)
-    ledger._connection.execute("PRAGMA synchronous = OFF")
     try:
         yield ledger
     finally:

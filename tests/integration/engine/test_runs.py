@@ -18,7 +18,7 @@ from batcher.engine import Engine
 from batcher.engine.backlog import Backlog
 from batcher.errors import Kind
 from batcher.jobs import Job
-from batcher.ledger import Change, LedgerReader, LedgerWriter, Refusal
+from batcher.ledger import Change, LedgerReader, Refusal
 from batcher.lifecycle import Deferred, JobRunState, Stage, Step
 from batcher.settings import Selection
 from batcher.simulator.world import World
@@ -546,9 +546,7 @@ def test_a_result_that_a_person_wants_again_in_the_last_instant_is_not_bought_pa
 
     def retry(change: Change) -> None:
         if change.event == "saved":
-            other = LedgerWriter.open(bench.ledger_path, bench.clock)
-            other._connection.execute("UPDATE wanted SET status = 'planned' WHERE status = 'succeeded'")
-            other.close()
+            bench.edit("UPDATE wanted SET status = 'planned' WHERE status = 'succeeded'")
 
     bench.observe = retry
     ending = bench.run(path)

@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 import pytest
 from cli.helpers import Cli
 from integration.html.helpers import HOSTILE, HOSTILE_NAME, Parsed, copy_of, parse, words_of, write_page
-from integration.report.helpers import edit, report_of, shown, story
+from integration.report.helpers import report_of, shown, story
 from support import KEY, Bench
 
 from batcher.install import install_hint
@@ -129,7 +129,7 @@ class Busy(LedgerReader):
         if sql.startswith(("BEGIN", "SAVEPOINT")):
             self.looks += 1
             if self.looks == 3:
-                edit(self.bench, "UPDATE wanted SET status = 'cancelled' WHERE status IN ('planned', 'failed')")
+                self.bench.edit("UPDATE wanted SET status = 'cancelled' WHERE status IN ('planned', 'failed')")
         return super().rows(sql, values)
 
 
@@ -183,7 +183,7 @@ def test_a_retried_job_keeps_what_its_purchases_cost(tmp_path: Path) -> None:
         early = Span(within.start, within.start + 3600)
         assert sum(s.settled for s in gallery.spending(read, Scope(), early)) == 93
     # A purchase that gave nothing, but cost something.
-    edit(bench, "UPDATE attempts SET final_credits = 5 WHERE number = 1 AND outcome = 'failed'")
+    bench.edit("UPDATE attempts SET final_credits = 5 WHERE number = 1 AND outcome = 'failed'")
     dearer = parse(write_page(bench, tmp_path / "dearer.html").text)
     assert sum(job["settled"] for job in dearer.jobs) == report_of(bench).total.credits.settled == 103
     autumn = write_page(bench, tmp_path / "autumn.html", campaigns=["autumn"])
@@ -299,16 +299,15 @@ def test_hostile_texts_are_in_the_data_and_in_no_markup(parsed: Parsed) -> None:
 def test_a_hostile_ledger(bought: Bench, tmp_path: Path) -> None:
     bench = copy_of(bought, tmp_path)
     nasty = "</script><svg onload=alert(1)>\x00\u2028\"'`"
-    edit(
-        bench,
+    bench.edit(
         "UPDATE wanted SET name = ?, error_code = ?, error_message = ?, params = ?",
         nasty,
         nasty,
         nasty,
         json.dumps({"mode": nasty, nasty: nasty}),
     )
-    edit(bench, "UPDATE wanted SET params = '{}' WHERE seq = 1")
-    edit(bench, "UPDATE attempts SET price_class = ?, account = ?", nasty, nasty)
+    bench.edit("UPDATE wanted SET params = '{}' WHERE seq = 1")
+    bench.edit("UPDATE attempts SET price_class = ?, account = ?", nasty, nasty)
     write_page(bench, tmp_path / "nasty.html", by=["prompt", "mode"])
     parsed = parse((tmp_path / "nasty.html").read_text("utf-8"))
     assert [tag for tag, _ in parsed.tags].count("script") == 2

@@ -24,16 +24,14 @@ class Effects:
 
     def __init__(self, patch: pytest.MonkeyPatch, fatal: int = 0) -> None:
         self.seen, self.fatal = 0, fatal
-        effects, connect = self, sqlite3.connect
+        effects = self
 
         class Connection(sqlite3.Connection):
             def execute(self, *words: Any) -> sqlite3.Cursor:
                 effects.happen(sqlite3.OperationalError("database or disk is full"))
                 return super().execute(*words)
 
-        patch.setattr(
-            "batcher.ledger.store.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
-        )
+        self.connection = Connection
         for name in ("fsync", "rename"):
             patch.setattr(os, name, self._around(getattr(os, name)))
 
@@ -60,16 +58,16 @@ def test_a_disk_that_is_full_at_any_step_leaves_nothing_malformed(tmp_path: Path
     LedgerWriter.open(tmp_path / "first.db", ManualClock()).close()  # what is kept in memory is made
     with pytest.MonkeyPatch.context() as patch:
         effects = Effects(patch)
-        LedgerWriter.open(tmp_path / "ledger.db", ManualClock()).close()
+        LedgerWriter.open(tmp_path / "ledger.db", ManualClock(), factory=effects.connection).close()
     assert effects.seen > 10
     for fatal in range(1, effects.seen + 1):
         folder = tmp_path / str(fatal)
         folder.mkdir()
         path = folder / "ledger.db"
         with pytest.MonkeyPatch.context() as patch:
-            Effects(patch, fatal)
+            fatally = Effects(patch, fatal)
             with pytest.raises(StorageError):
-                LedgerWriter.open(path, ManualClock())
+                LedgerWriter.open(path, ManualClock(), factory=fatally.connection)
         left = {name.name for name in folder.iterdir()}
         if "ledger.db" in left:
             assert ids(path), "what has its name is whole"
@@ -79,18 +77,13 @@ def test_a_disk_that_is_full_at_any_step_leaves_nothing_malformed(tmp_path: Path
         assert len(ids(path)) == 1
 
 
-def test_a_checkpoint_that_did_not_come_through_is_no_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = sqlite3.connect
-
+def test_a_checkpoint_that_did_not_come_through_is_no_ledger(tmp_path: Path) -> None:
     class Connection(sqlite3.Connection):
         def execute(self, sql: str, *words: Any) -> sqlite3.Cursor:
             return super().execute("SELECT 1, 9, 3" if "wal_checkpoint" in sql else sql, *words)
 
-    monkeypatch.setattr(
-        "batcher.ledger.store.connection.sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)
-    )
     with pytest.raises(StorageError, match="SQLite keeps it in"):
-        LedgerWriter.open(tmp_path / "ledger.db", ManualClock())
+        LedgerWriter.open(tmp_path / "ledger.db", ManualClock(), factory=Connection)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,7 +105,7 @@ def test_the_keys_outlive_the_loss_of_the_wal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loss", ["DELETE FROM meta", "UPDATE meta SET ledger_id = ''"])
 def test_a_ledger_without_its_id_is_damaged(shelf: Shelf, loss: str) -> None:
-    shelf.ledger._connection.execute(loss)
+    shelf.edit(loss)
     shelf.ledger.close()
     for opened in (lambda: LedgerReader.open(shelf.path), lambda: LedgerWriter.open(shelf.path, shelf.clock)):
         with pytest.raises(StorageError, match="has lost its id"):

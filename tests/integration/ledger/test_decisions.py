@@ -101,6 +101,11 @@ LEGAL: list[tuple[Decision, Status, Status]] = [
 ]
 
 
+def dump(ledger: Path) -> list[str]:
+    with closing(sqlite3.connect(ledger)) as connection:
+        return list(connection.iterdump())
+
+
 @pytest.mark.parametrize("old", Status)
 @pytest.mark.parametrize(
     "decision",
@@ -113,7 +118,7 @@ def test_every_decision_in_every_status(shelf: Shelf, decision: Decision, old: S
     news = {
         new for known, from_, new in LEGAL if type(known) is type(decision) and from_ is old and allows(decision, old)
     }
-    before = list(shelf.ledger._connection.iterdump())
+    before = dump(shelf.path)
     case = decisions.review_of(shelf.ledger.read, job_name(JOB))
     judged = weigh(shelf.ledger.read, decision, case)
     [found] = decisions.decide(shelf.ledger, decision, [job_name(JOB)])
@@ -123,7 +128,7 @@ def test_every_decision_in_every_status(shelf: Shelf, decision: Decision, old: S
         assert found == judged
         assert str(old) in found.why
         assert found.settled is ((type(decision), old) in {(Retry, Status.PLANNED), (Cancel, Status.CANCELLED)})
-        assert list(shelf.ledger._connection.iterdump()) == before
+        assert dump(shelf.path) == before
     else:
         assert isinstance(found, Decided)
         assert judged is None
@@ -172,7 +177,7 @@ def test_a_retry_of_a_success_leaves_its_bill(shelf: Shelf) -> None:
 
 def test_a_result_that_a_run_may_be_fetching_is_not_bought_again(shelf: Shelf) -> None:
     put(shelf, Status.SUCCEEDED)
-    shelf.ledger._connection.execute("UPDATE files SET saved_at = NULL")
+    shelf.edit("UPDATE files SET saved_at = NULL")
     with pytest.raises(UsageError, match="its file is not fetched yet, and a run is going"):
         retry(shelf.ledger, job_name(JOB), EVERY)
     [found] = decisions.decide(shelf.ledger, Retry(EVERY, alone=True), [job_name(JOB)])
@@ -323,7 +328,7 @@ def test_a_late_answer_after_a_decision_changes_no_sum(shelf: Shelf) -> None:
 
 def test_a_doubtful_row_without_an_attempt_is_not_decided_about(shelf: Shelf) -> None:
     put(shelf, Status.PLANNED)
-    shelf.ledger._connection.execute("UPDATE wanted SET status = 'doubtful'")
+    shelf.edit("UPDATE wanted SET status = 'doubtful'")
     with pytest.raises(UsageError, match="nothing to decide"):
         resolve_failed(shelf.ledger, job_name(JOB))
 
@@ -509,12 +514,12 @@ def test_sums_and_holds_that_somebody_has_edited(shelf: Shelf) -> None:
     put(shelf, Status.FAILED)
     put(shelf, Status.QUEUED, 2)
     [spent] = shelf.rows("SELECT * FROM spent")
-    shelf.ledger._connection.execute("UPDATE spent SET held = held + 1")
+    shelf.edit("UPDATE spent SET held = held + 1")
     found = health.look(shelf.path, now=shelf.clock.wall())
     assert found.wrong_sums == (f"run {spent['run_id']}, spring, {spent['day']}",)
-    shelf.ledger._connection.execute("DELETE FROM spent")
+    shelf.edit("DELETE FROM spent")
     assert health.look(shelf.path, now=shelf.clock.wall()).wrong_sums == found.wrong_sums
-    shelf.ledger._connection.execute("UPDATE wanted SET status = 'failed'")
+    shelf.edit("UPDATE wanted SET status = 'failed'")
     assert health.look(shelf.path, now=shelf.clock.wall()).leaks == 1
 
 
@@ -541,6 +546,6 @@ def test_part_files_that_nobody_goes_on_with(shelf: Shelf) -> None:
     put(shelf, Status.SUCCEEDED)
     put(shelf, Status.SUCCEEDED, 2)
     put(shelf, Status.QUEUED, 3)
-    shelf.ledger._connection.execute("UPDATE files SET saved_at = NULL WHERE attempt_id = 1")
+    shelf.edit("UPDATE files SET saved_at = NULL WHERE attempt_id = 1")
     names = {"going": (1, 0), "no such file": (1, 1), "saved": (2, 0), "queued": (3, 0), "unknown": (99, 0)}
     assert health.parts(shelf.ledger.read, names) == ["no such file", "saved", "queued", "unknown"]

@@ -88,7 +88,7 @@ def test_what_is_no_longer_wanted_is_cancelled_and_comes_back(shelf: Shelf) -> N
 def test_only_what_the_manifest_dropped_comes_back(shelf: Shelf) -> None:
     """What a person cancelled stays so, whatever the manifest says."""
     enrol(shelf, [make_spec(1)])
-    shelf.ledger._connection.execute("UPDATE wanted SET status = 'cancelled', error_code = 'by_hand'")
+    shelf.edit("UPDATE wanted SET status = 'cancelled', error_code = 'by_hand'")
     assert enrol(shelf, [make_spec(1)]) == Enrolled(0, 0, 0)
     assert statuses(shelf) == {1: "cancelled"}
 

@@ -10,8 +10,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,7 @@ def test_the_columns_of_the_contract(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("opened", [lambda p: LedgerWriter.open(p, ManualClock()), LedgerReader.open])
 def test_a_newer_version_is_left_alone(shelf: Shelf, opened: Callable[[Path], Any]) -> None:
-    shelf.ledger._connection.execute(
-        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('batcher', 'version_99', 'x')"
-    )
+    shelf.edit("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('batcher', 'version_99', 'x')")
     with pytest.raises(StorageError, match=r"newer version of batcher \(version_99\)") as caught:
         opened(shelf.path)
     assert "--state" in caught.value.hint
@@ -187,8 +185,8 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(shelf: Shelf, monkey
 def test_a_copy_is_never_made_over_another(shelf: Shelf) -> None:
     target = shelf.path.with_name("copy.db")
     target.write_text("precious")
-    with pytest.raises(StorageError, match="exists already"):
-        copy_ledger(shelf.ledger._connection, target)
+    with pytest.raises(StorageError, match="exists already"), closing(sqlite3.connect(shelf.path)) as connection:
+        copy_ledger(connection, target)
     assert target.read_text() == "precious"
 
 
@@ -199,39 +197,37 @@ def test_a_full_disk_says_so_and_the_ledger_goes_on_afterwards(shelf: Shelf) -> 
     shelf.name_price()
     shelf.enrol([make_spec(1), make_spec(2)])
     intent = shelf.buy(1)
-    pages = shelf.ledger._connection.execute("PRAGMA page_count").fetchone()[0]
-    shelf.ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+    pages = shelf.ledger.read.figure("PRAGMA page_count")
+    shelf.ledger.read.figure(f"PRAGMA max_page_count = {pages}")
     long = make_task(7, urls=("https://m/" + "x" * 50_000,))
     with pytest.raises(StorageError, match="full") as caught:
         shelf.ledger.submitted(intent, long)
     assert "Free some disk space" in caught.value.hint
     assert shelf.job(1)["status"] == "submitting"
-    shelf.ledger._connection.execute("PRAGMA max_page_count = 1000000")
+    shelf.ledger.read.figure("PRAGMA max_page_count = 1000000")
     shelf.ledger.submitted(intent, long)
     assert shelf.job(1)["task_id"] == "task_7"
 
 
 def test_a_commit_that_fails_is_rolled_back_and_nobody_is_told(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
-    del shelf.changes[:]
-    real = shelf.ledger._connection
 
-    class Failing:
-        """A connection whose next commit fails, as on a disk that is full or gone."""
+    class Failing(sqlite3.Connection):
+        """A connection whose commits fail, as on a disk that is full or gone."""
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
+        fails = False
 
-        def execute(self, sql: str, *values: Any) -> Any:
-            if sql == "COMMIT":
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql == "COMMIT" and self.fails:
                 raise sqlite3.OperationalError("disk I/O error")
-            return real.execute(sql, *values)
+            return super().execute(sql, *values)
 
-    shelf.ledger._write._connection = Failing()  # type: ignore[assignment]
+    shelf.reopen(Failing)
+    del shelf.changes[:]
+    Failing.fails = True
     with pytest.raises(StorageError, match="disk I/O error"):
         shelf.buy(1)
-    shelf.ledger._write._connection = real
-    assert not real.in_transaction
+    Failing.fails = False
     assert shelf.changes == []
     assert shelf.attempts(1) == []
     shelf.buy(1)
@@ -240,11 +236,20 @@ def test_a_commit_that_fails_is_rolled_back_and_nobody_is_told(shelf: Shelf) -> 
 # Others at the same file
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another program's transaction, committed at the end of the block."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+        other.execute("COMMIT")
+
+
 def test_a_reader_cannot_write_and_reads_while_a_transaction_is_open(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
     reader = LedgerReader.open(shelf.path)
-    with shelf.ledger._write as t:
-        t.run("UPDATE wanted SET name = 'new'")
+    with writing(shelf.path) as other:
+        other.execute("UPDATE wanted SET name = 'new'")
         row = reader.row("SELECT name FROM wanted")
         assert row is not None
         assert row["name"] == "prompt-1"
@@ -283,8 +288,8 @@ def test_another_process_may_write_meanwhile(shelf: Shelf) -> None:
 
 def test_sqlite_utils_reads_it_while_it_is_written(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
-    with shelf.ledger._write as t:
-        t.run("UPDATE wanted SET name = 'new'")
+    with writing(shelf.path) as other:
+        other.execute("UPDATE wanted SET name = 'new'")
         done = subprocess.run(
             [sys.executable, "-m", "sqlite_utils", "query", str(shelf.path), "SELECT id, status, params FROM jobs"],
             capture_output=True,
@@ -367,19 +372,24 @@ def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.Monk
 def steps_of_a_purchase(path: Path, jobs: int) -> int:
     """How many instructions SQLite needs for one purchase among so many jobs, half of them bought already."""
     shelf = Shelf(path)
-    shelf.ledger._connection.execute("PRAGMA synchronous = OFF")
     shelf.name_price()
     shelf.enrol([make_spec(n) for n in range(jobs)])
     for number in range(jobs // 2):
         shelf.ledger.submitted(shelf.buy(number), make_task(number, Status.FAILED, reserved_credits=10))
     count = 0
 
-    def tick() -> int:
-        nonlocal count
-        count += 1
-        return 0
+    class Stepping(sqlite3.Connection):
+        def __init__(self, *words: Any, **named: Any) -> None:
+            super().__init__(*words, **named)
+            self.set_progress_handler(self.tick, 1)
 
-    shelf.ledger._connection.set_progress_handler(tick, 1)
+        def tick(self) -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+    shelf.reopen(Stepping)
+    count = 0
     [first] = shelf.ledger.read.pending("spring", "small", after=jobs - 2, limit=200)
     intent = shelf.buy(int(first.id, 16), run=10**6, campaigns={"spring": 10**6}, day=10**6)
     shelf.ledger.maybe_received(intent, "x", "")
@@ -387,9 +397,9 @@ def steps_of_a_purchase(path: Path, jobs: int) -> int:
     shelf.ledger.record(intent.attempt_id, make_task(jobs, Status.SUCCEEDED, final_credits=10))
     shelf.ledger.claim_file(intent.attempt_id, 0, target="x", sha256="ab", size=1)
     shelf.ledger.file_saved(intent.job_id, intent.attempt_id, 0)
-    shelf.ledger._connection.set_progress_handler(None, 1)
+    found = count
     shelf.ledger.close()
-    return count
+    return found
 
 
 def test_a_purchase_costs_no_more_among_many(tmp_path: Path) -> None:

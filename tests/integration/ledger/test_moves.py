@@ -226,7 +226,7 @@ def test_every_move_is_compared_with_the_row_and_else_nothing_is_written(shelf: 
     shelf.name_price()
     shelf.enrol([make_spec(1)])
     for name, move in moves(shelf).items():
-        shelf.ledger._connection.execute("UPDATE wanted SET status = ?", (status,))
+        shelf.edit("UPDATE wanted SET status = ?", status)
         before = (shelf.job(1)["status"], shelf.ledger.read.spent(), shelf.attempts(1)[0]["outcome"])
         if name in ALLOWED[status]:
             continue
@@ -310,7 +310,7 @@ def test_an_account_is_written_down_with_its_first_purchase(shelf: Shelf) -> Non
     shelf.buy(3)
     rows = shelf.rows("SELECT account, provider, unit FROM accounts ORDER BY account")
     assert [tuple(row.values()) for row in rows] == sorted((each.text, "rivya", "credits") for each in (ACCOUNT, OTHER))
-    shelf.ledger._connection.execute("UPDATE accounts SET unit = 'cents' WHERE account = ?", (OTHER.text,))
+    shelf.edit("UPDATE accounts SET unit = 'cents' WHERE account = ?", OTHER.text)
     assert shelf.ledger.read.unit is None, "amounts of two units have no sum"
 
 
@@ -354,16 +354,16 @@ def test_a_claim_that_the_disk_refuses_is_no_collision(shelf: Shelf) -> None:
 def test_odd_rows_are_an_end_and_no_crash(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
     for status in ("queued", "submitting", "succeeded"):
-        shelf.ledger._connection.execute("UPDATE wanted SET status = ?", (status,))
+        shelf.edit("UPDATE wanted SET status = ?", status)
         assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status(status))
 
 
 def test_a_task_that_somebody_put_in_by_hand(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1)])
     intent = shelf.buy(1)
-    shelf.ledger._connection.execute("UPDATE wanted SET status = 'queued'")
+    shelf.edit("UPDATE wanted SET status = 'queued'")
     assert shelf.ledger.read.load(job_name(1)).phase == Ended(Status.QUEUED)
-    shelf.ledger._connection.execute("UPDATE attempts SET task_id = 'task_5'")
+    shelf.edit("UPDATE attempts SET task_id = 'task_5'")
     assert shelf.ledger.read.load(job_name(1)).phase == Waiting(
         intent.attempt_id, "task_5", Status.QUEUED, EPOCH, ACCOUNT.text, intent.intended
     )

@@ -195,9 +195,7 @@ def test_a_key_past_the_window_is_doubtful_whatever_became_of_the_account(bench:
     path = manifest(bench, "Boat", more="retries: {times: 2, replay_window: 10m}\n")
     bench.run(path)
     if account == "other":
-        with LedgerWriter.open(bench.ledger_path, bench.clock)._connection as connection:
-            connection.execute("UPDATE attempts SET account = 'https://other#1'")
-        connection.close()
+        bench.edit("UPDATE attempts SET account = 'https://other#1'")
     bench.switches.key_state = "revoked"
     bench.clock.start += 601
     bench.run(path)
@@ -271,7 +269,7 @@ def test_a_key_that_is_refused_stops_the_run_and_loses_nothing(bench: Bench, ord
     def revoke(request: httpx.Request) -> None:
         if len(seen(bench, "create")) == 30:
             value = "revoked" if order == "key_state" else ("generations:create",)
-            setattr(bench.switches, order, value)
+            bench.switches.set({order: value})
 
     bench.api.before = revoke
     ending = bench.run(path)
@@ -376,9 +374,7 @@ def test_a_task_of_another_key_is_left_alone(bench: Bench) -> None:
     bench.switches.run_seconds = (5000, 5000)
     path = manifest(bench, "Boat", more="polling: {first: 1s, every: 1s, max: 2s, give_up: 10s}\n", fast="")
     bench.run(path)
-    with LedgerWriter.open(bench.ledger_path, bench.clock)._connection as connection:
-        connection.execute("UPDATE attempts SET account = 'https://other#1'")
-    connection.close()
+    bench.edit("UPDATE attempts SET account = 'https://other#1'")
     faults(bench, not_found())
     ending = bench.run(path)
     assert (ending.kind, held(bench)) == (Kind.UNFINISHED, 10)
@@ -390,9 +386,7 @@ def test_an_intent_of_another_key_is_not_sent(bench: Bench) -> None:
     faults(bench, {"on": "create", "do": "lost"})
     path = manifest(bench, "Boat", more="retries: {times: 1}\n")
     bench.run(path)
-    with LedgerWriter.open(bench.ledger_path, bench.clock)._connection as connection:
-        connection.execute("UPDATE attempts SET account = 'https://other#1'")
-    connection.close()
+    bench.edit("UPDATE attempts SET account = 'https://other#1'")
     sent = len(seen(bench, "create"))
     ending = bench.run(path)
     assert any("another key" in why for why in ending.left)
@@ -456,21 +450,21 @@ def test_a_task_that_is_done_or_failed_in_the_very_first_answer(bench: Bench) ->
 # The ledger while a run works
 
 
-def test_task_ids_that_cannot_be_written_down_are_all_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_task_ids_that_cannot_be_written_down_are_all_told(bench: Bench) -> None:
     """The disk is full when several answers come: each id is told, and the next run finds the same tasks."""
     bench.switches.queue_seconds = (50, 50)
     path = manifest(bench, "First", *(f"Boat {n}" for n in range(4)), more="budget: {campaign: 1000}\n")
-    write = LedgerWriter.submitted
 
-    def full(self: LedgerWriter, intent: Intent, task: TaskState) -> None:
-        if b"First" in intent.body:  # once it was asked for, all others go at once
-            return write(self, intent, task)
-        raise StorageError("ledger.db: database or disk is full", hint="Free some disk space.")
+    class Full(LedgerWriter):
+        def submitted(self, intent: Intent, task: TaskState) -> None:
+            if b"First" not in intent.body:  # once it was asked for, all others go at once
+                raise StorageError("ledger.db: database or disk is full", hint="Free some disk space.")
+            super().submitted(intent, task)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(LedgerWriter, "submitted", full)
-        with pytest.raises(StorageError) as caught:
-            bench.run(path)
+    bench.ledger_type = Full
+    with pytest.raises(StorageError) as caught:
+        bench.run(path)
+    bench.ledger_type = LedgerWriter
     tasks = [task for task in bench.world.oracle().tasks.values() if "Boat" in task.request["prompt"]]
     assert len(tasks) == 4
     for task in tasks:
@@ -485,11 +479,7 @@ def test_a_job_that_a_person_cancels_meanwhile_is_not_bought(bench: Bench) -> No
 
     def cancel(request: httpx.Request) -> None:
         if request.method == "POST":
-            other = LedgerWriter.open(bench.ledger_path, bench.clock)
-            other._connection.execute(
-                "UPDATE wanted SET status = 'cancelled' WHERE status = 'planned' AND position = 1"
-            )
-            other.close()
+            bench.edit("UPDATE wanted SET status = 'cancelled' WHERE status = 'planned' AND position = 1")
 
     bench.api.before = cancel
     done(bench.run(path))
@@ -502,9 +492,7 @@ def test_an_answer_that_comes_after_a_person_decided_keeps_its_task_id(bench: Be
 
     def decide(request: httpx.Request) -> None:
         if request.method == "POST":
-            other = LedgerWriter.open(bench.ledger_path, bench.clock)
-            other._connection.execute("UPDATE wanted SET status = 'doubtful'")
-            other.close()
+            bench.edit("UPDATE wanted SET status = 'doubtful'")
 
     bench.api.before = decide
     assert bench.run(path).kind is Kind.UNFINISHED
@@ -528,9 +516,7 @@ def test_a_refusal_that_comes_after_a_person_decided_changes_nothing(bench: Benc
 
     def decide(request: httpx.Request) -> None:
         if request.method == "POST":
-            other = LedgerWriter.open(bench.ledger_path, bench.clock)
-            other._connection.execute("UPDATE wanted SET status = 'doubtful'")
-            other.close()
+            bench.edit("UPDATE wanted SET status = 'doubtful'")
 
     bench.api.before = decide
     assert bench.run(path).kind is not Kind.DONE

@@ -110,18 +110,16 @@ def a_pipe(picture: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [other_bytes, gone, a_folder, a_pipe])
-def test_a_picture_that_changed_on_disk_fails_its_jobs_without_a_purchase(
-    bench: Bench, change: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_that_changed_on_disk_fails_its_jobs_without_a_purchase(bench: Bench, change: Any) -> None:
     path = pictured(bench, 2)
-    begin = LedgerWriter.enrol
 
-    def enrol(self: LedgerWriter, *args: Any) -> Any:
-        found = begin(self, *args)
-        change(bench.folder / "refs" / "boat.png")
-        return found
+    class Meanwhile(LedgerWriter):
+        def enrol(self, *args: Any) -> Any:
+            found = super().enrol(*args)
+            change(bench.folder / "refs" / "boat.png")
+            return found
 
-    monkeypatch.setattr(LedgerWriter, "enrol", enrol)
+    bench.ledger_type = Meanwhile
     ending = bench.run(path)
     assert (ending.kind, statuses(bench)) == (Kind.UNFINISHED, ["failed"] * 2)
     assert {job["error_code"] for job in bench.jobs()} == {"reference_changed"}
@@ -167,7 +165,7 @@ def test_a_cut_download_goes_on_where_it_stopped(bench: Bench) -> None:
 
 
 async def _inner(bench: Bench, request: httpx.Request) -> httpx.Response:
-    response = await bench.api._inner.handle_async_request(request)
+    response = await bench.api.inner.handle_async_request(request)
     await response.aread()
     return response
 
@@ -349,33 +347,31 @@ class Died(Exception):
     """The process is gone at this point."""
 
 
-def killed(bench: Bench, monkeypatch: pytest.MonkeyPatch, method: str) -> Path:
+def killed(bench: Bench, method: str) -> Path:
     """A run that dies when it comes to this method of the ledger."""
     path = manifest(bench, "Boat")
 
     def die(*args: Any, **kwargs: Any) -> None:
         raise Died
 
-    with monkeypatch.context() as patch:
-        patch.setattr(LedgerWriter, method, die)
-        with pytest.raises(Died):
-            bench.run(path)
+    bench.ledger_type = type("Mortal", (LedgerWriter,), {method: die})
+    with pytest.raises(Died):
+        bench.run(path)
+    bench.ledger_type = LedgerWriter
     return path
 
 
-def test_a_whole_part_file_after_a_kill_is_not_fetched_twice_over(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_whole_part_file_after_a_kill_is_not_fetched_twice_over(bench: Bench) -> None:
     """Killed before the claim: the part is whole, its range is empty (416), and it completes all the same."""
-    path = killed(bench, monkeypatch, "claim_file")
+    path = killed(bench, "claim_file")
     [part] = (bench.state / "results" / ".parts").iterdir()
     assert part.stat().st_size > 100
     done(bench.run(path))
     bench.check()
 
 
-def test_a_file_that_was_named_and_not_recorded_is_adopted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = killed(bench, monkeypatch, "file_saved")
+def test_a_file_that_was_named_and_not_recorded_is_adopted(bench: Bench) -> None:
+    path = killed(bench, "file_saved")
     fetched = len(seen(bench, "result"))
     done(bench.run(path))
     assert len(seen(bench, "result")) == fetched
@@ -413,9 +409,7 @@ def test_a_claim_whose_file_is_not_there_is_fetched_again(
 
 def test_a_model_that_left_the_catalogue_still_gets_its_file(bench: Bench) -> None:
     done(bench.run(manifest(bench, "Boat", more="results: {download: false}\n")))
-    ledger = LedgerWriter.open(bench.ledger_path, bench.clock)
-    ledger._connection.execute("UPDATE wanted SET model = 'gone-model'")
-    ledger.close()
+    bench.edit("UPDATE wanted SET model = 'gone-model'")
     ending = bench.run(manifest(bench, "Boat"))
     assert ending.kind is Kind.DONE
     assert len(results(bench)) == 1

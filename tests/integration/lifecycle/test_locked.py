@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType
+from typing import Any
 
 import anyio
 import pytest
@@ -32,9 +33,22 @@ def held(path: Path) -> Iterator[sqlite3.Connection]:
         other.close()
 
 
+class Hasty(sqlite3.Connection):
+    """SQLite does not wait for a lock by itself: virtual time would not see it. `busy` may stand in for another's."""
+
+    busy: Callable[[str], None] = staticmethod(lambda sql: None)
+
+    def __init__(self, *words: Any, **named: Any) -> None:
+        super().__init__(*words, **named | {"timeout": 0})
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        self.busy(sql)
+        return super().execute(sql, *values)
+
+
 @pytest.fixture
 def ledger(bench: Bench) -> Iterator[LedgerWriter]:
-    found = LedgerWriter.open(bench.ledger_path, bench.clock)
+    found = LedgerWriter.open(bench.ledger_path, bench.clock, lambda change: bench.observe(change), factory=Hasty)
     yield found
     found.close()
 
@@ -58,7 +72,6 @@ def test_what_is_to_be_written_waits_for_another_program(
     """As long as `retries.outage`, ten seconds after a signal; then everybody gives up at once."""
     told: list[str] = []
     ledger.wait_for_locks(60.0, told.append)
-    ledger._connection.execute("PRAGMA busy_timeout = 0")  # virtual time does not wait for SQLite
     beats = 0
 
     async def main() -> None:
@@ -152,7 +165,7 @@ def test_who_has_waited_in_vain_does_not_wait_again(
     ledger.wait_for_locks(1.0, str)
     found = []
     with monkeypatch.context() as patch:
-        patch.setattr(ledger._write, "_connection", SimpleNamespace(execute=busy, in_transaction=False))
+        patch.setattr(Hasty, "busy", staticmethod(busy))
         for _ in range(3):
             with pytest.raises(Locked):
                 ledger.stamp("poll")
@@ -165,7 +178,7 @@ def test_who_has_waited_in_vain_does_not_wait_again(
     bench.clock.start += 15
     tries = 0
     with monkeypatch.context() as patch:
-        patch.setattr(ledger._write, "_connection", SimpleNamespace(execute=busy, in_transaction=False))
+        patch.setattr(Hasty, "busy", staticmethod(busy))
         for expected in (21, 22):
             with pytest.raises(Locked):
                 ledger.stamp("poll")
@@ -175,8 +188,7 @@ def test_who_has_waited_in_vain_does_not_wait_again(
 def test_a_note_does_not_wait(bench: Bench, ledger: LedgerWriter) -> None:
     """It is written with what is written next, in order, with its own time."""
     seen: list[str] = []
-    ledger._write._observe = lambda change: seen.append(change.event)
-    ledger._connection.execute("PRAGMA busy_timeout = 0")
+    bench.observe = lambda change: seen.append(change.event)
     with held(bench.ledger_path):
         for name in (Event.LOOKED, Event.OUTAGE_BEGAN):
             ledger.note(name)

@@ -68,9 +68,7 @@ def test_where_the_jobs_stand(shelf: Shelf) -> None:
     doubtful = shelf.buy(5)
     shelf.ledger.doubt(doubtful.attempt_id, "a", "b")
     shelf.ledger.unsent(shelf.buy(6), "a", "b")
-    shelf.ledger._connection.execute(
-        "UPDATE wanted SET status = 'cancelled', error_code = 'by_hand' WHERE position = 6"
-    )
+    shelf.edit("UPDATE wanted SET status = 'cancelled', error_code = 'by_hand' WHERE position = 6")
     before = shelf.rows("SELECT * FROM events")
     made = plan(wanted(*specs(*range(1, 10), 20)), ledger=shelf.ledger.read)
     [one] = made.campaigns

@@ -21,8 +21,9 @@ from batcher.clock import Moment
 from batcher.jobs import Intent, JobId
 from batcher.providers import Accepted, Conflict, Fatal, Refused, Retryable
 from batcher.providers.outcomes import Answer
+from batcher.providers.registry import RIVYA
 from batcher.providers.rivya import Rivya
-from batcher.providers.transport import ANSWER_BYTES
+from batcher.providers.transport import ANSWER_BYTES, Transport
 
 Script = Callable[[socket.socket], None]
 Outcome = Accepted | Refused | Conflict | Fatal | Retryable
@@ -299,13 +300,13 @@ def test_slow_to_death_ends_at_the_deadline() -> None:
                 return
 
     with server(drip) as base_url:
-        provider = Rivya(base_url, "rvya_sk_test", VirtualClock())
+        http = Transport(base_url, "rvya_sk_test", RIVYA)
 
         async def main() -> object:
             try:
-                return await provider._http.call("POST", "/x", content=b"{}", seconds=0.5)
+                return await http.call("POST", "/x", content=b"{}", seconds=0.5)
             finally:
-                await provider.aclose()
+                await http.aclose()
 
         found = anyio.run(main)
         released.set()
@@ -324,14 +325,14 @@ def test_an_upload_may_take_as_long_as_it_was_given(monkeypatch: pytest.MonkeyPa
         connection.sendall(reply(b"{}"))
 
     with server(slow) as base_url:
-        provider = Rivya(base_url, "rvya_sk_test", VirtualClock())
+        http = Transport(base_url, "rvya_sk_test", RIVYA)
 
         async def main() -> object:
             files = {"file": ("a.png", bytes(4_000_000), "image/png")}
             try:
-                return await provider._http.call("POST", "/x", data={"kind": "image"}, files=files, seconds=10)
+                return await http.call("POST", "/x", data={"kind": "image"}, files=files, seconds=10)
             finally:
-                await provider.aclose()
+                await http.aclose()
 
         found = anyio.run(main)
     assert isinstance(found, Answer)

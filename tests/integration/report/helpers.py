@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -110,13 +109,7 @@ def read_wallet(bench: Bench) -> int:
 
 def keep_caps(bench: Bench, caps: dict[str, Any]) -> None:
     """Write the caps into the newest run, as the command does."""
-    edit(bench, "UPDATE runs SET settings = ? WHERE id = (SELECT max(id) FROM runs)", json.dumps({"caps": caps}))
-
-
-def edit(bench: Bench, sql: str, *values: object) -> None:
-    """Change the ledger behind batcher's back."""
-    with closing(sqlite3.connect(bench.ledger_path)) as ledger, ledger:
-        ledger.execute(sql, values)
+    bench.edit("UPDATE runs SET settings = ? WHERE id = (SELECT max(id) FROM runs)", json.dumps({"caps": caps}))
 
 
 def report_of(bench: Bench, *, running: bool = False, **words: Any) -> Report:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from core_helpers import cancel, resolve_failed
-from integration.report.helpers import edit, order_faults
+from integration.report.helpers import order_faults
 from support import EPOCH, Bench, Killed
 
 from batcher.errors import exit_code
@@ -103,14 +103,13 @@ def night(folder: Path) -> Bench:
 def ran(bench: Bench, path: Path) -> None:
     """A run whose row is as the command writes it."""
     ending = bench.run(path)
-    edit(bench, "UPDATE runs SET exit_code = ? WHERE id = (SELECT max(id) FROM runs)", exit_code(ending.kind))
+    bench.edit("UPDATE runs SET exit_code = ? WHERE id = (SELECT max(id) FROM runs)", exit_code(ending.kind))
     note_settings(bench, path)
 
 
 def note_settings(bench: Bench, path: Path) -> None:
     settings: Settings = bench.workload(path).settings
-    edit(
-        bench,
+    bench.edit(
         "UPDATE runs SET settings = ? WHERE id = (SELECT max(id) FROM runs)",
         json.dumps({"limits": asdict(settings.limits)}),
     )

@@ -19,7 +19,7 @@ from batcher.jobs import FileReference, Status, TaskState, Upload, UrlReference
 from batcher.providers import Fatal, Gone, Incoming, Redirected, Retryable
 from batcher.providers.registry import RIVYA
 from batcher.providers.rivya import Rivya, account_of
-from batcher.providers.transport import check_base_url
+from batcher.providers.transport import Transport, check_base_url
 
 
 def body(job: Any, *uploads: Upload) -> bytes:
@@ -233,7 +233,7 @@ def test_what_is_acted_on_is_not_masked(key: str) -> None:
 
 def test_neither_provider_nor_account_show_the_key() -> None:
     provider = Rivya(API, KEY, VirtualClock())
-    assert KEY not in repr(provider) + repr(provider.account) + repr(provider._http)
+    assert KEY not in repr(provider) + repr(provider.account) + repr(Transport(API, KEY, RIVYA))
     assert provider.account == account_of(API, KEY)
     assert account_of(API, KEY, "simulated").text.startswith("simulated#")
     assert len(provider.account.fingerprint) == 12
