@@ -28,6 +28,7 @@ from batcher.providers.rivya import Rivya
 from batcher.run import Loop, Run, RunRequest
 from batcher.settings import Selection
 from batcher.simulator.app import ConnectionCut, Simulator
+from batcher.simulator.journal import Journal
 from batcher.simulator.switches import Switches
 from batcher.simulator.world import World
 from batcher.state import open_reader
@@ -151,6 +152,7 @@ class Bench:
     switches: Switches = field(default_factory=Switches)
     wallet: int = 100_000
     world_type: type[World] = World
+    journal: Journal | None = None
     until: float | None = None
     client: Callable[..., Provider] = Rivya
     key: str = KEY
@@ -160,12 +162,13 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
-        self.state.mkdir(mode=0o700)
-        self.world = self.world_type(now=self.clock.wall, seed=7, wallet=self.wallet, switches=self.switches)
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        self.world = self.world_type(
+            now=self.clock.wall, seed=7, wallet=self.wallet, switches=self.switches, journal=self.journal
+        )
         self.app = Simulator(self.world)
         self.api = SimulatedApi(self.app)
         self.observe: Observer = lambda change: None
-        self.connections: list[sqlite3.Connection] = []
         self.running: Run | None = None
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli.helpers import MANIFEST, Cli, Ran, Site, environment, site
+from cli.helpers import DOUBT, MANIFEST, Cli, Ran, Site, go, site
 
 from batcher.cli.app import main
 
@@ -31,6 +31,23 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def place(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A simulator that the environment names."""
     with site() as found:
-        for name, value in environment(found).items():
-            monkeypatch.setenv(name, value)
+        go(found, monkeypatch)
         yield found
+
+
+@pytest.fixture
+def failed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Three films, and `DUNES_1` has failed."""
+    with site(fail_prompt="watch on") as place:
+        go(place, monkeypatch)
+        assert cli("run", "m.yaml").code == 1
+        yield place
+
+
+@pytest.fixture
+def doubtful(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """`REVEAL_1` is doubtful, though the API has it; the others are planned."""
+    with site(faults=list(DOUBT)) as place:
+        go(place, monkeypatch)
+        assert cli("run", "m.yaml", "--only", "reveal", "--limit", "1").code == 1
+        yield place

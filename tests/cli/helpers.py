@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from batcher.cli.open_ledger import need_reader
 from batcher.simulator.app import Simulator, stub_media
 from batcher.simulator.faults import Faults, parse_all
 from batcher.simulator.serve import running
@@ -36,6 +40,8 @@ limits: {submit: 1000/second, requests: 1000/second}
 polling: {first: 10ms, every: 10ms, max: 50ms}
 """
 
+#: The jobs of MANIFEST in its order.
+REVEAL_1, REVEAL_2, DUNES_1, DUNES_2 = "2f750cf74004", "30c976a363c0", "7ecb7e6e4c91", "d366cf3f983a"
 
 #: The first job of a run becomes doubtful: the answer to it is lost, and then its repeat is refused.
 DOUBT: tuple[object, ...] = (
@@ -114,3 +120,29 @@ def normal(text: str, folder: Path | None = None) -> str:
     text = re.sub(r"\bin \d+ s\b", "in <seconds>", text)
     text = re.sub(r"\b\d\d:\d\d:\d\d\b", "<clock>", text)
     return re.sub(r"\bpid \d+", "pid <pid>", text)
+
+
+def clean(**more: str) -> dict[str, str]:
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("RIVYA_", "BATCHER_", "NO_COLOR", "FORCE_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def statuses(cli: Cli) -> list[str]:
+    return [job["status"] for job in cli("jobs", "--json").document["jobs"]]
+
+
+def money() -> tuple[int, int]:
+    with closing(need_reader(Path("state"))) as read:
+        found = read.spent()
+    return found.held, found.settled
+
+
+def refused(ran: Ran, words: str, code: int = 2) -> None:
+    assert ran.code == code, ran
+    assert words in ran.err
+    assert ran.out == ""
+
+
+def go(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(place).items():
+        monkeypatch.setenv(name, value)

@@ -14,12 +14,7 @@ from pathlib import Path
 
 import forking
 import pytest
-from cli.helpers import BATCHER, MANIFEST, ROOT, Cli, Site, environment, site
-
-
-def clean(**more: str) -> dict[str, str]:
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("RIVYA_", "BATCHER_", "NO_COLOR", "FORCE_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), **more}
+from cli.helpers import BATCHER, MANIFEST, ROOT, Cli, Site, clean, environment, site
 
 
 def run(folder: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -1,8 +1,9 @@
 """The run is killed at its 1st, 2nd … nth effect, and cancelled at each scheduling step; whatever happens then,
 the next run ends with every job charged once and with its file.
 
-An effect is a commit, a request, an answer, the naming of a file: each counts before and after it happens. Between
-kill and restart the reference picture is renamed and its upload expires. On each paid POST the double looks into
+An effect is a commit, a request, an answer, the naming of a file: each counts before and after it happens. One run is
+made, and what a kill would leave at each effect is kept: the files as they are, and what the API knows. Between kill
+and restart the reference picture is renamed and its upload expires. On each paid POST the double looks into
 the ledger: key, body and hold must be there already.
 
 Whether the API takes a body whose upload has expired is not documented, so both are played. Where it refuses, one
@@ -14,9 +15,12 @@ hold, uncharged and never bought again by itself.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from copy import copy, deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +31,10 @@ from support import PIXEL, Bench
 
 from batcher.engine import Ending, Engine
 from batcher.errors import Kind
-from batcher.simulator.faults import parse_all
+from batcher.simulator.faults import Faults, parse_all
+from batcher.simulator.journal import Journal
 from batcher.simulator.media import plain
-from batcher.simulator.records import ApiAnswer, Call, StoredUpload
+from batcher.simulator.records import ApiAnswer, Call, Json, StoredUpload
 from batcher.simulator.switches import Switches
 from batcher.simulator.world import World
 
@@ -61,36 +66,34 @@ FAULTS: tuple[dict[str, object], ...] = (
 PRICE, CAP, JOBS = 15, 30, 2
 
 
-class Killed(BaseException):
-    """The process is gone: every later effect raises this too."""
+class Kept(Journal):
+    """What the API remembers, for a world that starts where another one stood."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[Json] = []
+
+    def records(self) -> Iterator[Json]:
+        return iter(tuple(self.lines))
+
+    def append(self, record: Json) -> None:
+        self.lines.append(record)
+
+    def copy(self) -> Kept:
+        found = copy(self)
+        found.lines = list(self.lines)
+        return found
 
 
-class Effects:
-    """Counts effects and kills at one of them."""
+@dataclass(frozen=True)
+class Moment:
+    """What a kill at an effect leaves: files, what the API knows, which faults are still to come, the time."""
 
-    def __init__(self, kill_at: int = 0) -> None:
-        self.kill_at = kill_at
-        self.count = 0
-        self.dead = False
-        self.names: list[str] = []
-
-    def tick(self, name: str) -> None:
-        if self.dead:
-            raise Killed
-        self.count += 1
-        self.names.append(name)
-        if self.count == self.kill_at:
-            self.dead = True
-            raise Killed
-
-    def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            self.tick(f"before {name}")
-            result = call(*args, **kwargs)
-            self.tick(f"after {name}")
-            return result
-
-        return wrapped
+    effect: str
+    folder: Path
+    journal: Kept
+    faults: Faults
+    time: float
 
 
 class LenientWorld(World):
@@ -110,46 +113,58 @@ class LenientWorld(World):
 
 
 class Rig(Bench):
-    """A bench whose effects can kill it. `breaches` is what the oracle's eye saw; raising would look like a network."""
+    """A bench that can be left at any effect: `moments` are those of its first run.
+
+    `breaches` is what the oracle's eye saw; raising would look like a network.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.breaches: list[str] = []
+        self.moments: list[Moment] = []
         self.api.arrived = self.look
 
-    def arm(self, effects: Effects, monkeypatch: pytest.MonkeyPatch) -> None:
-        connections = self.connections
+    def record(self, manifest: Path) -> Ending:
+        """A run of which each effect is kept, before and after it happens."""
+        rig = self
 
         class Connection(sqlite3.Connection):
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **kwargs)
-                connections.append(self)
-
             def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-                if effects.dead:
-                    raise Killed
                 if sql == "PRAGMA synchronous = FULL":
                     sql = "PRAGMA synchronous = OFF"  # a killed process loses no page cache
-                if sql != "COMMIT":
-                    return super().execute(sql, *args)
-                effects.tick("before commit")
-                cursor = super().execute(sql, *args)
-                effects.tick("after commit")
-                return cursor
+                return (
+                    rig.around("commit", super().execute)(sql, *args)
+                    if sql == "COMMIT"
+                    else super().execute(sql, *args)
+                )
 
-        self.connection = Connection
-        monkeypatch.setattr("batcher.storage.os.link", effects.around("naming", os.link))
-        monkeypatch.setattr("batcher.storage.os.fsync", effects.around("fsync", os.fsync))
-        self.api.before = lambda request: effects.tick("before request")
-        self.api.after = lambda request: effects.tick("after answer")
-
-    def disarm(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.undo()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("batcher.storage.os.link", self.around("naming", os.link))
+            patch.setattr("batcher.storage.os.fsync", self.around("fsync", os.fsync))
+            self.connection = Connection
+            self.api.before = lambda request: self.keep("before request")
+            self.api.after = lambda request: self.keep("after answer")
+            ending = self.run(manifest)
         self.connection = sqlite3.Connection
-        for connection in self.connections:
-            connection.close()
-        self.connections.clear()
         self.api.before = self.api.after = lambda request: None
+        return ending
+
+    def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self.keep(f"before {name}")
+            result = call(*args, **kwargs)
+            self.keep(f"after {name}")
+            return result
+
+        return wrapped
+
+    def keep(self, effect: str) -> None:
+        assert isinstance(self.journal, Kept)
+        folder = self.folder.with_name(f"{self.folder.name}-{len(self.moments) + 1}")
+        # The index of the WAL is made anew by who comes first after a kill.
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("*-shm"))
+        moment = Moment(effect, folder, self.journal.copy(), deepcopy(self.app.faults), self.clock.monotonic())
+        self.moments.append(moment)
 
     def look(self, request: httpx.Request) -> None:
         """The oracle's eye: when a paid POST arrives, its key, exact body and hold are on disk."""
@@ -185,14 +200,21 @@ class Rig(Bench):
         super().check(files=files, limits=limits)
 
 
-def make_rig(folder: Path, world: type[World] = World, *, double: bool = True) -> tuple[Rig, Path]:
-    folder.mkdir()
+def make_rig(
+    folder: Path, world: type[World] = World, *, double: bool = True, at: Moment | None = None
+) -> tuple[Rig, Path]:
+    """A new bench with its manifest, or one as a kill has left it."""
+    folder.mkdir(exist_ok=at is not None)
     # So quick that hardly a poll finds nothing new: killed there once is as good as killed there twenty times.
-    rig = Rig(folder, world_type=world, switches=Switches(queue_seconds=(0.2, 0.4), run_seconds=(0.5, 1.5)))
+    switches = Switches(queue_seconds=(0.2, 0.4), run_seconds=(0.5, 1.5))
+    rig = Rig(folder, world_type=world, switches=switches, journal=at.journal if at else Kept())
     if double:
         rig.switches.set(SWITCHES)
         rig.app.media = plain(60)
         rig.app.faults.replace(parse_all(FAULTS))
+    if at:
+        rig.clock.start, rig.app.faults = at.time, at.faults
+        return rig, folder / "manifest.yaml"
     refs = folder / "refs"
     refs.mkdir()
     (refs / "boat.png").write_bytes(PIXEL)
@@ -205,50 +227,42 @@ def rename_and_expire(rig: Rig, number: int) -> None:
     rig.world.expire_uploads()
 
 
-def kill(rig: Rig, manifest: Path, kill_at: int) -> Effects:
-    effects = Effects(kill_at)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        rig.arm(effects, monkeypatch)
-        with suppress(Killed):
-            rig.run(manifest)
-        rig.disarm(monkeypatch)
-    return effects
-
-
 def resume(rig: Rig, manifest: Path, number: int) -> Ending:
     rename_and_expire(rig, number)
     rig.clock.start += 1000  # long enough for an upload to be vouched for again
     return rig.run(manifest)
 
 
+def check_done(rig: Rig, manifest: Path) -> None:
+    rig.check()
+    assert [(job["status"], job["attempt"]) for job in rig.jobs()] == [("succeeded", 1)] * JOBS
+    oracle = rig.world.oracle()
+    assert len(oracle.tasks) == JOBS
+    # One upload, one more because it expired, and one more if its answer was lost.
+    assert sum(oracle.uploads.values()) <= 3
+    assert rig.run(manifest).kind is Kind.DONE
+    assert len(rig.world.oracle().requests) == len(oracle.requests), "a finished campaign sends nothing"
+
+
 def test_killed_at_every_effect(tmp_path: Path) -> None:
-    number, effects = 0, Effects()
-    while number <= effects.count:
-        rig, manifest = make_rig(tmp_path / f"kill-{number}", LenientWorld)
-        last = kill(rig, manifest, number)
-        if number == 0:
-            effects = last
-            assert effects.names.count("after naming") == JOBS
-        else:
-            assert resume(rig, manifest, number).kind is Kind.DONE, number
-        rig.check()
-        jobs = rig.jobs()
-        assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 1)] * JOBS
-        oracle = rig.world.oracle()
-        assert len(oracle.tasks) == JOBS
-        # One upload, one more because it expired, and one more if its answer was lost.
-        assert sum(oracle.uploads.values()) <= 3
-        assert rig.run(manifest).kind is Kind.DONE
-        assert len(rig.world.oracle().requests) == len(oracle.requests), "a finished campaign sends nothing"
-        number += 1
-    assert effects.count > 100
+    whole, manifest = make_rig(tmp_path / "kill", LenientWorld)
+    assert whole.record(manifest).kind is Kind.DONE
+    check_done(whole, manifest)
+    assert [moment.effect for moment in whole.moments].count("after naming") == JOBS
+    assert len(whole.moments) > 100
+    for number, moment in enumerate(whole.moments):
+        rig, manifest = make_rig(moment.folder, LenientWorld, at=moment)
+        assert resume(rig, manifest, number).kind is Kind.DONE, (number, moment.effect)
+        check_done(rig, manifest)
 
 
 def test_killed_at_every_effect_where_expired_uploads_are_refused(tmp_path: Path) -> None:
-    number, doubtful, bought = 1, 0, 0
+    whole, manifest = make_rig(tmp_path / "kill")
+    whole.record(manifest)
+    number, doubtful, bought = 0, 0, 0
     while bought < JOBS:  # later on, an upload is not asked for any more
-        rig, manifest = make_rig(tmp_path / f"kill-{number}")
-        assert kill(rig, manifest, number).dead
+        moment = whole.moments[number]
+        rig, manifest = make_rig(moment.folder, at=moment)
         bought = len(rig.known())
         number += 1
         ending = resume(rig, manifest, number)

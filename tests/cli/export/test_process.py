@@ -11,8 +11,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import forking
-from cli.helpers import BATCHER, MANIFEST, Cli, Site, site
-from cli.test_process import clean, started, until
+from cli.helpers import BATCHER, MANIFEST, Cli, Site, clean, site
+from cli.test_process import started, until
 
 from batcher.text import moment
 

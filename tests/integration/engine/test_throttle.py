@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from integration.engine.test_rate_limiter import check_windows, opened, stamps
+from integration.engine.helpers import check_windows, opened, stamps
 from integration.lifecycle.helpers import done, manifest, statuses
 from support import PIXEL, Bench, VirtualClock
 
