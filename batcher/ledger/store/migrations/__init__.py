@@ -1,7 +1,8 @@
 """How the tables came to be: one migration a change, each a module here, none edited once another has followed.
 
 A migration is a text of SQL statements, or a function of the connection where what to do depends on what is there.
-Views and triggers are dropped and made anew by the migration that changes them.
+Triggers are dropped and made anew by the migration that changes them, the view by the last one that changes it: nobody
+reads a ledger between two of them.
 """
 
 from __future__ import annotations
