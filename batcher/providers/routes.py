@@ -50,8 +50,11 @@ class Routes:
     """
 
     def __init__(self, *, local: bool, tls_settings: bool) -> None:
-        self._tls = _tls(tls_settings)
-        self._direct = Route(self._transport())
+        # An http API may never need certificates, and to load them takes longer than all else that a start does.
+        self._tls = _tls(tls_settings) if tls_settings else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._direct = {"http": Route(self._transport())}
+        if tls_settings:
+            self._direct["https"] = self._direct["http"]
         self._proxied: dict[str, Route] = {}
         if not local:
             proxies = urllib.request.getproxies()
@@ -62,11 +65,16 @@ class Routes:
     def of(self, url: httpx.URL) -> Route:
         """The way to a URL's host."""
         route = self._proxied.get(url.scheme)
-        return self._direct if route is None or _bypassed(url) else route
+        if route is not None and not _bypassed(url):
+            return route
+        if url.scheme not in self._direct:
+            self._tls = _tls(False)
+            self._direct[url.scheme] = Route(self._transport())
+        return self._direct[url.scheme]
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for route in [self._direct, *self._proxied.values()]:
+        for route in [*self._direct.values(), *self._proxied.values()]:
             await route.aclose()
 
     def _through(self, text: str, variable: str) -> Route:

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from batcher import fs
+from batcher.clock import machine_zone
 from batcher.errors import BatcherError, StorageError
 
 from . import schema
@@ -26,8 +27,9 @@ def open_writer(
 ) -> sqlite3.Connection:
     """A connection that commits durably: WAL, `synchronous=FULL`, explicit transactions.
 
-    Makes the ledger where there is none, with this id, as of `at`; then the caller holds the run lock. `factory` makes
-    its connections. Raises StorageError, also for a file that is none of ours, which is left as it is.
+    Makes the ledger where there is none, with this id, as of `at` (ISO 8601), and brings an older one up to date; then
+    the caller holds the run lock. `factory` makes its connections. Raises StorageError, also for a file that is none of
+    ours, which is left as it is.
     """
     with storage_errors(path):
         if not stands(path):
@@ -35,8 +37,14 @@ def open_writer(
         _check_file(path)
         connection = _connect(str(path), factory)
         try:
-            schema.pending(connection, path)
+            older = schema.pending(connection, path)
             _make_durable(connection)
+            if older:
+                wait_for_lock(connection)
+                schema.migrate(connection, path, stamp=at.replace(":", "")[:17])
+            schema.check(connection, path)
+            if connection.execute("SELECT timezone FROM meta").fetchone()[0] is None:
+                connection.execute("UPDATE meta SET timezone = ?", (machine_zone(),))
         except BaseException:
             connection.close()
             raise

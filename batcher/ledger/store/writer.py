@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from batcher.clock import Clock, iso, machine_zone
+from batcher.clock import Clock, iso
 from batcher.errors import BatcherError, UsageError
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
@@ -21,9 +21,9 @@ from batcher.ledger.queries.lookup import Place
 from batcher.ledger.reader import LedgerReader
 from batcher.measures import UNINSPECTED, Inspection
 
-from . import enrolment, purchases, schema, sends
+from . import enrolment, purchases, sends
 from .caps import Caps, Refusal, admission
-from .connection import open_writer, storage_errors, wait_for_lock
+from .connection import open_writer
 from .enrolment import Asked, Enrolled, unknown
 from .sends import Send
 from .transaction import Observer, Stale, Writing
@@ -58,20 +58,8 @@ class LedgerWriter:
         `factory` makes its connections: of a kind that fails or counts, in tests.
         Raises StorageError when it cannot be used or is of a newer version.
         """
-        at = iso(clock.wall())
-        connection = open_writer(path, ledger_id=secrets.token_hex(16), at=at, factory=factory)
-        try:
-            with storage_errors(path):
-                if schema.pending(connection, path):
-                    wait_for_lock(connection)
-                    schema.migrate(connection, path, stamp=at.replace(":", "")[:17])
-                schema.check(connection, path)
-                if connection.execute("SELECT timezone FROM meta").fetchone()[0] is None:
-                    connection.execute("UPDATE meta SET timezone = ?", (machine_zone(),))
-            return cls(connection, path, clock, observe)
-        except BaseException:
-            connection.close()
-            raise
+        connection = open_writer(path, ledger_id=secrets.token_hex(16), at=iso(clock.wall()), factory=factory)
+        return cls(connection, path, clock, observe)
 
     def close(self) -> None:
         self._connection.close()

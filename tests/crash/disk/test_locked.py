@@ -123,7 +123,7 @@ def test_a_short_lock_is_waited_out(give: Give, place: Site, monkeypatch: pytest
             return super().execute(sql, *values)  # type: ignore[arg-type]
 
     with writing(Path("state/ledger.db")) as other:
-        monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, factory=Watched, **k))
+        monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, **k | {"factory": Watched}))
 
         def end() -> None:
             waits.wait(30)

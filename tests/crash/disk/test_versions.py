@@ -165,7 +165,7 @@ class Connection(sqlite3.Connection):
         effect()
         return super().execute(*words)
 connect = sqlite3.connect
-sqlite3.connect = lambda *a, **k: connect(*a, factory=Connection, **k)
+sqlite3.connect = lambda *a, **k: connect(*a, **dict(k, factory=Connection))
 def around(call):
     def wrapped(*words):
         effect()

@@ -10,12 +10,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from core_helpers import Shelf, job_name, make_spec, make_task
+from core_helpers import ACCOUNT, Shelf, job_name, make_spec, make_task
 from support import VirtualClock
 
 from batcher.errors import StorageError
 from batcher.jobs import Intent, Status
-from batcher.ledger import LedgerReader, Stale
+from batcher.ledger import Caps, LedgerReader, Stale
 from batcher.lifecycle import Commits
 
 
@@ -34,9 +34,12 @@ class Counting(sqlite3.Connection):
 
 
 def counting(shelf: Shelf) -> type[Counting]:
-    shelf.reopen(counter := type("Counter", (Counting,), {}))
-    counter.commits = 0
-    return counter
+    class Counter(Counting):
+        pass
+
+    shelf.reopen(Counter)
+    Counter.commits = 0
+    return Counter
 
 
 def test_they_share_one_commit_and_each_is_on_disk_after_it(shelf: Shelf) -> None:
@@ -57,8 +60,10 @@ def test_what_fails_has_no_trace_and_spoils_nothing(shelf: Shelf) -> None:
     del shelf.changes[:]
 
     def broken() -> None:
-        shelf.ledger.cannot_send(job_name(2), "half", "")
-        raise ValueError("in the middle")
+        def compose(request_id: str) -> bytes:
+            raise ValueError("in the middle")
+
+        shelf.ledger.intend(shelf.ledger.read.load(job_name(2)), account=ACCOUNT, compose=compose, caps=Caps())
 
     asked: list[Callable[[], object]] = [partial(shelf.buy, 1), broken, partial(shelf.buy, 1), partial(shelf.buy, 2)]
     first, failed, stale, last = shelf.ledger.commit_group(asked)
@@ -72,9 +77,9 @@ def test_what_fails_has_no_trace_and_spoils_nothing(shelf: Shelf) -> None:
 def test_a_commit_that_fails_takes_all_with_it_and_nobody_is_told(shelf: Shelf) -> None:
     shelf.name_price()
     shelf.enrol([make_spec(1), make_spec(2)])
-    del shelf.changes[:]
     counter = counting(shelf)
     counter.fails = True
+    del shelf.changes[:]
     with pytest.raises(StorageError, match="disk I/O error"):
         shelf.ledger.commit_group([partial(shelf.buy, 1), partial(shelf.buy, 2)])
     assert (shelf.changes, shelf.attempts(1), shelf.attempts(2)) == ([], [], [])

@@ -64,9 +64,9 @@ def test_the_params_of_the_job_count_and_a_reference_has_a_ratio_of_its_own(benc
     assert differs(bench) == []
 
 
-def test_a_crash_before_it_is_recorded_tells_it_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_before_it_is_recorded_tells_it_once(bench: Bench) -> None:
     host(bench, Sent(film(16, 64, 96), announced=True))
-    path = killed(bench, monkeypatch, "file_saved")
+    path = killed(bench, "file_saved")
     assert "file_differs" not in events(bench)
     done(bench.run(path))
     assert differs(bench) == [DURATION]
