@@ -38,12 +38,9 @@ class Hasty(sqlite3.Connection):
 
     busy: Callable[[str], None] = staticmethod(lambda sql: None)
 
-    def __init__(self, *words: Any, **named: Any) -> None:
-        super().__init__(*words, **named | {"timeout": 0})
-
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         self.busy(sql)
-        return super().execute(sql, *values)
+        return super().execute("PRAGMA busy_timeout = 0" if "busy_timeout" in sql else sql, *values)
 
 
 @pytest.fixture
