@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from cli.helpers import (
-    BATCHER,
     DOUBT,
     DUNES_1,
     DUNES_2,
@@ -28,6 +27,7 @@ from cli.helpers import (
     site,
     statuses,
 )
+from forking import started
 
 from batcher.cli import job_actions
 from batcher.ledger import decisions, hold_lock
@@ -230,28 +230,19 @@ def test_decisions_while_a_run_is_going(cli: Cli, monkeypatch: pytest.MonkeyPatc
         place.world.switches.set({"run_seconds": 600})
         polled = threading.Event()
         place.app.on_event = lambda _, name: polled.set() if name == "status:answered" else None
-        with subprocess.Popen(
-            [*BATCHER, "run", "m.yaml", "--json"],
-            cwd=tmp_path,
-            env=clean(**environment(place)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                assert polled.wait(30)
-                assert cli("status", "--json").document["running"]["pid"] == process.pid
-                assert money() == (20, 0)
-                assert cli("cancel", REVEAL_2).code == 1, "it is bought"
-                assert cli("cancel", DUNES_2).code == 0
-                assert cli("resolve", REVEAL_1, "--as", "again", "--charged", "10", "--yes").code == 0
-                assert money() == (10, 10)
-                refused(cli("run", "m.yaml"), "another run holds", 5)
-                place.world.switches.set({"run_seconds": 0})
-                place.clock.ahead = 3600
-                out, err = process.communicate(timeout=60)
-            finally:
-                process.kill()
+        environ = clean(**environment(place))
+        with started("run", "m.yaml", "--json", cwd=tmp_path, env=environ) as process:
+            assert polled.wait(30)
+            assert cli("status", "--json").document["running"]["pid"] == process.pid
+            assert money() == (20, 0)
+            assert cli("cancel", REVEAL_2).code == 1, "it is bought"
+            assert cli("cancel", DUNES_2).code == 0
+            assert cli("resolve", REVEAL_1, "--as", "again", "--charged", "10", "--yes").code == 0
+            assert money() == (10, 10)
+            refused(cli("run", "m.yaml"), "another run holds", 5)
+            place.world.switches.set({"run_seconds": 0})
+            place.clock.ahead = 3600
+            out, err = process.communicate(timeout=60)
         assert process.returncode == 1, err
         bought = {job["id"][:12]: job for job in cli("jobs", "--json").document["jobs"]}
         assert bought[DUNES_2]["status"] == "cancelled", "the run did not send it"

@@ -114,10 +114,8 @@ def test_a_reader_that_goes_away_is_no_error(cli: Cli, place: Site, tmp_path: Pa
     for words in (["jobs"], ["jobs", "--json"], ["schema"], ["plan", "m.yaml"], ["status", "--state", "no", "--json"]):
         reader, writer = os.pipe()
         os.close(reader)
-        with subprocess.Popen(
-            [*BATCHER, *words], cwd=tmp_path, env=clean(), stdout=writer, stderr=subprocess.PIPE, text=True
-        ) as process:
-            os.close(writer)
+        with open(writer, "w") as stream, forking.started(*words, cwd=tmp_path, env=clean(), stdout=stream) as process:  # noqa: PTH123
+            stream.close()
             _, err = process.communicate(timeout=30)
         assert process.returncode == (7 if "no" in words else 0)
         assert "Traceback" not in err

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def imported(*words: str) -> set[str]:
     return set(ran.stderr.splitlines()[-1].split()) - _bare()
 
 
+@cache
 def _bare() -> set[str]:
     """What the interpreter imports by itself, by site-packages' start-up files for example."""
     code = "import sys; print(*sys.modules)"

@@ -5,49 +5,38 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import forking
-from cli.helpers import BATCHER, MANIFEST, Cli, Site, clean, site
+from cli.helpers import MANIFEST, Cli, Site, clean, site
 from cli.test_process import started, until
 
 from batcher.text import moment
 
 
 @contextmanager
-def watching(folder: Path, first: str) -> Iterator[subprocess.Popen[str]]:
+def watching(folder: Path, first: str) -> Iterator[forking.Command]:
     """`batcher watch` in a process, which has said so and shown where the run stands."""
-    with subprocess.Popen(
-        [*BATCHER, "watch"], cwd=folder, env=clean(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        try:
-            assert process.stderr
-            assert process.stderr.readline().startswith(first)
-            yield process
-        finally:
-            process.kill()
+    with forking.started("watch", cwd=folder, env=clean()) as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith(first)
+        yield process
 
 
 @contextmanager
-def watching_on_a_terminal(folder: Path, shown: bytes) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def watching_on_a_terminal(folder: Path, shown: bytes) -> Iterator[tuple[forking.Command, int]]:
     """The same on a terminal, whose other end comes too; the live display has shown so much."""
     here, there = os.openpty()
     environ = clean(TERM="xterm-256color", COLUMNS="100")
-    with subprocess.Popen(
-        [*BATCHER, "watch"], cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=there
-    ) as process:
-        os.close(there)
-        try:
-            seen = b""
-            while shown not in seen:
-                seen += os.read(here, 4096)
-            yield process, here
-        finally:
-            process.kill()
-            os.close(here)
+    with open(there, "w") as stream, forking.started("watch", cwd=folder, env=environ, stderr=stream) as process:  # noqa: PTH123
+        stream.close()
+        seen = b""
+        while shown not in seen:
+            seen += os.read(here, 4096)
+        yield process, here
+    os.close(here)
 
 
 def rest(terminal: int) -> bytes:
@@ -102,7 +91,7 @@ def test_watched_copied_and_exported_while_it_goes_on(tmp_path: Path, cli: Cli) 
         assert [line for line in err.splitlines() if " wallet 1,000: " not in line] == []
         third.send_signal(signal.SIGTERM)
         assert rest(terminal).rpartition(b"\x1b[?25")[2].startswith(b"h")  # the cursor is there again
-        assert third.communicate(timeout=30)[0] == b""
+        assert third.communicate(timeout=30)[0] == ""
         assert third.returncode == 143
         assert process.poll() is None
         place.clock.ahead = 3600

@@ -52,8 +52,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -65,12 +63,12 @@ from struct import pack
 from typing import Any
 
 import pytest
+from forking import Command, started
 
 from batcher.cli.app import main
 
 KEY = "hostile-tests-only"
 PRICE = 10
-COMMAND = [sys.executable, "-m", "batcher"]
 
 
 def film(seed: str, size: int = 4000) -> bytes:
@@ -268,17 +266,15 @@ class Desk:
         kept |= {"RIVYA_API_KEY": KEY, "RIVYA_BASE_URL": self.url, "BATCHER_STATE": str(self.state), "NO_COLOR": "1"}
         return kept | {"HOME": str(self.folder)} | self.environment | dict(environment)
 
-    def start(self, *argv: str, **environment: str) -> subprocess.Popen[bytes]:
-        """The command as a process, not waited for; its output goes to `out`."""
-        with (self.folder / "out").open("wb") as out:
-            return subprocess.Popen(
-                [*COMMAND, *argv],
-                cwd=self.folder,
-                env=self.variables(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+    @contextmanager
+    def start(self, *argv: str, **environment: str) -> Iterator[Command]:
+        """The command as a process, killed at the end of the block; its output goes to `out`."""
+        variables = self.variables(environment)
+        with (
+            (self.folder / "out").open("w") as out,
+            started(*argv, cwd=self.folder, env=variables, stdout=out, stderr=out) as process,
+        ):
+            yield process
 
     def run(self, *argv: str, **environment: str) -> int:
         """The command in this process, to its end: its exit code. It has printed neither key nor traceback."""

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,9 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 import pytest
-from cli.helpers import BATCHER, MANIFEST, ROOT, Cli, site
+from cli.helpers import MANIFEST, Cli, clean, site
 from cli.trust.helpers import KEY, Hostile, Request, Said, error, forms, hostile, leaks, task
+from forking import started
 from support import KEY as BENCH_KEY
 from support import Bench
 from unit.manifest.helpers import PNG
@@ -352,21 +352,13 @@ def test_a_display_that_breaks(cli: Cli, folder: Path, monkeypatch: pytest.Monke
         assert look_everywhere(cli, folder, ran.out, ran.err) == []
 
 
-def _process(folder: Path, api_url: str) -> subprocess.Popen[str]:
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("RIVYA_", "BATCHER_"))}
-    environ = {**kept, "PYTHONPATH": str(ROOT), "RIVYA_API_KEY": KEY, "RIVYA_BASE_URL": api_url}
-    environ["TMPDIR"] = str(folder / "tmp")
-    return subprocess.Popen(
-        [*BATCHER, "run", "m.yaml"], cwd=folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
 def test_a_process_of_its_own_that_is_interrupted(cli: Cli, folder: Path) -> None:
     (folder / "m.yaml").write_text(MANIFEST)
     came = threading.Event()
     with site(run_seconds=600, api_key=KEY) as found:
         found.app.on_event = lambda _, name: came.set() if name == "status:answered" else None
-        with _process(folder, found.base_url) as process:
+        environ = clean(RIVYA_API_KEY=KEY, RIVYA_BASE_URL=found.base_url, TMPDIR=str(folder / "tmp"))
+        with started("run", "m.yaml", cwd=folder, env=environ) as process:
             assert came.wait(30)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
