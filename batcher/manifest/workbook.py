@@ -1,10 +1,10 @@
 """Workbooks (.xlsx) as records of texts, one row at a time, through openpyxl (the extra `xlsx`).
 
 A stranger's workbook is bounded before openpyxl sees it: a zip says what it unpacks to, and Python unpacks no more than
-that. Then `_Sheet` goes through the sheet once by itself, for what openpyxl does not tell (formulas without a value,
-merged cells, hidden rows) and for what it would take too long over (rows and columns that no sheet has).
+that. Rows are taken from the sheet's XML here and worked out by openpyxl's parser: its own loop does not tell formulas
+without a value, merged cells and hidden rows, makes up rows that are not there, and fails over filters and the like.
 
-A cell comes as the text that a CSV of the sheet would have: see `_text`.
+A cell comes as the text that a CSV of the sheet would have: see `_Sheet.text`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
-from array import array
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from typing import Any, TypeVar
-from xml.etree.ElementTree import ParseError, XMLParser
+from xml.etree.ElementTree import Element, iterparse
 
 from batcher.install import install_hint
 from batcher.spelling import nfc
@@ -35,15 +35,11 @@ MAX_FILE, MAX_PARTS, MAX_SHEET = 64_000_000, 100_000_000, 500_000_000
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 # Merged ranges that are told one by one.
 _TOLD = 20
-# Rows that openpyxl reads at a time.
+# Rows that are read at a time.
 _SOME = 100
-_CHUNK = 1 << 16
 _OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of .xls, and of a .xlsx that has a password
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-_ROOT, _ROW, _CELL, _FORMULA, _VALUE, _MERGED = (
-    _MAIN + tag for tag in ("worksheet", "row", "c", "f", "v", "mergeCell")
-)
-_REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+_SHEET, _LINE, _FORMULA, _VALUE, _MERGED = (_MAIN + tag for tag in ("worksheet", "row", "f", "v", "mergeCell"))
 # Number formats whose look is part of what was typed: 007, 1.50, 50%.
 _PLAIN = re.compile(r"(0+)(?:\.(0+))?(%?)")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -63,25 +59,22 @@ def records(source: Source) -> Iterator[Record]:
     data = source.file.read(MAX_FILE + 1)
     archive = _archive(data)
     book = _read(lambda: openpyxl.load_workbook(BytesIO(data), read_only=True, data_only=True, keep_links=False))
-    page = _chosen(book.worksheets, source)
-    path = page._worksheet_path  # openpyxl keeps to itself which part of the archive a sheet is
-    about = _read(lambda: _Sheet(archive, path))
-    page.reset_dimensions()  # what a file says of a sheet's size need not be true
-    told = False
-    for line, texts in _lines(page.iter_rows()):
-        for column in about.not_worked_out(line):
-            texts[column - 1] = NOT_WORKED_OUT
-        if not any(map(str.strip, texts)):
-            continue
-        source.line = line
-        if (size := sum(map(len, texts))) > MAX_LINE:
-            raise Unreadable(f"the row has more than {MAX_LINE:,} characters")
-        source.size += size
-        if not told:
-            about.tell(source, line, len(texts))
-            told = True
-        yield Record(line, texts)
-        source.row += 1
+    sheet = _Sheet(archive, book, _chosen(book.worksheets, source))
+    rows = sheet.rows()
+    header = width = 0
+    while some := _read(lambda: list(islice(rows, _SOME))):
+        for line, cells in some:
+            if not any(map(str.strip, cells)):
+                continue
+            source.line = line
+            if (size := sum(map(len, cells))) > MAX_LINE:
+                raise Unreadable(f"the row has more than {MAX_LINE:,} characters")
+            source.size += size
+            if not header:
+                header, width = line, len(cells)
+            yield Record(line, cells)
+            source.row += 1
+    sheet.tell(source, header, width)
 
 
 def _archive(data: bytes) -> zipfile.ZipFile:
@@ -128,14 +121,6 @@ def _chosen(pages: list[Any], source: Source) -> Any:
     return found[0]
 
 
-def _lines(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[int, list[str]]]:
-    """The rows as texts, with their numbers; empty ones too."""
-    line = 0
-    while some := _read(lambda: [list(map(_text, row)) for row in islice(rows, _SOME)]):
-        yield from enumerate(some, line + 1)
-        line += len(some)
-
-
 def _read(work: Callable[[], _T]) -> _T:
     """What some work on a stranger's workbook comes to, without warnings of the library. Raises Unreadable."""
     try:
@@ -148,35 +133,109 @@ def _read(work: Callable[[], _T]) -> _T:
         raise Unreadable(f"cannot be read as a workbook: {type(error).__name__}: {error}", _SAVE) from None
 
 
-def _text(cell: Any) -> str:
-    """A cell as a CSV of the sheet would have it, but for dates, which are written 2026-11-29 in every language.
+class _Sheet:
+    """A sheet while it is read, and what is to be told of it at its end."""
 
-    Numbers come as they are, to the 15 digits that spreadsheets have; where their format is nothing but zeros (000,
-    0.00, 0%), they come as they are shown.
-    """
-    match cell.value:
-        case None:
-            return ""
-        case str() as text:
-            if "_x" in text:
-                text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
-            return text.replace("\r\n", "\n").replace("\r", "\n")
-        case bool() as truth:
-            return "TRUE" if truth else "FALSE"
-        case int() | float() as number:
-            return _number(number, cell.number_format)
-        case datetime() as moment:
-            clock = _clock(moment.time())
-            return f"{moment:%Y-%m-%d}" + ("" if clock == "00:00" else f" {clock}")
-        case date() as day:
-            return day.isoformat()
-        case time() as clock:
-            return _clock(clock)
-        case timedelta() as span:
-            minutes, seconds = divmod(round(span.total_seconds()), 60)
-            return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
-        case other:
-            raise Unreadable(f"a cell holds {type(other).__name__}")
+    def __init__(self, archive: zipfile.ZipFile, book: Any, page: Any) -> None:
+        from openpyxl.worksheet._reader import WorkSheetParser
+
+        self.archive, self.page = archive, page
+        self.parser = WorkSheetParser(
+            None,
+            page._shared_strings,
+            data_only=True,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
+        )
+        self.looks: dict[int, str] = {}
+        self.hidden, self.merged, self.more = 0, list[str](), 0
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows that the sheet has, with their numbers, empty ones too. Raises what its XML makes a parser raise."""
+        last = 0
+        with self.archive.open(self.page._worksheet_path) as part:
+            for _, element in iterparse(part):  # noqa: S314 - expat bounds what entities grow to
+                if element.tag == _LINE:
+                    line, cells = self.row(element)
+                    if not last < line <= MAX_ROWS:
+                        message = f"row {line} stands after row {last}; a sheet has rows 1 to {MAX_ROWS:,}, in order"
+                        raise Unreadable(message)
+                    last = line
+                    yield line, cells
+                    element.clear()
+                elif element.tag == _MERGED:
+                    self.more += len(self.merged) >= _TOLD
+                    self.merged += [element.get("ref", "")] if len(self.merged) < _TOLD else []
+                elif element.tag.endswith("}worksheet") and element.tag != _SHEET:
+                    raise Unreadable("is a Strict Open XML workbook", "save it as an Excel workbook (.xlsx)")
+
+    def row(self, element: Element) -> tuple[int, list[str]]:
+        line, cells = self.parser.parse_row(element)
+        self.parser.row_dimensions.clear()
+        self.hidden += element.get("hidden") in ("1", "true")
+        texts: list[str] = []
+        for cell, made in zip(cells, element, strict=True):
+            if cell["row"] != line or not len(texts) < cell["column"] <= MAX_COLUMNS:
+                raise Unreadable(f"the cell {shown(made.get('r', ''))} in row {line} is out of place")
+            texts += [""] * (cell["column"] - len(texts) - 1)
+            lacks = made.find(_FORMULA) is not None and made.get("t") != "str" and not made.findtext(_VALUE)
+            texts.append(NOT_WORKED_OUT if lacks else self.text(cell))
+        return line, texts
+
+    def text(self, cell: dict[str, Any]) -> str:
+        """A cell as a CSV of the sheet would have it, but for dates, which are written 2026-11-29 in every language.
+
+        Numbers come as they are, to the 15 digits that spreadsheets have; where their format is nothing but zeros (000,
+        0.00, 0%), they come as they are shown.
+        """
+        match cell["value"]:
+            case None:
+                return ""
+            case str() as text:
+                if "_x" in text:
+                    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+                return text.replace("\r\n", "\n").replace("\r", "\n")
+            case bool() as truth:
+                return "TRUE" if truth else "FALSE"
+            case int() | float() as number:
+                return _number(number, self.look(cell))
+            case datetime() as moment:
+                clock = _clock(moment.time())
+                return f"{moment:%Y-%m-%d}" + ("" if clock == "00:00" else f" {clock}")
+            case date() as day:
+                return day.isoformat()
+            case time() as clock:
+                return _clock(clock)
+            case timedelta() as span:
+                minutes, seconds = divmod(round(span.total_seconds()), 60)
+                return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
+            case other:
+                raise Unreadable(f"a cell holds {type(other).__name__}")
+
+    def look(self, cell: dict[str, Any]) -> str:
+        """The number format of a cell."""
+        from openpyxl.cell.read_only import ReadOnlyCell
+
+        style = cell["style_id"]
+        if style not in self.looks:
+            self.looks[style] = ReadOnlyCell(self.page, **cell).number_format
+        return self.looks[style]
+
+    def tell(self, source: Source, header: int, width: int) -> None:
+        """Notes of what may not be meant, for a table with its header in this row, of so many columns."""
+        from openpyxl.utils import range_boundaries
+
+        if self.hidden:
+            hint = "delete what is not wanted, or copy what is to a sheet of its own"
+            source.note(f"hidden rows count all the same, and there are {self.hidden:,}", hint)
+        for cells in self.merged:
+            column, line, _, last = _read(partial(range_boundaries, cells))
+            if last > header and column <= width:
+                message = f"the cells {cells} are merged: the first has the value, the others are empty"
+                source.note(message, "unmerge them, and fill in each", line=line, column=column)
+        if self.more:
+            source.note(f"{self.more:,} more ranges of cells are merged")
 
 
 def _clock(clock: time) -> str:
@@ -191,105 +250,3 @@ def _number(number: int | float, look: str) -> str:
         width = len(whole) + (len(decimals) + 1 if decimals else 0)
         return f"{'-' if rounded < 0 else ''}{abs(rounded):0{width}f}{percent}"
     return str(number) if isinstance(number, int) else f"{number:.15g}"
-
-
-class _Sheet:
-    """What openpyxl does not tell of a sheet: a target of the XML parser, so that nothing is built of what it reads.
-
-    Raises Unreadable for what no spreadsheet program writes.
-    """
-
-    def __init__(self, archive: zipfile.ZipFile, path: str) -> None:
-        self.row = self.column = 0
-        self.hidden, self.merged, self.more = 0, list[str](), 0
-        self.formula = self.inside = self.has_value = False
-        self.lacking = array("Q")  # row * MAX_COLUMNS + column of each formula without a value, ascending
-        self.next = 0
-        parser = XMLParser(target=self)  # noqa: S314 - what makes XML a danger stands in a DOCTYPE, which is refused
-        with archive.open(path) as part:
-            while chunk := part.read(_CHUNK):
-                parser.feed(chunk)
-        try:
-            parser.close()
-        except ParseError as error:
-            raise Unreadable(f"cannot be read as a workbook: {error}", _SAVE) from None
-
-    def doctype(self, *_: object) -> None:
-        raise Unreadable("has a DOCTYPE, which no workbook has")
-
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag == _VALUE:
-            self.inside = True
-        elif tag == _CELL:
-            self.begin_cell(attributes)
-        elif tag == _FORMULA:
-            self.formula = True
-        elif tag == _ROW:
-            self.begin_row(attributes)
-        elif tag == _MERGED:
-            if len(self.merged) < _TOLD:
-                self.merged.append(attributes.get("ref", ""))
-            else:
-                self.more += 1
-        elif tag.endswith("}worksheet") and tag != _ROOT:
-            raise Unreadable("is a Strict Open XML workbook", "save it as an Excel workbook (.xlsx)")
-
-    def begin_row(self, attributes: dict[str, str]) -> None:
-        row = int(attributes.get("r") or self.row + 1)
-        if not self.row < row <= MAX_ROWS:
-            raise Unreadable(f"row {row} stands after row {self.row}; a sheet has rows 1 to {MAX_ROWS:,}, in order")
-        self.row, self.column = row, 0
-        self.hidden += attributes.get("hidden") in ("1", "true")
-
-    def begin_cell(self, attributes: dict[str, str]) -> None:
-        row, column = self.row, self.column + 1
-        if name := attributes.get("r"):
-            if not (found := _REFERENCE.fullmatch(name)):
-                raise Unreadable(f"a cell of row {self.row} is called {shown(name)}")
-            column, row = _column(found[1]), int(found[2])
-        if row != self.row or not self.column < column <= MAX_COLUMNS:
-            raise Unreadable(f"the cell {shown(name or '')} in row {self.row} is out of place")
-        self.column = column
-        self.formula, self.has_value = False, attributes.get("t") == "str"
-
-    def data(self, _: str) -> None:
-        self.has_value = self.has_value or self.inside
-
-    def end(self, tag: str) -> None:
-        if tag == _VALUE:
-            self.inside = False
-        elif tag == _CELL and self.formula and not self.has_value:
-            self.lacking.append(self.row * MAX_COLUMNS + self.column - 1)
-
-    def close(self) -> None:
-        """There is nothing to hand back."""
-
-    def not_worked_out(self, row: int) -> set[int]:
-        """The columns of a row whose formulas have no value; rows are asked for in their order."""
-        columns = set()
-        while self.next < len(self.lacking) and self.lacking[self.next] // MAX_COLUMNS <= row:
-            columns.add(self.lacking[self.next] % MAX_COLUMNS + 1)
-            self.next += 1
-        return columns
-
-    def tell(self, source: Source, header: int, width: int) -> None:
-        """Notes of what may not be meant, for a table with its header in this row, of so many columns."""
-        if self.hidden:
-            source.note(
-                f"hidden rows count all the same, and there are {self.hidden:,}",
-                "delete what is not wanted, or copy what is to a sheet of its own",
-            )
-        for cells in self.merged:
-            found = _REFERENCE.findall(cells)
-            if len(found) == 2 and int(found[1][1]) > header and (column := _column(found[0][0])) <= width:
-                message = f"the cells {cells} are merged: the first has the value, the others are empty"
-                source.note(message, "unmerge them, and fill in each", line=int(found[0][1]), column=column)
-        if self.more:
-            source.note(f"{self.more:,} more ranges of cells are merged")
-
-
-def _column(letters: str) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number
