@@ -74,6 +74,8 @@ def write_invoice(
     currency: str | None,
     output: Path | None,
     page: Path | None,
+    *,
+    bom: bool,
 ) -> int:
     """Write an invoice: as a page where one is named, else as CSV or JSON. Raises UsageError and StorageError."""
     from batcher.report import invoice as invoices
@@ -91,10 +93,10 @@ def write_invoice(
     else:
         lines = csv_lines(invoices.invoice_headers(invoice), invoices.invoice_rows(invoice))
         if output in (None, STDOUT):
-            terminal.records(lines)
+            terminal.records(lines, bom=bom)
         else:
             with new_file(output, state) as part:
-                write_lines(part, lines)
+                write_lines(part, lines, bom=bom)
             terminal.say(f"Invoice of {count(len(invoice.lines), 'line')}: {safe(output.absolute())}")
     for account, credits_ in invoice.held.items():
         terminal.note(f"{number(credits_)} of {account} are held and not invoiced: nobody knows yet what they come to")

@@ -15,10 +15,10 @@ from batcher.state import LEDGER
 STDOUT = Path("-")
 
 
-def write_lines(part: Path, lines: Iterable[str]) -> int:
-    """How many lines went into the file."""
+def write_lines(part: Path, lines: Iterable[str], *, bom: bool = False) -> int:
+    """How many lines went into the file; `bom` stands before the first."""
     written = 0
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with part.open("w", encoding="utf-8-sig" if bom else "utf-8", newline="") as file:
         for written, line in enumerate(lines, 1):  # noqa: B007
             file.write(f"{line}\n")
     return written

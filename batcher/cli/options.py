@@ -72,6 +72,19 @@ def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def bom(function: _F) -> _F:
+    """`--bom`, for what is CSV."""
+    return click.option("--bom", is_flag=True, help="Begin the CSV with a BOM, by which Excel knows it for UTF-8.")(
+        function
+    )
+
+
+def need_csv(form: str | None, *, bom: bool) -> None:
+    """Raise UsageError for `--bom` where no CSV is asked for."""
+    if bom and form != "csv":
+        raise click.UsageError("--bom goes with CSV only: add --format csv")
+
+
 def ledger(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--state` and `--json`: what every command about a ledger has."""
     return state(as_json(function))

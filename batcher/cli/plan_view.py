@@ -49,12 +49,13 @@ _STANDINGS = {
 class PlanRequest:
     """How a plan is told: with its jobs (the first `rows` of them), as text, CSV or JSON; `online` asks for the wallet.
 
-    `fail_over` is what it may cost, in credits.
+    `bom` stands before the CSV, for Excel. `fail_over` is what it may cost, in credits.
     """
 
     jobs: bool = False
     rows: int | None = None
     form: str = "text"
+    bom: bool = False
     online: bool = False
     fail_over: int | None = None
     #: where to save it, and what `run` is told of its selection then
@@ -90,7 +91,8 @@ def tell_plan(
         view = (*plan_view(plan, workload), *outlook_view(ahead), *left_behind_view(plan.left_behind, state))
         rows = islice(lines(), asked.rows)
         if asked.form == "csv":
-            terminal.records(csv_lines(JOB_COLUMNS, (list(job_row(line).values()) for line in rows)))
+            cells = (list(job_row(line).values()) for line in rows)
+            terminal.records(csv_lines(JOB_COLUMNS, cells), bom=asked.bom)
         elif asked.jobs and terminal.as_json:
             terminal.document_of("jobs", map(job_row, rows), document)
         else:

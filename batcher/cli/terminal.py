@@ -6,6 +6,7 @@ rest of a command that only looks, is called where something has to be coloured,
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import json
@@ -228,8 +229,10 @@ class Terminal:
         with _reader():
             self._stdout.buffer.write(chunk)
 
-    def records(self, lines: Iterable[str]) -> None:
+    def records(self, lines: Iterable[str], *, bom: bool = False) -> None:
         """Write lines for other programs as they are; made safe where a person reads them. Raises ReaderGone."""
+        if bom:
+            self.data(codecs.BOM_UTF8)
         for line in lines:
             if self.room is not None:
                 self.line(line)

@@ -42,6 +42,7 @@ _FORMATS = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson", ".nl")}
 @options.where
 @click.option("--since", metavar="TIME", help="From then on: 2026-11-01, 2026-11-01T22:00, 12h, 7d.")
 @click.option("--until", metavar="TIME", help="Before then, or to the end of that day.")
+@options.bom
 @click.option("--force", is_flag=True, help="Take the place of an existing file.")
 @options.state
 @click.pass_obj
@@ -55,11 +56,14 @@ def command(
     conditions: tuple[str, ...],
     since: str | None,
     until: str | None,
+    bom: bool,
     force: bool,
     state: Path,
 ) -> int:
     """Write WHAT: jobs (default), attempts, events, files, runs or uploads of the ledger, as CSV or JSONL; or sqlite,
     a copy of the whole ledger as it is at one moment, also while a run is going."""
+    form = form or (None if what == _COPY else _format_of(output))
+    options.need_csv(form, bom=bom)
     if what == _COPY:
         if form or campaigns or conditions or since or until:
             raise UsageError("a copy is of the whole ledger", hint="Leave all options but --output and --force out.")
@@ -73,13 +77,12 @@ def command(
             return 0
         scope = ask(read, now=time.time(), since=since, until=until, campaigns=campaigns, where=conditions).scope
         with closing(export.sheet(read, what, scope)) as found:  # also when nobody reads to the end
-            form = form or _format_of(output)
             lines = _lines(read, what, form, found)
             if output == STDOUT:
-                terminal.records(lines)
+                terminal.records(lines, bom=bom)
             else:
                 with new_file(output, state, force) as part:
-                    rows = write_lines(part, lines) - (form == "csv")  # whose first line has the headers
+                    rows = write_lines(part, lines, bom=bom) - (form == "csv")  # whose first line has the headers
                 terminal.say(f"{count(rows, 'row')} of {what} in {safe(output)}.")
     return 0
 
@@ -88,7 +91,7 @@ def _format_of(output: Path) -> str:
     return next((name for name, ends in _FORMATS.items() if output.suffix.lower() in ends), "csv")
 
 
-def _lines(read: LedgerReader, what: str, form: str, rows: Iterable[dict[str, object]]) -> Iterator[str]:
+def _lines(read: LedgerReader, what: str, form: str | None, rows: Iterable[dict[str, object]]) -> Iterator[str]:
     if form == "jsonl":
         return jsonl_rows(rows)
     columns = export.columns(read, what)

@@ -27,6 +27,7 @@ from batcher.workload import prepare
     default="text",
     help="csv: the jobs, a row each; json: as --json.",
 )
+@options.bom
 @click.option("--online", is_flag=True, help="Ask the API for the wallet, and compare it with the plan.")
 @click.option("--fail-over", type=click.IntRange(min=0), metavar="N", help="Exit 3 if it costs more than N credits.")
 @click.option(
@@ -42,6 +43,7 @@ def command(
     jobs: bool,
     rows: int | None,
     form: str,
+    bom: bool,
     online: bool,
     fail_over: int | None,
     out: Path | None,
@@ -70,6 +72,7 @@ def command(
     )
     access = read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests))
+    options.need_csv(form, bom=bom)
     if form == "csv" and terminal.as_json:
         raise click.UsageError("--format csv and --json are two answers: ask for one of them")
     terminal.as_json = terminal.as_json or form == "json"
@@ -77,6 +80,7 @@ def command(
         jobs=jobs or rows is not None,
         rows=rows,
         form=form,
+        bom=bom,
         online=online,
         fail_over=fail_over,
         out=out,

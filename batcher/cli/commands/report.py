@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from codecs import BOM_UTF8
 from contextlib import closing
 from pathlib import Path
 
@@ -80,6 +81,7 @@ FORMATS = ("text", "json", "csv")
     help="For --invoice: where the CSV goes; - is stdout (default).",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), help="For whom; text unless said otherwise.")
+@options.bom
 @options.ledger
 def command(
     terminal: Terminal,
@@ -100,6 +102,7 @@ def command(
     currency: str | None,
     output: Path | None,
     form: str | None,
+    bom: bool,
 ) -> int:
     """Show what came of it and what it cost, what is left, and what the rest will cost. Reads the ledger alone."""
     if terminal.as_json and form not in (None, "json"):
@@ -119,6 +122,7 @@ def command(
         raise UsageError("--price, --currency and --output belong to --invoice", hint="Type --invoice too.")
     if page is not None:
         check_page(page, needs_extra=not as_invoice)
+    options.need_csv("csv" if as_invoice else form, bom=bom)
     terminal.as_json |= form == "json"
     now = time.time()
     names = [name.strip() for text in by for name in text.split(",")]
@@ -127,7 +131,7 @@ def command(
             read, now=now, since=since, until=until, campaigns=campaigns, by=names, where=conditions, marked=marked
         )
         if as_invoice:
-            return write_invoice(terminal, read, question, state, prices, currency, output, page)
+            return write_invoice(terminal, read, question, state, prices, currency, output, page, bom=bom)
         if bundle is not None:
             return write_bundle(terminal, read, question, state, bundle)
         running = jobs.holder(state, read) is not None
@@ -143,7 +147,10 @@ def command(
         head = {"ledger": str((state / LEDGER).absolute()), "unit": unit, **report_json(report, reconciliation)}
         terminal.document_of("rows", rows_json(report), head, short=True)
     elif form == "csv":
-        for line in csv_lines(csv_headers([axis.name for axis in report.question.axes]), csv_rows(report)):
+        headers = csv_headers([axis.name for axis in report.question.axes])
+        if bom:
+            terminal.data(BOM_UTF8)
+        for line in csv_lines(headers, csv_rows(report)):
             terminal.line(line)
     else:
         terminal.show(*report_view(report, state / LEDGER, reconciliation))

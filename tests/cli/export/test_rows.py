@@ -193,6 +193,8 @@ def test_by_time(bench: Bench, cli: Cli) -> None:
         (["sqlite"], "a copy needs a file"),
         (["sqlite", "--output", "x.db", "--campaign", "spring"], "a copy is of the whole ledger"),
         (["cakes"], "'cakes' is not one of"),
+        (["--bom", "--format", "jsonl"], "--bom goes with CSV only"),
+        (["sqlite", "--bom", "--output", "x.db"], "--bom goes with CSV only"),
     ],
 )
 def test_what_cannot_be_had(bench: Bench, cli: Cli, words: list[str], message: str) -> None:
@@ -203,6 +205,18 @@ def test_what_cannot_be_had(bench: Bench, cli: Cli, words: list[str], message: s
 
 
 # Files
+
+
+def test_a_bom_for_excel(bench: Bench, cli: Cli) -> None:
+    """In each CSV: Excel takes a file without one for the text of an old Windows."""
+    for words in (["export"], ["report", "--format", "csv"], ["plan", "m.yaml", "--format", "csv"]):
+        Path("m.yaml").write_text("campaign: new\nmodel: grok-imagine-video\nprompts: [شہر]\n", "utf-8")
+        assert cli(*words, "--bom").out == "\ufeff" + cli(*words).out
+    assert cli("export", "--bom", "-o", "jobs.csv").code == 0
+    assert Path("jobs.csv").read_bytes()[:4] == b"\xef\xbb\xbfi"
+    for words in (["report"], ["plan", "m.yaml"]):
+        ran = cli(*words, "--bom")
+        assert (ran.code, ran.out) == (2, "")
 
 
 def test_into_a_file(bench: Bench, cli: Cli) -> None:
