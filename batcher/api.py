@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal, Self
+from typing import Literal, Self, Unpack
 
-from batcher import simulated
+from batcher import own_models, simulated
 from batcher.access import Access
 from batcher.clock import SystemClock, iso_seconds
 from batcher.errors import Kind, StorageError, UsageError
@@ -46,10 +46,37 @@ from batcher.redact import without
 from batcher.run import Run, RunOutcome, RunRequest, log_head
 from batcher.state import LEDGER, open_reader
 from batcher.storage import keep_log
-from batcher.workload import Workload
+from batcher.workload import SelectionOptions, Workload
 
 #: One manifest, or several that run together.
 Manifests = Manifest | Sequence[Manifest]
+
+
+class PlanOptions(SelectionOptions, total=False):
+    """What of the manifests is meant, for `Ledger.plan`, `run` and `arun`.
+
+    `only` are names or globs of prompts, `limit` how many new jobs are bought at most, `max_jobs` how many a manifest
+    may make; `sample` (`"12"` or `"5%"`) takes a sample that is the same each time; `order` says whether campaigns take
+    turns (`fair`) or come one after the other (`listed`). `budget` is the most that this run may spend, in credits
+    (without any cap, what the plan quotes). `catalog` are folders of model files of your own, for this process.
+    """
+
+    catalog: Iterable[str | os.PathLike[str]]
+
+
+class RunOptions(PlanOptions, total=False):
+    """How `Ledger.run` and `arun` do it.
+
+    `until` is when no new job is started any more, in seconds since the epoch; without `download` results stay where
+    they are. With `simulate` the built-in simulator stands for the API: no key, no cost; a new ledger becomes the
+    simulator's. `on_event` hears each change after its commit, on the thread of the run; if it raises, it hears no more
+    (`RunOutcome.dropped`).
+    """
+
+    until: float | None
+    download: bool
+    simulate: bool
+    on_event: Callable[[Change], None] | None
 
 
 class Ledger:
@@ -88,46 +115,21 @@ class Ledger:
 
     # Plan and run
 
-    def plan(
-        self,
-        manifests: Manifests,
-        *,
-        only: Iterable[str] = (),
-        limit: int | None = None,
-        budget: int | None = None,
-        max_jobs: int | None = None,
-    ) -> Plan:
+    def plan(self, manifests: Manifests, **options: Unpack[PlanOptions]) -> Plan:
         """What a run of these manifests would buy, and for how many credits; writes nothing, and asks nobody.
 
-        The arguments are those of `run`. Raises ManifestError with every fault, UsageError for a selection of nothing,
+        The options are those of `run`. Raises ManifestError with every fault, UsageError for a selection of nothing,
         StorageError for a ledger that cannot be read.
         """
-        workload = _workload(manifests, only, limit, budget, max_jobs)
+        workload = _workload(manifests, **options)
         with self._reading() as read:
             access = self._access(workload.provider, simulate=self._is_simulators, needed=False)
             return workload.plan(read, access.account, {})
 
-    def run(
-        self,
-        manifests: Manifests,
-        *,
-        budget: int | None = None,
-        only: Iterable[str] = (),
-        limit: int | None = None,
-        max_jobs: int | None = None,
-        until: float | None = None,
-        download: bool = True,
-        simulate: bool = False,
-        on_event: Callable[[Change], None] | None = None,
-    ) -> RunOutcome:
+    def run(self, manifests: Manifests, **options: Unpack[RunOptions]) -> RunOutcome:
         """Buy, wait for and fetch what the manifests ask for; the same call again goes on where the last one ended.
 
-        Nothing is paid twice. `budget` is the most that this run may spend, in credits (without any cap, what the plan
-        quotes); `only` are names or globs of prompts, `limit` how many new jobs are bought at most, `max_jobs` how many
-        a manifest may make; `until` is when no new job is started any more, in seconds since the epoch. With `simulate`
-        the built-in simulator stands for the API: no key, no cost; a new ledger becomes the simulator's. `on_event`
-        hears each change after its commit, on the thread of the run; if it raises, it hears no more
-        (`RunOutcome.dropped`).
+        Nothing is paid twice. The options are those of `PlanOptions` and `RunOptions`.
 
         Works inside a running event loop too, such as a notebook's: then the run has a thread and a loop of its own.
         Ctrl-C ends it politely: no new job, up to 10 s for what is open, and then KeyboardInterrupt.
@@ -136,42 +138,16 @@ class Ledger:
         Raises ManifestError with every fault, UsageError (no key; the ledger of another API), LedgerLocked while
         another run holds the folder, StorageError where ledger or disk cannot be used; nothing bought is lost.
         """
-        run = self._run(
-            _workload(manifests, only, limit, budget, max_jobs),
-            simulate=simulate,
-            on_event=on_event,
-            until=until,
-            download=download,
-        )
+        run = self._run(manifests, **options)
         return _in_a_thread(run) if _in_a_loop() else _execute(run)
 
-    async def arun(
-        self,
-        manifests: Manifests,
-        *,
-        budget: int | None = None,
-        only: Iterable[str] = (),
-        limit: int | None = None,
-        max_jobs: int | None = None,
-        until: float | None = None,
-        download: bool = True,
-        simulate: bool = False,
-        on_event: Callable[[Change], None] | None = None,
-    ) -> RunOutcome:
+    async def arun(self, manifests: Manifests, **options: Unpack[RunOptions]) -> RunOutcome:
         """`run` inside a running event loop (asyncio or trio). Cancelling it ends the run as a signal ends a command:
         no new job, up to 10 s for what is open, what is known is written down; then the cancellation goes on.
 
-        Planning, and writing new jobs down, is done on the loop's thread before the first request: about a second for
-        every 30,000 jobs.
+        Planning is done on the loop's thread before the first request: about a second for every 50,000 jobs.
         """
-        run = self._run(
-            _workload(manifests, only, limit, budget, max_jobs),
-            simulate=simulate,
-            on_event=on_event,
-            until=until,
-            download=download,
-        )
-        with run:
+        with self._run(manifests, **options) as run:
             return _kept(run, await run.aexecute())
 
     # What the ledger knows
@@ -259,8 +235,16 @@ class Ledger:
     # How it is done
 
     def _run(
-        self, workload: Workload, *, simulate: bool, on_event: Callable[[Change], None] | None, **words: Any
+        self,
+        manifests: Manifests,
+        *,
+        until: float | None = None,
+        download: bool = True,
+        simulate: bool = False,
+        on_event: Callable[[Change], None] | None = None,
+        **selection: Unpack[PlanOptions],
     ) -> Run:
+        workload = _workload(manifests, **selection)
         access = self._access(workload.provider, simulate=simulate)
         key, account = access.key, access.account
         assert key is not None
@@ -280,7 +264,8 @@ class Ledger:
             place=access.place,
             redact=lambda text: without(text, key),
             command="batcher.Ledger.run",
-            **words,
+            until=until,
+            download=download,
         )
         return Run(request, observers=[] if on_event is None else [on_event])
 
@@ -322,11 +307,10 @@ class Ledger:
 
 
 def _workload(
-    manifests: Manifests, only: Iterable[str], limit: int | None, budget: int | None, max_jobs: int | None
+    manifests: Manifests, *, catalog: Iterable[str | os.PathLike[str]] = (), **selection: Unpack[SelectionOptions]
 ) -> Workload:
-    chosen = [manifests] if isinstance(manifests, Manifest) else manifests
-    names = (only,) if isinstance(only, str) else tuple(only)
-    return Workload.of(chosen, only=names, limit=limit, budget=budget, max_jobs=max_jobs)
+    own_models.add(catalog)
+    return Workload.of([manifests] if isinstance(manifests, Manifest) else manifests, **selection)
 
 
 def _statuses(given: str | Iterable[str]) -> list[Status]:

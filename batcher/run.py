@@ -28,8 +28,9 @@ import anyio.to_thread
 from batcher import __version__
 from batcher.clock import Clock, SystemClock, iso, iso_seconds
 from batcher.damage import Found, find_damage
-from batcher.engine import GRACE_SECONDS, Ending, Engine
+from batcher.engine import GRACE_SECONDS, Arrivals, Ending, Engine, ToBuy
 from batcher.engine.driver import Companion, Driver
+from batcher.enrolling import begin_enrolment
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 from batcher.events import Event
 from batcher.jobs import Status
@@ -45,7 +46,7 @@ from batcher.planning import Plan, caps_for
 from batcher.providers import Provider
 from batcher.state import LEDGER, prepare_folder
 from batcher.storage import Artifacts, keep_log
-from batcher.workload import Workload, enrol
+from batcher.workload import Workload
 
 #: Opens what a run buys from, for a block: entered once its jobs are enrolled, left when the run has ended.
 Connect = Callable[[], AbstractContextManager[Provider]]
@@ -268,11 +269,13 @@ class Run:
             yield provider
 
     def _enrol(self) -> None:
-        """Bring the jobs into the ledger. Raises StorageError for one that forgot what lies beside it."""
+        """Bring jobs into the ledger, most of them during the buying. Raises StorageError if it forgot some."""
         request, workload = self.request, self.request.workload
-        for manifest in workload.manifests:
-            self._check_stopped()
-            enrol(self.ledger, manifest, self._unchanged.get(manifest.campaign), self._check_stopped)
+        whole = traces.has_files(request.state, workload.campaigns)  # then all jobs are held against them first
+        steps = begin_enrolment(self.ledger, workload.manifests, self._unchanged, self._check_stopped, whole=whole)
+        models = {manifest.campaign: manifest.model.id for manifest in workload.manifests}
+        to_buy = [ToBuy(models[c.campaign], q.jobs, q.credits_each) for c in self.plan.campaigns for q in c.quotes]
+        self._arrivals = Arrivals(to_buy, steps)
         if self.plan.new:
             self._accept(traces.of_files(self.ledger.read, request.state, workload.campaigns))
 
@@ -320,8 +323,8 @@ class Run:
             settings=self.settings,
             rng=self._rng,
         )
-        lifecycle = Lifecycle(context, self.caps)
-        return Engine(context, lifecycle, workload.campaigns, workload.selection, self.found.damage, self.id)
+        chosen, damage, arrivals = workload.selection, self.found.damage, self._arrivals
+        return Engine(context, Lifecycle(context, self.caps), workload.campaigns, chosen, damage, arrivals, self.id)
 
     # What is told
 

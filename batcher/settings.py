@@ -181,6 +181,8 @@ class Selection:
     buys: bool = True
     #: Of the planned jobs only these may be sent (a sample, a saved plan); all where it is None.
     chosen: frozenset[str] | None = None
+    #: Whether what is chosen only shows prices: then the rest is left on purpose.
+    probe: bool = False
     #: Whether campaigns take turns by the credits that the run has committed for each; else one goes after the other.
     fair: bool = True
 

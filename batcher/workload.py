@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 from batcher import marks
 from batcher.clock import iso_seconds, local_day
 from batcher.errors import ManifestError, Problem, UsageError
 from batcher.jobs import JobId, JobSpec
-from batcher.ledger import LedgerReader, LedgerWriter, expansion_cache
-from batcher.ledger.expansion_cache import CachedExpansion, Origin
+from batcher.ledger import LedgerReader, expansion_cache
+from batcher.ledger.expansion_cache import CachedExpansion
 from batcher.ledger.queries.left_behind import left_behind
 from batcher.ledger.queries.run_settings import last_settings
-from batcher.manifest import InputRecorder, Manifest, Problems, load
+from batcher.manifest import Manifest, Problems, load
 from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
-from batcher.planning.forecast import JobLine, job_lines
+from batcher.planning.forecast import JobLine, Schedule, job_lines
 from batcher.planning.sample import choose_sample, takes_of
-from batcher.planning.walk import ClassPrices
+from batcher.planning.walk import Chooser, ClassPrices, JobWalk
 from batcher.providers.registry import KnownProvider, only
 from batcher.saved_plan import SavedPlan, moved, refuse_moved, save
 from batcher.saved_plan import load as load_saved
@@ -31,6 +31,18 @@ from batcher.settings import Selection, Settings, merged
 
 # How far the good manifests are searched for faults when another one is faulty already.
 _SEARCH = 100_000
+
+
+class SelectionOptions(TypedDict, total=False):
+    """What of manifests is meant, as `run` and `plan` are told it: what `Workload.of` takes."""
+
+    only: Iterable[str]
+    limit: int | None
+    max_jobs: int | None
+    budget: int | None
+    marked: Path | None
+    sample: str | None
+    order: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,7 @@ class _Jobs:
     def __iter__(self) -> Iterator[JobSpec]:
         seen = set[JobId]()
         for manifest in self.manifests:
-            for spec in specs(manifest, manifest.witness()):
+            for spec in manifest.specs(manifest.witness()):
                 if spec.id not in seen:
                     seen.add(spec.id)
                     yield spec
@@ -67,12 +79,18 @@ class Workload:
         cls,
         manifests: Sequence[Manifest],
         *,
-        only: Sequence[str] = (),
+        only: Iterable[str] = (),
         limit: int | None = None,
         max_jobs: int | None = None,
         budget: int | None = None,
+        marked: Path | None = None,
+        sample: str | None = None,
+        order: str = "fair",
     ) -> Self:
-        """What of these manifests is selected. Raises UsageError for one campaign, or an allowance's total, twice."""
+        """What of these manifests is selected; `sample` is `N` or `N%`, `order` fair or listed, `marked` a marks.json.
+
+        Raises UsageError for one campaign, or an allowance's total, twice; ManifestError for what only a sample shows.
+        """
         by_campaign: dict[str, Manifest] = {}
         for manifest in manifests:
             other = by_campaign.setdefault(manifest.campaign, manifest)
@@ -83,7 +101,11 @@ class Workload:
                 )
         _check_allowances(manifests)
         settings = merged({manifest.campaign: manifest.settings for manifest in manifests})
-        return cls(tuple(manifests), settings, Selection(tuple(only), limit), max_jobs or MAX_JOBS, budget)
+        names = (only,) if isinstance(only, str) else tuple(only)
+        selection = Selection(names, limit, fair=order == "fair")
+        found = cls(tuple(manifests), settings, selection, max_jobs or MAX_JOBS, budget)
+        found = found if marked is None else found.marked(marked)
+        return found if sample is None else found.sampled(sample)
 
     @property
     def campaigns(self) -> list[str]:
@@ -177,6 +199,25 @@ class Workload:
         problems.raise_if_any()
         return replace(self, selection=replace(self.selection, chosen=chosen))
 
+    def probing(self, ledger: LedgerReader | None, account: str) -> Self:
+        """The same with one job of each price class of which the API has named no price and has no job under way.
+
+        Raises ManifestError, UsageError.
+        """
+        problems, prices, chooser = Problems(), ClassPrices(ledger, account), Chooser(self.selection)
+        found = dict[str, JobId]()
+        under_way = set[str]()
+        for each in self.inputs(problems, named=True):
+            for spec, there in JobWalk(each, ledger, self.max_jobs):
+                name, standing = spec.price_class, chooser.standing(spec, there)
+                if standing == "under_way":
+                    under_way.add(name)
+                elif standing == "new" and not prices.quote(name, spec.catalog_credits).seen:
+                    found.setdefault(name, spec.id)
+        problems.raise_if_any()
+        chosen = frozenset(job_id for name, job_id in found.items() if name not in under_way)
+        return replace(self, selection=replace(self.selection, chosen=chosen, probe=bool(chosen)))
+
     def resumed(self, ledger: LedgerReader | None) -> Self:
         """The same with what is left of a saved plan's total as its cap, after what the plan's earlier runs took."""
         return self if self.saved is None else replace(self, budget=self.saved.left(ledger))
@@ -184,8 +225,7 @@ class Workload:
     def _refuse_moved(self, saved: SavedPlan, plan: Plan, ledger: LedgerReader | None, account: str | None) -> None:
         """Raise UsageError where anything is not as the saved plan has it."""
         prices = ClassPrices(ledger, account)
-        quotes = [(q.price_class, q.credits_each) for campaign in plan.campaigns for q in campaign.quotes]
-        ceilings = {name: prices.hold(name, credits_each) for name, credits_each in quotes}
+        ceilings = {q.price_class: prices.hold(q.price_class, q.credits_each) for q in plan.quotes}
         refuse_moved(moved(saved, plan, _Jobs(self.manifests), ceilings, account or "", ledger))
 
     def save_plan(
@@ -210,10 +250,13 @@ class Workload:
             made=iso_seconds(now),
         )
 
-    def lines(self, plan: Plan, ledger: LedgerReader | None, account: str | None) -> Iterator[JobLine]:
+    def lines(
+        self, plan: Plan, ledger: LedgerReader | None, account: str | None, *, seconds: float | None = None
+    ) -> Iterator[JobLine]:
         """Every job, in the order of buying, with what it costs and which cap of the plan stops it.
 
-        Raises ManifestError at the end for what has become faulty since the plan.
+        After so many `seconds` (None: never) no job is started any more. Raises ManifestError at the end for what has
+        become faulty since the plan.
         """
         problems = Problems()
         yield from job_lines(
@@ -223,6 +266,8 @@ class Workload:
             account=account,
             selection=self.selection,
             max_jobs=self.max_jobs,
+            schedule=None if seconds is None else Schedule(self.settings.limits, ledger, account),
+            seconds=seconds or 0.0,
         )
         problems.raise_if_any()
 
@@ -260,39 +305,6 @@ def _check_allowances(manifests: Sequence[Manifest]) -> None:
             )
 
 
-def enrol(
-    ledger: LedgerWriter, manifest: Manifest, standing: CachedExpansion | None, check: Callable[[], None] = lambda: None
-) -> None:
-    """Bring a manifest's jobs into the ledger; with `standing` they are there, and what a person planned besides goes.
-
-    `check` is called for each of them, and ends it by raising.
-    Raises ManifestError when a file has become faulty since the plan.
-    """
-    if standing is not None:
-        if standing.gone:
-            ledger.cancel_gone(manifest.campaign, standing.expansion)
-        return
-    witness = manifest.witness()
-
-    def wanted() -> Iterator[JobSpec]:
-        for spec in specs(manifest, witness):
-            check()
-            yield spec
-
-    def origin() -> Origin | None:
-        inputs = witness.sealed()
-        return None if inputs is None else Origin(manifest.fingerprint, inputs)
-
-    ledger.enrol(manifest.campaign, str(manifest.path.absolute()), wanted(), origin)
-
-
-def specs(manifest: Manifest, witness: InputRecorder) -> Iterator[JobSpec]:
-    """The jobs of a manifest. Raises ManifestError at the end when a file has become faulty since the plan."""
-    problems = Problems()
-    yield from manifest.expand(problems, witness)
-    problems.raise_if_any()
-
-
 def prepare_saved(path: Path) -> Workload:
     """What a saved plan buys. Raises UsageError for what is none, ManifestError as `prepare` does."""
     saved = load_saved(path)
@@ -305,15 +317,12 @@ def prepare(
     paths: Sequence[Path],
     *,
     allow_paths: Sequence[Path] = (),
-    only: Sequence[str] = (),
-    limit: int | None = None,
-    max_jobs: int | None = None,
-    budget: int | None = None,
-    marked: Path | None = None,
-    sample: str | None = None,
-    order: str = "fair",
+    **selection: Unpack[SelectionOptions],
 ) -> Workload:
-    """Load manifests. Raises ManifestError with every fault of all of them, UsageError for one campaign twice."""
+    """Load manifests, and select of them what `Workload.of` is told.
+
+    Raises ManifestError with every fault of all of them, UsageError for one campaign twice.
+    """
     manifests: list[Manifest] = []
     errors: list[ManifestError] = []
     for path in paths:
@@ -323,10 +332,7 @@ def prepare(
             errors.append(error)
     if errors:
         raise _together(errors, manifests)
-    found = Workload.of(manifests, only=only, limit=limit, max_jobs=max_jobs, budget=budget)
-    found = replace(found, selection=replace(found.selection, fair=order == "fair"))
-    found = found if marked is None else found.marked(marked)
-    return found if sample is None else found.sampled(sample)
+    return Workload.of(manifests, **selection)
 
 
 def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestError:

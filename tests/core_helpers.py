@@ -102,7 +102,8 @@ class StoreShelf(Generic[S]):
         self.open()
 
     def enrol(self, specs: Iterable[JobSpec], campaign: str = "spring") -> None:
-        self.ledger.enrol(campaign, "m.yaml", specs)
+        for step in self.ledger.enrolling(campaign, "m.yaml", specs):
+            step()
 
     def intend(self, number: int, **caps: Any) -> Intent | Refusal:
         return self.ledger.intend(

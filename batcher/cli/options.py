@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
-from batcher.clock import next_time
+from batcher.clock import local_day, local_time, next_time
 from batcher.statuses import Status
+from batcher.text import duration
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -154,6 +155,12 @@ class _TimeOfDay(click.ParamType[float]):
         if not found:
             self.fail(f"{value!r} is no time of the day such as 07:00 or 23:30.", param, ctx)
         return next_time(int(found[1]), int(found[2]), time.time())
+
+
+def until_line(until: float) -> str:
+    """When no job is started any more, in words."""
+    left = duration(max(0.0, until - time.time()))
+    return f"No job is started after {local_day(until, None)} {local_time(until)} (in {left})."
 
 
 def until(function: _F) -> _F:

@@ -10,7 +10,7 @@ from typing import Any
 from batcher.catalog import get_model
 from batcher.clock import iso_seconds, local_day, local_time
 from batcher.jobs import SHORT_ID
-from batcher.planning.forecast import JobLine, Outlook
+from batcher.planning.forecast import UNTIL, JobLine, Outlook
 from batcher.text import amount, count, number, safe
 
 #: The members of a job's row, in the order of the CSV's columns.
@@ -55,7 +55,8 @@ def job_view(line: JobLine) -> Iterator[str]:
     """The same for people, in a few lines."""
     row = job_row(line)
     price = "" if line.credits is None else f", {amount(line.credits)} ({line.source})"
-    stopped = f"; stopped by cap {line.stopped_by}" if line.stopped_by else ""
+    cap = "" if line.stopped_by == UNTIL else "cap "
+    stopped = f"; stopped by {cap}{_stop(line.stopped_by)}" if line.stopped_by else ""
     words = {"unselected": "not selected", "under_way": "under way"}.get(line.standing, line.standing)
     yield ""
     yield safe(f"{row['name']}  {row['id'][:SHORT_ID]}  {row['campaign']}: {words}{price}{stopped}")
@@ -66,12 +67,16 @@ def job_view(line: JobLine) -> Iterator[str]:
         yield f"{_INDENT}reference {reference}"
 
 
+def _stop(name: str) -> str:
+    return "the time of --until" if name == UNTIL else name
+
+
 def outlook_view(ahead: Outlook) -> Iterator[str]:
     """How far a run of the plan comes, in one line; nothing where there is nothing to buy."""
     if not ahead.of:
         return
     after = f" after {safe(ahead.stops_after)}" if ahead.stops_after else ""
-    stops = f"; stops{after} ({', '.join(map(safe, ahead.stopped_by))})" if ahead.stopped_by else ""
+    stops = f"; stops{after} ({', '.join(map(safe, map(_stop, ahead.stopped_by)))})" if ahead.stopped_by else ""
     yield f"Buys {number(ahead.jobs)} of {count(ahead.of, 'job')} for {amount(ahead.credits)}{stops}{_ready(ahead)}."
 
 

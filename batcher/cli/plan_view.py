@@ -18,14 +18,15 @@ from batcher.access import Access
 from batcher.damage import find_damage
 from batcher.errors import Kind, exit_code
 from batcher.ledger import LedgerReader
-from batcher.planning import CampaignPlan, CapLine, Plan, Quote
-from batcher.planning.forecast import JobLine, outlook
+from batcher.planning import CampaignPlan, CapLine, Plan
+from batcher.planning.forecast import JobLine, Schedule, outlook
 from batcher.report.table import csv_lines
 from batcher.state import open_reader
 from batcher.text import amount, count, duration, number, safe
 from batcher.workload import Workload
 
 from .left_behind import left_behind_json, left_behind_view
+from .options import until_line
 from .plan_jobs import JOB_COLUMNS, job_row, job_view, outlook_json, outlook_view
 from .terminal import Terminal, table, with_total
 from .wallet import read_wallet
@@ -49,7 +50,8 @@ _STANDINGS = {
 class PlanRequest:
     """How a plan is told: with its jobs (the first `rows` of them), as text, CSV or JSON; `online` asks for the wallet.
 
-    `bom` stands before the CSV, for Excel. `fail_over` is what it may cost, in credits.
+    `bom` stands before the CSV, for Excel. `fail_over` is what it may cost, in credits, `until` when no job is started
+    any more, in seconds since the epoch.
     """
 
     jobs: bool = False
@@ -58,6 +60,7 @@ class PlanRequest:
     bom: bool = False
     online: bool = False
     fail_over: int | None = None
+    until: float | None = None
     #: where to save it, and what `run` is told of its selection then
     out: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,7 +72,7 @@ def tell_plan(
     """Show what a run would do against the ledger of the state folder, if there is one; the exit code."""
     account = access.account
     wallet = read_wallet(access, state).credits if asked.online else None
-    with _reading(state) as ledger:
+    with reading(state) as ledger:
         workload = workload.resumed(ledger)
         # What the ledger knows of an earlier expansion is not used: only expanding tells what the rows lose.
         plan = workload.plan(ledger, account, {})
@@ -79,16 +82,19 @@ def tell_plan(
             plan = replace(plan, caps=(*plan.caps, _wallet_line(wallet, plan, workload, ledger, account or "")))
         tell_notes(plan, terminal)
 
+        seconds = None if asked.until is None else asked.until - time.time()
+
         def lines() -> Iterator[JobLine]:
-            return workload.lines(plan, ledger, account)
+            return workload.lines(plan, ledger, account, seconds=seconds)
 
         if asked.out is not None:
             saved = workload.save_plan(asked.out, plan, ledger, account, asked.options, time.time())
             sure = f"{count(len(saved.jobs), 'job')} for at most {amount(saved.document['total'])}"
             terminal.say(f"Saved {safe(asked.out)}: {sure}; buy exactly that: batcher run {safe(asked.out)}")
-        ahead = outlook(plan, lines, ledger, account, workload.settings.limits)
+        ahead = outlook(plan, lines, Schedule(workload.settings.limits, ledger, account), seconds=seconds)
         document = plan_json(plan, workload, account) | {"buys": outlook_json(ahead)}
-        view = (*plan_view(plan, workload), *outlook_view(ahead), *left_behind_view(plan.left_behind, state))
+        at = [] if asked.until is None else [until_line(asked.until)]
+        view = (*plan_view(plan, workload), *outlook_view(ahead), *at, *left_behind_view(plan.left_behind, state))
         rows = islice(lines(), asked.rows)
         if asked.form == "csv":
             cells = (list(job_row(line).values()) for line in rows)
@@ -108,7 +114,8 @@ def tell_plan(
     return 0
 
 
-def _reading(state: Path) -> AbstractContextManager[LedgerReader | None]:
+def reading(state: Path) -> AbstractContextManager[LedgerReader | None]:
+    """The ledger of a state folder for a block; None where there is none yet."""
     reader = open_reader(state)
     return closing(reader) if reader else nullcontext()
 
@@ -131,12 +138,11 @@ def _wallet_line(wallet: int, plan: Plan, workload: Workload, ledger: LedgerRead
 def plan_view(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
     """The plan for people, part by part."""
     yield _campaigns(plan)
-    quotes = [quote for campaign in plan.campaigns for quote in campaign.quotes]
-    if quotes:
+    if plan.new:
         yield ""
-        yield _prices(quotes, plan)
+        yield prices_table(plan)
     yield ""
-    yield from _notes(plan, workload, quotes)
+    yield from _notes(plan, workload)
 
 
 def _campaigns(plan: Plan) -> RenderableType:
@@ -147,10 +153,11 @@ def _campaigns(plan: Plan) -> RenderableType:
     return with_total(headers, rows)
 
 
-def _prices(quotes: list[Quote], plan: Plan) -> RenderableType:
+def prices_table(plan: Plan) -> RenderableType:
+    """The new jobs by price class, and what is known of the price of each."""
     headers = ["new jobs by price class", "jobs", "each", "credits", "price"]
     jobs: Counter[tuple[str, int, str]] = Counter()  # a class once, however many campaigns have jobs of it
-    for q in quotes:
+    for q in plan.quotes:
         jobs[q.price_class, q.credits_each, q.source] += q.jobs
     rows: list[list[object]] = [[name, n, each, n * each, source] for (name, each, source), n in jobs.items()]
     if len(rows) > 1:
@@ -158,14 +165,14 @@ def _prices(quotes: list[Quote], plan: Plan) -> RenderableType:
     return table(headers, rows, total=len(rows) > 1)
 
 
-def _notes(plan: Plan, workload: Workload, quotes: list[Quote]) -> Iterator[RenderableType]:
+def _notes(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
     if plan.new == 0:
         yield "Nothing new to buy."
     else:
         limit = workload.settings.limits.submit
         time = f"; submitting them takes at least {duration(plan.seconds)} at {limit}" if plan.seconds >= 1 else ""
         yield f"{amount(plan.credits)} for {count(plan.new, 'new job')}{time}."
-    if any(quote.source.startswith("catalogue") for quote in quotes):
+    if not all(quote.seen for quote in plan.quotes):
         yield 'Prices of the catalogue are "from": the API names the real one with the first job of each class.'
     for cap in plan.caps:
         free = max(0, cap.limit - cap.used)

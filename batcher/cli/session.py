@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -13,19 +12,20 @@ import anyio
 
 from batcher import simulated
 from batcher.access import Access
-from batcher.clock import SystemClock, local_day, local_time
+from batcher.clock import SystemClock
 from batcher.errors import Kind, Stopped, exit_code
 from batcher.ledger import Change
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.run import Run, RunOutcome, RunRequest
-from batcher.text import count, duration, number, safe
+from batcher.text import count, number, safe
 from batcher.workload import Workload
 
 from .crash import redact
 from .display import Quiet, display_for
 from .environment import need_no_loop
 from .left_behind import left_behind_view
+from .options import until_line
 from .places import announce, remember
 from .plan_view import plan_view, tell_notes
 from .progress import Feed, Tally
@@ -100,10 +100,7 @@ def _run(order: RunRequest, terminal: Terminal, quiet: bool) -> RunOutcome:
             terminal.say(*plan_view(run.plan, order.workload), *left_behind_view(run.plan.left_behind, order.state))
             terminal.say(*_budget_note(run), "")
         if order.until is not None:
-            left = duration(max(0.0, order.until - time.time()))
-            terminal.say(
-                f"No job is started after {local_day(order.until, None)} {local_time(order.until)} (in {left})."
-            )
+            terminal.say(until_line(order.until))
         signals.on_first = run.stop
         return run.execute(lambda ready: screen.show(run, signals, ready))
 

@@ -20,6 +20,7 @@ from batcher.text import count, duration, number, safe
 from .doubtful import doubtful_json, doubtful_view
 from .left_behind import left_behind_json, left_behind_view
 from .open_ledger import state_words
+from .price_probe import learned_json, learned_view
 from .terminal import Styled
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def summary_view(result: RunOutcome, order: RunRequest, command: str) -> Iterato
     for name, text in _rows(result, order):
         grid.add_row(Text(f"  {name}"), Text(text))
     yield grid
+    yield from learned_view(result, order)
     for reason, jobs in result.ending.left.items():
         yield f"  {count(jobs, 'job')} left: {safe(reason)}"
     for refusal in ending.blocked:
@@ -151,6 +153,7 @@ def summary_json(result: RunOutcome, order: RunRequest) -> dict[str, Any]:
         "credits": result.bill._asdict(),
         "budget": order.workload.budget,
         "used_before": result.used_before,
+        "learned": learned_json(result, order),
         "doubtful_jobs": doubtful_json(result.doubtful),
         "files": result.fetched,
         "left": result.ending.left,

@@ -1,9 +1,13 @@
-"""Which planned job is next: from the ledger in pages, in manifest order, so that memory does not grow with it."""
+"""Which planned job is next: from the ledger in pages, in manifest order, so that memory does not grow with it.
+
+A campaign may grow while it is read: its later jobs come behind all that are there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from batcher.jobs import JobId
 from batcher.ledger import PlannedJob, Refusal, StoreReader
@@ -48,17 +52,30 @@ class Backlog:
     Each class has a cursor of its own, so that a class that waits costs nothing however many jobs it has.
     """
 
-    def __init__(self, read: StoreReader, campaigns: Sequence[str], selection: Selection) -> None:
+    def __init__(
+        self, read: StoreReader, campaigns: Sequence[str], selection: Selection, growing: Collection[str] = ()
+    ) -> None:
         self._read = read
         self._selection = selection
-        self._cursors = [[_Cursor(name, each) for each in read.pending_classes(name)] for name in campaigns]
+        self._cursors = {name: [_Cursor(name, each) for each in read.pending_classes(name)] for name in campaigns}
+        self.growing = set(growing)  # campaigns of which more jobs are to come
         self._pages = 0
         self.searching = False  # whether `next` gave up for now, and would go on when it is called again
 
     @property
     def has_jobs(self) -> bool:
         """Whether any job was planned at the start that may be started."""
-        return any(self._cursors) and self._selection.limit != 0
+        return any(self._cursors.values()) and self._selection.limit != 0
+
+    def grew(self, campaign: str, *, whole: bool) -> None:
+        """More jobs of a campaign are planned now; all of them if it is `whole`."""
+        if whole:
+            self.growing.discard(campaign)
+        cursors = self._cursors[campaign]
+        for cursor in cursors:
+            cursor.at_end = False
+        known = {cursor.price_class for cursor in cursors}
+        cursors += [_Cursor(campaign, each) for each in self._read.pending_classes(campaign) if each not in known]
 
     def next(
         self, skip: Callable[[PlannedJob], bool], committed: Callable[[str], int] = lambda _: 0
@@ -68,11 +85,11 @@ class Backlog:
         Where campaigns take turns, the one with the least `committed` credits is next, of several the first.
         """
         self._pages, self.searching = 0, False
-        waiting = [cursors for cursors in self._cursors if any(not cursor.at_end or cursor.page for cursor in cursors)]
+        waiting = [name for name, cursors in self._cursors.items() if name in self.growing or any(map(_more, cursors))]
         if self._selection.fair and len(waiting) > 1:
-            waiting.sort(key=lambda cursors: committed(cursors[0].campaign))
-        for cursors in waiting:
-            ready = [cursor for cursor in cursors if cursor.refusal is None and self._look(cursor, skip)]
+            waiting.sort(key=committed)
+        for campaign in waiting:
+            ready = [c for c in self._cursors[campaign] if c.refusal is None and self._look(c, skip)]
             if self.searching:
                 return None  # else a class whose search is done would go before one of an earlier place
             if ready:
@@ -80,6 +97,8 @@ class Backlog:
                 found = first.page.pop()
                 first.after = found.position
                 return found
+            if campaign in self.growing:
+                return None  # else another campaign would go before jobs of this one that are about to come
         return None
 
     def _look(self, cursor: _Cursor, skip: Callable[[PlannedJob], bool]) -> bool:
@@ -100,27 +119,30 @@ class Backlog:
 
     def close(self, job: PlannedJob, refusal: Refusal) -> None:
         """Pass over the class of a job that was refused; `reopen` comes back to this very job."""
-        for cursor in self._find(job):
+        for cursor in self._cursors[job.campaign]:
+            if cursor.price_class != job.price_class:
+                continue
             cursor.refusal, cursor.catalog_credits = refusal, job.catalog_credits
             cursor.after = min(cursor.after, job.position - 1)
             cursor.page, cursor.at_end = [], False
 
-    def _find(self, job: PlannedJob) -> list[_Cursor]:
-        return [
-            c for each in self._cursors for c in each if (c.campaign, c.price_class) == (job.campaign, job.price_class)
-        ]
+    def _all(self) -> Iterator[_Cursor]:
+        return chain.from_iterable(self._cursors.values())
 
     @property
     def closed(self) -> list[Refusal]:
         """Why classes are passed over."""
-        return [cursor.refusal for each in self._cursors for cursor in each if cursor.refusal]
+        return [cursor.refusal for cursor in self._all() if cursor.refusal]
 
     def reopen(self, refusal: Callable[[str, str, int], Refusal | None]) -> None:
         """Credits may have come free or a price been named: take up the classes for which there is room again.
 
         `refusal` is asked with campaign, class and the catalogue's price; its answer takes the old one's place.
         """
-        for cursors in self._cursors:
-            for cursor in cursors:
-                if cursor.refusal:
-                    cursor.refusal = refusal(cursor.campaign, cursor.price_class, cursor.catalog_credits)
+        for cursor in self._all():
+            if cursor.refusal:
+                cursor.refusal = refusal(cursor.campaign, cursor.price_class, cursor.catalog_credits)
+
+
+def _more(cursor: _Cursor) -> bool:
+    return not cursor.at_end or bool(cursor.page)

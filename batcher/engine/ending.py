@@ -25,10 +25,20 @@ class Ending:
 
 
 def ending_of(
-    halts: Sequence[tuple[Kind, str]], refusals: Sequence[Refusal], undone: dict[str, int], left: dict[str, int]
+    halts: Sequence[tuple[Kind, str]],
+    refusals: Sequence[Refusal],
+    undone: dict[str, int],
+    left: dict[str, int],
+    *,
+    probe: bool = False,
 ) -> Ending:
-    """The ending of a run that was halted so, and whose jobs caps refused; `undone` counts jobs by what they lack."""
+    """The ending of a run that was halted so, and whose jobs caps refused; `undone` counts jobs by what they lack.
+
+    A `probe` leaves the rest planned, whatever became of its own jobs.
+    """
     kinds = list(halts)
+    if probe:
+        kinds.append((Kind.CAPPED, "it was a probe for prices, the rest stays planned"))
     caps = sorted({refusal.words for refusal in refusals} - {"price", "until"})
     if any(refusal.cap == "until" for refusal in refusals):
         kinds.append((Kind.CAPPED, "the time of --until has come"))

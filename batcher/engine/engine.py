@@ -15,7 +15,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from batcher.damage import Damage
-from batcher.errors import Kind
+from batcher.errors import Kind, ManifestError
 from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import Refusal, Stale
@@ -23,6 +23,7 @@ from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Resched
 from batcher.providers import Fatal
 from batcher.settings import Selection
 
+from .arrivals import Arrivals
 from .backlog import Backlog, WorkItem
 from .ending import Ending, ending_of, one_error
 from .leftover import leftovers, unfinished
@@ -60,6 +61,7 @@ class Engine:
         campaigns: Sequence[str],
         selection: Selection,
         damage: Damage,
+        arrivals: Arrivals,
         run_id: int | None = None,
     ) -> None:
         ledger, clock, settings, limiter = context.ledger, context.clock, context.settings, context.limiter
@@ -71,9 +73,10 @@ class Engine:
         self._damage = damage
         self._selection = selection
         self._clock = clock
-        self._backlog = Backlog(ledger.read, campaigns, selection)
+        self._arrivals, self._commits = arrivals, context.commits
+        self._backlog = Backlog(ledger.read, campaigns, selection, arrivals.steps)
         self._queues: dict[Stage, Scheduler[WorkItem]] = {stage: Scheduler(clock) for stage in Stage}
-        self._preflight = Preflight(ledger, lifecycle, campaigns, selection)
+        self._preflight = Preflight(ledger, lifecycle, arrivals.to_buy)
         self._lull = Lull(clock, self._queues[Stage.PRICE])
         self.open: dict[JobId, WorkItem] = {}
         self._run_id = run_id
@@ -109,12 +112,15 @@ class Engine:
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._watch)
+                    group.start_soon(self._grow)
                     for stage, number in workers.items():
                         group.start_soon(self._staff, group, stage, number)
             except BaseExceptionGroup as group_error:
                 raise one_error(group_error) from None
         for job_id in self.open:
             self._lifecycle.withdraw(job_id)
+        if not any(kind in (Kind.INTERRUPTED, Kind.TERMINATED) for kind, _ in self._halts):
+            self._arrivals.finish()
         return self._ending()
 
     def stop(self, kind: Kind, reason: str) -> None:
@@ -122,6 +128,19 @@ class Engine:
         self._halts.append((kind, reason))
         self._lifecycle.hurry(GRACE_SECONDS)
         self._scope.cancel()
+
+    async def _grow(self) -> None:
+        """Bring the jobs into the ledger that are not there yet. What has become faulty meanwhile ends the buying."""
+        try:
+            await self._arrivals.bring(self._commits, self._clock, self._grew)
+        except ManifestError as error:
+            self.halted(Kind.CAPPED, f"manifest_changed: {error}")
+            self._backlog.growing.clear()
+            self._queues[Stage.SUBMIT].wake_all()
+
+    def _grew(self, campaign: str, whole: bool) -> None:
+        self._backlog.grew(campaign, whole=whole)
+        self._queues[Stage.SUBMIT].wake_all()
 
     # Workers
 
@@ -160,7 +179,7 @@ class Engine:
             if stage is Stage.SUBMIT and self._searching:
                 await anyio.lowlevel.checkpoint()  # others move too, however far the next selected job is
                 continue
-            if stage is Stage.SUBMIT and not self.open:  # nothing under way and nothing that may be started
+            if stage is Stage.SUBMIT and not self.open and not self._backlog.growing:  # nor may anything be started
                 if self._stalled.judge_last(any(refusal.cap == "price" for refusal in self._backlog.closed)):
                     continue
                 self._over = True
@@ -378,4 +397,4 @@ class Engine:
         # What `--limit` leaves planned was not selected, whatever cap it would have met.
         refusals = [] if limit is not None and self._started >= limit else self._backlog.closed
         undone = unfinished(self._ledger.read, self._campaigns, self._settings, self._selection, len(self._given_up))
-        return ending_of(self._halts, refusals, undone, dict(self._left.most_common(20)))
+        return ending_of(self._halts, refusals, undone, dict(self._left.most_common(20)), probe=self._selection.probe)

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import anyio
 
 from batcher.errors import Kind
 from batcher.events import Event
-from batcher.ledger import Store, StoreReader, ToBuy
+from batcher.ledger import Store
 from batcher.lifecycle import Lifecycle
 from batcher.providers import Fatal
-from batcher.settings import Selection
+
+from .arrivals import ToBuy
 
 #: The models are asked for when the first job is out already, in seconds after the wallet.
 _MODELS_AFTER_SECONDS = 1.0
-_PAGE = 1000
 
 
 class Preflight:
     """Looks once, and tells it in events `looked`."""
 
-    def __init__(self, ledger: Store, lifecycle: Lifecycle, campaigns: Sequence[str], selection: Selection) -> None:
+    def __init__(self, ledger: Store, lifecycle: Lifecycle, wanted: Sequence[ToBuy]) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
-        self._campaigns = campaigns
-        self._selection = selection
+        self._wanted = wanted
         self._done = anyio.Event()
 
     def done(self) -> None:
@@ -58,8 +56,6 @@ class Preflight:
         """Tell for how many of the jobs a wallet pays; why nothing may be bought, if it pays for none."""
         wanted = self._wanted
         jobs = sum(each.jobs for each in wanted)
-        if self._selection.limit is not None:
-            jobs = min(jobs, self._selection.limit)
         pays, left = 0, wallet - keep
         for each in sorted(wanted, key=lambda each: each.quote):
             here = min(each.jobs, jobs - pays, max(0, left) // each.quote if each.quote else each.jobs)
@@ -79,26 +75,6 @@ class Preflight:
         await anyio.sleep(_MODELS_AFTER_SECONDS)
         for message in await self._lifecycle.looks.drift(dict.fromkeys(each.model for each in self._wanted)):
             self._note("models", message)
-
-    @cached_property
-    def _wanted(self) -> list[ToBuy]:
-        """What the run has to buy, as it was at the start."""
-        read = self._ledger.read
-        found = []
-        for campaign in self._campaigns:
-            for price_class in read.pending_classes(campaign):
-                each = self._ledger.to_buy(campaign, price_class, self._lifecycle.looks.account)
-                if self._selection.only or self._selection.chosen is not None:
-                    each = ToBuy(each.model, self._selected(read, campaign, price_class), each.quote)
-                found.append(each)
-        return [each for each in found if each.jobs]
-
-    def _selected(self, read: StoreReader, campaign: str, price_class: str) -> int:
-        after, jobs = -1, 0
-        while page := read.pending(campaign, price_class, after=after, limit=_PAGE):
-            jobs += sum(self._selection.may_send(job.name, job.id) for job in page)
-            after = page[-1].position
-        return jobs
 
     def _note(self, of: str, message: str) -> None:
         self._ledger.note(Event.LOOKED, of=of, message=message)

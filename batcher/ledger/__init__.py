@@ -13,7 +13,6 @@ from .store.prices import Price, last_final, seen_price
 
 if TYPE_CHECKING:
     from .port import Store, StoreReader
-    from .queries.budgets import ToBuy
     from .store.caps import Caps, Refusal
     from .store.enrolment import NOT_IN_MANIFEST, Enrolled
     from .store.sends import Send
@@ -39,7 +38,6 @@ __all__ = [
     "Stale",
     "Store",
     "StoreReader",
-    "ToBuy",
     "hold_lock",
     "last_final",
     "seen_price",
@@ -58,7 +56,6 @@ _WRITING = {
     "Send": "store.sends",
     "Store": "port",
     "StoreReader": "port",
-    "ToBuy": "queries.budgets",
 }
 
 

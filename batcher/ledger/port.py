@@ -19,8 +19,8 @@ a network has to be waited for, and this is where it is called on the event loop
 - Reads (`Store.read`): `load` before each step and after a doubtful answer, pages of planned jobs (`pending`), prices
   and caps that have no room (`refusal`), the wallet's sums; `upload`, `waits`, `saved`, `newest_sends`, `sends_after`
   now and then; `unsettled`, `unsaved`, `unpriced`, `outcome` at a run's start and end.
-- `start_run`, `end_run`, `enrol`, `cancel_gone` and the looks of `run` stand before and after the loop; under
-  `Run.aexecute` they stand in the caller's.
+- `start_run`, `end_run`, the first steps of `enrolling`, `cancel_gone` and the looks of `run` stand before and after
+  the loop; under `Run.aexecute` they stand in the caller's.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState
 from batcher.measures import Inspection
 
 from .expansion_cache import Origin
-from .queries.budgets import Counted, ToBuy
+from .queries.budgets import Counted
 from .queries.export import Saved
 from .queries.lookup import Place
 from .reader import CreditSum, KnownJob, PlannedJob, PromptOutcome
 from .store.caps import Caps, Refusal
-from .store.enrolment import Enrolled
+from .store.enrolment import EnrolmentStep
 from .store.sends import Send
 
 T = TypeVar("T")
@@ -93,9 +93,9 @@ class Store(Protocol):
     # A run
 
     def belong(self, place: Place) -> None: ...
-    def enrol(
+    def enrolling(
         self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Callable[[], Origin | None] = ...
-    ) -> Enrolled: ...
+    ) -> Iterator[EnrolmentStep]: ...
     def cancel_gone(self, campaign: str, expansion: int) -> int: ...
     def start_run(self, *, version: str, pid: int, account: str, campaigns: Sequence[str], settings: str) -> int: ...
     def end_run(self, *, exit_code: int, reason: str, left: Mapping[str, int] | None = None) -> None: ...
@@ -116,7 +116,6 @@ class Store(Protocol):
     def refusal(
         self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
     ) -> Refusal | None: ...
-    def to_buy(self, campaign: str, price_class: str, account: str) -> ToBuy: ...
     def counted(self, account: str, since: str) -> Counted | None: ...
     def maybe_received(self, intent: Intent, code: str, message: str) -> None: ...
     def submitted(self, intent: Intent, task: TaskState) -> None: ...

@@ -61,6 +61,11 @@ def of_files(read: LedgerReader, state: Path, campaigns: Iterable[str]) -> list[
     return _not_accepted(read, found)
 
 
+def has_files(state: Path, campaigns: Iterable[str]) -> bool:
+    """Whether any file lies in the results of these campaigns."""
+    return any(True for campaign in campaigns for _ in _files(state / "results" / campaign))
+
+
 def refuse(path: Path, traces: list[str]) -> None:
     """Raises StorageError when there are traces; `path` is the ledger, which may not be there."""
     if not traces:

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from batcher import own_models
 from batcher.catalog import Model
 from batcher.errors import ManifestError, Problem
 from batcher.jobs import JobSpec
@@ -49,7 +50,8 @@ class Manifest:
 
     `campaign` is its identity in the ledger, `prompts` what an entry of a file's `prompts` may be, `keys` are a
     manifest's other keys (docs/manifest.md) with plain values: `matrix`, `params`, `budget`, `limits` … References and
-    files of prompts are looked for below `folder`, and below `allow_paths`. Raises ManifestError with every fault.
+    files of prompts are looked for below `folder`, and below `allow_paths`; `catalog` are folders of model files of
+    your own, for this process. Raises ManifestError with every fault.
 
     What its rows, globs and combinations hold shows in `expand`.
     """
@@ -71,8 +73,10 @@ class Manifest:
         prompts: Sequence[str | Mapping[str, Any]],
         folder: str | os.PathLike[str] = ".",
         allow_paths: Sequence[str | os.PathLike[str]] = (),
+        catalog: Sequence[str | os.PathLike[str]] = (),
         **keys: Any,
     ) -> None:
+        own_models.add(catalog)
         path, problems = Path(folder) / DATA_MANIFEST, Problems()
         try:
             document = {"campaign": campaign, "model": model, "prompts": prompts, **keys}
@@ -128,6 +132,12 @@ class Manifest:
         """
         return expand(self._plan, witness or self._files, problems, named=named)
 
+    def specs(self, witness: InputRecorder) -> Iterator[JobSpec]:
+        """The same for who has planned it. Raises ManifestError at the end when a file has become faulty since."""
+        problems = Problems()
+        yield from self.expand(problems, witness)
+        problems.raise_if_any()
+
     def witness(self) -> InputRecorder:
         """For one expansion."""
         return InputRecorder(self._files)
@@ -142,11 +152,18 @@ class Manifest:
         return still(self._files, inputs)
 
 
-def load(path: str | os.PathLike[str], *, allow_paths: Sequence[str | os.PathLike[str]] = ()) -> Manifest:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    allow_paths: Sequence[str | os.PathLike[str]] = (),
+    catalog: Sequence[str | os.PathLike[str]] = (),
+) -> Manifest:
     """Read and check a manifest's file. References may lie below its folder and below `allow_paths`.
 
-    Raises ManifestError with every problem of it, and of what it names.
+    `catalog` are folders of model files of your own, for this process. Raises ManifestError with every problem of it,
+    and of what it names.
     """
+    own_models.add(catalog)
     file, problems = Path(path), Problems()
     manifest = object.__new__(Manifest)
     with _nothing_collected():

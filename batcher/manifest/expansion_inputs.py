@@ -108,6 +108,7 @@ class InputRecorder(Files):
 
     def __init__(self, files: Files, now_ns: Callable[[], int] = time.time_ns) -> None:
         super().__init__(files.as_given, files.roots[1:], files.model)
+        self._known = files._known  # what the plan has read is not read again for the rows
         self._now_ns = now_ns
         self._places = PathResolver(self.folder)
         self._seen: dict[tuple[str, str], str] = {}

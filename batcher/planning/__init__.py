@@ -86,6 +86,11 @@ class Plan:
     jobs: Iterable[JobSpec] = field(default=(), repr=False, compare=False)
 
     @property
+    def quotes(self) -> list[Quote]:
+        """What the new jobs are expected to cost: by campaign, and in it by class."""
+        return [quote for campaign in self.campaigns for quote in campaign.quotes]
+
+    @property
     def new(self) -> int:
         return sum(campaign.new for campaign in self.campaigns)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 from statistics import median
 
 from batcher.jobs import JobSpec
@@ -16,6 +16,8 @@ from .walk import CampaignInput, Chooser, ClassPrices, JobWalk, in_turn
 
 #: So many of the newest tasks of a class say how long the next ones take.
 _WAITS = 48
+#: What stops a job that would be sent too late, beside the names of caps.
+UNTIL = "until"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,44 @@ class JobLine:
         return self.standing == "new" and not self.stopped_by
 
 
+class Schedule:
+    """When jobs are sent, and done, at the earliest: by the limits, and how long tasks of their classes took before."""
+
+    def __init__(self, limits: Limits, ledger: LedgerReader | None, account: str | None) -> None:
+        self._limits = limits
+        self._ledger = ledger
+        self._account = account
+        self._places = [0.0] * limits.in_flight  # when each is free again
+        self._waits: dict[str, float] = {}
+        self._sent = 0
+        self.last = self.done = 0.0  # when the newest job is sent, and all are done, in seconds
+
+    @property
+    def next(self) -> float:
+        """In how many seconds the next job is sent."""
+        return max(self._places[0], self._sent // self._limits.submit.count * self._limits.submit.seconds)
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of how long tasks take."""
+        return any(self._waits.values())
+
+    def send(self, price_class: str) -> None:
+        """One more job, of that class."""
+        if price_class not in self._waits:
+            self._waits[price_class] = self._wait(price_class)
+        self.last = self.next
+        # one of which nothing is known takes as long as the longest of the others
+        end = self.last + (self._waits[price_class] or max(self._waits.values()))
+        heapreplace(self._places, end)
+        self._sent, self.done = self._sent + 1, max(self.done, end)
+
+    def _wait(self, price_class: str) -> float:
+        if self._ledger is None or self._account is None:
+            return 0.0
+        return median([done for _, done in self._ledger.waits(self._account, price_class, _WAITS)] or [0.0])
+
+
 def job_lines(
     wanted: Sequence[CampaignInput],
     caps: Sequence[CapLine],
@@ -46,8 +86,13 @@ def job_lines(
     account: str | None,
     selection: Selection,
     max_jobs: int,
+    schedule: Schedule | None = None,
+    seconds: float = 0.0,
 ) -> Iterator[JobLine]:
-    """Every job that the manifests ask for, once, in the order of buying, under these caps."""
+    """Every job that the manifests ask for, once, in the order of buying, under these caps.
+
+    With a `schedule`, none is bought that it sends after so many seconds; `until` stops it.
+    """
     chooser, prices = Chooser(selection), ClassPrices(ledger, account)
     used = [cap.used for cap in caps]
 
@@ -61,6 +106,11 @@ def job_lines(
             quote = prices.quote(spec.price_class, spec.catalog_credits)
             hold = prices.hold(spec.price_class, spec.catalog_credits)
             stopped_by = next((cap.cap for n, cap in under if used[n] + hold > cap.limit), "")
+            if schedule is not None and not stopped_by:
+                if schedule.next > seconds:
+                    stopped_by = UNTIL
+                else:
+                    schedule.send(spec.price_class)
             if not stopped_by:
                 for n, _ in under:
                     used[n] += hold
@@ -87,49 +137,31 @@ class Outlook:
 
 
 def outlook(
-    plan: Plan, lines: Callable[[], Iterable[JobLine]], ledger: LedgerReader | None, account: str | None, limits: Limits
+    plan: Plan, lines: Callable[[], Iterable[JobLine]], schedule: Schedule, *, seconds: float | None = None
 ) -> Outlook:
-    """How far a run of the plan comes; `lines` are gone through only where a cap bites."""
-    classes: Counter[str] = Counter()
-    credits_, last, stopped = 0, "", dict[str, None]()
-    if any(cap.bites for cap in plan.caps):
+    """How far a run of the plan comes; `lines` are gone through only where a cap bites.
+
+    `schedule` is a new one; after so many `seconds` (None: never) no job is started any more.
+    """
+    jobs, credits_, last, stopped = 0, 0, "", dict[str, None]()
+    if seconds is not None or any(cap.bites for cap in plan.caps):
         for line in lines():
             if line.is_bought:
-                classes[line.spec.price_class] += 1
-                credits_, last = credits_ + (line.credits or 0), line.spec.name
+                schedule.send(line.spec.price_class)
+                jobs, credits_, last = jobs + 1, credits_ + (line.credits or 0), line.spec.name
             elif line.stopped_by:
                 stopped[line.stopped_by] = None
     else:
-        credits_ = plan.credits
-        for quote in (quote for campaign in plan.campaigns for quote in campaign.quotes):
-            classes[quote.price_class] += quote.jobs
-    sent, done = _times(classes, ledger, account, limits)
+        jobs, credits_ = plan.new, plan.credits
+        for quote in plan.quotes:
+            for _ in range(quote.jobs):
+                schedule.send(quote.price_class)
     return Outlook(
-        jobs=classes.total(),
+        jobs=jobs,
         of=plan.new,
         credits=credits_,
         stops_after=last if stopped else "",
         stopped_by=tuple(stopped),
-        seconds=sent if done is None else done,
-        seconds_known=done is not None,
+        seconds=schedule.done if schedule.known else schedule.last,
+        seconds_known=schedule.known,
     )
-
-
-def _times(
-    classes: Mapping[str, int], ledger: LedgerReader | None, account: str | None, limits: Limits
-) -> tuple[float, float | None]:
-    """When the last job is sent at the earliest, and when all are done (None: nothing is known of it), in seconds."""
-    jobs = sum(classes.values())
-    sent = max(0, jobs - 1) // limits.submit.count * limits.submit.seconds
-    if not jobs or ledger is None or account is None:
-        return sent, None
-    known = {name: median(done for _, done in waits) for name in classes if (waits := _waits(ledger, account, name))}
-    if not known:
-        return sent, None
-    longest = max(known.values())
-    work = sum(n * known.get(name, longest) for name, n in classes.items())
-    return sent, max(sent + longest, work / limits.in_flight)
-
-
-def _waits(ledger: LedgerReader, account: str, price_class: str) -> list[tuple[float, float]]:
-    return ledger.waits(account, price_class, _WAITS)

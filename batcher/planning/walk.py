@@ -37,6 +37,11 @@ class Quote:
     def credits(self) -> int:
         return self.jobs * self.credits_each
 
+    @property
+    def seen(self) -> bool:
+        """Whether the API has named the price."""
+        return self.source.startswith("seen")
+
 
 @dataclass(frozen=True, slots=True)
 class CampaignInput:

@@ -82,6 +82,7 @@ def test_the_summary_as_json(cli: Cli, place: Site, tmp_path: Path) -> None:
         "credits": {"attempts": 3, "refused": 0, "quoted": 30, "settled": 30, "held": 0, "doubtful": 0},
         "budget": None,
         "used_before": 0,
+        "learned": [],
         "doubtful_jobs": [],
         "files": 3,
         "left": {},

@@ -142,6 +142,8 @@ class Rig(Bench):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("batcher.storage.os.link", self.around("naming", os.link))
             patch.setattr("batcher.storage.os.fsync", self.around("fsync", os.fsync))
+            patch.setattr("batcher.ledger.store.enrolment.BATCH", 1)  # the second job comes while the first is bought
+            patch.setattr("batcher.enrolling.STEPS_BEFORE", 2)
             self.connection = Connection
             self.api.before = lambda request: self.keep("before request")
             self.api.after = lambda request: self.keep("after answer")

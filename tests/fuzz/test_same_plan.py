@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support import PIXEL
 
+from batcher.enrolling import begin_enrolment
 from batcher.errors import BatcherError, ManifestError
 from batcher.jobs import JobId, JobSpec, Status
 from batcher.ledger import Caps, Refusal, decisions
@@ -23,7 +24,7 @@ from batcher.ledger.decisions import Cancel, Closed, Decision, Retry, Submitted
 from batcher.ledger.expansion_cache import CachedExpansion
 from batcher.manifest import Manifest, Problems, expansion_inputs
 from batcher.settings import Selection
-from batcher.workload import Workload, enrol, prepare
+from batcher.workload import Workload, prepare
 
 HEAD = "campaign: {campaign}\nmodel: grok-imagine-video\nmatrix: {{resolution: [480p, 720p]}}\nprompts:\n"
 PROMPTS = (
@@ -116,9 +117,7 @@ class Night(RuleBasedStateMachine):
     @rule()
     def enrol(self) -> None:
         prepared = self.prepared()
-        unchanged = prepared.unchanged(self.shelf.ledger.read)
-        for manifest in prepared.manifests:
-            enrol(self.shelf.ledger, manifest, unchanged.get(manifest.campaign))
+        begin_enrolment(self.shelf.ledger, prepared.manifests, prepared.unchanged(self.shelf.ledger.read))
         assert set(prepared.unchanged(self.shelf.ledger.read)) == set(CAMPAIGNS), "nothing is changed right after that"
 
     @rule(campaign=st.sampled_from(CAMPAIGNS), after=st.integers(0, 3))

@@ -20,7 +20,7 @@ import pytest
 from support import KEY
 
 import batcher
-from batcher import api, simulated
+from batcher import api, own_models, simulated
 from batcher.cli.app import main
 from batcher.errors import LedgerLocked, ManifestError, UsageError
 from batcher.ledger import LedgerReader, hold_lock
@@ -58,6 +58,7 @@ def world(served: tuple[World, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
         yield served[1]
 
     monkeypatch.setattr(simulated, "running", here)
+    monkeypatch.setattr(own_models, "_folders", ())
     monkeypatch.chdir(tmp_path)
     for name in ("RIVYA_API_KEY", "RIVYA_BASE_URL", "BATCHER_STATE"):
         monkeypatch.delenv(name, raising=False)
@@ -73,6 +74,8 @@ def test_every_example_of_the_page_runs(world: World, capsys: pytest.CaptureFixt
     assert told[0] == "2 jobs for 20 credits"
     assert "Kind.DONE everything selected is done 20" in told
     assert "gull 10 state/results/harbour/" in " ".join(told)
+    assert "1 job of the sample is new" in told
+    assert any(line.startswith("sampled: everything selected is done") for line in told)
     assert "2 are bought again by the next run, as new attempts" in told
     assert "grok-imagine-video" in told[-1]
 

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "install": set(),
     "own_models": set(),
     "catalog": {"errors", "jobs", "measures", "own_models"},
-    "manifest": BASE | {"catalog", "containers", "file_names", "filetypes", "install"},
+    "manifest": BASE | {"catalog", "containers", "file_names", "filetypes", "install", "own_models"},
     "providers": BASE | {"redact"},
     "fs": {"errors"},
     "containers": {"filetypes"},
@@ -52,9 +52,11 @@ ALLOWED: dict[str, set[str]] = {
     "state": {"errors", "ledger"},
     "saved_plan": BASE | {"catalog", "fs", "ledger", "planning"},
     "workload": BASE | {"ledger", "manifest", "marks", "planning", "providers", "saved_plan"},
+    "enrolling": {"jobs", "ledger", "manifest"},
     "run": BASE
     | {
         "damage",
+        "enrolling",
         "storage",
         "engine",
         "ledger",
@@ -71,7 +73,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulated": {"access", "errors", "fs", "install", "own_models"},
     "api": BASE
     | {"access", "storage", "ledger", "manifest", "planning", "providers", "records", "redact", "run", "simulated"}
-    | {"state", "text", "workload"},
+    | {"own_models", "state", "text", "workload"},
     "cli": BASE
     | {
         "catalog",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 import click
 
+from batcher import simulated
 from batcher.cli import options
 from batcher.cli.environment import read_access
 from batcher.cli.places import Sought, find_state
 from batcher.cli.plan_view import PlanRequest, tell_plan
 from batcher.cli.terminal import Terminal
-from batcher.workload import prepare
+from batcher.workload import SelectionOptions, prepare
 
 
 @click.command(short_help="Show what a run would do and cost.")
@@ -28,6 +30,8 @@ from batcher.workload import prepare
     help="csv: the jobs, a row each; json: as --json.",
 )
 @options.bom
+@options.until
+@click.option("--simulate", is_flag=True, help="As `run --simulate` would do it: by its ledger, for its account.")
 @click.option("--online", is_flag=True, help="Ask the API for the wallet, and compare it with the plan.")
 @click.option("--fail-over", type=click.IntRange(min=0), metavar="N", help="Exit 3 if it costs more than N credits.")
 @click.option(
@@ -47,34 +51,24 @@ def command(
     online: bool,
     fail_over: int | None,
     out: Path | None,
+    until: float | None,
+    simulate: bool,
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
-    max_jobs: int | None,
     state: Path | None,
-    only: tuple[str, ...],
-    marked: Path | None,
-    limit: int | None,
-    budget: int | None,
-    sample: str | None,
-    order: str,
+    **selection: Unpack[SelectionOptions],
 ) -> int:
     """Show what a run would do and cost, and how far its caps let it come. Offline, unless --online; buys nothing."""
-    workload = prepare(
-        paths,
-        allow_paths=allow_paths,
-        only=only,
-        limit=limit,
-        max_jobs=max_jobs,
-        budget=budget,
-        marked=marked,
-        sample=sample,
-        order=order,
-    )
-    access = read_access(terminal.warn, workload.provider)
-    folder = find_state(terminal, state, Sought.by_manifests(workload.manifests))
     options.need_csv(form, bom=bom)
     if form == "csv" and terminal.as_json:
         raise click.UsageError("--format csv and --json are two answers: ask for one of them")
+    if out is not None and until is not None:
+        raise click.UsageError("a saved plan knows no time of the day: give --until to `run` with it")
+    if online and simulate:
+        raise click.UsageError("the simulator answers only while a run goes on: leave --online out")
+    workload = prepare(paths, allow_paths=allow_paths, **selection)
+    access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
+    folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     terminal.as_json = terminal.as_json or form == "json"
     asked = PlanRequest(
         jobs=jobs or rows is not None,
@@ -83,16 +77,12 @@ def command(
         bom=bom,
         online=online,
         fail_over=fail_over,
+        until=until,
         out=out,
         options={
+            **selection,
             "allow_paths": [str(each.absolute()) for each in allow_paths],
-            "only": list(only),
-            "limit": limit,
-            "max_jobs": max_jobs,
-            "budget": budget,
-            "marked": None if marked is None else str(marked.absolute()),
-            "sample": sample,
-            "order": order,
+            "marked": str(marked.absolute()) if (marked := selection["marked"]) else None,
         },
     )
     return tell_plan(terminal, workload, folder, access, asked)

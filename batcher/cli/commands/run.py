@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 import click
 
@@ -11,12 +12,13 @@ from batcher.cli import options
 from batcher.cli.environment import read_access
 from batcher.cli.left_behind import naming_fetch
 from batcher.cli.places import Sought, find_state, knowing
-from batcher.cli.plan_view import tell_plan
+from batcher.cli.plan_view import PlanRequest, tell_plan
+from batcher.cli.price_probe import ask_for_probe
 from batcher.cli.session import perform, request
 from batcher.cli.terminal import Terminal
 from batcher.manifest import campaign_of
 from batcher.saved_plan import is_saved
-from batcher.workload import prepare, prepare_saved
+from batcher.workload import SelectionOptions, prepare, prepare_saved
 
 
 @click.command()
@@ -26,6 +28,10 @@ from batcher.workload import prepare, prepare_saved
 @options.until
 @options.allow_net
 @click.option("--no-download", is_flag=True, help="Leave results where they are; a later run fetches them.")
+@click.option(
+    "--probe", is_flag=True, help="Buy one job of each price class of unknown price, after asking, and tell the price."
+)
+@click.option("--yes", is_flag=True, help="Do not ask before a --probe.")
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `batcher plan` does.")
 @click.option(
     "--simulate", is_flag=True, help="Use the built-in simulator: no key, no cost; state under <state>/simulated/."
@@ -43,21 +49,17 @@ def command(
     *,
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
-    max_jobs: int | None,
     state: Path | None,
-    only: tuple[str, ...],
-    marked: Path | None,
-    limit: int | None,
-    budget: int | None,
-    sample: str | None,
-    order: str,
     until: float | None,
     allow_net: tuple[str, ...],
     no_download: bool,
+    probe: bool,
+    yes: bool,
     dry_run: bool,
     simulate: bool,
     accept_old: bool,
     quiet: bool,
+    **selection: Unpack[SelectionOptions],
 ) -> int:
     """Buy, wait for and fetch what the manifests ask for.
 
@@ -65,28 +67,25 @@ def command(
     """
     with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
         if len(paths) == 1 and is_saved(paths[0]):
-            if allow_paths or only or marked or sample or any(each is not None for each in (limit, max_jobs, budget)):
+            if allow_paths or probe or any(value not in (None, (), "fair") for value in selection.values()):
                 raise click.UsageError("a saved plan says itself what is bought: leave selection and budget out")
             workload = prepare_saved(paths[0])
         else:
-            workload = prepare(
-                paths,
-                allow_paths=allow_paths,
-                only=only,
-                limit=limit,
-                max_jobs=max_jobs,
-                budget=budget,
-                marked=marked,
-                sample=sample,
-                order=order,
-            )
+            workload = prepare(paths, allow_paths=allow_paths, **selection)
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
+    if not dry_run:
+        if simulate:
+            simulated.need_extra()
+        access.need_key("; `--simulate` needs none and costs nothing")
+    if probe:
+        probing = ask_for_probe(workload, folder, access.account or "", terminal, yes=yes or dry_run)
+        if probing is None:
+            terminal.say("Nothing was bought.")
+            return 1
+        workload = probing
     if dry_run:
-        return tell_plan(terminal, workload, folder, access)
-    if simulate:
-        simulated.need_extra()
-    access.need_key("; `--simulate` needs none and costs nothing")
+        return tell_plan(terminal, workload, folder, access, PlanRequest(until=until))
     asked = request(
         workload,
         folder,

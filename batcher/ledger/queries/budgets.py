@@ -9,7 +9,6 @@ from batcher.clock import from_iso, iso
 from batcher.events import Event
 from batcher.ledger.reader import CreditSum, LedgerReader
 from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD, TAKEN
-from batcher.ledger.store.prices import seen_price
 
 from .run_settings import RunSettings, read_settings, texts
 from .spend import ALL, JOINED, Scope, where_of
@@ -38,15 +37,6 @@ class Rest:
     price_class: str
     catalog_credits: int
     jobs: int
-
-
-@dataclass(frozen=True, slots=True)
-class ToBuy:
-    """Planned jobs of one model and price; `quote` in credits each."""
-
-    model: str
-    jobs: int
-    quote: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +128,6 @@ def rest(read: LedgerReader, campaigns: Collection[str]) -> list[Rest]:
         " GROUP BY 1, 2, 3 ORDER BY c.rowid, 2, 3"
     )
     return [Rest(*row) for row in found if row["campaign"] in campaigns]
-
-
-def to_buy(read: LedgerReader, campaign: str, price_class: str, account: str) -> ToBuy:
-    """The planned jobs of a class that the campaign's newest expansion still contains, at what each should cost."""
-    jobs, listed, model = read.one(
-        "SELECT count(*), coalesce(max(catalog_credits), 0), coalesce(max(model), '') FROM wanted"
-        " WHERE campaign = ?1 AND status = 'planned' AND price_class = ?2"
-        " AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)",
-        (campaign, price_class),
-    )
-    seen = seen_price(read, account, price_class)
-    return ToBuy(model, jobs, seen.quote(listed) if seen else listed)
 
 
 def run_caps(read: LedgerReader, campaigns: Collection[str]) -> list[RunCaps]:

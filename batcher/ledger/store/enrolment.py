@@ -2,17 +2,17 @@
 
 Each expansion has a number, taken before its first row is written. A job of an older number that is still
 planned is not wanted any more; so an expansion that a crash cut short can never leave a job behind that the
-manifest does not contain.
+manifest does not contain. A run may buy what is enrolled while the rest still comes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from batcher.jobs import JobId, JobSpec
 from batcher.ledger import expansion_cache
@@ -49,50 +49,61 @@ _PLANNED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolled:
-    """What an enrolment did, in jobs."""
+class Enrolled(NamedTuple):
+    """What an enrolment, or a step of one, did: in jobs."""
 
-    new: int
-    revived: int
-    cancelled: int
+    new: int = 0
+    revived: int = 0
+    cancelled: int = 0
+
+
+#: A transaction of an enrolment.
+EnrolmentStep = Callable[[], Enrolled]
 
 
 def unknown() -> None:
     """The origin of specs of which nobody can tell where they came from."""
 
 
-def enrol(
+def enrolling(
     write: Write,
     read: LedgerReader,
     campaign: str,
     manifest: str,
     specs: Iterable[JobSpec],
     origin: Asked,
-) -> Enrolled:
-    """Make the ledger hold exactly the planned jobs of this expansion; what is bought stays as it is.
+) -> Iterator[EnrolmentStep]:
+    """The steps to where the ledger holds exactly the planned jobs of this expansion; what is bought stays as it is.
 
-    `origin` is asked at the end of `specs` what they came from; None: nobody can tell for certain.
+    Each is to be done before the next one is asked for: `specs` are gone through meanwhile. `origin` is asked at their
+    end what they came from; None: nobody can tell for certain.
     """
+    yield partial(_begin, write, campaign, manifest)
+    expansion, position = read.figure("SELECT expansion FROM campaigns WHERE name = ?", (campaign,)), 0
+    stream = iter(specs)
+    while batch := list(islice(stream, BATCH)):
+        yield partial(_enrol_batch, write, read, batch, expansion, position)
+        position += len(batch)
+    yield partial(_end, write, campaign, expansion, origin(), position)
+
+
+def _begin(write: Write, campaign: str, manifest: str) -> Enrolled:
     with write as t:
         t.run(
             "INSERT INTO campaigns (name, manifest, expansion) VALUES (?, ?, 1)"
             " ON CONFLICT DO UPDATE SET expansion = expansion + 1, manifest = excluded.manifest",
             (campaign, manifest),
         )
-        expansion = t.value("SELECT expansion FROM campaigns WHERE name = ?", (campaign,))
         expansion_cache.forget(t, campaign)
-    new = revived = position = 0
-    stream = iter(specs)
-    while batch := list(islice(stream, BATCH)):
-        added, back = _enrol_batch(write, read, batch, expansion, position)
-        new, revived, position = new + added, revived + back, position + len(batch)
-    found = origin()
+    return Enrolled()
+
+
+def _end(write: Write, campaign: str, expansion: int, found: Origin | None, entries: int) -> Enrolled:
     with write as t:
         cancelled = cancel_gone(t, campaign, expansion)
         if found is not None:
-            expansion_cache.remember(t, campaign, found, position)
-    return Enrolled(new, revived, cancelled)
+            expansion_cache.remember(t, campaign, found, entries)
+    return Enrolled(cancelled=cancelled)
 
 
 def cancel_gone(t: Transaction, campaign: str, expansion: int) -> int:
@@ -110,7 +121,7 @@ def cancel_gone(t: Transaction, campaign: str, expansion: int) -> int:
     ).rowcount
 
 
-def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansion: int, start: int) -> tuple[int, int]:
+def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansion: int, start: int) -> Enrolled:
     """Rows are plain tuples, for this is done to every job of every expansion."""
     places: dict[JobId, tuple[int, JobSpec]] = {}
     for position, spec in enumerate(batch, start):
@@ -125,7 +136,7 @@ def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansi
         revived = [job_id for job_id in back if t.run(_REVIVE, (t.at, job_id)).rowcount]
         planned = [spec.id for _, spec in fresh] + revived
         t.many(_PLANNED, [(t.at, t.run_id, job_id) for job_id in planned])
-    return len(fresh), len(revived)
+    return Enrolled(new=len(fresh), revived=len(revived))
 
 
 def _mappings(batch: list[JobSpec]) -> dict[int, str]:

@@ -24,7 +24,7 @@ from batcher.measures import UNINSPECTED, Inspection
 from . import enrolment, purchases, sends
 from .caps import Caps, Refusal, admission
 from .connection import open_writer
-from .enrolment import Asked, Enrolled, unknown
+from .enrolment import Asked, Enrolled, EnrolmentStep, unknown
 from .sends import Send
 from .transaction import Observer, Stale, Writing
 
@@ -64,13 +64,16 @@ class LedgerWriter:
     def close(self) -> None:
         self._connection.close()
 
-    def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Asked = unknown) -> Enrolled:
-        """Make the ledger want exactly the jobs of this expansion; what is bought already stays as it is.
+    def enrolling(
+        self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Asked = unknown
+    ) -> Iterator[EnrolmentStep]:
+        """The steps, a transaction each, to where the ledger wants just the jobs of an expansion (see `enrolment`)."""
+        return enrolment.enrolling(self._write, self.read, campaign, manifest, specs, origin)
 
-        `manifest` is the file's path, for people. Streams `specs` in batches, a transaction each; then asks `origin`
-        what they came from, so that the next run need not expand the same again.
-        """
-        return enrolment.enrol(self._write, self.read, campaign, manifest, specs, origin)
+    def enrol(self, campaign: str, manifest: str, specs: Iterable[JobSpec], origin: Asked = unknown) -> Enrolled:
+        """Do every step of `enrolling`."""
+        steps = self.enrolling(campaign, manifest, specs, origin)
+        return Enrolled(*map(sum, zip(*(step() for step in steps), strict=True)))
 
     def cancel_gone(self, campaign: str, expansion: int) -> int:
         """Cancel what is planned and not in the expansion, for a person planned it again; how many jobs that were."""
@@ -214,10 +217,6 @@ class LedgerWriter:
             catalog_credits=catalog_credits,
         )
         return found if isinstance(found, Refusal) else None
-
-    def to_buy(self, campaign: str, price_class: str, account: str) -> budgets.ToBuy:
-        """The planned jobs of a class that the campaign's newest expansion still contains, at what each should cost."""
-        return budgets.to_buy(self.read, campaign, price_class, account)
 
     def counted(self, account: str, since: str) -> budgets.Counted | None:
         """What counted at the newest reading of the wallet, if bought since with an answer after `since` (a time)."""

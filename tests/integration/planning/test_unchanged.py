@@ -14,6 +14,7 @@ from support import PIXEL
 from workbooks import rows, workbook
 
 import batcher.manifest
+from batcher.enrolling import begin_enrolment
 from batcher.errors import ManifestError, UsageError
 from batcher.jobs import JobId, JobSpec, Status
 from batcher.ledger import decisions
@@ -23,7 +24,7 @@ from batcher.manifest import Problems, expansion_inputs
 from batcher.manifest.expansion_inputs import InputRecorder
 from batcher.manifest.files import Files
 from batcher.manifest.problems import Fault
-from batcher.workload import Workload, enrol, prepare
+from batcher.workload import Workload, prepare
 
 MANIFEST = """\
 campaign: spring
@@ -69,9 +70,7 @@ def age(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def bring(shelf: Shelf, prepared: Workload) -> None:
     """What a run does before its engine starts."""
-    unchanged = prepared.unchanged(shelf.ledger.read)
-    for each in prepared.manifests:
-        enrol(shelf.ledger, each, unchanged.get(each.campaign))
+    begin_enrolment(shelf.ledger, prepared.manifests, prepared.unchanged(shelf.ledger.read))
 
 
 def known(shelf: Shelf, folder: Path, **options: Any) -> bool:

@@ -1,0 +1,62 @@
+"""What a run has to buy, and the jobs that are on their way into the ledger while the first are bought already."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import anyio
+
+from batcher.clock import Clock
+from batcher.errors import ManifestError, Stopped
+
+#: Between two steps, at least.
+PAUSE_SECONDS = 0.001
+#: Brings some jobs into the ledger, in a transaction.
+EnrolmentStep = Callable[[], object]
+
+
+class ToBuy(NamedTuple):
+    """Jobs of one model and price; `quote` in credits each."""
+
+    model: str
+    jobs: int
+    quote: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What the plan has to buy; by campaign, the steps that bring jobs into the ledger that are not there yet."""
+
+    to_buy: Sequence[ToBuy] = ()
+    steps: Mapping[str, Iterator[EnrolmentStep]] = field(default_factory=dict)
+
+    async def bring(
+        self, commit: Callable[[EnrolmentStep], Awaitable[object]], clock: Clock, came: Callable[[str, bool], None]
+    ) -> None:
+        """Do the steps beside other tasks, which have half of the time.
+
+        `came` hears after each one of what campaign jobs came, and whether it is whole. Raises ManifestError for what
+        has become faulty since the plan.
+        """
+        for campaign, steps in self.steps.items():
+            whole = False
+            while not whole:
+                began = clock.monotonic()
+                try:
+                    step = next(steps, None)
+                except Stopped:  # the run is about to be cancelled
+                    return
+                if step is not None:
+                    await commit(step)
+                came(campaign, whole := step is None)
+                await anyio.sleep(max(PAUSE_SECONDS, clock.monotonic() - began))
+
+    def finish(self) -> None:
+        """Do all that is left, where nothing else goes on; what has become faulty since the plan stays out."""
+        with suppress(ManifestError):
+            for steps in self.steps.values():
+                for step in steps:
+                    step()
