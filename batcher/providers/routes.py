@@ -11,12 +11,9 @@ import os
 import re
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import anyio
 import httpx2 as httpx
 
 from batcher.errors import UsageError
@@ -43,74 +40,6 @@ class Route:
     async def aclose(self) -> None:
         """Close every connection."""
         await self.transport.aclose()
-
-
-class Pools(httpx.AsyncBaseTransport):
-    """A pool for each request that is in flight, each of one connection; the idle one that was used last goes first.
-
-    A pool of httpcore looks at all of its connections twice a request, and asks the system about each idle one (2.16):
-    one pool of a hundred took half of a run's time.
-    """
-
-    def __init__(self, make: Callable[[], httpx.AsyncBaseTransport]) -> None:
-        self._make = make
-        self._all: set[httpx.AsyncBaseTransport] = set()
-        self._idle: dict[tuple[str, str, int | None], list[httpx.AsyncBaseTransport]] = {}  # by origin
-        self._kept = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        origin = request.url.scheme, request.url.host, request.url.port
-        pool = self._take(origin)
-        try:
-            response = await pool.handle_async_request(request)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._keep(origin, pool)
-            raise
-        assert isinstance(response.stream, httpx.AsyncByteStream), "what an asynchronous transport answers with"
-        response.stream = Lent(response.stream, partial(self._keep, origin, pool))
-        return response
-
-    def _take(self, origin: tuple[str, str, int | None]) -> httpx.AsyncBaseTransport:
-        if idle := self._idle.get(origin):
-            self._kept -= 1
-            return idle.pop()
-        pool = self._make()
-        self._all.add(pool)
-        return pool
-
-    async def _keep(self, origin: tuple[str, str, int | None], pool: httpx.AsyncBaseTransport) -> None:
-        """Let a pool have the next request; of too many idle ones one that was not used for long is closed."""
-        self._idle.setdefault(origin, []).append(pool)
-        self._kept += 1
-        if self._kept > _KEPT:
-            oldest = next(key for key, idle in self._idle.items() if idle)
-            self._kept -= 1
-            closing = self._idle[oldest].pop(0)
-            self._all.discard(closing)
-            await closing.aclose()
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        for pool in self._all:
-            await pool.aclose()
-
-
-class Lent(httpx.AsyncByteStream):
-    """The body of an answer, whose pool has the next request once it is closed. `stream` is what it is read from."""
-
-    def __init__(self, stream: httpx.AsyncByteStream, give_back: Callable[[], Awaitable[None]]) -> None:
-        self.stream = stream
-        self._give_back: Callable[[], Awaitable[None]] | None = give_back
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self.stream)
-
-    async def aclose(self) -> None:
-        await self.stream.aclose()
-        if (give_back := self._give_back) is not None:
-            self._give_back = None
-            await give_back()
 
 
 class Routes:
@@ -168,9 +97,9 @@ class Routes:
                 f"{variable} names a SOCKS proxy", hint="Install the package socksio beside batcher."
             ) from None
 
-    def _transport(self, proxy: httpx.Proxy | None = None) -> httpx.AsyncBaseTransport:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=1)
-        return Pools(partial(httpx.AsyncHTTPTransport, verify=self._tls, limits=limits, proxy=proxy))
+    def _transport(self, proxy: httpx.Proxy | None = None) -> httpx.AsyncHTTPTransport:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
+        return httpx.AsyncHTTPTransport(verify=self._tls, limits=limits, proxy=proxy)
 
 
 def _variable(name: str) -> str:

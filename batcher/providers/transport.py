@@ -37,7 +37,7 @@ from .faults import retryable_of
 from .keys import check_key
 from .outcomes import Answer
 from .registry import KnownProvider
-from .routes import Lent, Route, Routes, allowed_here
+from .routes import Route, Routes, allowed_here
 
 #: A JSON answer longer than this many bytes, once decoded, is not read to its end.
 ANSWER_BYTES = 8_000_000
@@ -285,7 +285,7 @@ async def _leave(reply: httpx.Response) -> None:
     noticed by the pool, which trusts no idle connection that has something to read.
     """
     # The way down to h11's buffer; no public name leads there (httpcore2 2.16).
-    connection: Any = reply.stream.stream if isinstance(reply.stream, Lent) else reply.stream
+    connection: Any = reply.stream
     for name in ("_httpcore_stream", "_stream", "_connection"):
         connection = getattr(connection, name, None)
     protocol = getattr(connection, "_h11_state", None)
