@@ -21,7 +21,7 @@ from batcher.errors import UsageError
 from .addresses import ALLOW_NET, has_host, has_odd_characters, is_loopback
 
 #: Idle connections that are kept; how many there are at once is the engine's business.
-_KEPT = 128
+_KEPT = 20
 _SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5h", "socks": "socks5h"}
 
 
