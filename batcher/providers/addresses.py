@@ -119,11 +119,13 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" if address is None else address.is_loopback
 
 
-def is_public(address: str, allowed: Iterable[Network] = ()) -> bool:
+def is_public(address: str, allowed: Iterable[Network] = (), *, here: bool = False) -> bool:
     """Whether an IP address is one of the open internet (not of this machine, of a local network, or reserved), or
-    one that somebody has allowed.
+    one that somebody has allowed; `here` allows this machine's own.
     """
     ip = _embedded(ipaddress.ip_address(address.partition("%")[0]))
+    if here and ip.is_loopback:
+        return True
     if any(ip in network for network in _NEVER):
         return False
     if any(ip in network for network in allowed):
@@ -132,9 +134,9 @@ def is_public(address: str, allowed: Iterable[Network] = ()) -> bool:
     return ip.is_global and not ip.is_multicast and not reserved
 
 
-def is_private_literal(host: str, allowed: Iterable[Network]) -> bool:
+def is_private_literal(host: str, allowed: Iterable[Network], *, here: bool) -> bool:
     """Whether a URL's host is an address, and not a public one."""
-    return _literal(host) is not None and not is_public(host, allowed)
+    return _literal(host) is not None and not is_public(host.strip("[]"), allowed, here=here)
 
 
 def hint_for(address: str) -> str:
@@ -189,15 +191,16 @@ class PublicOnly:
     Not for connections through a proxy: then the proxy decides whom it connects to.
     """
 
-    def __init__(self, host: str, allowed: Iterable[Network]) -> None:
+    def __init__(self, host: str, allowed: Iterable[Network], *, here: bool) -> None:
         self._host = host
         self._allowed = allowed
+        self._here = here
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
         if event.endswith("connect_tcp.complete"):
             stream = info["return_value"]
             address = stream.get_extra_info("server_addr")[0]
-            if not is_public(address, self._allowed):
+            if not is_public(address, self._allowed, here=self._here):
                 await stream.aclose()
                 raise PrivateAddress(
                     f"the result's host {self._host} is at {address}, which is no public address{hint_for(address)}"

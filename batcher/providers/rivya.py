@@ -72,7 +72,9 @@ class Rivya:
         `allow_net` names networks (CIDR), beside those of BATCHER_ALLOW_NET, that results may be fetched from although
         they are not public.
         """
-        self._http = Transport(base_url, key, RIVYA, transport=transport, allow_net=allow_net)
+        self._http = Transport(
+            base_url, key, RIVYA, transport=transport, allow_net=allow_net, environment=account_name is None
+        )
         self._clock = clock
         self._ahead: float | None = None  # the API's time less our monotonic one
         self.account = account_of(base_url, key, account_name)

@@ -22,6 +22,7 @@ from .addresses import ALLOW_NET, has_host, has_odd_characters, is_loopback
 
 #: Idle connections that are kept; how many there are at once is the engine's business.
 _KEPT = 20
+_TLS_VARIABLES = ("SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE")
 _SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5h", "socks": "socks5h"}
 
 
@@ -45,18 +46,20 @@ class Route:
 class Routes:
     """Chooses the way for each URL, and keeps the connections.
 
-    For an API on loopback (`local`) nothing of the environment counts: no proxy may get between us and a simulator.
-    Raises UsageError when a setting of this machine can never work.
+    Without `environment` none of its settings counts: the built-in simulator needs none of them. What lies on this
+    machine is never asked through a proxy. `secure`: the API itself is asked by TLS.
+    Raises UsageError when a setting can never work.
     """
 
-    def __init__(self, *, local: bool, tls_settings: bool) -> None:
+    def __init__(self, *, environment: bool, secure: bool) -> None:
+        self._environment = environment
+        self._tls: ssl.SSLContext | None = None
         # An http API may never need certificates, and to load them takes longer than all else that a start does.
-        self._tls = _tls(tls_settings) if tls_settings else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._direct = {"http": Route(self._transport())}
-        if tls_settings:
-            self._direct["https"] = self._direct["http"]
+        if secure or (environment and any(map(os.environ.get, _TLS_VARIABLES))):
+            self._tls = _tls(environment)
+        self._direct: dict[str, Route] = {}
         self._proxied: dict[str, Route] = {}
-        if not local:
+        if environment:
             proxies = urllib.request.getproxies()
             for scheme in ("http", "https"):
                 if name := next((name for name in (scheme, "all") if proxies.get(name)), ""):
@@ -68,8 +71,7 @@ class Routes:
         if route is not None and not _bypassed(url):
             return route
         if url.scheme not in self._direct:
-            self._tls = _tls(False)
-            self._direct[url.scheme] = Route(self._transport())
+            self._direct[url.scheme] = Route(self._transport(secure=url.scheme == "https"))
         return self._direct[url.scheme]
 
     async def aclose(self) -> None:
@@ -88,7 +90,7 @@ class Routes:
             scheme = _SCHEMES[url.scheme]
             if not has_host(url) or has_odd_characters(text):
                 raise wrong
-            tls = self._tls if scheme == "https" else None
+            tls = self._trusted() if scheme == "https" else None
             return Route(self._transport(httpx.Proxy(url.copy_with(scheme=scheme), ssl_context=tls)), scheme)
         except (httpx.InvalidURL, ValueError, KeyError):
             raise wrong from None
@@ -97,9 +99,14 @@ class Routes:
                 f"{variable} names a SOCKS proxy", hint="Install the package socksio beside batcher."
             ) from None
 
-    def _transport(self, proxy: httpx.Proxy | None = None) -> httpx.AsyncHTTPTransport:
+    def _transport(self, proxy: httpx.Proxy | None = None, *, secure: bool = True) -> httpx.AsyncHTTPTransport:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
-        return httpx.AsyncHTTPTransport(verify=self._tls, limits=limits, proxy=proxy)
+        tls = self._trusted() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return httpx.AsyncHTTPTransport(verify=tls, limits=limits, proxy=proxy)
+
+    def _trusted(self) -> ssl.SSLContext:
+        self._tls = self._tls or _tls(self._environment)
+        return self._tls
 
 
 def _variable(name: str) -> str:
@@ -134,7 +141,7 @@ def _tls(settings: bool) -> ssl.SSLContext:
     """The certificates to trust, and a key log if one is asked for. Raises UsageError naming the variable."""
     variable = ""
     try:
-        for variable in ("SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE") if settings else ():
+        for variable in _TLS_VARIABLES if settings else ():
             if os.environ.get(variable):
                 _must_be_usable(variable)
         if settings:  # what is wrong now is in the certificates

@@ -128,17 +128,19 @@ class Transport:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         allow_net: Iterable[str] = (),
+        environment: bool = True,
     ) -> None:
+        """`allow_net` are networks that results may lie in; proxies and certificates are those of the `environment`."""
         check_key(key, known.key_variable)
         self.base_url = check_base_url(base_url, known, key)
         self._key = key
         self._base = parse_url(self.base_url)
-        self._local = is_loopback(self._base.host)
+        self._here = is_loopback(self._base.host)  # only an API on this machine may name results on it
         self._allowed = networks([*allowed_here(), *allow_net])
         self._headers = {"User-Agent": f"batcher/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
         self._signed = self._headers | {"Authorization": f"Bearer {key}"}
         self._routes: Route | Routes = (
-            Route(transport) if transport else Routes(local=self._local, tls_settings=self._base.scheme == "https")
+            Route(transport) if transport else Routes(environment=environment, secure=self._base.scheme == "https")
         )
 
     async def aclose(self) -> None:
@@ -183,12 +185,12 @@ class Transport:
         except Unfit as unfit:
             yield Barred(self.mask(f"the result's URL is not fetched: {unfit}: {url[:200]!r}"))
             return
-        if not (own or self._local) and is_private_literal(parsed.host, self._allowed):
+        if not own and is_private_literal(parsed.host, self._allowed, here=self._here):
             yield Barred(f"the result's URL names an address that is not public: {url[:200]!r}", local="address")
             return
         route = self._route(parsed)
-        watched = not (own or self._local or route.proxy)
-        watch = PublicOnly(parsed.raw_host.decode("ascii"), self._allowed) if watched else None
+        watched = not (own or route.proxy)
+        watch = PublicOnly(parsed.raw_host.decode("ascii"), self._allowed, here=self._here) if watched else None
         common = self._signed if own else self._headers
         try:
             with anyio.fail_after(REQUEST_SECONDS):

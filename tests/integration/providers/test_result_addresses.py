@@ -175,6 +175,20 @@ def test_a_local_api_may_name_local_results() -> None:
     assert KEY.encode() not in seen[0]
 
 
+@pytest.mark.parametrize("host", ["10.0.0.7", "169.254.169.254", "198.18.0.9", "0.0.0.0", "[fd00:ec2::254]"])
+def test_a_local_api_may_name_no_others(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """Neither by its address nor by a name that leads there."""
+
+    async def connect_tcp(remote_host: str, remote_port: int, **_: object) -> Elsewhere:
+        return Elsewhere(host.strip("[]"))
+
+    monkeypatch.setattr("anyio.connect_tcp", connect_tcp)
+    for url in (f"http://{host}:9/a.mp4", "https://media.example/a.mp4"):
+        found = fetch("http://127.0.0.1:9", url)
+        assert isinstance(found, Gone)
+        assert found.local == "address"
+
+
 @pytest.mark.usefixtures("names")
 def test_each_hop_of_a_redirect_is_a_request_of_its_own() -> None:
     """The transport follows none, so the next URL goes through the same checks."""
