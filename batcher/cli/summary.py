@@ -107,10 +107,9 @@ def _onward(result: RunOutcome, order: RunRequest, command: str) -> tuple[str, s
     ending, budget, limit = result.ending, order.workload.budget, order.workload.selection.limit
     if budget is None and "run" in ending.caps:
         return "the plan's total is used up; see first what the rest costs now", f"{command} --dry-run"
-    first = {
-        Kind.CAPPED: "when there is room again, go on with",
-        Kind.KEY: "with a key that the API takes, go on with",
-    }.get(ending.kind, "go on with")
+    first = "when there is room again, go on with" if ending.caps else "go on with"
+    if ending.kind is Kind.KEY:
+        first = "with a key that the API takes, go on with"
     if order.workload.saved:
         return first, command  # what its earlier runs took is known by the plan
     if limit is not None:

@@ -65,7 +65,7 @@ class Downloader:
             return await self._ask_again(wanted, state, "the API named no URL for the result")
         trouble = await self._download(wanted)
         if not file.saved:
-            state.barred = trouble.local if isinstance(trouble, Gone) else ""
+            state.barred = trouble.local if trouble else ""
         if trouble is None:
             state.answered()
             if file.saved:

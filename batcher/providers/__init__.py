@@ -109,6 +109,11 @@ class Retryable(_Said):
     cause: Cause = ""
     request_id: str = ""
 
+    @property
+    def local(self) -> str:
+        """The cause on this machine for which no other request to such a host can go well, as `Gone` has it."""
+        return self.cause if self.cause == "certificate" else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:

@@ -85,7 +85,7 @@ class _Wire(anyio.abc.ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return {}
+        return {anyio.abc.SocketAttribute.remote_address: lambda: ("93.184.216.34", 443)}  # every name leads to it
 
 
 class Strangers:
