@@ -13,7 +13,6 @@ from batcher.errors import Kind
 from batcher.providers import Gone, Incoming, Redirected, Refused, Retryable
 from batcher.providers.rivya import Rivya
 
-
 ADDRESS = Gone("198.18.0.7 is no public address", "addresses of 198.18.0.0/15 are not public")
 CERTIFICATE = Retryable("certificate", "it is not trusted here", cause="certificate")
 ELSEWHERE = Retryable("refused", "nobody listens there", cause="refused")
