@@ -329,7 +329,7 @@ def test_a_signal_while_jobs_are_written_down(cli: Cli, place: Site, monkeypatch
     def interrupted(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(run, "enrol", interrupted)
+    monkeypatch.setattr(run, "begin_enrolment", interrupted)
     ran = cli("run", "m.yaml")
     assert ran.code == 130
     assert ran.out.startswith("Stopped in 0 s: interrupted.\n")
