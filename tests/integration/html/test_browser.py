@@ -367,11 +367,25 @@ def test_page_and_results_move_together(bought: Bench, watch: Watch, tmp_path: P
     assert "a%20folder" in page.evaluate("document.querySelector('.card video').currentSrc")
 
 
-def test_a_file_that_is_gone_is_said_to_be(bought: Bench, watch: Watch, tmp_path: Path) -> None:
+GONE, UNPLAYABLE = "The file is not there any more.", "This browser does not play it."
+
+
+def test_a_file_that_is_gone_is_told_from_one_that_does_not_play(bought: Bench, watch: Watch, tmp_path: Path) -> None:
     shutil.copy(bought.folder / "report.html", tmp_path / "alone.html")
+    (picture, *_) = (job["result_path"] for job in bought.jobs() if job["name"] == "picture")
+    (tmp_path / "state" / picture).parent.mkdir(parents=True)
+    (tmp_path / "state" / picture).write_bytes(b"\0\0\0\x18ftyphvc1" + bytes(2000))
     page = watch(tmp_path / "alone.html", quiet=False).page
-    card(page, "boat").scroll_into_view_if_needed()
-    expect(card(page, "boat").locator(".why")).to_have_text("The file is not there any more.")
+    for name, why in (("boat", GONE), ("picture", UNPLAYABLE)):
+        card(page, name).scroll_into_view_if_needed()
+        expect(card(page, name).locator(".why")).to_contain_text(why)
+    # what is gone when a page is made is known beforehand
+    bench = copy_of(bought, tmp_path)
+    (bench.state / picture).unlink()
+    write_page(bench, bench.folder / "late.html")
+    page = watch(bench.folder / "late.html").page
+    expect(card(page, "picture").locator(".why")).to_have_text(GONE)
+    assert card(page, "picture").locator("[data-film]").count() == 0
 
 
 def test_two_thousand_films_have_few_players(watch: Watch, bought: Bench, tmp_path: Path) -> None:

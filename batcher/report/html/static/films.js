@@ -3,8 +3,8 @@ const Films = (() => {
   const NAME = /\.(mp4|m4v|webm|mov|ogv|mp3|m4a|wav|ogg|flac|aac)$/i;
   const SOUND = /\.(mp3|m4a|wav|ogg|flac|aac)$/i;
   const MOST = 40; /* a browser plays only so many at a time */
-  /* What browsers say of a file that is there, but of a kind that they cannot play. */
-  const UNPLAYABLE = /demuxer|decod|codec|metadata/i;
+  /* What browsers say of a file that is not there; of one that they cannot play they say something else, or nothing. */
+  const MISSING = /format error|not found|404|fail/i;
 
   const near = new Set();
   let settling = 0;
@@ -42,9 +42,9 @@ const Films = (() => {
     film.muted = !SOUND.test(box.dataset.film);
     film.addEventListener("error", () => {
       if (!film.isConnected) return;
-      const { code, message } = film.error;
+      const { message } = film.error;
       film.remove();
-      say(box, code === MediaError.MEDIA_ERR_DECODE || UNPLAYABLE.test(message) ? UNKNOWN : GONE);
+      say(box, MISSING.test(message) ? GONE : UNKNOWN);
     });
     film.addEventListener("playing", () => box.classList.add("playing"));
     film.addEventListener("pause", () => box.classList.remove("playing"));

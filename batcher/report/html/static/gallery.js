@@ -83,7 +83,7 @@ const Gallery = (() => {
     const [file] = job.files;
     if (!file) {
       box.classList.add("none");
-      const why = job.message || job.code || (job.gone ? Films.GONE : job.status === "succeeded" ? "Its file is not saved." : "");
+      const why = (job.gone && Films.GONE) || job.message || job.code || (job.status === "succeeded" ? "Its file is not saved." : "");
       box.append(make("p", { class: "state" }, job.status), make("p", { class: "why" }, outside(why)));
     } else if (Films.is(file)) {
       box.dataset.film = file;

@@ -16,8 +16,10 @@
     ["finished", job.finished && new Date(job.finished).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" })],
     ["task", job.task],
   ];
-  more.card = (job) => job.status !== "doubtful" ? [] :
-    [make("p", { class: "meta decide" }, "A person must decide: ", make("code", {}, resolve(job, "…")))];
+  const warning = (...words) => make("p", { class: "meta decide" }, ...words);
+  more.card = (job) =>
+    job.status === "doubtful" ? [warning("A person must decide: ", make("code", {}, resolve(job, "…")))]
+      : job.status === "succeeded" && job.message ? [warning(job.message)] : [];
   more.body = (job) => job.status !== "doubtful" ? [] :
     [make("p", {}, "Nobody here can know whether the API charged it. Type one of:"),
       make("pre", { tabindex: "0" }, ["submitted --task ID", "failed", "again"].map((as) => resolve(job, `--as ${as}`)).join("\n"))];
