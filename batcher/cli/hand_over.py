@@ -61,6 +61,10 @@ def write_bundle(terminal: Terminal, read: LedgerReader, question: Question, sta
         terminal.warn(f"{count(made.not_drawn, 'file')} more are not on the contact sheet")
     if made.blanked:
         terminal.note(f"the provider had written its task's id into {count(made.blanked, 'file')}; it is blanked there")
+    if made.to_fetch:
+        terminal.warn(
+            f"{count(made.to_fetch, 'job')} succeeded and have no file yet: `batcher fetch`, then a new bundle"
+        )
     terminal.say(f"Bundle of {count(made.files, 'file')}: {safe(target.absolute())}")
     return 0
 

@@ -46,13 +46,14 @@ _LEAST = 8
 class Bundle:
     """What was written. `left_out` jobs have no card, `not_drawn` files are not on the contact sheet.
 
-    In `blanked` files stood the id of their task.
+    In `blanked` files stood the id of their task; `to_fetch` jobs succeeded and have no file yet.
     """
 
     files: int
     left_out: int
     not_drawn: int
     blanked: int
+    to_fetch: int
 
 
 class _Piece:
@@ -106,7 +107,8 @@ def make_bundle(read: LedgerReader, question: Question, *, state: Path, target: 
             )
         found = list(export.saved(read, scope, [Status.SUCCEEDED]))
         wanted = {file.id for file in found}
-        cards = [card for card in ledger.cards(read, scope, -1) if card.id in wanted]
+        every = [card for card in ledger.cards(read, scope, -1) if card.status == Status.SUCCEEDED]
+        cards = [card for card in every if card.id in wanted]
         ledger_id = read.ledger_id
     if not found:
         raise UsageError("no job of these has a file", hint="`batcher jobs` shows how they stand.")
@@ -129,7 +131,13 @@ def make_bundle(read: LedgerReader, question: Question, *, state: Path, target: 
         for name, content in ((SHEET, drawn), (LIST, _list(pieces)), (PAGE, page.encode(errors="replace"))):
             with add(name) as file:
                 file.write(content)
-    return Bundle(len(pieces), max(0, len(cards) - CARDS), max(0, len(pieces) - MOST), blanked)
+    return Bundle(
+        files=len(pieces),
+        left_out=max(0, len(cards) - CARDS),
+        not_drawn=max(0, len(pieces) - MOST),
+        blanked=blanked,
+        to_fetch=len(every) - len(cards),
+    )
 
 
 def _is_zip(target: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from cli.helpers import Cli
 from core_helpers import multiply
 from integration.html.helpers import HOSTILE, HOSTILE_NAME, Watched, copy_of, write_page
+from integration.report.helpers import edit
 from playwright.sync_api import Locator, Page, expect
 from support import Bench
 
@@ -408,3 +410,53 @@ def test_two_thousand_films_have_few_players(watch: Watch, bought: Bench, tmp_pa
         assert page.locator("video").count() <= 40
     page.locator("#search").fill("many-249")
     expect(page.locator(CARD)).to_have_count(8)
+
+
+def test_a_spreadsheets_results_are_one_dense_grid(watch: Watch, bought: Bench, tmp_path: Path) -> None:
+    bench = copy_of(bought, tmp_path)
+    several = [{"reference": "a/first.png", "sha256": "0"}, {"reference": "https://x.test/last.png", "sha256": None}]
+    edit(
+        bench,
+        "UPDATE wanted SET name = 'row-' || seq, prompt = 'گھڑی ' || seq, reference_list = ?,"
+        " vars = json_object('tone', iif(seq % 2, 'calm', 'stern'), 'sku', seq), tags = json_object('client', seq % 3)",
+        json.dumps(several),
+    )
+    edit(bench, "UPDATE files SET width = 854, height = 480 WHERE attempt_id % 2")
+    write_page(bench, bench.folder / "sheet.html")
+    page = watch(bench.folder / "sheet.html").page
+    assert [page.locator(f"#{name}").input_value() for name in ("rows", "columns")] == ["", ""]
+    # of one height in a line, whatever their shapes, and nothing left over between them
+    lines: dict[int, list[dict[str, float]]] = {}
+    for box in page.locator(f"{CARD} .media").evaluate_all("all => all.map(m => m.getBoundingClientRect().toJSON())"):
+        lines.setdefault(round(box["top"]), []).append(box)
+    assert len({round(box["width"] / box["height"], 1) for boxes in lines.values() for box in boxes}) == 3
+    for boxes in lines.values():
+        assert max(box["height"] for box in boxes) - min(box["height"] for box in boxes) < 1
+        gaps = [after["left"] - before["right"] for before, after in itertools.pairwise(boxes)]
+        assert all(abs(gap - 10) < 1 for gap in gaps)
+    assert page.locator("[data-filter=sku]").count() == 0  # no two have the same
+    page.locator("[data-filter=tone]").get_by_text("calm").click()
+    page.locator("[data-filter=client]").get_by_text("1").click()
+    assert {sku % 6 for sku in page.locator(CARD).evaluate_all("all => all.map(c => c.job.vars.sku)")} == {1}
+    first = page.locator(CARD).first
+    assert first.locator(".prompt").evaluate("p => getComputedStyle(p).direction") == "rtl"
+    assert first.locator("a bdi").evaluate("b => getComputedStyle(b).direction") == "ltr"
+    first.hover()
+    page.keyboard.press("Enter")
+    assert page.locator("#job dt:has-text('reference') + dd").all_inner_texts() == [
+        "a/first.png",
+        "https://x.test/last.png",
+    ]
+    page.keyboard.press("Escape")
+    page.keyboard.press("f")
+    page.keyboard.press("m")
+    manifest = page.locator("#m-text").input_value()
+    assert 'references: [["a/first.png", "https://x.test/last.png"]]' in manifest
+    page.keyboard.press("Escape")
+    # the choice is remembered
+    page.locator("#rows").select_option("tone")
+    page.locator("#columns").select_option("mode")
+    page.locator("#size").select_option("small")
+    page.reload()
+    assert [page.locator(f"#{name}").input_value() for name in ("rows", "columns", "size")] == ["tone", "mode", "150"]
+    assert page.locator(".row h3 bdi").all_text_contents() == ["tone calm", "tone stern"]

@@ -274,13 +274,16 @@ const Gallery = (() => {
     const heads = matrix.querySelector(".heads");
     const columns = rows.map((row) => [...row.querySelectorAll(".cell")]);
     across = 0;
+    let most = 1;
     for (let at = 0; at < (columns[0]?.length ?? 0); at++) {
       const empty = columns.every((cells) => !cells[at].querySelector(".card:not([hidden])"));
       for (const cells of columns) cells[at].hidden = empty;
       if (heads) heads.children[at].hidden = empty;
       across += !empty;
+      if (heads && !empty) most = Math.max(most, ...columns.map((cells) => cells[at].querySelectorAll(".card:not([hidden])").length));
     }
     matrix.style.setProperty("--columns", String(across || 1));
+    matrix.style.setProperty("--fullest", heads ? `calc(${most} * (var(--card) * 1.5 + 10px))` : "1fr");
     heads?.toggleAttribute("hidden", n === 0);
     fit();
   };

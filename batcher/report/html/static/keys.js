@@ -38,6 +38,7 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (event.key === "Tab") pointed = null;
     const at = event.target;
     if (at.matches("input:not([type=checkbox]), select, textarea")) {
       if (event.key === "Escape" && at === search) at.blur();
@@ -48,8 +49,8 @@
     const does = { "/": () => search.focus(), "?": () => byId("help").showModal(), ...Gallery.does };
     if (card) {
       Object.assign(does, { f: () => Gallery.mark(card.job, "f"), x: () => Gallery.mark(card.job, "x") });
-      /* a button or link that has the focus keeps its own keys */
-      if (!at.matches("button, a, input, summary"))
+      /* a button or link that the keyboard went to last keeps its own keys */
+      if (pointed || !at.matches("button, a, input, summary"))
         Object.assign(does, { " ": () => Films.toggle(card.job), Enter: () => Gallery.details(card.job) });
     }
     if (focused) { /* else the arrows scroll */
