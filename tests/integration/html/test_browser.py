@@ -17,7 +17,6 @@ from axe_playwright_python.sync_playwright import Axe
 from cli.helpers import Cli
 from core_helpers import multiply
 from integration.html.helpers import HOSTILE, HOSTILE_NAME, Watched, copy_of, write_page
-from integration.report.helpers import edit
 from playwright.sync_api import Locator, Page, expect
 from support import Bench
 
@@ -415,13 +414,12 @@ def test_two_thousand_films_have_few_players(watch: Watch, bought: Bench, tmp_pa
 def test_a_spreadsheets_results_are_one_dense_grid(watch: Watch, bought: Bench, tmp_path: Path) -> None:
     bench = copy_of(bought, tmp_path)
     several = [{"reference": "a/first.png", "sha256": "0"}, {"reference": "https://x.test/last.png", "sha256": None}]
-    edit(
-        bench,
+    bench.edit(
         "UPDATE wanted SET name = 'row-' || seq, prompt = 'گھڑی ' || seq, reference_list = ?,"
         " vars = json_object('tone', iif(seq % 2, 'calm', 'stern'), 'sku', seq), tags = json_object('client', seq % 3)",
         json.dumps(several),
     )
-    edit(bench, "UPDATE files SET width = 854, height = 480 WHERE attempt_id % 2")
+    bench.edit("UPDATE files SET width = 854, height = 480 WHERE attempt_id % 2")
     write_page(bench, bench.folder / "sheet.html")
     page = watch(bench.folder / "sheet.html").page
     assert [page.locator(f"#{name}").input_value() for name in ("rows", "columns")] == ["", ""]
