@@ -326,7 +326,7 @@ def test_what_is_unchanged_is_not_expanded_again(cli: Cli, place: Site, monkeypa
 
 
 def test_a_signal_while_jobs_are_written_down(cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(run, "begin_enrolment", interrupted)

@@ -50,10 +50,10 @@ def test_the_document_is_that_of_json_and_every_run_has_its_own(cli: Cli, place:
 
 
 def test_a_stopped_run_leaves_its_summary_too(cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(run, "enrol", interrupted)
+    monkeypatch.setattr(run, "begin_enrolment", interrupted)
     assert cli("run", "m.yaml").code == 130
     document, text = logs().values()
     assert "Stopped in 0 s: interrupted.\n" in text
