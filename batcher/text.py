@@ -7,7 +7,7 @@ what is read around. So every such character of a prompt, a name, a path or an a
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +53,14 @@ def wait(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return f"{seconds:.1f} s" if 0 <= seconds < 10 else duration(seconds)
+
+
+def what_differs(texts: Sequence[str]) -> tuple[str, list[str]]:
+    """The words that all texts have, and what is left of each; no words where something would have nothing left."""
+    words = [text.split(" ") for text in texts]
+    shared = [word for word in words[0] if all(word in each for each in words)] if words else []
+    left = [" ".join(word for word in each if word not in shared) for each in words]
+    return (" ".join(shared), left) if all(left) else ("", list(texts))
 
 
 def local(iso: str) -> datetime:

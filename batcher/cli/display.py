@@ -14,6 +14,7 @@ from typing import Self
 import anyio
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -27,7 +28,7 @@ from .terminal import Terminal
 _REFRESH_SECONDS = 0.25
 _LINE_SECONDS = 5.0
 _ERRORS_SHOWN = 3
-_BAR_WIDTH = 40
+_BAR_WIDTH, _LEAST_BAR = 40, 5
 _STYLES = {"done": "green", "failed": "red", "doubtful": "yellow", "processing": "cyan", "downloading": "cyan"}
 
 
@@ -151,11 +152,12 @@ def display_for(terminal: Terminal, feed: Feed, *, quiet: bool) -> Quiet:
 def frame(feed: Feed, errors: list[str], message: str, width: int) -> RenderableType:
     """One picture of the live display."""
     lines: list[RenderableType] = [_top(feed, width)]
-    states = Text("  ")
+    states = Text()
     for place, (name, jobs) in enumerate(feed.states()):
-        states.append(("  " if place else "") + f"{number(jobs)} {name}", _STYLES.get(name, ""))
-    lines.append(_one_line(states))
-    lines.append(_one_line(Text(f"  credits: {feed.credits()}; {number(feed.tally.in_flight)} in flight", "dim")))
+        # one that does not fit goes into the next line, as a whole
+        states.append(("  " if place else "") + f"{number(jobs)}\u00a0{name}", _STYLES.get(name, ""))
+    credits_ = Text(f"credits: {feed.credits()}; {number(feed.tally.in_flight)} in flight", "dim")
+    lines += [Padding(states, (0, 0, 0, 2)), Padding(credits_, (0, 0, 0, 2))]
     lines += [_one_line(Text(f"  {line}", "red")) for line in errors]
     if message:
         lines.append(_one_line(Text(f"  {message}", "bold yellow")))
@@ -163,26 +165,29 @@ def frame(feed: Feed, errors: list[str], message: str, width: int) -> Renderable
 
 
 def _top(feed: Feed, width: int) -> RenderableType:
-    """Title, bar, share, rate and time left; the bar takes the room that the others leave."""
+    """Title, bar, share, rate and time left; the bar takes the room that the others leave. Rate and share go first."""
     tally = feed.tally
     left = tally.seconds_left
-    cells = [f"{number(tally.ended)}/{number(tally.total)}"]
-    cells.append(f"{100 * tally.ended // tally.total if tally.total else 100} %")
-    cells.append(f"{tally.per_minute:.0f}/min" if left is not None else "")
-    cells.append(f"{duration(left)} left" if left else "")
     title = short(feed.title, max(12, width // 4))
-    room = width - len(title) - sum(len(cell) + 2 for cell in cells) - 2
+    share = f"{100 * tally.ended // tally.total if tally.total else 100} %"
+    rate = f"{tally.per_minute:.0f}/min" if left is not None else ""
+    cells = [f"{number(tally.ended)}/{number(tally.total)}", share, rate, f"{duration(left)} left" if left else ""]
+    room = 0
+    for spare in ("", rate, share):
+        cells = [cell for cell in cells if cell and (cell != spare or room >= _LEAST_BAR)]
+        room = width - len(title) - sum(len(cell) + 2 for cell in cells) - 2
     bar = ProgressBar(
         total=max(1, tally.total),
         completed=tally.ended if tally.total else 1,
-        width=max(5, min(_BAR_WIDTH, room)),
+        width=min(_BAR_WIDTH, room),
         complete_style="green",
         finished_style="green",
     )
+    row: list[RenderableType] = [Text(title, "bold"), *([bar] if room >= _LEAST_BAR else []), *cells]
     top = Table.grid(padding=(0, 2))
-    for _ in range(2 + len(cells)):
+    for _ in row:
         top.add_column(no_wrap=True)
-    top.add_row(Text(title, "bold"), bar, *cells)
+    top.add_row(*row)
     return top
 
 

@@ -22,7 +22,7 @@ from batcher.planning import CampaignPlan, CapLine, Plan
 from batcher.planning.forecast import JobLine, Schedule, outlook
 from batcher.report.table import csv_lines
 from batcher.state import open_reader
-from batcher.text import amount, count, duration, number, safe
+from batcher.text import amount, count, duration, number, safe, what_differs
 from batcher.workload import Workload
 
 from .left_behind import left_behind_json, left_behind_view
@@ -140,7 +140,7 @@ def plan_view(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
     yield _campaigns(plan)
     if plan.new:
         yield ""
-        yield prices_table(plan)
+        yield from prices_view(plan)
     yield ""
     yield from _notes(plan, workload)
 
@@ -153,16 +153,21 @@ def _campaigns(plan: Plan) -> RenderableType:
     return with_total(headers, rows)
 
 
-def prices_table(plan: Plan) -> RenderableType:
+def prices_view(plan: Plan) -> Iterator[RenderableType]:
     """The new jobs by price class, and what is known of the price of each."""
     headers = ["new jobs by price class", "jobs", "each", "credits", "price"]
     jobs: Counter[tuple[str, int, str]] = Counter()  # a class once, however many campaigns have jobs of it
     for q in plan.quotes:
         jobs[q.price_class, q.credits_each, q.source] += q.jobs
-    rows: list[list[object]] = [[name, n, each, n * each, source] for (name, each, source), n in jobs.items()]
+    shared, names = what_differs([price_class for price_class, _, _ in jobs])
+    rows: list[list[object]] = [
+        [name, n, each, n * each, source] for name, ((_, each, source), n) in zip(names, jobs.items(), strict=True)
+    ]
     if len(rows) > 1:
         rows.append(["total", plan.new, "", plan.credits, ""])
-    return table(headers, rows, total=len(rows) > 1)
+    yield table(headers, rows, total=len(rows) > 1)
+    if shared:
+        yield f"All of them: {safe(shared)}."
 
 
 def _notes(plan: Plan, workload: Workload) -> Iterator[RenderableType]:

@@ -14,7 +14,7 @@ from batcher.planning.walk import ClassPrices
 from batcher.text import amount, count, safe
 from batcher.workload import Workload
 
-from .plan_view import prices_table, reading
+from .plan_view import prices_view, reading
 from .terminal import Terminal, table
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def ask_for_probe(workload: Workload, state: Path, account: str, terminal: Termi
     what = f"{count(plan.new, 'job')} for {amount(plan.credits)}"
     if not terminal.can_ask:
         raise UsageError(f"a probe buys {what} and would ask first, but there is no terminal", hint="Add --yes.")
-    terminal.say(prices_table(plan))
+    terminal.say(*prices_view(plan))
     return probing if terminal.ask(f"Buy {what}, one of each class, to learn what they cost?") else None
 
 

@@ -23,7 +23,6 @@ from batcher.text import number, safe
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
     from rich.text import Text
 
 #: So wide is a table that goes into a pipe or a file: nothing is cut or wrapped there.
@@ -109,10 +108,10 @@ class Grid:
         self._numbers = numbers
         self._total = total
 
-    def __rich__(self) -> Table:
-        from .console import rich_table
+    def __rich__(self) -> RenderableType:
+        from .console import Folding
 
-        return rich_table(self._headers, self._rows, self._numbers, self._total)
+        return Folding(self._headers, self._rows, self._numbers, self._total)
 
     def lines(self, width: int, bold: tuple[str, str]) -> list[str] | None:
         """The same lines as Rich's, if they fit into `width` and are in ASCII; `bold` stands around bold ones."""

@@ -79,7 +79,7 @@ class Rows:
         """
         self.named = named
         #: names that make a difference; columns, with the line that names them, that may not
-        self.used = {*model.params, "name", "reference", *mentioned, *entry.names}
+        self.used = {*model.params, "name", "reference", *mentioned, *entry.names, *entry.columns.values()}
         if entry.template is None:
             self.used.add("prompt")
         self.columns_seen: dict[str, SourceRow] = {}  # in the first row that has it

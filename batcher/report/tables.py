@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batcher.jobs import SHORT_ID, ParamValue, Status
-from batcher.text import amount, count, duration, moment, number, percent, wait
+from batcher.text import amount, count, duration, moment, number, percent, wait, what_differs
 
 from .budget import Cap, Forecast
 from .figures import ClassPrice, Figures, Report
@@ -155,18 +155,19 @@ def prices(found: Sequence[ClassPrice]) -> Table:
         *_columns(["price class"], ["catalogue, from", "seen"]),
         *_columns(["on"], ["difference"]),
     ]
+    shared, names = what_differs([price.price_class for price in found])
     rows = [
         [
             *([price.account] if several else []),
-            price.price_class,
+            name,
             number(price.catalogue),
             "not yet" if price.seen is None else number(price.seen),
             moment(price.seen_at),
             "" if price.difference is None else _difference(price.difference),
         ]
-        for price in found
+        for name, price in zip(names, found, strict=True)
     ]
-    return Table(columns, rows)
+    return Table(columns, rows, notes=[f"All of them: {shared}."] if shared else [])
 
 
 def _difference(value: int) -> str:

@@ -14,6 +14,7 @@ from typing import cast
 import anyio
 import pytest
 from cli.helpers import normal
+from rich.cells import cell_len
 from rich.console import Console
 
 from batcher.cli import display, signals
@@ -199,7 +200,7 @@ def test_a_frame_in_a_wide_terminal() -> None:
     shown = feed(worked(Now()))
     assert drawn(140, shown, errors=tuple(shown.news()), message="stopping") == [
         "spring-launch  ━━━━━━━━━━━━                              3/10  30 %  6/min  1 min 10 s left",
-        "  6 planned  1 downloading  1 done  1 failed  1 doubtful",
+        "  6\xa0planned  1\xa0downloading  1\xa0done  1\xa0failed  1\xa0doubtful",
         "  credits: this run 20 settled, 10 held; 70 left (run); 0 in flight",
         "  no answer abc dunes\\x1b: cut\\x1b[0m",
         "  failed abc dunes\\x1b: bad: no",
@@ -241,11 +242,13 @@ def test_a_price_that_rises_is_told() -> None:
     assert feed(tally).news() == ["price abc dunes\\x1b: 10 credits expected, 14 taken"]
 
 
-@pytest.mark.parametrize("width", [40, 80])
-def test_a_frame_never_wraps(width: int) -> None:
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_frame_breaks_no_number(width: int) -> None:
     lines = drawn(width, feed(worked(Now()), "one, two, three, four"), errors=("failed " + "x" * 200,))
-    assert len(lines) == 4
     assert max(map(len, lines)) <= width
+    whole = " ".join(" ".join(lines).split())
+    for text in ("3/10", "1 min 10 s left", "6 planned", "1 doubtful", "20 settled, 10 held; 70 left"):
+        assert text in whole
 
 
 def test_a_frame_with_nothing_to_do() -> None:
@@ -386,11 +389,32 @@ def test_rows_fit_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         lines = list(aligned(iter([row]), Terminal()))
         assert all(line.startswith(("id  ", "0123456789ab")) for line in lines)
         assert "…" in lines[1]
-        assert len(lines[0]) <= width
+        assert "  succeeded  " in lines[1]
+        assert " 10" in lines[1]
+        assert all(cell_len(line) <= width for line in lines)
         path = (*row[:1], "tiny", "reveal", *row[3:6], "results/tiny/" + "x" * 60 + ".mp4")
         (_, line) = aligned(iter([path]), Terminal())
-        assert len(line) == width
-        assert line.endswith("x.mp4" if width > 60 else "…")
+        assert line.endswith("x.mp4")
+
+
+@pytest.mark.parametrize("width", range(40, 101, 10))
+def test_no_number_of_a_table_breaks(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """What has no room goes into a table below, with the names in front, whose letters may be as wide as two."""
+    real_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    names = ["شہر کی رات ۱", "東京の夜の腕時計", "دنيا-007", "Armbanduhr"]
+    headers = ["campaign", *(status for status in Status), "credits a file", "file or error"]
+    rows = [
+        [name, *(1_234_560 + n + 9 * at for n in range(len(Status))), "10.00", "no"] for at, name in enumerate(names)
+    ]
+    Terminal().show(table(headers, rows, right=["credits a file"]))
+    lines = cast("io.StringIO", sys.stdout).getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    words = " ".join(lines).split()
+    assert {f"{cell:,}" for row in rows for cell in row if isinstance(cell, int)} <= {*words}
+    assert words.count("10.00") == len(rows)
+    assert words.count("東京の夜の腕時計") == words.count("Armbanduhr") == sum("campaign" in line for line in lines)
 
 
 def test_a_terminal_that_is_gone_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

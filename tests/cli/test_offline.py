@@ -27,11 +27,12 @@ campaign   jobs   new   done   credits
 ──────────────────────────────────────
 tiny          4     4      0        40
 
-new jobs by price class                                                  jobs   each   credits   price
-────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-grok-imagine-video mode=fun duration=6 resolution=480p reference=no         2     10        20   catalogue, from
-grok-imagine-video mode=normal duration=6 resolution=480p reference=no      2     10        20   catalogue, from
-total                                                                       4               40
+new jobs by price class   jobs   each   credits   price
+─────────────────────────────────────────────────────────────────
+mode=fun                     2     10        20   catalogue, from
+mode=normal                  2     10        20   catalogue, from
+total                        4               40
+All of them: grok-imagine-video duration=6 resolution=480p reference=no.
 
 40 credits for 4 new jobs; submitting them takes at least 1 min 00 s at 2/minute.
 Prices of the catalogue are "from": the API names the real one with the first job of each class.
@@ -211,7 +212,7 @@ def test_all_errors_of_all_manifests_come_in_one_go(cli: Cli, tmp_path: Path) ->
     assert set(files) == {"b.yaml", "missing.yaml", "p.csv"}
     assert files.count("b.yaml") == 2
     assert (error["kind"], error["exit_code"], error["more"]) == ("usage", 2, 0)
-    assert set(error["problems"][0]) == {"file", "line", "column", "row", "message", "hint"}
+    assert set(error["problems"][0]) == {"file", "line", "column", "row", "sheet", "message", "hint"}
     assert "4 errors; nothing was sent." in ran.err
     for problem in error["problems"]:
         assert problem["message"] in ran.err
@@ -433,6 +434,7 @@ def test_notes_are_told_and_change_nothing(cli: Cli, place: Site, tmp_path: Path
             "column": 12,
             "row": 0,
             "hint": "put the text in quotes if it belongs to it",
+            "sheet": "",
         },
         {
             "file": "p.txt",
@@ -441,6 +443,7 @@ def test_notes_are_told_and_change_nothing(cli: Cli, place: Site, tmp_path: Path
             "column": 0,
             "row": 0,
             "hint": "a text that begins with # goes into a .csv",
+            "sheet": "",
         },
     ]
     for argv in (["validate", "m.yaml"], ["plan", "m.yaml"], ["run", "m.yaml", "--dry-run"]):

@@ -22,7 +22,7 @@ from batcher.statuses import SHORT_ID, Status
 from batcher.text import count, safe, short
 
 _HEADERS = ("id", "campaign", "name", "status", "attempt", "credits", "file or error")
-_RIGHT = (4, 5)
+_CAMPAIGN, _NAME, _ATTEMPT, _CREDITS = 1, 2, 4, 5
 # So much of a prompt is shown beside a failure.
 _PROMPT = 80
 # The rows whose widths decide those of the columns; later ones that need more push their line to the right.
@@ -120,22 +120,37 @@ def _credits(row: dict[str, Any]) -> str:
 def aligned(rows: Iterator[tuple[str, ...]], terminal: Terminal) -> Iterator[str]:
     """Aligned columns; cut to the terminal's width, whole where the output goes elsewhere."""
     first = list(islice(rows, _MEASURED))
-    widths = [max(map(width_of, column)) for column in zip(_HEADERS, *first, strict=True)]
+    widths = {at: max(map(width_of, column)) for at, column in enumerate(zip(_HEADERS, *first, strict=True))}
     room = terminal.room or 0
     if room:
-        # The id stays whole; names give way first, so that something of the last column is seen.
-        for column, least in ((2, 12), (1, 8)):
-            over = sum(widths[:-1]) + 2 * len(widths) + 20 - room
-            if over > 0:
-                widths[column] = max(min(least, widths[column]), widths[column] - over)
+        _squeeze(widths, room)
     for row in chain([_HEADERS], first, rows):
-        parts = [
-            _fit(cell, width, place, bool(room)) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        line = "  ".join(parts).rstrip()
+        line = "  ".join(_fit(row[at], width, at, bool(room)) for at, width in widths.items()).rstrip()
         if room and width_of(line) > room:
-            line = _cut(line, row[-1], room)
+            line = _cut(line, row[-1] if len(_HEADERS) - 1 in widths else "", room)
         yield line
+
+
+def _squeeze(widths: dict[int, int], room: int) -> None:
+    """Make the columns fit, so that something of the last is seen. Ids, states and numbers are whole or left out."""
+    last = len(_HEADERS) - 1
+
+    def over(least: int) -> int:
+        return sum(width + 2 for at, width in widths.items() if at != last) + least - room
+
+    def cut_to(least: dict[int, int], seen: int) -> None:
+        for at, width in least.items():
+            if (many := over(seen)) > 0:
+                widths[at] = max(min(width, widths[at]), widths[at] - many)
+
+    cut_to({_NAME: 12, _CAMPAIGN: 8}, 20)
+    if over(12) > 0:
+        del widths[_ATTEMPT]
+    if over(8) > 0:
+        del widths[last]
+        cut_to({_NAME: 5, _CAMPAIGN: 5}, -2)
+    if over(-2) > 0 and last not in widths:
+        del widths[_CAMPAIGN]
 
 
 def _cut(line: str, last: str, room: int) -> str:
@@ -153,7 +168,7 @@ def _fit(cell: str, width: int, place: int, narrow: bool) -> str:
     if length > width and narrow:
         return cut(cell, width - 1) + "…"
     space = " " * max(0, width - length)
-    return space + cell if place in _RIGHT else cell + space
+    return space + cell if place in (_ATTEMPT, _CREDITS) else cell + space
 
 
 def width_of(text: str) -> int:
