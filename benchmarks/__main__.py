@@ -12,7 +12,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
+from multiprocessing import get_context
 
 from .figures import Figure
 from .running import machine
@@ -35,16 +37,15 @@ def main() -> None:
     found: list[Figure] = []
     broken: list[str] = []
     for name in chosen.names or NAMES:
-        measure: Callable[[bool], Iterator[Figure]] = import_module(f"benchmarks.{name}").measure
         begun = time.monotonic()
         print(f"\n== {name}", flush=True)
-        try:
-            for figure in measure(chosen.full):
-                print(figure.line, flush=True)
-                found.append(figure)
-        except Exception:  # the others are measured all the same
-            traceback.print_exc()
-            broken.append(name)
+        # A process of its own: the memory of those that it starts begins with its own.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+            try:
+                found += own.submit(_measured, name, full=chosen.full).result()
+            except Exception:  # the others are measured all the same
+                traceback.print_exc()
+                broken.append(name)
         print(f"   ({time.monotonic() - begun:.0f} s)", flush=True)
     goals = [figure for figure in found if figure.met is not None]
     print(f"\n== {sum(bool(figure.met) for figure in goals)} of {len(goals)} goals met")
@@ -52,6 +53,16 @@ def main() -> None:
         print(figure.line)
     if broken:
         sys.exit(f"not measured: {', '.join(broken)}")
+
+
+def _measured(name: str, *, full: bool) -> list[Figure]:
+    """The figures of a benchmark, each printed when it is known."""
+    measure: Callable[[bool], Iterator[Figure]] = import_module(f"benchmarks.{name}").measure
+    found = []
+    for figure in measure(full):
+        print(figure.line, flush=True)
+        found.append(figure)
+    return found
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,14 +37,20 @@ _TEXT = "A cinematic reveal of {{ title }}, with smooth camera movement and soft
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """A matrix and a JSONL of up to 100,000 jobs, with `full` a million; a YAML of 50,000 prompts."""
+    """A matrix, a JSONL and a CSV of up to 100,000 jobs, with `full` a million; a YAML of 50,000 prompts."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         start_up = middle([_plan(_jsonl(folder, 1), 1).cpu for _ in range(5)])
         yield Figure("CPU of a plan of one job, taken off below", start_up, "s")
         for jobs in FULL_SIZES if full else SIZES:
-            for kind, path in (("matrix", write_matrix(folder, jobs, again=True)), ("JSONL", _jsonl(folder, jobs))):
-                rans = [_plan(path, jobs) for _ in range(3 if jobs <= SIZES[-1] else 1)]
+            makers: dict[str, Callable[[Path, int], Path]] = {
+                "matrix": partial(write_matrix, again=True),
+                "JSONL": _jsonl,
+                "CSV": _csv,
+            }
+            for kind, make in makers.items():
+                path = make(folder, jobs)
+                rans = [_plan(path, jobs) for _ in range(2 if jobs <= SIZES[-1] else 1)]
                 seconds = middle([ran.cpu for ran in rans]) - start_up
                 yield at_least(f"{kind}, {jobs:,} jobs: jobs a second", jobs / seconds, RATE)
                 most = SMALL if jobs <= SIZES[-1] else LARGE
@@ -79,11 +87,23 @@ def _plan(path: Path, jobs: int) -> Ran:
 
 
 def _jsonl(folder: Path, jobs: int) -> Path:
-    rows = folder / f"{jobs}.jsonl"
+    return _of_rows(folder / f"{jobs}.jsonl", (json.dumps(row) for row in _rows(jobs)))
+
+
+def _csv(folder: Path, jobs: int) -> Path:
+    lines = (",".join(map(str, row.values())) for row in _rows(jobs))
+    return _of_rows(folder / f"{jobs}.csv", chain(["title,seconds,mode"], lines))
+
+
+def _rows(jobs: int) -> Iterator[dict[str, object]]:
+    for number in (*range(jobs), *range(0, jobs - jobs % _TWICE, _TWICE)):
+        yield {"title": f"product {number}", "seconds": number % 5, "mode": "fun"}
+
+
+def _of_rows(rows: Path, lines: Iterable[str]) -> Path:
     with rows.open("w") as file:
-        for number in (*range(jobs), *range(0, jobs - jobs % _TWICE, _TWICE)):
-            file.write(json.dumps({"title": f"product {number}", "seconds": number % 5, "mode": "fun"}) + "\n")
-    path = folder / f"jsonl-{jobs}.yaml"
+        file.writelines(f"{line}\n" for line in lines)
+    path = rows.with_name(f"{rows.suffix[1:]}-{rows.stem}.yaml")
     path.write_text(f'{_HEAD}prompts:\n  - {{file: {rows.name}, prompt: "{_TEXT} in {{{{ seconds }}}} seconds"}}\n')
     return path
 
@@ -114,6 +134,14 @@ def _yaml(folder: Path) -> Path:
             file.write(f"  - name: scene-{number}\n")
             file.write(f"    prompt: A cinematic reveal of product {number}, with smooth camera movement\n")
     return path
+
+
+#: What writes a manifest that asks for so many jobs, by what it is made of.
+_KINDS: dict[str, Callable[[Path, int], Path]] = {
+    "matrix": partial(write_matrix, again=True),
+    "JSONL": _jsonl,
+    "CSV": _csv,
+}
 
 
 def _events(path: Path) -> float:

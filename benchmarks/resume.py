@@ -8,11 +8,15 @@ one job and no ledger, up to its first submission.
 from __future__ import annotations
 
 import json
+import signal
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from .figures import Figure, at_most, middle
-from .running import UNLIMITED, Server, Start, scratch, server, until_request
+from .running import UNLIMITED, Server, Start, background, scratch, server, until_request
 
 OPEN = 1000
 _ROUNDS = 2
@@ -74,6 +78,16 @@ def _command(folder: Path) -> list[str]:
 
 
 def _leave_open(folder: Path, place: Server) -> None:
-    """Enrol everything, buy 1,000 that do not end, and kill the run when the server has asked for each once or more."""
-    until_request(_command(folder), place, "poll", count=OPEN)
+    """Buy 1,000 that do not end, and kill the run when it has asked for them and has all other jobs in the ledger."""
+    with background(_command(folder), place, signal.SIGKILL) as process:
+        while len(place.stamps("poll")) < OPEN or not _whole(folder / "state" / "ledger.db"):
+            if process.ended:
+                raise RuntimeError("the command ended before all was bought")
+            time.sleep(0.2)
     assert len(place.truth()["charged"]) == OPEN
+
+
+def _whole(ledger: Path) -> bool:
+    """Whether every job of the manifest is in the ledger."""
+    with closing(sqlite3.connect(ledger)) as connection:
+        return connection.execute("SELECT 1 FROM campaigns WHERE fingerprint IS NOT NULL").fetchone() is not None

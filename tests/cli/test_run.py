@@ -326,8 +326,9 @@ def test_what_is_unchanged_is_not_expanded_again(cli: Cli, place: Site, monkeypa
 
 
 def test_a_signal_while_jobs_are_written_down(cli: Cli, place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
+    def interrupted(*_: object, **__: object) -> dict[str, object]:
         os.kill(os.getpid(), signal.SIGINT)
+        return {}
 
     monkeypatch.setattr(run, "begin_enrolment", interrupted)
     ran = cli("run", "m.yaml")
