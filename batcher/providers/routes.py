@@ -14,12 +14,16 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpcore2 as httpcore
 import httpx2 as httpx
 
 from batcher.errors import UsageError
 
 from .addresses import ALLOW_NET, has_host, has_odd_characters, is_loopback
 
+#: Bytes that are taken from a connection at once: as many as asyncio gives. By 64 kB, which httpcore takes, a large
+#: result needs half as much of the processor again.
+httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 256 * 1024
 #: Idle connections that are kept; how many there are at once is the engine's business.
 _KEPT = 20
 _TLS_VARIABLES = ("SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE")
