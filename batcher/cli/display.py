@@ -167,18 +167,18 @@ def frame(feed: Feed, errors: list[str], message: str, width: int) -> Renderable
 def _top(feed: Feed, width: int) -> RenderableType:
     """Title, bar, share, rate and time left; the bar takes the room that the others leave. Rate and share go first."""
     tally = feed.tally
-    left = tally.seconds_left
+    left, all_ = feed.seconds_left, feed.total
     title = short(feed.title, max(12, width // 4))
-    share = f"{100 * tally.ended // tally.total if tally.total else 100} %"
+    share = f"{100 * tally.ended // all_ if all_ else 100} %"
     rate = f"{tally.per_minute:.0f}/min" if left is not None else ""
-    cells = [f"{number(tally.ended)}/{number(tally.total)}", share, rate, f"{duration(left)} left" if left else ""]
+    cells = [f"{number(tally.ended)}/{number(all_)}", share, rate, f"{duration(left)} left" if left else ""]
     room = 0
     for spare in ("", rate, share):
         cells = [cell for cell in cells if cell and (cell != spare or room >= _LEAST_BAR)]
         room = width - len(title) - sum(len(cell) + 2 for cell in cells) - 2
     bar = ProgressBar(
-        total=max(1, tally.total),
-        completed=tally.ended if tally.total else 1,
+        total=max(1, all_),
+        completed=tally.ended if all_ else 1,
         width=min(_BAR_WIDTH, room),
         complete_style="green",
         finished_style="green",

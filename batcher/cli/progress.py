@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from batcher.clock import local_day
@@ -16,9 +16,13 @@ from batcher.ledger.queries.jobs import job_name
 from batcher.measures import in_words
 from batcher.text import duration, number, safe, short
 
+from .room import Room, jobs_with_room, waiting_jobs
+
 #: The rate is that of so many seconds.
 RATE_SECONDS = 60.0
 _SUMS_SECONDS = 1.0
+#: Of the time a count of the jobs that have room may take.
+_SHARE = 0.01
 
 
 class JobTrouble(NamedTuple):
@@ -146,12 +150,6 @@ class Tally:
         span = min(RATE_SECONDS, max(1.0, now - self.started))
         return len(self._ends) * 60.0 / span
 
-    @property
-    def seconds_left(self) -> float | None:
-        """The rest at the present rate; None when nothing came to its end lately."""
-        rate = self.per_minute
-        return (self.total - self.ended) * 60.0 / rate if rate else None
-
     def parts(self) -> list[tuple[str, int]]:
         """How many jobs stand where, in the order of a job's life."""
         found = [(str(status), self.counts[status]) for status in Status if status is not Status.SUCCEEDED]
@@ -161,12 +159,16 @@ class Tally:
 
 
 class Sums(NamedTuple):
-    """This run's credits; `left` is the room under the tightest cap, which `cap` names."""
+    """This run's credits; `left` is the room under the tightest cap, which `cap` names.
+
+    `out` are planned jobs for which the caps have no room.
+    """
 
     held: int
     settled: int
     cap: str = ""
     left: int | None = None
+    out: int = 0
 
 
 class Feed:
@@ -174,19 +176,22 @@ class Feed:
 
     def __init__(
         self,
-        title: str,
+        campaigns: Sequence[str],
         tally: Tally,
         read: LedgerReader,
         run_id: int,
         caps: Caps,
+        account: str,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.title = safe(title)
+        self.title = safe(", ".join(campaigns))
         self.tally = tally
         self._read = read
         self._run_id = run_id
         self._caps = caps
         self._wall = wall
+        self._campaigns, self._account = campaigns, account
+        self._out, self._out_until = 0, float("-inf")
         self._at = float("-inf")
         self._sums = Sums(0, 0)
 
@@ -216,9 +221,20 @@ class Feed:
         """Where the run stands, in one line."""
         tally = self.tally
         states = ", ".join(f"{number(jobs)} {name}" for name, jobs in self.states())
-        left = tally.seconds_left
+        left = self.seconds_left
         pace = f"; {tally.per_minute:.0f}/min, {duration(math.ceil(left))} left" if left else ""
-        return f"{number(tally.ended)}/{number(tally.total)} ({states}); credits: {self.credits()}{pace}"
+        return f"{number(tally.ended)}/{number(self.total)} ({states}); credits: {self.credits()}{pace}"
+
+    @property
+    def total(self) -> int:
+        """The jobs of this run that are or may be bought: as many as its caps have room for."""
+        return self.tally.total - self.sums().out
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The rest at the present rate; None when nothing came to its end lately."""
+        rate = self.tally.per_minute
+        return (self.total - self.tally.ended) * 60.0 / rate if rate else None
 
     def sums(self, *, fresh: bool = False) -> Sums:
         """The sums, at most a second old."""
@@ -228,19 +244,36 @@ class Feed:
         return self._sums
 
     def _look(self) -> Sums:
-        spent, caps = self._read.spent, self._caps
-        run = spent(run_id=self._run_id)
-        rooms = [(limit - spent(campaign=name).committed, f"campaign {name}") for name, limit in caps.campaigns.items()]
-        rooms += [
-            (allowance.total - spent(allowance=allowance.name).committed, f"allowance {allowance.name}")
-            for allowance in set(caps.allowances.values())
-        ]
-        if caps.run is not None:
-            rooms.append((caps.run - run.committed, "run"))
-        if caps.day is not None:
-            today = local_day(self._wall(), self._read.zone)
-            rooms.append((caps.day - spent(day=today).committed, "day"))
+        run = self._read.spent(run_id=self._run_id)
+        rooms = list(self._rooms(run.committed))
         if not rooms:
             return Sums(run.held, run.settled)
-        left, cap = min(rooms)
-        return Sums(run.held, run.settled, cap, max(0, left))
+        left, cap, _ = min(rooms)
+        return Sums(run.held, run.settled, cap, max(0, left), self._without_room(rooms))
+
+    def _rooms(self, committed: int) -> Iterator[Room]:
+        spent, caps = self._read.spent, self._caps
+        for name, limit in caps.campaigns.items():
+            yield Room(limit - spent(campaign=name).committed, f"campaign {name}", (name,))
+        for allowance in set(caps.allowances.values()):
+            names = tuple(name for name, other in caps.allowances.items() if other == allowance)
+            left = allowance.total - spent(allowance=allowance.name).committed
+            yield Room(left, f"allowance {allowance.name}", names)
+        if caps.run is not None:
+            yield Room(caps.run - committed, "run")
+        if caps.day is not None:
+            today = local_day(self._wall(), self._read.zone)
+            yield Room(caps.day - spent(day=today).committed, "day")
+
+    def _without_room(self, rooms: Sequence[Room]) -> int:
+        """How many of the jobs that may still be started have no room; counted so seldom that it costs little."""
+        planned, began = self.tally.counts[Status.PLANNED], time.monotonic()
+        if not planned:
+            return 0
+        if began >= self._out_until:
+            waiting = waiting_jobs(self._read, self._campaigns, self._account)
+            whole = sum(each.jobs for each in waiting) >= planned  # else some are on their way into the ledger
+            self._out = max(0, planned - jobs_with_room(waiting, rooms)) if whole else 0
+            now = time.monotonic()
+            self._out_until = now + (now - began) / _SHARE
+        return min(self._out, planned)

@@ -144,7 +144,7 @@ class _Screen:
         if self._order.place is Place.NET:
             remember(run.ledger.path, campaigns, self._terminal)
         tally.begin(run.work, download=run.settings.download)
-        feed = Feed(", ".join(campaigns), tally, run.ledger.read, run.id, run.caps)
+        feed = Feed(campaigns, tally, run.ledger.read, run.id, run.caps, self._order.account)
         display = display_for(self._terminal, feed, quiet=self._quiet)
         loop = asyncio.get_running_loop()
 

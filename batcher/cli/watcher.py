@@ -52,7 +52,7 @@ class Follower:
         self.pause = _PAUSE
         self.tally = Tally(self._now)
         caps = Caps(run=settings.run, campaigns=settings.campaigns, allowances=settings.allowances, day=settings.day)
-        self.feed = Feed(", ".join(self._campaigns), self.tally, read, run["id"], caps, wall)
+        self.feed = Feed(self._campaigns, self.tally, read, run["id"], caps, run["account"], wall)
 
     def _now(self) -> float:
         """The tally's clock: that of what is replayed; a run that is over has no rate, as if it were long ago."""

@@ -21,6 +21,7 @@ from batcher.cli import display, signals
 from batcher.cli.commands.jobs import aligned
 from batcher.cli.display import Moving, Plain, Quiet, display_for, frame
 from batcher.cli.progress import Feed, Tally
+from batcher.cli.room import Room, Waiting, jobs_with_room
 from batcher.cli.signals import Signals
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.errors import Kind, Stopped
@@ -120,9 +121,9 @@ def test_a_tally_counts_each_change_once() -> None:
         *("planned", "submitting", "queued", "processing", "downloading", "done", "failed", "doubtful", "cancelled"),
     ]
     assert tally.per_minute == 6.0
-    assert tally.seconds_left == 70.0
+    assert feed(tally).seconds_left == 70.0
     now.time += 61
-    assert tally.seconds_left is None
+    assert feed(tally).seconds_left is None
 
 
 def test_without_downloads_a_success_is_the_end() -> None:
@@ -138,6 +139,9 @@ class Read:
         self.zone = UTC
         self.days: list[str] = []
 
+    def rows(self, *_: object) -> list[object]:
+        return []
+
     def row(self, *_: object) -> dict[str, str]:
         return {"name": "dunes\x1b"}
 
@@ -148,7 +152,7 @@ class Read:
 
 
 def feed(tally: Tally, title: str = "spring-launch", *, caps: Caps | None = None, read: Read | None = None) -> Feed:
-    return Feed(title, tally, cast(LedgerReader, read or Read()), 1, caps or Caps(run=100))
+    return Feed([title], tally, cast(LedgerReader, read or Read()), 1, caps or Caps(run=100), "account")
 
 
 @pytest.mark.parametrize(
@@ -165,6 +169,22 @@ def test_the_tightest_cap_is_told(caps: Caps, left: int | None, cap: str) -> Non
     assert (sums.held, sums.settled, sums.left, sums.cap) == (10, 20, left, cap)
 
 
+@pytest.mark.parametrize(
+    ("waiting", "rooms", "fit"),
+    [
+        ([Waiting("a", 13, 130)], [Room(65, "run")], 6),
+        ([Waiting("a", 13, 130)], [Room(650, "run")], 13),
+        ([Waiting("a", 13, 130)], [Room(-5, "day")], 0),
+        ([Waiting("a", 13, 0)], [Room(0, "run")], 13),
+        ([Waiting("a", 4, 40), Waiting("b", 4, 80)], [Room(20, "campaign a", ("a",)), Room(1000, "run")], 6),
+        ([Waiting("a", 4, 40), Waiting("b", 4, 80)], [Room(60, "allowance x", ("a", "b"))], 5),
+        ([], [Room(10, "run")], 0),
+    ],
+)
+def test_as_many_jobs_count_as_the_caps_have_room_for(waiting: list[Waiting], rooms: list[Room], fit: int) -> None:
+    assert jobs_with_room(waiting, rooms) == fit
+
+
 def test_sums_are_read_at_most_once_a_second() -> None:
     read = Read()
     gauge = feed(Tally(), read=read)
@@ -179,7 +199,7 @@ def test_a_run_over_midnight_shows_the_room_of_the_day_that_it_is() -> None:
     """In the ledger's zone."""
     read, wall = Read(), datetime(2026, 1, 1, 22, 59, 59, tzinfo=UTC).timestamp()
     read.zone = timezone(timedelta(hours=1))
-    gauge = Feed("", Tally(), cast(LedgerReader, read), 1, Caps(day=500), lambda: wall)
+    gauge = Feed([], Tally(), cast(LedgerReader, read), 1, Caps(day=500), "account", lambda: wall)
     gauge.sums()
     wall += 1
     gauge.sums(fresh=True)

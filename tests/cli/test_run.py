@@ -356,6 +356,7 @@ def test_the_budget_of_a_run(cli: Cli, place: Site, budget: str, bought: int, co
     assert ran.code == code
     assert purchases(place) == bought
     assert f"Cap run: {budget}, 0 used, 40 wanted" in ran.err
+    assert cli("watch", "--json").document["work"]["total"] == bought, "those without room are not waited for"
     assert f", of a budget of {budget}\n" in ran.out
     assert "held, of a budget" in ran.out or f"nothing bought, of a budget of {budget}" in ran.out
     assert cli("status", "--json").document["last_run"]["settings"]["caps"]["run"] == int(budget)
