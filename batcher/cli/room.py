@@ -18,7 +18,7 @@ class Room(NamedTuple):
     campaigns: tuple[str, ...] = ()
 
 
-class Waiting(NamedTuple):
+class StillPlanned(NamedTuple):
     """Planned jobs of a campaign, and what they cost in all, in credits."""
 
     campaign: str
@@ -26,17 +26,17 @@ class Waiting(NamedTuple):
     credits: int
 
 
-def waiting_jobs(read: LedgerReader, campaigns: Sequence[str], account: str) -> list[Waiting]:
+def waiting_jobs(read: LedgerReader, campaigns: Sequence[str], account: str) -> list[StillPlanned]:
     """What the campaigns' newest expansions still have to buy, at the prices that are known now."""
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for part in rest(read, campaigns):
         seen = seen_price(read, account, part.price_class)
         price = seen.quote(part.catalog_credits) if seen else part.catalog_credits
         found[part.campaign].append((part.jobs, part.jobs * price))
-    return [Waiting(name, *map(sum, zip(*parts, strict=True))) for name, parts in found.items()]
+    return [StillPlanned(name, *map(sum, zip(*parts, strict=True))) for name, parts in found.items()]
 
 
-def jobs_with_room(waiting: Sequence[Waiting], rooms: Sequence[Room]) -> int:
+def jobs_with_room(waiting: Sequence[StillPlanned], rooms: Sequence[Room]) -> int:
     """For how many of these jobs there is room, each campaign's taken at their mean price."""
     left, fit = [max(0, room.credits) for room in rooms], 0
     for each in waiting:

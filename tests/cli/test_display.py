@@ -21,7 +21,7 @@ from batcher.cli import display, signals
 from batcher.cli.commands.jobs import aligned
 from batcher.cli.display import Moving, Plain, Quiet, display_for, frame
 from batcher.cli.progress import Feed, Tally
-from batcher.cli.room import Room, Waiting, jobs_with_room
+from batcher.cli.room import Room, StillPlanned, jobs_with_room
 from batcher.cli.signals import Signals
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.errors import Kind, Stopped
@@ -172,16 +172,16 @@ def test_the_tightest_cap_is_told(caps: Caps, left: int | None, cap: str) -> Non
 @pytest.mark.parametrize(
     ("waiting", "rooms", "fit"),
     [
-        ([Waiting("a", 13, 130)], [Room(65, "run")], 6),
-        ([Waiting("a", 13, 130)], [Room(650, "run")], 13),
-        ([Waiting("a", 13, 130)], [Room(-5, "day")], 0),
-        ([Waiting("a", 13, 0)], [Room(0, "run")], 13),
-        ([Waiting("a", 4, 40), Waiting("b", 4, 80)], [Room(20, "campaign a", ("a",)), Room(1000, "run")], 6),
-        ([Waiting("a", 4, 40), Waiting("b", 4, 80)], [Room(60, "allowance x", ("a", "b"))], 5),
+        ([StillPlanned("a", 13, 130)], [Room(65, "run")], 6),
+        ([StillPlanned("a", 13, 130)], [Room(650, "run")], 13),
+        ([StillPlanned("a", 13, 130)], [Room(-5, "day")], 0),
+        ([StillPlanned("a", 13, 0)], [Room(0, "run")], 13),
+        ([StillPlanned("a", 4, 40), StillPlanned("b", 4, 80)], [Room(20, "campaign a", ("a",)), Room(1000, "run")], 6),
+        ([StillPlanned("a", 4, 40), StillPlanned("b", 4, 80)], [Room(60, "allowance x", ("a", "b"))], 5),
         ([], [Room(10, "run")], 0),
     ],
 )
-def test_as_many_jobs_count_as_the_caps_have_room_for(waiting: list[Waiting], rooms: list[Room], fit: int) -> None:
+def test_as_many_jobs_count_as_the_caps_have_room_for(waiting: list[StillPlanned], rooms: list[Room], fit: int) -> None:
     assert jobs_with_room(waiting, rooms) == fit
 
 
