@@ -236,7 +236,12 @@ class Watched:
 
     def open(self, path: Path) -> Page:
         self.page.goto(path.as_uri())
+        self.settle()
         return self.page
+
+    def settle(self) -> None:
+        """Wait for the gallery, which is laid out after the first paint."""
+        self.page.locator("#shown:not(:empty)").wait_for(state="attached")
 
 
 _LEFT_OUT = ("script", "style", "svg", "details")

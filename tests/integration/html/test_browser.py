@@ -272,6 +272,7 @@ def test_marks_are_kept_for_the_next_time(watch: Watch, report: Path) -> None:
     card(page, "storm").hover()
     card(page, "storm").get_by_role("button", name="Reject").click()
     page.reload()
+    page.locator("#shown:not(:empty)").wait_for(state="attached")
     page.get_by_role("button", name="Copy 2 as manifest").wait_for()
     page.locator("[data-filter=mark]").get_by_text("reject").click()
     expect(page.locator(CARD)).to_have_count(1)
@@ -456,5 +457,6 @@ def test_a_spreadsheets_results_are_one_dense_grid(watch: Watch, bought: Bench, 
     page.locator("#columns").select_option("mode")
     page.locator("#size").select_option("small")
     page.reload()
+    page.locator("#shown:not(:empty)").wait_for(state="attached")
     assert [page.locator(f"#{name}").input_value() for name in ("rows", "columns", "size")] == ["tone", "mode", "150"]
     assert page.locator(".row h3 bdi").all_text_contents() == ["tone calm", "tone stern"]

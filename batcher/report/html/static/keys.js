@@ -1,6 +1,7 @@
 /* The keyboard: it acts on the card under the mouse, or on that which has its mark, whichever moved last. */
 (() => {
-  Gallery.begin();
+  /* Thousands of cards take their time: what stands above them is painted first. */
+  requestAnimationFrame(() => setTimeout(Gallery.begin));
   const { byId, matrix } = Gallery;
   const search = byId("search");
 
