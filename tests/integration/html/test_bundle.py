@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from cli.helpers import Cli
 from integration.html.helpers import Watched, films_of, parse
 from PIL import Image
@@ -202,8 +203,9 @@ def test_it_is_whole_or_absent(
     assert (here / "there/mine.zip").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["b", "b.zip"])
+@pytest.mark.parametrize("name", ["b", "empty", "b.zip"])
 def test_a_full_disk_leaves_nothing(here: Path, cli: Cli, name: str) -> None:
+    (here / "empty").mkdir()
     before = listed(here)
     with full_disk():
         ran = cli("report", "--bundle", name, *NOOR)
@@ -259,3 +261,28 @@ def test_a_page_of_one_campaign_names_no_other(here: Path, cli: Cli) -> None:
         text = Path("noor.html").read_text("utf-8")
         assert parse(text).data["fresh"] == {"noor-spring": "noor-spring-more"}
         assert not [word for word in ("rival", "decoy") if word in text]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(here: Path, cli: Cli, watch: Callable[..., Watched], scheme: str) -> None:
+    cli("report", "--bundle", "noor", *NOOR)
+    cli(
+        *[
+            "report",
+            "--invoice",
+            "--price",
+            "0.02",
+            "--currency",
+            "EUR",
+            "--html",
+            "invoice.html",
+            "--by",
+            "client,campaign",
+        ]
+    )
+    # axe makes elements from markup, which the pages' policy forbids
+    page = watch(here / "noor/index.html", bypass_csp=True, color_scheme=scheme).page
+    for path in ("noor/index.html", "invoice.html"):
+        page.goto((here / path).as_uri())
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
