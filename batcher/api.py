@@ -58,7 +58,8 @@ class PlanOptions(SelectionOptions, total=False):
     `only` are names or globs of prompts, `limit` how many new jobs are bought at most, `max_jobs` how many a manifest
     may make; `sample` (`"12"` or `"5%"`) takes a sample that is the same each time; `order` says whether campaigns take
     turns (`fair`) or come one after the other (`listed`). `budget` is the most that this run may spend, in credits
-    (without any cap, what the plan quotes). `catalog` are folders of model files of your own, for this process.
+    (without any cap, what the plan quotes), `unpriced` what jobs without a price beforehand may cost of each campaign
+    over all runs (None: none is bought). `catalog` are folders of model files of your own, for this process.
     """
 
     catalog: Iterable[str | os.PathLike[str]]

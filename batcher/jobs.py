@@ -18,11 +18,15 @@ from batcher.clock import Moment
 
 from .statuses import MOVES as MOVES
 from .statuses import SHORT_ID as SHORT_ID
+from .statuses import UNPRICED as UNPRICED
 from .statuses import UNSETTLED as UNSETTLED
 from .statuses import JobId as JobId
 from .statuses import Status as Status
+from .statuses import is_unpriced as is_unpriced
 
 ParamValue = str | int | float | bool
+#: A param as it goes on the wire; a list has objects of texts.
+WireValue = ParamValue | list[dict[str, str]]
 
 #: Changing what goes into the hash changes every id and would buy every job again, so it is versioned.
 IDENTITY_VERSION = 1
@@ -84,7 +88,7 @@ def clean_prompt(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
-def params_text(params: Mapping[str, ParamValue]) -> str:
+def params_text(params: Mapping[str, WireValue]) -> str:
     """Params (in wire type, without catalogue defaults) as the identity has them."""
     return _canonical(dict(params))
 
@@ -127,7 +131,7 @@ def job_id(
     campaign: str,
     model: str,
     prompt: str,
-    params: Mapping[str, ParamValue],
+    params: Mapping[str, WireValue],
     reference: Reference | None,
     take: int,
 ) -> JobId:
@@ -150,7 +154,7 @@ class JobSpec(NamedTuple):
     model: str
     name: str
     prompt: str
-    params: Mapping[str, ParamValue]
+    params: Mapping[str, WireValue]
     reference: Reference | None
     take: int
     price_class: str
@@ -314,7 +318,7 @@ class Job:
     model: str
     name: str
     prompt: str
-    params: Mapping[str, ParamValue]
+    params: Mapping[str, WireValue]
     reference: Reference | None
     take: int
     price_class: str

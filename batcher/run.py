@@ -224,9 +224,9 @@ class Run:
     def _recorded(self) -> Iterator[None]:
         """From `start_run` to `end_run`, which is written whatever happens in between."""
         workload, ledger = self.request.workload, self.ledger
-        self.caps = caps_for(self.plan, workload.inputs(Problems()), self.settings, workload.budget, self.request.until)
-        if workload.saved:
-            self.caps = replace(self.caps, ceilings=workload.saved.ceilings)
+        caps = caps_for(self.plan, workload.inputs(Problems()), self.settings, workload.budget, self.request.until)
+        ceilings = workload.saved.ceilings if workload.saved else {}
+        self.caps = replace(caps, ceilings=ceilings, unpriced=workload.unpriced)
         ledger.wait_for_locks(
             self.settings.retries.outage, lambda message: self._tell("ledger_locked", message=message)
         )
@@ -359,7 +359,7 @@ class Run:
 
     def _settings(self) -> dict[str, Any]:
         until = None if self.caps.until is None else iso(self.caps.until)
-        caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep")}
+        caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep", "unpriced")}
         caps["allowances"] = {name: asdict(allowance) for name, allowance in self.caps.allowances.items()}
         workload = self.request.workload
         chosen = workload.selection

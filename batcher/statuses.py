@@ -44,5 +44,14 @@ MOVES: Mapping[Status, frozenset[Status]] = {
 #: Bought and not at an end: a run goes on with these whatever its manifest says.
 UNSETTLED = (Status.SUBMITTING, Status.QUEUED, Status.PROCESSING)
 
+#: How the price class of jobs ends whose price nobody knows before they are bought: the model's billing is not FIXED.
+UNPRICED = " unpriced"
+
+
+def is_unpriced(price_class: str) -> bool:
+    """Whether jobs of this class have no price before they are bought."""
+    return price_class.endswith(UNPRICED)
+
+
 #: The name, in the place of a file's, of a manifest that was made from data: nobody can look whether it is still there.
 DATA_MANIFEST = "<data>"

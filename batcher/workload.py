@@ -40,6 +40,7 @@ class SelectionOptions(TypedDict, total=False):
     limit: int | None
     max_jobs: int | None
     budget: int | None
+    unpriced: int | None
     marked: Path | None
     sample: str | None
     order: str
@@ -69,6 +70,8 @@ class Workload:
     selection: Selection
     max_jobs: int
     budget: int | None
+    #: what jobs without a price beforehand may cost of each campaign, over all runs; None: none is bought
+    unpriced: int | None = None
     #: campaigns that are gone on with without a manifest
     remembered: tuple[str, ...] = ()
     #: what is bought exactly, or not at all
@@ -83,6 +86,7 @@ class Workload:
         limit: int | None = None,
         max_jobs: int | None = None,
         budget: int | None = None,
+        unpriced: int | None = None,
         marked: Path | None = None,
         sample: str | None = None,
         order: str = "fair",
@@ -103,7 +107,7 @@ class Workload:
         settings = merged({manifest.campaign: manifest.settings for manifest in manifests})
         names = (only,) if isinstance(only, str) else tuple(only)
         selection = Selection(names, limit, fair=order == "fair")
-        found = cls(tuple(manifests), settings, selection, max_jobs or MAX_JOBS, budget)
+        found = cls(tuple(manifests), settings, selection, max_jobs or MAX_JOBS, budget, unpriced)
         found = found if marked is None else found.marked(marked)
         return found if sample is None else found.sampled(sample)
 
@@ -160,6 +164,7 @@ class Workload:
                 selection=self.selection,
                 settings=self.settings,
                 run_budget=self.budget,
+                unpriced=self.unpriced,
                 day=day,
                 max_jobs=self.max_jobs,
             )
@@ -349,5 +354,5 @@ def remembered(read: LedgerReader, campaigns: Sequence[str], jobs: Collection[Jo
     last = {name: last_settings(read, name) for name in campaigns}
     settings = merged(last) if last else Settings()
     return Workload(
-        (), settings, Selection(limit=0, jobs=frozenset(jobs), buys=False), MAX_JOBS, None, tuple(campaigns)
+        (), settings, Selection(limit=0, jobs=frozenset(jobs), buys=False), MAX_JOBS, None, remembered=tuple(campaigns)
     )

@@ -212,7 +212,11 @@ def decide_one(ledger: LedgerWriter, decision: Decision, job: JobId) -> Decided:
 
 def example(model: Model) -> str:
     """A manifest of one job of a model, with every default written out and whatever else it needs."""
-    params = {name: model.default(name) for name in model.params if model.default(name) is not None}
-    params |= dict.fromkeys(model.lacking({}), "https://example.com/film.mp4")
+    params: dict[str, Any] = {name: model.default(name) for name in model.params if model.default(name) is not None}
+    needs: dict[str, Any] = {
+        "url": "https://example.com/film.mp4",
+        "array": [{"voice": "Adam", "text": "A boat at dawn"}],
+    }
+    params |= {name: needs[model.params[name].type] for name in model.lacking({})}
     prompt = {"name": "boat"} if model.prompt.is_none else "A boat at dawn"
     return json.dumps({"campaign": model.id, "model": model.id, "params": params, "prompts": [prompt]})

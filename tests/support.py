@@ -154,6 +154,7 @@ class Bench:
     world_type: type[World] = World
     journal: Journal | None = None
     until: float | None = None
+    unpriced: int | None = None
     client: Callable[..., Provider] = Rivya
     key: str = KEY
     ledger_type: type[LedgerWriter] = LedgerWriter
@@ -184,7 +185,7 @@ class Bench:
         return path
 
     def workload(self, *paths: Path, selection: Selection = EVERYTHING) -> Workload:
-        return replace(prepare(paths), selection=selection)
+        return replace(prepare(paths, unpriced=self.unpriced), selection=selection)
 
     def plan(self, *paths: Path, selection: Selection = EVERYTHING) -> Plan:
         reader = open_reader(self.state)

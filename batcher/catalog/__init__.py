@@ -11,134 +11,31 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from batcher import own_models
 from batcher.errors import UsageError
-from batcher.jobs import Job, ParamValue
+from batcher.jobs import UNPRICED, Job, ParamValue, WireValue
 from batcher.measures import Wanted
+
+from .params import ArrayParam as ArrayParam
+from .params import CatalogValue
+from .params import NumberParam as NumberParam
+from .params import Param as Param
+from .params import SelectParam as SelectParam
+from .params import TextParam as TextParam
+from .params import UrlParam as UrlParam
 
 #: Width over height, as the pages write it.
 _RATIO = re.compile(r"\d+:\d+")
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Param(_Value):
-    """What all params have. `required`: without a default, each job has to set it.
-
-    `when` says with which jobs it counts; what a job sets of it otherwise is sent and changes nothing.
-    """
-
-    required: bool = False
-    when: Literal["always", "no reference"] = "always"
-
-
-class SelectParam(_Param):
-    """One of a list of texts. Numbers and booleans of such a param travel as texts too (API model pages)."""
-
-    type: Literal["select"]
-    options: tuple[str, ...]
-    default: str | None = None
-
-    def wire(self, value: ParamValue) -> str:
-        """The value as it goes on the wire. Raises ValueError with what is allowed."""
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        if text not in self.options:
-            close = difflib.get_close_matches(text, self.options, n=1)
-            raise ValueError(
-                f"must be one of {', '.join(self.options)}" + (f"; did you mean {close[0]!r}?" if close else "")
-            )
-        return text
-
-    @property
-    def allowed(self) -> str:
-        return " | ".join(self.options)
-
-
-class NumberParam(_Param):
-    """A JSON number between `min` and `max` in steps of `step` counted from `min` (from 0 without one)."""
-
-    type: Literal["number"]
-    min: float | None = None
-    max: float | None = None
-    step: float | None = None
-    default: float | None = None
-
-    def wire(self, value: ParamValue) -> int | float:
-        """The value as it goes on the wire, a whole number as int. Raises ValueError with what is allowed."""
-        if isinstance(value, bool):
-            raise ValueError(f"must be a number, {self.allowed}")
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            raise ValueError(f"must be a number, {self.allowed}") from None
-        outside = (self.min is not None and number < self.min) or (self.max is not None and number > self.max)
-        if outside or number != number or abs(number) == float("inf"):
-            raise ValueError(f"must be {self.allowed}")
-        if self.step is not None:
-            steps = (number - (self.min or 0)) / self.step
-            if abs(steps - round(steps)) > 1e-9:
-                raise ValueError(f"must be {self.allowed}")
-            # a value that is a hair off would be another job at another price: what is sent is the grid's own
-            number = float(Decimal(str(self.min or 0)) + round(steps) * Decimal(str(self.step)))
-        return int(number) if number.is_integer() else number
-
-    @property
-    def allowed(self) -> str:
-        low = "" if self.min is None else f"{self.min:g}"
-        high = "" if self.max is None else f"{self.max:g}"
-        whole = "a whole number " if self.step == 1 else ""
-        step = f" in steps of {self.step:g}" if self.step not in (None, 1) else ""
-        return f"{whole}from {low} to {high}{step}"
-
-
-class TextParam(_Param):
-    """Free text."""
-
-    type: Literal["text"]
-    default: str | None = None
-
-    def wire(self, value: ParamValue) -> str:
-        """The value as it goes on the wire."""
-        return str(value).lower() if isinstance(value, bool) else str(value)
-
-    @property
-    def allowed(self) -> str:
-        return "text"
-
-
-class UrlParam(_Param):
-    """A public URL that the API fetches itself; no file of ours."""
-
-    type: Literal["url"]
-    default: None = None
-
-    def wire(self, value: ParamValue) -> str:
-        """The value as it goes on the wire. Raises ValueError with what is allowed."""
-        parts = urlsplit(str(value))
-        if parts.scheme != "https" or not parts.hostname or parts.username is not None:
-            raise ValueError(f"must be {self.allowed}")
-        return str(value)
-
-    @property
-    def allowed(self) -> str:
-        return "a public https URL"
-
-
-Param = Annotated[SelectParam | NumberParam | TextParam | UrlParam, Field(discriminator="type")]
-
-
-class PromptRule(_Value):
+class PromptRule(CatalogValue):
     """Length of a prompt, both ends allowed: at least `min` characters, at most `max` UTF-16 units (0: no prompt)."""
 
     min: int = 1
@@ -150,7 +47,7 @@ class PromptRule(_Value):
         return self.max == 0
 
 
-class KindRule(_Value):
+class KindRule(CatalogValue):
     """What one kind of reference file may be; `max_bytes` in bytes.
 
     `max_files` bounds the files of the kind, `beside_video` the same where a video is among the others.
@@ -162,7 +59,7 @@ class KindRule(_Value):
     beside_video: int | None = None
 
 
-class ReferenceRule(_Value):
+class ReferenceRule(CatalogValue):
     """How many reference files a job may have, of which kinds, and what they are in their `order`."""
 
     max_files: int = 0
@@ -193,18 +90,19 @@ class ReferenceRule(_Value):
         return ""
 
 
-class Model(_Value):
+class Model(CatalogValue):
     """One model of an API. `base_credits` is the price of its default settings ("from"), in the unit of its `provider`.
 
     `identity_defaults` are what a job has where it sets nothing, and what its identity leaves out: frozen when a param
     comes into the file, whatever its page says later (the param's own `default`). So a default that moves buys nothing
-    again, and nothing else.
+    again, and nothing else. Unless its `billing` is FIXED, nobody knows what a job costs before it is bought.
     """
 
     id: str
     provider: str = "rivya"
     result: Literal["video", "image", "audio"]
     base_credits: int
+    billing: Literal["FIXED", "METERED", "TOKEN_BASED"] = "FIXED"
     price_params: tuple[str, ...] = ()
     price_reference: bool = False
     prompt: PromptRule = PromptRule()
@@ -220,23 +118,29 @@ class Model(_Value):
             raise ValueError(f"identity_defaults and the params' defaults differ in {', '.join(missing)}")
         return self
 
-    def lacking(self, params: Mapping[str, ParamValue]) -> list[str]:
+    def lacking(self, params: Mapping[str, WireValue]) -> list[str]:
         """The params that a job has to set and does not."""
         return [n for n, p in self.params.items() if p.required and n not in params and self.default(n) is None]
 
-    def ignored(self, params: Mapping[str, ParamValue]) -> list[str]:
+    def ignored(self, params: Mapping[str, WireValue]) -> list[str]:
         """The params among these that do not count for a job with a reference: two such jobs buy the same thing."""
         return [name for name in params if self.params[name].when == "no reference"]
 
     def default(self, name: str) -> ParamValue | None:
         """What a job has where it does not set the param, in wire type."""
         value = self.identity_defaults.get(name)
-        return None if value is None else self.params[name].wire(value)
+        param = self.params[name]
+        return None if value is None or isinstance(param, ArrayParam) else param.wire(value)
 
-    def whole(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+    def whole(self, params: Mapping[str, WireValue]) -> dict[str, WireValue]:
         """The params of a job at their value, defaults included, in the order of the model's page."""
         found = {name: params.get(name, self.default(name)) for name in self.params}
         return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether nobody knows what a job costs before it is bought; `base_credits` is the least."""
+        return self.billing != "FIXED"
 
     @property
     def ratio(self) -> str | None:
@@ -246,14 +150,16 @@ class Model(_Value):
                 return name
         return None
 
-    def asked(self, params: Mapping[str, ParamValue], *, has_reference: bool) -> Wanted:
+    def asked(self, params: Mapping[str, WireValue], *, has_reference: bool) -> Wanted:
         """What a result of a job with these params is to be; a reference may have a ratio of its own."""
         whole = self.whole(params)
         seconds = whole.get(self.seconds or "")
         ratio = None if has_reference else whole.get(self.ratio or "")
-        return Wanted(self.result, None if seconds is None else float(seconds), None if ratio is None else str(ratio))
+        return Wanted(
+            self.result, None if seconds is None else float(str(seconds)), None if ratio is None else str(ratio)
+        )
 
-    def price_class(self, params: Mapping[str, ParamValue], *, has_reference: bool) -> str:
+    def price_class(self, params: Mapping[str, WireValue], *, has_reference: bool) -> str:
         """The price class of a job: the model and every setting that may move its price.
 
         `params` are in wire type; those at their default may be left out.
@@ -261,7 +167,7 @@ class Model(_Value):
         parts = [self.id] + [f"{name}={params.get(name, self.default(name))}" for name in self.price_params]
         if self.price_reference:
             parts.append(f"reference={'yes' if has_reference else 'no'}")
-        return " ".join(parts)
+        return " ".join(parts) + (UNPRICED if self.is_unpriced else "")
 
 
 @cache

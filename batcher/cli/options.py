@@ -174,7 +174,7 @@ def until(function: _F) -> _F:
 
 
 def selection(function: _F) -> _F:
-    """`--only`, `--marked`, `--limit`, `--budget`, `--sample` and `--order`."""
+    """`--only`, `--marked`, `--limit`, `--budget`, `--allow-unpriced`, `--sample` and `--order`."""
     for decorate in (
         click.option(
             "--order",
@@ -190,6 +190,13 @@ def selection(function: _F) -> _F:
             type=click.IntRange(min=0),
             metavar="N",
             help="Commit at most so many credits in this run; 0 only goes on with what is bought.",
+        ),
+        click.option(
+            "--allow-unpriced",
+            "unpriced",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Buy jobs without a price beforehand too: those of a campaign may cost N credits, over all runs.",
         ),
         click.option(
             "--limit", type=click.IntRange(min=0), metavar="N", help="Start at most so many new jobs; 0 starts none."

@@ -179,18 +179,33 @@ def _notes(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
         yield f"{amount(plan.credits)} for {count(plan.new, 'new job')}{time}."
     if not all(quote.seen for quote in plan.quotes):
         yield 'Prices of the catalogue are "from": the API names the real one with the first job of each class.'
+    yield from _unpriced(quotes, workload)
     for cap in plan.caps:
+        if cap.unpriced and workload.unpriced is None:
+            continue
         free = max(0, cap.limit - cap.used)
         line = f"Cap {safe(cap.cap)}: {number(cap.limit)}, {number(cap.used)} used, {number(cap.wanted)} wanted"
         if cap.bites:
             yield Text(f"{line}; it bites: {number(cap.wanted - free)} too many, the rest stays planned.", "yellow")
         else:
             yield f"{line}; {number(free - cap.wanted)} to spare."
-    if not plan.caps and plan.new:
-        yield f"No cap is set: a run of this plan stops at its {amount(plan.credits)}."
+    if plan.new and not any(not cap.unpriced for cap in plan.caps):
+        yield f"No cap is set: a run of this plan stops at {amount(plan.most)}."
     gone = sum(campaign.gone for campaign in plan.campaigns)
     if gone:
         yield f"{count(gone, 'planned job')} no longer in the manifest: a run cancels them; they cost nothing."
+
+
+def _unpriced(quotes: list[Quote], workload: Workload) -> Iterator[RenderableType]:
+    """What becomes of jobs without a price beforehand."""
+    jobs = sum(quote.jobs for quote in quotes if quote.is_unpriced)
+    if not jobs:
+        return
+    words = f"{count(jobs, 'job')} without a price beforehand (billing METERED or TOKEN_BASED)"
+    if workload.unpriced is None:
+        yield Text(f"{words}: a run buys none of them, unless --allow-unpriced N says what they may cost.", "yellow")
+    else:
+        yield f"{words}: quoted at the dearest of its class so far, at least the base; one of a class at a time."
 
 
 def tell_notes(plan: Plan, terminal: Terminal) -> None:

@@ -107,6 +107,9 @@ def _onward(result: RunOutcome, order: RunRequest, command: str) -> tuple[str, s
     ending, budget, limit = result.ending, order.workload.budget, order.workload.selection.limit
     if budget is None and "run" in ending.caps:
         return "the plan's total is used up; see first what the rest costs now", f"{command} --dry-run"
+    if "unpriced" in ending.caps and order.workload.unpriced is None:
+        words = "some jobs have no price beforehand; say what those of a campaign may cost together"
+        return words, f"{command} --allow-unpriced N"
     first = "when there is room again, go on with" if ending.caps else "go on with"
     if ending.kind is Kind.KEY:
         first = "with a key that the API takes, go on with"

@@ -270,9 +270,13 @@ class LedgerReader:
         day: str | None = None,
         run_id: int | None = None,
         allowance: str | None = None,
+        unpriced: bool | None = None,
     ) -> CreditSum:
-        """Credits held and settled, of all attempts or of one campaign, local day, run or allowance."""
-        given = {"run_id": run_id, "campaign": campaign, "day": day, "allowance": allowance}
+        """Credits held and settled, of all attempts or of one campaign, local day, run or allowance.
+
+        `unpriced`: of jobs without a price beforehand, or of the others.
+        """
+        given = {"run_id": run_id, "campaign": campaign, "day": day, "allowance": allowance, "unpriced": unpriced}
         chosen = {name: value for name, value in given.items() if value is not None}
         where = " AND ".join(f"{name} = ?" for name in chosen) or "1"
         sums = f"SELECT coalesce(sum(held), 0), coalesce(sum(settled), 0) FROM spent WHERE {where}"

@@ -5,22 +5,23 @@ What is wrong with a row, a combination or a file is told, makes no job, and sto
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from batcher.catalog import Model
+from batcher.catalog import ArrayParam, Model
 from batcher.jobs import (
     SHORT_ID,
     FileReference,
     Identities,
     JobId,
     JobSpec,
-    ParamValue,
     Reference,
     SeveralReferences,
     UrlReference,
+    WireValue,
     clean_prompt,
     params_text,
     source_text,
@@ -76,12 +77,19 @@ def check_names(plan: CompiledManifest, files: Files, problems: Problems) -> Non
 class _Chosen:
     """The params of a job, the same as the identity has them, and the price class without and with a reference."""
 
-    params: dict[str, ParamValue]
+    params: dict[str, WireValue]
     text: str
     plain: str
     dearer: str
     lacking: list[str]
     ignored: list[str]
+
+
+def _key_of(model: Model) -> Callable[[dict[str, Value]], Any]:
+    """What is the same for variables that set the same params. Raises KeyError where one is missing."""
+    if any(isinstance(param, ArrayParam) for param in model.params.values()):
+        return lambda variables: json.dumps([variables.get(name) for name in model.params])
+    return itemgetter(*sorted(model.params)) if model.params else lambda _: None
 
 
 class _Expansion:
@@ -98,9 +106,7 @@ class _Expansion:
         self.faults = 0
         self.checked: Cache[Any, bool] = Cache(500)
         self.found: Cache[str, tuple[FileReference | UrlReference, ...] | Fault] = Cache(5_000)
-        self.param_values: Callable[[dict[str, Value]], Any] = (
-            itemgetter(*sorted(plan.model.params)) if plan.model.params else lambda _: None
-        )
+        self.param_values = _key_of(plan.model)
         self.choices: Cache[Any, _Chosen] = Cache()
         self.identities = Identities(plan.campaign, plan.model.id)
         self.file_needs = plan.file_names.template.required.difference(ALWAYS)

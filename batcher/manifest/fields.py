@@ -174,6 +174,11 @@ def _scalar(value: Any) -> Any:
     raise wrong(f"must be a text, a number or true/false, not {kind_of(value)}")
 
 
+def _param(value: Any) -> Any:
+    """What a param may be; a list is held against the model later."""
+    return _value(value) if isinstance(value, list) else _scalar(value)
+
+
 def _value(value: Any) -> Any:
     match value:
         case None:
@@ -218,6 +223,7 @@ _TEXT_SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": M
 Text = Annotated[str, *leaf(_text, _TEXT_SCHEMA)]
 Name = Annotated[str, *leaf(_name, {"type": "string", "minLength": 1, "maxLength": MAX_NAME})]
 Scalar = Annotated[Any, *leaf(_scalar, _SCALAR_SCHEMA)]
+ParamField = Annotated[Any, *leaf(_param, {"not": {"type": ["object", "null"]}})]
 AnyValue = Annotated[Any, *leaf(_value, _VALUE_SCHEMA)]
 _REFERENCE_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}, "minItems": 2}]

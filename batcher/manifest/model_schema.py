@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batcher.catalog import Model, NumberParam, Param, SelectParam, UrlParam, get_model, model_ids
+from batcher.catalog import ArrayParam, Model, NumberParam, Param, SelectParam, UrlParam, get_model, model_ids
 
 _WORDS = {"true": True, "false": False}
 
@@ -50,6 +50,11 @@ def _values(model: Model, name: str, param: Param) -> dict[str, Any]:
         case NumberParam(min=low, max=high):
             ends = {"minimum": low, "maximum": high}
             return found | {"type": ["number", "string"]} | {k: v for k, v in ends.items() if v is not None}
+        case ArrayParam(fields=fields, optional=optional):
+            texts = {name: {"type": "string"} for name in fields}
+            needed = [name for name in fields if name not in optional]
+            entry = {"type": "object", "properties": texts, "required": needed, "additionalProperties": False}
+            return found | {"type": "array", "items": entry, "minItems": 1}
         case UrlParam():
             return found | {"type": "string"}
         case _:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batcher.catalog import Model
-from batcher.jobs import ParamValue
+from batcher.jobs import WireValue
 from batcher.spelling import is_visible, nfc
 
 from .compiler import SPECIAL, Entry, ReferenceSlot
@@ -87,7 +87,7 @@ class Rows:
         # the keys are all names of a row: each JSONL row may bring hundreds of new ones
         self.shapes: Cache[Any, Shape] = Cache(_FEW)
         self.columns: Cache[Any, _Columns] = Cache(_FEW)
-        self.wires: Cache[Any, ParamValue | Fault] = Cache()
+        self.wires: Cache[Any, WireValue | Fault] = Cache()
 
     def prompt_of(self, row: SourceRow) -> Prompt | None:
         """A row as a prompt; None, and told, when it is faulty."""
@@ -188,15 +188,13 @@ class Rows:
             faults.append(("reference", Fault(f"reference: {fault.message}", fault.hint)))
             return ()
 
-    def wired(self, name: str, value: Value) -> ParamValue | Fault:
-        if isinstance(value, (list, dict)):
-            return Fault(f"{name} must be {self.model.params[name].allowed}, not {kind_of(value)}")
+    def wired(self, name: str, value: Value) -> WireValue | Fault:
         # by what is shown: 1, 1.0 and true are equal as keys and may differ on the wire
         key = (name, value) if type(value) is str else (name, type(value), str(value))
         known = self.wires.get(key)
         if known is not None:
             return known
-        found: ParamValue | Fault
+        found: WireValue | Fault
         try:
             found = wire(self.model, name, value)
         except ValueError as error:

@@ -26,6 +26,7 @@ from .fields import (
     Given,
     ModelId,
     Name,
+    ParamField,
     ReferenceText,
     Repeat,
     Requests,
@@ -154,7 +155,7 @@ class _Entry(TypedDict, total=False):
         Name, Given, Field(description="Used in file names, reports and --only; a template; else made from the text")
     ]
     vars: Annotated[dict[str, AnyValue], Field(description="Variables of the templates")]
-    params: Annotated[dict[str, Scalar], Field(description="Params of the model")]
+    params: Annotated[dict[str, ParamField], Field(description="Params of the model")]
     matrix: Annotated[MatrixSection, Field(description="Axes of this prompt")]
     references: Annotated[list[ReferenceText], Given, Field(description="Instead of the campaign's")]
     repeat: Annotated[Repeat, Given, Field(description="Takes of each job")]
@@ -207,7 +208,7 @@ class Document(_Section):
 
     campaign: Campaign = Field(description="The campaign's name; its identity in the ledger")
     model: ModelId = Field(description="The model of all jobs")
-    params: dict[str, Scalar] = Field(default={}, description="Params of every job")
+    params: dict[str, ParamField] = Field(default={}, description="Params of every job")
     matrix: MatrixSection = Field(default_factory=lambda: MatrixSection(), description="Axes of every prompt")
     prompts: Annotated[list[Prompt], Field(min_length=1, description="The prompts")]
     references: list[ReferenceText] = Field(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from batcher.catalog import Model, NumberParam, SelectParam
-from batcher.jobs import ParamValue
+from batcher.catalog import ArrayParam, Model, NumberParam, SelectParam
+from batcher.jobs import WireValue
 from batcher.spelling import nfc
 
 #: A scalar, or (for variables only) lists and mappings of them.
@@ -159,15 +160,18 @@ def kind_of(value: Value) -> str:
             return "a mapping"
 
 
-def wire(model: Model, name: str, value: Value) -> ParamValue:
+def wire(model: Model, name: str, value: Value) -> WireValue:
     """A param's value as it goes on the wire. Raises ValueError with what is allowed."""
     param = model.params[name]
+    if isinstance(param, ArrayParam):
+        for text in _texts(value):
+            _check_characters(text)
+        return param.wire(kept(value))
     if not isinstance(value, (str, int, float)):
         raise ValueError(f"must be {param.allowed}, not {kind_of(value)}")
     if isinstance(value, str):
         value = value.strip()
-        if (bad := unsafe_character(value)) is not None:
-            raise ValueError(f"holds the character {bad}, which cannot be sent")
+        _check_characters(value)
         # the nearest of the options is searched for, which takes long in a long text
         if isinstance(param, SelectParam) and len(value) > _LONGEST_OPTION:
             raise ValueError(f"must be one of {', '.join(param.options)}")
@@ -180,6 +184,21 @@ def wire(model: Model, name: str, value: Value) -> ParamValue:
         if isinstance(param, NumberParam) and isinstance(value, str) and to_number(value) is None:
             raise ValueError(f"must be a number, {param.allowed}")
     return param.wire(value)
+
+
+def _check_characters(text: str) -> None:
+    if (bad := unsafe_character(text)) is not None:
+        raise ValueError(f"holds the character {bad}, which cannot be sent")
+
+
+def _texts(value: Value) -> Iterator[str]:
+    """Every text in a value."""
+    match value:
+        case str():
+            yield value
+        case list() | dict():
+            for each in value.values() if isinstance(value, dict) else value:
+                yield from _texts(each)
 
 
 def shown(value: Value, limit: int = 60) -> str:

@@ -7,9 +7,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from batcher.errors import Problem, UsageError
-from batcher.jobs import JobSpec, Status
+from batcher.jobs import JobSpec, Status, is_unpriced
 from batcher.ledger import Caps, LedgerReader
 from batcher.ledger.expansion_cache import CachedExpansion, first_planned
 from batcher.ledger.queries.left_behind import LeftBehind
@@ -58,7 +59,8 @@ class CampaignPlan:
 class CapLine:
     """One cap against what is committed already and what the plan wants, in credits.
 
-    It holds for these campaigns together; for all where none is named.
+    It holds for these campaigns together; for all where none is named. `unpriced`: only for jobs without a price
+    beforehand.
     """
 
     cap: str
@@ -66,6 +68,11 @@ class CapLine:
     used: int
     wanted: int
     campaigns: tuple[str, ...] = ()
+    unpriced: bool = False
+
+    def covers(self, campaign: str, price_class: str) -> bool:
+        """Whether a job of this class counts under it."""
+        return (not self.campaigns or campaign in self.campaigns) and (not self.unpriced or is_unpriced(price_class))
 
     @property
     def bites(self) -> bool:
@@ -98,6 +105,12 @@ class Plan:
     def credits(self) -> int:
         return sum(campaign.credits for campaign in self.campaigns)
 
+    @property
+    def most(self) -> int:
+        """What a run may take where nothing else caps it: the quotes, and what jobs without a price may cost."""
+        priced = sum(quote.credits for each in self.campaigns for quote in each.quotes if not quote.is_unpriced)
+        return priced + sum(max(0, cap.limit - cap.used) for cap in self.caps if cap.unpriced)
+
 
 def make_plan(
     wanted: Sequence[CampaignInput],
@@ -107,12 +120,14 @@ def make_plan(
     selection: Selection,
     settings: Settings,
     run_budget: int | None = None,
+    unpriced: int | None = None,
     day: str,
     max_jobs: int = MAX_JOBS,
 ) -> Plan:
     """Compare what is wanted with the ledger (None: there is none yet).
 
     `account` finds prices that the API has named; without one the catalogue's count. `day` is the local date.
+    `unpriced` is what jobs without a price beforehand may cost of each campaign (None: none is bought).
     Raises UsageError when `--only` matches no prompt or there are more than `max_jobs` jobs.
     """
     chooser, prices = Chooser(selection), ClassPrices(ledger, account)
@@ -126,7 +141,7 @@ def make_plan(
         raise UsageError(
             f"--only {' '.join(selection.only)} matches no prompt", hint=f"There are {some} …" if some else ""
         )
-    caps = list(_caps(wanted, plans, ledger, settings, run_budget, day))
+    caps = list(_caps(wanted, plans, ledger, settings, run_budget, unpriced, day))
     new = sum(plan.new for plan in plans)
     submit = settings.limits.submit
     seconds = max(0, new - 1) // submit.count * submit.seconds
@@ -217,19 +232,23 @@ def _caps(
     ledger: LedgerReader | None,
     settings: Settings,
     run_budget: int | None,
+    unpriced: int | None,
     day: str,
 ) -> Iterator[CapLine]:
-    def used(campaign: str | None = None, day: str | None = None, allowance: str | None = None) -> int:
-        return ledger.spent(campaign=campaign, day=day, allowance=allowance).committed if ledger else 0
+    def used(**counted: Any) -> int:
+        return ledger.spent(**counted).committed if ledger else 0
 
+    for plan in plans:
+        if wanting := sum(quote.credits for quote in plan.quotes if quote.is_unpriced):
+            taken = used(campaign=plan.campaign, unpriced=True)
+            yield CapLine("unpriced", unpriced or 0, taken, wanting, (plan.campaign,), unpriced=True)
     total = sum(plan.credits for plan in plans)
     if run_budget is not None:
         yield CapLine("run", run_budget, 0, total)
     for each, plan in zip(wanted, plans, strict=True):
         if each.budget.campaign is not None:
-            yield CapLine(
-                f"campaign {plan.campaign}", each.budget.campaign, used(plan.campaign), plan.credits, (plan.campaign,)
-            )
+            name = plan.campaign
+            yield CapLine(f"campaign {name}", each.budget.campaign, used(campaign=name), plan.credits, (name,))
     drawing: dict[Allowance, list[CampaignPlan]] = {}
     for each, plan in zip(wanted, plans, strict=True):
         if each.budget.allowance is not None:
@@ -247,7 +266,11 @@ def _caps(
 
 
 def caps_for(
-    plan: Plan, wanted: Sequence[CampaignInput], settings: Settings, run_budget: int | None, until: float | None = None
+    plan: Plan,
+    wanted: Sequence[CampaignInput],
+    settings: Settings,
+    run_budget: int | None,
+    until: float | None = None,
 ) -> Caps:
     """The caps that a run of this plan obeys. Without any (an allowance is one), its cap is the plan's total.
 
@@ -257,7 +280,7 @@ def caps_for(
     allowances = {each.campaign: each.budget.allowance for each in wanted if each.budget.allowance is not None}
     none = run_budget is None and not campaigns and not allowances and settings.budget.day is None
     return Caps(
-        run=plan.credits if none else run_budget,
+        run=plan.most if none else run_budget,
         campaigns=campaigns,
         allowances=allowances,
         day=settings.budget.day,

@@ -97,7 +97,6 @@ def job_lines(
     used = [cap.used for cap in caps]
 
     def of(each: CampaignInput) -> Iterator[JobLine]:
-        under = [(n, cap) for n, cap in enumerate(caps) if not cap.campaigns or each.campaign in cap.campaigns]
         for spec, there in JobWalk(each, ledger, max_jobs):
             standing = chooser.standing(spec, there)
             if standing != "new":
@@ -105,14 +104,15 @@ def job_lines(
                 continue
             quote = prices.quote(spec.price_class, spec.catalog_credits)
             hold = prices.hold(spec.price_class, spec.catalog_credits)
-            stopped_by = next((cap.cap for n, cap in under if used[n] + hold > cap.limit), "")
+            under = [n for n, cap in enumerate(caps) if cap.covers(each.campaign, spec.price_class)]
+            stopped_by = next((caps[n].cap for n in under if used[n] + hold > caps[n].limit), "")
             if schedule is not None and not stopped_by:
                 if schedule.next > seconds:
                     stopped_by = UNTIL
                 else:
                     schedule.send(spec.price_class)
             if not stopped_by:
-                for n, _ in under:
+                for n in under:
                     used[n] += hold
             yield JobLine(spec, standing, quote.credits_each, quote.source, hold, stopped_by)
 

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TypeVar
 
 from batcher.errors import Problem, UsageError
-from batcher.jobs import SHORT_ID, UNSETTLED, JobId, JobSpec, Status, job_id
+from batcher.jobs import SHORT_ID, UNSETTLED, JobId, JobSpec, Status, is_unpriced, job_id
 from batcher.ledger import NOT_IN_MANIFEST, KnownJob, LedgerReader, Price, last_final, seen_price
 from batcher.ledger.expansion_cache import CachedExpansion
 from batcher.settings import Budget, Selection
@@ -41,6 +41,11 @@ class Quote:
     def seen(self) -> bool:
         """Whether the API has named the price."""
         return self.source.startswith("seen")
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether nobody knows what such a job costs before it is bought."""
+        return is_unpriced(self.price_class)
 
 
 @dataclass(frozen=True, slots=True)

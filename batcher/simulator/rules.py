@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
+from typing import Any
 from urllib.parse import urlsplit
 
 from batcher.catalog import Model, get_model, model_ids
@@ -28,7 +29,7 @@ DEFAULT_LIMITS: Mapping[str, tuple[int, tuple[str, ...]]] = {
 MAX_REQUEST_ID = 128
 
 _ITEM_FIELDS = {"url", "kind", "name", "mimeType", "durationSeconds", "durationToken"}
-_WIRE_TYPES: Mapping[str, tuple[type, ...]] = {"select": (str,), "number": (int, float), "text": (str,), "url": (str,)}
+_WIRE_TYPES: Mapping[str, tuple[type, ...]] = {"number": (int, float), "array": (list,)}  # else a text
 
 
 def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) -> tuple[Model, Json]:
@@ -74,15 +75,16 @@ def check_request_id(value: object) -> None:
         raise invalid(f"client_request_id must be a text of at most {MAX_REQUEST_ID} characters.")
 
 
-def _check_param(model: Model, key: str, value: object) -> None:
+def _check_param(model: Model, key: str, value: Any) -> None:
     rule = model.params.get(key)
     if rule is None:
         raise invalid(f"params.{key} is not known to {model.id}.")
     # The model pages fix the JSON type as well: "6" for a number param is a client's mistake.
-    if not isinstance(value, str | int | float) or type(value) not in _WIRE_TYPES[rule.type]:
+    if not isinstance(value, str | int | float | list) or type(value) not in _WIRE_TYPES.get(rule.type, (str,)):
         raise invalid(f"params.{key} has the wrong JSON type; it takes {rule.allowed}.")
     try:
-        rule.wire(value)
+        wire: Callable[[Any], object] = rule.wire
+        wire(value)
     except ValueError as error:
         raise invalid(f"params.{key} {error}.") from None
 
@@ -200,7 +202,7 @@ def describe(model: Model) -> Json:
         "category": model.result,
         "runtime": "async_task",
         "base_credits": model.base_credits,
-        "billing_type": "FIXED",
+        "billing_type": model.billing,
         "supported_modes": [f"{kind}-to-{model.result}" for kind in ("text", *kinds)],
         "max_prompt_length": model.prompt.max,
         "reference_media": {

@@ -13,6 +13,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store import schema
 from batcher.ledger.store.amounts import OPEN_HOLD
 from batcher.ledger.store.connection import open_reader, storage_errors
+from batcher.statuses import UNPRICED
 
 from .spend import snapshot
 from .sql import UNSAVED
@@ -89,11 +90,12 @@ def look(path: Path, *, now: float) -> Health:
 
 def _wrong_sums(read: LedgerReader) -> Iterator[str]:
     by_hand = (
-        f"SELECT a.run_id, w.campaign, a.day, coalesce(a.allowance, '') AS allowance, sum({OPEN_HOLD}) AS held,"
+        f"SELECT a.run_id, w.campaign, a.day, coalesce(a.allowance, '') AS allowance,"
+        f" a.price_class GLOB '*{UNPRICED}' AS unpriced, sum({OPEN_HOLD}) AS held,"
         " sum(coalesce(a.final_credits, 0)) AS settled FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id"
-        " GROUP BY 1, 2, 3, 4"
+        " GROUP BY 1, 2, 3, 4, 5"
     )
-    kept = "SELECT run_id, campaign, day, allowance, held, settled FROM spent"
+    kept = "SELECT run_id, campaign, day, allowance, unpriced, held, settled FROM spent"
     rows = read.rows(
         f"SELECT DISTINCT run_id, campaign, day, allowance FROM (SELECT * FROM ({by_hand} EXCEPT {kept})"
         f" UNION ALL SELECT * FROM ({kept} EXCEPT {by_hand})) ORDER BY 1, 2, 3, 4"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from batcher.clock import local_day, local_time
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Allowance
+from batcher.statuses import is_unpriced
 
 from .prices import class_waits, last_final, seen_price
 
@@ -40,14 +41,16 @@ class Caps:
     room_mark: int = 0
     #: What a job of a price class may cost at most, by a saved plan.
     ceilings: dict[str, int] = field(default_factory=dict)
+    #: What jobs without a price beforehand may hold and cost of each campaign, over all runs; None: none is bought.
+    unpriced: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a job was not admitted.
 
-    `cap` is `until`, `price`, `ceiling`, `run`, `campaign`, `allowance`, `day`, `keep` or `reading`; `name` says which
-    campaign or allowance. `quote` is what would have been held for the job.
+    `cap` is `until`, `unpriced`, `price`, `ceiling`, `run`, `campaign`, `allowance`, `day`, `keep` or `reading`;
+    `name` says which campaign or allowance. `quote` is what would have been held for the job.
     """
 
     cap: str
@@ -82,6 +85,10 @@ def admission(
     """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
     if caps.until is not None and now >= caps.until:
         return Refusal("until", f"no job is started after {local_time(caps.until)}", catalog_credits)
+    unpriced = is_unpriced(price_class)
+    if unpriced and caps.unpriced is None:
+        words = "the API names no price of such a job beforehand; --allow-unpriced N lets them cost N together"
+        return Refusal("unpriced", words, catalog_credits)
     day = local_day(now, read.zone)
     if class_waits(read, account, price_class):
         return Refusal("price", "waits until the API has named this price", catalog_credits)
@@ -97,6 +104,8 @@ def admission(
     ]
     if allowance := caps.allowances.get(campaign):
         checks.append(("allowance", allowance.name, allowance.total, {"allowance": allowance.name}))
+    if unpriced:
+        checks.append(("unpriced", "", caps.unpriced, {"campaign": campaign, "unpriced": True}))
     for cap, name, limit, counted in checks:
         if limit is not None and (used := read.spent(**counted).committed) + hold > limit:
             words = f"{cap} {name}" if name else f"{cap} cap"

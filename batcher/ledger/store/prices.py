@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from batcher.ledger.reader import LedgerReader
+from batcher.statuses import UNPRICED, is_unpriced
 
 # What the API has said of a class's price. Reserved: by the newest attempt, and by the dearest of those answered since
 # that one was intended (nobody knows which of them the API took last). Held: by the dearest that is under way or
@@ -39,6 +40,12 @@ _SEEN = (
     "(final_credits IS NOT NULL AND (outcome = 'succeeded' OR outcome = 'failed' AND final_credits > 0)"
     " OR reserved_credits > 0 AND reserved_credits >= quoted_credits)"
 )
+# What jobs without a price beforehand cost so far, or hold: the dearest of a class, which the index has at its end.
+_DEAREST = (
+    "SELECT max(coalesce(final_credits, hold_credits)) AS credits, coalesce(finished_at, submitted_at, intended_at)"
+    f" AS at FROM attempts INDEXED BY attempts_dearest {_CLASS} price_class GLOB '*{UNPRICED}'"
+)
+_UNKNOWN = "final_credits IS NULL AND outcome IS NOT 'doubtful' AND coalesce(reserved_credits, 0) = 0"
 
 
 class Price(NamedTuple):
@@ -56,8 +63,12 @@ class Price(NamedTuple):
 def seen_price(read: LedgerReader, account: str, price_class: str) -> Price | None:
     """The price of a class by the API's figures, if it has named any: the largest of those in `_PRICES`.
 
-    An older attempt that the API took later may have met a rise that newer rows know nothing of.
+    An older attempt that the API took later may have met a rise that newer rows know nothing of. A class without a
+    price beforehand has the dearest that it has cost so far.
     """
+    if is_unpriced(price_class):
+        dearest = read.one(_DEAREST, (account, price_class))
+        return Price(dearest["credits"], dearest["at"], taken=False) if dearest["credits"] else None
     told = [row for row in read.rows(_PRICES, (account, price_class)) if row["credits"] is not None]
     named = {row["what"] for row in told} - {"held"}
     if not named:
@@ -73,7 +84,12 @@ def last_final(read: LedgerReader, account: str, price_class: str) -> int:
 
 
 def class_waits(read: LedgerReader, account: str, price_class: str) -> bool:
-    """Whether the class has not been seen, and an attempt of it is on its way that will show its price."""
+    """Whether the class has not been seen, and an attempt of it is on its way that will show its price.
+
+    Of a class without a price beforehand each job has to show its own: one at a time until that is reserved.
+    """
+    if is_unpriced(price_class):
+        return bool(read.figure(f"SELECT EXISTS (SELECT 1 {_OF_CLASS} {_UNKNOWN})", (account, price_class)))
     seen, under_way = read.one(
         f"SELECT EXISTS (SELECT 1 {_OF_CLASS} {_SEEN}), EXISTS"
         f" (SELECT 1 {_OF_CLASS} final_credits IS NULL AND outcome IS NOT 'doubtful')",

@@ -28,6 +28,7 @@ def facts(model: Model) -> dict[str, object]:
         "required": [name for name, param in model.params.items() if param.required],
         "when": {name: param.when for name, param in model.params.items() if param.when != "always"},
         "price": [*model.price_params, *(["reference"] if model.price_reference else [])],
+        **({"billing": model.billing} if model.is_unpriced else {}),
         "references": model.references.model_dump(mode="json", exclude_defaults=True),
     }
 

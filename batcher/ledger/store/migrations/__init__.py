@@ -24,6 +24,7 @@ from . import (
     version_11_measures,
     version_12_vars,
     version_13_allowance,
+    version_14_unpriced,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -43,4 +44,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_11_measures", version_11_measures.SQL),
     ("version_12_vars", version_12_vars.SQL),
     ("version_13_allowance", version_13_allowance.SQL),
+    ("version_14_unpriced", version_14_unpriced.SQL),
 )
