@@ -23,7 +23,7 @@ def begin_enrolment(
     *,
     whole: bool = True,
 ) -> dict[str, Iterator[Callable[[], object]]]:
-    """Bring the jobs of manifests into the ledger; unless `whole`, the first of each.
+    """Bring the jobs of manifests into the ledger; unless `whole`, the first of each that has no chains.
 
     Returns the steps that are left, by campaign: each is to be done before the next is asked for. `check` is called for
     each job, and ends it by raising. Raises ManifestError when a file has become faulty since the plan.
@@ -31,7 +31,7 @@ def begin_enrolment(
     left: dict[str, Iterator[Callable[[], object]]] = {}
     for manifest in manifests:
         steps = _enrolment(ledger, manifest, unchanged.get(manifest.campaign), check)
-        for step in islice(steps, None if whole else STEPS_BEFORE):
+        for step in islice(steps, None if whole or manifest.has_chains else STEPS_BEFORE):
             check()
             step()
         if (more := next(steps, None)) is not None:

@@ -59,4 +59,5 @@ class Event(StrEnum):
     # Decided by a person, or by the manifest
     RETRIED = "retried"
     RESOLVED = "resolved"  # {as, task_id or charged}
+    REVIEWED = "reviewed"  # {verdict, sha256}: of a file that others are made from
     CANCELLED = "cancelled"  # {code}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,9 @@ from .statuses import UNSETTLED as UNSETTLED
 from .statuses import JobId as JobId
 from .statuses import Status as Status
 from .statuses import is_unpriced as is_unpriced
+
+#: How the text of a reference begins that is the result of a job; its id follows.
+RESULT = "result:"
 
 ParamValue = str | int | float | bool
 #: A param as it goes on the wire; a list has objects of texts.
@@ -68,17 +71,51 @@ class UrlReference:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultReference:
+    """The result of another job of the campaign, known by that job's id: its file may be still to come, and change.
+
+    `gate`: a person has to approve the file first. `name` is that of the other job's prompt.
+    """
+
+    job_id: JobId
+    kind: str = "image"
+    name: str = field(default="", compare=False)
+    gate: bool = field(default=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        return f"{RESULT}{self.job_id}"
+
+    @property
+    def each(self) -> tuple[ResultReference]:
+        return (self,)
+
+    @property
+    def gated(self) -> ResultReference:
+        """The same, once a person has approved it."""
+        return replace(self, gate=True)
+
+
+OneReference = FileReference | UrlReference | ResultReference
+
+
+@dataclass(frozen=True, slots=True)
 class SeveralReferences:
     """Two inputs or more of one job; their order counts (first and last frame)."""
 
-    each: tuple[FileReference | UrlReference, ...]
+    each: tuple[OneReference, ...]
 
     @property
     def text(self) -> str:
         return self.each[0].text
 
 
-Reference = FileReference | UrlReference | SeveralReferences
+Reference = OneReference | SeveralReferences
+
+
+def sources_of(reference: Reference | None) -> list[ResultReference]:
+    """The results among a job's references, in their order."""
+    return [one for one in (reference.each if reference else ()) if isinstance(one, ResultReference)]
 
 
 def clean_prompt(text: str) -> str:
@@ -94,7 +131,7 @@ def params_text(params: Mapping[str, WireValue]) -> str:
 
 
 def source_text(reference: Reference | None) -> str:
-    """A reference as the identity has it: the bytes of a file, the text of a URL, a list of these for several."""
+    """A reference as the identity has it: a file's bytes, a URL's text, a result's job; a list of these for several."""
     match reference:
         case None:
             return "null"
@@ -102,6 +139,8 @@ def source_text(reference: Reference | None) -> str:
             return _canonical(["file", digest])
         case UrlReference(url=url):
             return _canonical(["url", url])
+        case ResultReference(job_id=job_id):
+            return _canonical(["result", job_id])
         case SeveralReferences(each=each):
             return f"[{','.join(map(source_text, each))}]"
 

@@ -41,8 +41,7 @@ from batcher.ledger.queries.lookup import Place
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
 from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter
-from batcher.manifest import Problems
-from batcher.planning import Plan, caps_for
+from batcher.planning import Plan
 from batcher.providers import Provider
 from batcher.state import LEDGER, prepare_folder
 from batcher.storage import Artifacts, keep_log
@@ -224,9 +223,7 @@ class Run:
     def _recorded(self) -> Iterator[None]:
         """From `start_run` to `end_run`, which is written whatever happens in between."""
         workload, ledger = self.request.workload, self.ledger
-        caps = caps_for(self.plan, workload.inputs(Problems()), self.settings, workload.budget, self.request.until)
-        ceilings = workload.saved.ceilings if workload.saved else {}
-        self.caps = replace(caps, ceilings=ceilings, unpriced=workload.unpriced)
+        self.caps = workload.caps(self.plan, self.settings, self.request.until)
         ledger.wait_for_locks(
             self.settings.retries.outage, lambda message: self._tell("ledger_locked", message=message)
         )

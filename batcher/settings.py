@@ -183,6 +183,8 @@ class Selection:
     chosen: frozenset[str] | None = None
     #: Whether what is chosen only shows prices: then the rest is left on purpose.
     probe: bool = False
+    #: Jobs that the selected ones are made from: they are selected whatever their names are.
+    also: frozenset[str] = frozenset()
     #: Whether campaigns take turns by the credits that the run has committed for each; else one goes after the other.
     fair: bool = True
 
@@ -193,7 +195,7 @@ class Selection:
 
     def may_send(self, name: str, job_id: str) -> bool:
         """Whether a planned job is selected."""
-        return (self.chosen is None or job_id in self.chosen) and self.takes(name)
+        return job_id in self.also or ((self.chosen is None or job_id in self.chosen) and self.takes(name))
 
     def takes_job(self, job_id: str) -> bool:
         """Whether a job is selected by its id."""

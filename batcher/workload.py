@@ -14,13 +14,13 @@ from typing import Any, Self, TypedDict, Unpack
 from batcher import marks
 from batcher.clock import iso_seconds, local_day
 from batcher.errors import ManifestError, Problem, UsageError
-from batcher.jobs import JobId, JobSpec
-from batcher.ledger import LedgerReader, expansion_cache
+from batcher.jobs import JobId, JobSpec, sources_of
+from batcher.ledger import Caps, LedgerReader, expansion_cache
 from batcher.ledger.expansion_cache import CachedExpansion
 from batcher.ledger.queries.left_behind import left_behind
 from batcher.ledger.queries.run_settings import last_settings
 from batcher.manifest import Manifest, Problems, load
-from batcher.planning import MAX_JOBS, CampaignInput, Plan, make_plan
+from batcher.planning import MAX_JOBS, CampaignInput, Plan, caps_for, make_plan
 from batcher.planning.forecast import JobLine, Schedule, job_lines
 from batcher.planning.sample import choose_sample, takes_of
 from batcher.planning.walk import Chooser, ClassPrices, JobWalk
@@ -109,7 +109,7 @@ class Workload:
         selection = Selection(names, limit, fair=order == "fair")
         found = cls(tuple(manifests), settings, selection, max_jobs or MAX_JOBS, budget, unpriced)
         found = found if marked is None else found.marked(marked)
-        return found if sample is None else found.sampled(sample)
+        return (found if sample is None else found.sampled(sample)).with_sources()
 
     @property
     def campaigns(self) -> list[str]:
@@ -118,7 +118,7 @@ class Workload:
     @property
     def provider(self) -> KnownProvider:
         """Whom the models are asked from. Raises UsageError where they are of several."""
-        return only(manifest.model.provider for manifest in self.manifests)
+        return only(model.provider for manifest in self.manifests for model in manifest.models)
 
     def unchanged(self, ledger: LedgerReader | None) -> dict[str, CachedExpansion]:
         """The campaigns whose expansion the ledger holds as it would come out now, and how it stands."""
@@ -144,7 +144,7 @@ class Workload:
         Raises ManifestError with the faults of all expansions, UsageError for a selection of nothing.
         """
         known = self.unchanged(ledger) if unchanged is None else unchanged
-        if self.selection.chosen is not None:
+        if self.selection.chosen is not None or self.selection.also:
             known = {}  # which jobs are chosen is known by their ids
         day = local_day(time.time() if now is None else now, ledger.zone if ledger else None)
         if known:
@@ -221,7 +221,33 @@ class Workload:
                     found.setdefault(name, spec.id)
         problems.raise_if_any()
         chosen = frozenset(job_id for name, job_id in found.items() if name not in under_way)
-        return replace(self, selection=replace(self.selection, chosen=chosen, probe=bool(chosen)))
+        return replace(self, selection=replace(self.selection, chosen=chosen, probe=bool(chosen))).with_sources()
+
+    def with_sources(self) -> Self:
+        """The same with what the selected jobs are made from. Raises ManifestError."""
+        chosen = self.selection
+        if not (chosen.only or chosen.chosen is not None) or not any(each.has_chains for each in self.manifests):
+            return self
+        problems = Problems()
+        needs, wanted = dict[JobId, list[JobId]](), list[JobId]()
+        for spec in (spec for each in self.inputs(problems, named=True) for spec in each.specs):
+            needs[spec.id] = [one.job_id for one in sources_of(spec.reference)]
+            if chosen.may_send(spec.name, spec.id):
+                wanted.append(spec.id)
+        problems.raise_if_any()
+        also = set[JobId]()
+        while wanted:
+            more = set(needs[wanted.pop()]) - also
+            also |= more
+            wanted += more
+        return replace(self, selection=replace(chosen, also=frozenset(also)))
+
+    def caps(self, plan: Plan, settings: Settings, until: float | None) -> Caps:
+        """The caps that a run of this plan obeys; `until` is when it starts no new job (seconds since the epoch)."""
+        caps = caps_for(plan, self.inputs(Problems()), settings, self.budget, until)
+        whole = not (self.selection.is_part or self.selection.only)
+        ceilings = self.saved.ceilings if self.saved else {}
+        return replace(caps, ceilings=ceilings, unpriced=self.unpriced, whole_chains=whole)
 
     def resumed(self, ledger: LedgerReader | None) -> Self:
         """The same with what is left of a saved plan's total as its cap, after what the plan's earlier runs took."""
@@ -290,7 +316,8 @@ class Workload:
         named = named or bool(self.selection.only)
         return [
             CampaignInput(
-                m.campaign, str(m.path), m.expand(problems, named=named), m.settings.budget, known.get(m.campaign)
+                *(m.campaign, str(m.path), m.expand(problems, named=named), m.settings.budget, known.get(m.campaign)),
+                has_chains=m.has_chains,
             )
             for m in self.manifests
         ]

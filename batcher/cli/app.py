@@ -31,6 +31,8 @@ COMMANDS = {
     "claim": "Write down what a support desk asks for about a job.",
     "retry": "Buy jobs again at the next run.",
     "resolve": "Decide what became of doubtful jobs.",
+    "approve": "Say that files will do for what is made from them.",
+    "reject": "Say that files will not do for what is made from them.",
     "cancel": "Do not send planned jobs, until a retry.",
     "report": "Show what came of it and what it cost, what is left, and what the rest will cost.",
     "watch": "Watch a run that goes on elsewhere, until it ends.",

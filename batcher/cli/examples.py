@@ -30,6 +30,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("batcher resolve 3f9a --as submitted --task task_123", "the API has it, as this task"),
         ("batcher resolve 3f9a --as failed", "it came to nothing, and cost nothing"),
     ),
+    "approve": (
+        ("batcher approve story --name 'still*'", "what waits for these stills is made from them"),
+        ("batcher approve story --marked marks.json", "those that are favourites in the gallery"),
+    ),
+    "reject": (("batcher reject 3f9a", "nothing is made from this one"),),
     "cancel": (("batcher cancel spring", "send nothing more of it"),),
     "report": (
         ("batcher report --by campaign,duration", "what it cost, by campaign and duration"),

@@ -104,6 +104,21 @@ def statuses(words: str, *default: Status) -> Callable[[_F], _F]:
     )
 
 
+def reviews(function: _F) -> _F:
+    """`--name GLOB` and `--marked FILE`."""
+    for decorate in (
+        click.option(
+            "--marked",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Only jobs that have the mark in this file, as the gallery saves it.",
+        ),
+        click.option("--name", metavar="GLOB", help="Only prompts with such a name."),
+    ):
+        function = decorate(function)
+    return function
+
+
 def where(function: _F) -> _F:
     """`--where NAME=GLOB`, repeatable; the command gets `conditions`, as they were typed."""
     return click.option(

@@ -80,6 +80,13 @@ def outlook_view(ahead: Outlook) -> Iterator[str]:
     yield f"Buys {number(ahead.jobs)} of {count(ahead.of, 'job')} for {amount(ahead.credits)}{stops}{_ready(ahead)}."
 
 
+def chains_view(ahead: Outlook) -> Iterator[str]:
+    """How many whole chains that are; nothing where nothing is made from results."""
+    if ahead.chains_of:
+        fit = f"{number(ahead.chains)} of {number(ahead.chains_of)}"
+        yield f"Whole chains: {fit}, each a job with all that it is made from."
+
+
 def _ready(ahead: Outlook) -> str:
     if not ahead.jobs:
         return ""

@@ -27,7 +27,7 @@ from batcher.workload import Workload
 
 from .left_behind import left_behind_json, left_behind_view
 from .options import until_line
-from .plan_jobs import JOB_COLUMNS, job_row, job_view, outlook_json, outlook_view
+from .plan_jobs import JOB_COLUMNS, chains_view, job_row, job_view, outlook_json, outlook_view
 from .terminal import Terminal, table, with_total
 from .wallet import read_wallet
 
@@ -94,7 +94,8 @@ def tell_plan(
         ahead = outlook(plan, lines, Schedule(workload.settings.limits, ledger, account), seconds=seconds)
         document = plan_json(plan, workload, account) | {"buys": outlook_json(ahead)}
         at = [] if asked.until is None else [until_line(asked.until)]
-        view = (*plan_view(plan, workload), *outlook_view(ahead), *at, *left_behind_view(plan.left_behind, state))
+        how_far = (*outlook_view(ahead), *chains_view(ahead), *at)
+        view = (*plan_view(plan, workload), *how_far, *left_behind_view(plan.left_behind, state))
         rows = islice(lines(), asked.rows)
         if asked.form == "csv":
             cells = (list(job_row(line).values()) for line in rows)
@@ -179,7 +180,7 @@ def _notes(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
         yield f"{amount(plan.credits)} for {count(plan.new, 'new job')}{time}."
     if not all(quote.seen for quote in plan.quotes):
         yield 'Prices of the catalogue are "from": the API names the real one with the first job of each class.'
-    yield from _unpriced(quotes, workload)
+    yield from _unpriced(plan, workload)
     for cap in plan.caps:
         if cap.unpriced and workload.unpriced is None:
             continue
@@ -196,9 +197,9 @@ def _notes(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
         yield f"{count(gone, 'planned job')} no longer in the manifest: a run cancels them; they cost nothing."
 
 
-def _unpriced(quotes: list[Quote], workload: Workload) -> Iterator[RenderableType]:
+def _unpriced(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
     """What becomes of jobs without a price beforehand."""
-    jobs = sum(quote.jobs for quote in quotes if quote.is_unpriced)
+    jobs = sum(quote.jobs for quote in plan.quotes if quote.is_unpriced)
     if not jobs:
         return
     words = f"{count(jobs, 'job')} without a price beforehand (billing METERED or TOKEN_BASED)"

@@ -5,7 +5,7 @@ A campaign may grow while it is read: its later jobs come behind all that are th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -35,21 +35,30 @@ class WorkItem:
 
 @dataclass(slots=True)
 class _Cursor:
-    """How far the planned jobs of one class of a campaign have been handed out; `page` is turned round."""
+    """How far the planned jobs of one class of a campaign have been handed out; `page` is turned round.
+
+    `chained`: of the jobs that are made from results of others those that have these. `refused` is who met `refusal`.
+    """
 
     campaign: str
     price_class: str
+    chained: bool
     after: int = -1
     page: list[PlannedJob] = field(default_factory=list)
     at_end: bool = False
     refusal: Refusal | None = None
-    catalog_credits: int = 0  # of the job that was refused
+    refused: PlannedJob | None = None
+
+    def again(self) -> None:
+        """Look from the first one on: any of them may have become ready."""
+        self.after, self.page, self.at_end = -1, [], False
 
 
 class Backlog:
     """The planned jobs of some campaigns, one by one; classes that a cap refused are passed over until reopened.
 
-    Each class has a cursor of its own, so that a class that waits costs nothing however many jobs it has.
+    Each class has a cursor of its own, so that a class that waits costs nothing however many jobs it has. What is ready
+    because others have their results goes before what begins anew, so that caps leave whole chains.
     """
 
     def __init__(
@@ -57,10 +66,14 @@ class Backlog:
     ) -> None:
         self._read = read
         self._selection = selection
-        self._cursors = {name: [_Cursor(name, each) for each in read.pending_classes(name)] for name in campaigns}
+        self._kinds = (False, True) if read.has_chains() else (False,)
+        self._cursors = {name: self._of_classes(name, read.pending_classes(name)) for name in campaigns}
         self.growing = set(growing)  # campaigns of which more jobs are to come
         self._pages = 0
         self.searching = False  # whether `next` gave up for now, and would go on when it is called again
+
+    def _of_classes(self, campaign: str, classes: Iterable[str]) -> list[_Cursor]:
+        return [_Cursor(campaign, each, chained) for each in classes for chained in self._kinds]
 
     @property
     def has_jobs(self) -> bool:
@@ -75,7 +88,8 @@ class Backlog:
         for cursor in cursors:
             cursor.at_end = False
         known = {cursor.price_class for cursor in cursors}
-        cursors += [_Cursor(campaign, each) for each in self._read.pending_classes(campaign) if each not in known]
+        new = [each for each in self._read.pending_classes(campaign) if each not in known]
+        cursors += self._of_classes(campaign, new)
 
     def next(
         self, skip: Callable[[PlannedJob], bool], committed: Callable[[str], int] = lambda _: 0
@@ -93,7 +107,7 @@ class Backlog:
             if self.searching:
                 return None  # else a class whose search is done would go before one of an earlier place
             if ready:
-                first = min(ready, key=lambda cursor: cursor.page[-1].position)
+                first = min(ready, key=lambda cursor: (not cursor.chained, cursor.page[-1].position))
                 found = first.page.pop()
                 first.after = found.position
                 return found
@@ -113,18 +127,18 @@ class Backlog:
             if self._pages > _PAGES_AT_ONCE:
                 self.searching = True
                 return False
-            page = self._read.pending(cursor.campaign, cursor.price_class, after=cursor.after, limit=_PAGE)
+            of = (cursor.campaign, cursor.price_class)
+            page = self._read.pending(*of, after=cursor.after, limit=_PAGE, chained=cursor.chained)
             cursor.page, cursor.at_end = page[::-1], not page
         return False
 
     def close(self, job: PlannedJob, refusal: Refusal) -> None:
         """Pass over the class of a job that was refused; `reopen` comes back to this very job."""
         for cursor in self._cursors[job.campaign]:
-            if cursor.price_class != job.price_class:
-                continue
-            cursor.refusal, cursor.catalog_credits = refusal, job.catalog_credits
-            cursor.after = min(cursor.after, job.position - 1)
-            cursor.page, cursor.at_end = [], False
+            if (cursor.price_class, cursor.chained) == (job.price_class, job.chained):
+                cursor.refusal, cursor.refused = refusal, job
+                cursor.after = min(cursor.after, job.position - 1)
+                cursor.page, cursor.at_end = [], False
 
     def _all(self) -> Iterator[_Cursor]:
         return chain.from_iterable(self._cursors.values())
@@ -134,14 +148,16 @@ class Backlog:
         """Why classes are passed over."""
         return [cursor.refusal for cursor in self._all() if cursor.refusal]
 
-    def reopen(self, refusal: Callable[[str, str, int], Refusal | None]) -> None:
-        """Credits may have come free or a price been named: take up the classes for which there is room again.
+    def reopen(self, refusal: Callable[[PlannedJob], Refusal | None]) -> None:
+        """Credits may have come free, a price been named or a result come: take up what there is room for again.
 
-        `refusal` is asked with campaign, class and the catalogue's price; its answer takes the old one's place.
+        `refusal` is asked with the job that was refused; its answer takes the old one's place.
         """
         for cursor in self._all():
-            if cursor.refusal:
-                cursor.refusal = refusal(cursor.campaign, cursor.price_class, cursor.catalog_credits)
+            if cursor.chained:
+                cursor.again()
+            if cursor.refused and cursor.refusal:
+                cursor.refusal = refusal(cursor.refused)
 
 
 def _more(cursor: _Cursor) -> bool:

@@ -31,10 +31,12 @@ def ending_of(
     left: dict[str, int],
     *,
     probe: bool = False,
+    to_review: int = 0,
 ) -> Ending:
     """The ending of a run that was halted so, and whose jobs caps refused; `undone` counts jobs by what they lack.
 
-    A `probe` leaves the rest planned, whatever became of its own jobs.
+    A `probe` leaves the rest planned, whatever became of its own jobs. `to_review` jobs wait for a person to judge what
+    they are made from.
     """
     kinds = list(halts)
     if probe:
@@ -44,6 +46,9 @@ def ending_of(
         kinds.append((Kind.CAPPED, "the time of --until has come"))
     elif caps:
         kinds.append((Kind.CAPPED, f"no room left under: {', '.join(caps)}"))
+    if to_review:
+        words = f"review: {to_review} waiting for `batcher approve` or `batcher reject`"
+        kinds.append((Kind.CAPPED, words))
     if undone:
         kinds.append((Kind.UNFINISHED, ", ".join(f"{n} {what}" for what, n in undone.items())))
     kind = first_of([k for k, _ in kinds])

@@ -26,7 +26,7 @@ from batcher.settings import Selection
 from .arrivals import Arrivals
 from .backlog import Backlog, WorkItem
 from .ending import Ending, ending_of, one_error
-from .leftover import leftovers, unfinished
+from .leftover import leftovers, to_review, unfinished
 from .lull import Lull
 from .outage import Outages
 from .preflight import Preflight
@@ -70,8 +70,7 @@ class Engine:
         self._limiter = limiter
         self._settings = settings
         self._campaigns = campaigns
-        self._damage = damage
-        self._selection = selection
+        self._damage, self._selection = damage, selection
         self._clock = clock
         self._arrivals, self._commits = arrivals, context.commits
         self._backlog = Backlog(ledger.read, campaigns, selection, arrivals.steps)
@@ -393,8 +392,9 @@ class Engine:
     # The end
 
     def _ending(self) -> Ending:
-        limit = self._selection.limit
         # What `--limit` leaves planned was not selected, whatever cap it would have met.
+        limit = (chosen := self._selection).limit
         refusals = [] if limit is not None and self._started >= limit else self._backlog.closed
-        undone = unfinished(self._ledger.read, self._campaigns, self._settings, self._selection, len(self._given_up))
-        return ending_of(self._halts, refusals, undone, dict(self._left.most_common(20)), probe=self._selection.probe)
+        undone = unfinished(self._ledger.read, self._campaigns, self._settings, chosen, len(self._given_up))
+        review, left = to_review(self._ledger.read, self._campaigns, chosen), self._left.most_common(20)
+        return ending_of(self._halts, refusals, undone, dict(left), probe=chosen.probe, to_review=review)

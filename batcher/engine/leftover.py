@@ -78,6 +78,12 @@ def unfinished(
     return dict(found)
 
 
+def to_review(read: StoreReader, campaigns: Sequence[str], selection: Selection) -> int:
+    """How many selected jobs wait for a person to judge what they are made from."""
+    waiting = (each for campaign in campaigns for each in read.for_review(campaign))
+    return sum(selection.may_send(name, job_id) for job_id, name in waiting)
+
+
 def _files(read: StoreReader, job_id: JobId) -> Sequence[ResultFile]:
     phase = read.load(job_id).phase
     return phase.files if isinstance(phase, Succeeded) else ()

@@ -24,6 +24,7 @@ from .queries.jobs import has_campaign as has_campaign
 from .queries.jobs import review_of as review_of
 from .queries.jobs import select as select
 from .reader import LedgerReader
+from .store import chains
 from .store.enrolment import NOT_IN_MANIFEST
 from .store.purchases import resolve_as_closed, resolve_as_task, settle_at_hold
 from .store.transaction import Transaction
@@ -71,7 +72,14 @@ class Closed:
     again: bool = False
 
 
-Decision = Retry | Cancel | Submitted | Closed
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The job's file will do, or will not, for what is made from it: `approved` or `rejected`. Holds for its bytes."""
+
+    verdict: str
+
+
+Decision = Retry | Cancel | Submitted | Closed | Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,27 @@ def open_ledger(path: Path, clock: Clock) -> LedgerWriter:
     return LedgerWriter.open(path, clock)
 
 
+def file_of(read: LedgerReader, job_id: JobId) -> tuple[str | None, str | None]:
+    """The hash of a job's (first) saved file, and what a person has said of it."""
+    row = read.row(
+        "SELECT f.sha256, r.verdict FROM wanted AS w JOIN files AS f ON f.attempt_id = w.attempt_id AND f.number = 0"
+        " AND f.saved_at IS NOT NULL AND f.forgotten_at IS NULL LEFT JOIN reviews AS r ON r.sha256 = f.sha256"
+        " WHERE w.id = ? AND w.status = 'succeeded'",
+        (job_id,),
+    )
+    return (None, None) if row is None else (row["sha256"], row["verdict"])
+
+
+def behind_a_gate(read: LedgerReader, campaign: str) -> set[JobId]:
+    """The jobs of a campaign whose file a person has to approve before others are made from it."""
+    found = read.rows(
+        "SELECT DISTINCT s.source_id FROM sources AS s JOIN wanted AS w ON w.id = s.source_id"
+        " WHERE s.gate AND w.campaign = ?",
+        (campaign,),
+    )
+    return {JobId(row["source_id"]) for row in found}
+
+
 # Judging
 
 
@@ -111,6 +140,11 @@ def weigh(read: LedgerReader, decision: Decision, case: JobReview) -> Left | Non
         )
         if other:
             return Left(case, f"task {decision.task_id} is that of an attempt of job {other['job_id'][:SHORT_ID]}")
+    if isinstance(decision, Judge):
+        sha256, verdict = file_of(read, case.id)
+        if sha256 is None:
+            return Left(case, f"it is {case.status} and has no file to judge")
+        return Left(case, f"it is {verdict} already", settled=True) if verdict == decision.verdict else None
     why, settled = _why_not(decision, case)
     return Left(case, why, settled) if why else None
 
@@ -124,7 +158,7 @@ def _why_not(decision: Decision, case: JobReview) -> tuple[str, bool]:
             return _why_no_cancel(case)
         case Submitted() | Closed() if case.status is not Status.DOUBTFUL or case.attempt_id is None:
             return f"it is {case.status}, not doubtful: there is nothing to decide", False
-        case Submitted() | Closed():
+        case Submitted() | Closed() | Judge():
             return "", False
         case _:
             assert_never(decision)
@@ -204,6 +238,12 @@ def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: JobRev
             detail = {"code": CANCELLED}
             t.event(Event.CANCELLED, job_id=case.id, old=case.status, new=Status.CANCELLED, detail=detail)
             return Decided(case, Status.CANCELLED)
+        case Judge(verdict):
+            sha256, _ = file_of(read, case.id)
+            assert sha256 is not None
+            chains.review(t, sha256, verdict)
+            t.event(Event.REVIEWED, job_id=case.id, detail={"verdict": verdict, "sha256": sha256})
+            return Decided(case, case.status)
         case Submitted(task_id):
             assert case.attempt_id is not None
             resolve_as_task(t, case.attempt_id, task_id)

@@ -79,16 +79,16 @@ def _standing(read: LedgerReader, campaign: str, expansion: int, entries: int) -
                 gone += _count(read, "<", where) + _count(read, ">", where)
                 if jobs:
                     planned[price_class] = jobs
-                    [first] = read.pending(campaign, price_class, after=-1, limit=1)
-                    prices[price_class] = first.catalog_credits  # one catalogue made all of an expansion
+                    # one catalogue made all of an expansion
+                    prices[price_class] = read.figure(f"SELECT catalog_credits {_OF} = ? LIMIT 1", where)
     return CachedExpansion(expansion, entries, statuses, planned, prices, gone)
 
 
+_OF = "FROM wanted WHERE campaign = ? AND status = ? AND price_class = ? AND expansion"
+
+
 def _count(read: LedgerReader, sign: str, where: tuple[str, str, str, int]) -> int:
-    return read.figure(
-        f"SELECT count(*) FROM wanted WHERE campaign = ? AND status = ? AND price_class = ? AND expansion {sign} ?",
-        where,
-    )
+    return read.figure(f"SELECT count(*) {_OF} {sign} ?", where)
 
 
 def first_planned(

@@ -11,13 +11,18 @@ from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from batcher.clock import find_zone, from_iso, local_day
 from batcher.errors import AmbiguousJob, StorageError, UnknownJob
 from batcher.statuses import JobId, Status
 
-from .queries.sql import UNSAVED, like, marks
+from .answers import CreditSum as CreditSum
+from .answers import KnownJob as KnownJob
+from .answers import PlannedJob as PlannedJob
+from .answers import PromptOutcome as PromptOutcome
+from .answers import SourceState as SourceState
+from .queries.sql import SOURCE_STATES, UNSAVED, like, marks
 from .store import schema
 from .store.amounts import COMMITTED, HOLD
 from .store.connection import open_reader, storage_errors
@@ -32,44 +37,6 @@ _UNSAVED = (
     " ON a.id = u.attempt_id CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
     " WHERE w.campaign = ? AND w.status = 'succeeded'"
 )
-
-
-class CreditSum(NamedTuple):
-    """Credits: `held` is open (counted against caps), `settled` is paid for good."""
-
-    held: int
-    settled: int
-
-    @property
-    def committed(self) -> int:
-        return self.held + self.settled
-
-
-class KnownJob(NamedTuple):
-    """What the plan has to know of a job that stands in the ledger already."""
-
-    status: Status
-    error_code: str | None
-
-
-class PromptOutcome(NamedTuple):
-    """How many jobs of a prompt have a status; `saved` is false for succeeded ones, which lack a file."""
-
-    name: str
-    status: Status
-    saved: bool
-    jobs: int
-
-
-class PlannedJob(NamedTuple):
-    """A planned job in manifest order."""
-
-    id: JobId
-    campaign: str
-    name: str
-    position: int
-    catalog_credits: int
-    price_class: str
 
 
 class LedgerReader:
@@ -202,21 +169,52 @@ class LedgerReader:
 
     def pending_classes(self, campaign: str) -> list[str]:
         """The price classes of the campaign's planned jobs of its newest expansion."""
-        found = self.classes(campaign, Status.PLANNED)
-        return [name for name in found if self.pending(campaign, name, after=-1, limit=1)]
+        newest = "AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
+        sql = f"SELECT 1 FROM wanted WHERE campaign = ?1 AND status = 'planned' AND price_class = ?2 {newest} LIMIT 1"
+        return [name for name in self.classes(campaign, Status.PLANNED) if self.row(sql, (campaign, name))]
 
-    def pending(self, campaign: str, price_class: str, *, after: int, limit: int) -> list[PlannedJob]:
-        """A page of the planned jobs of a class in the campaign's newest expansion, in manifest order."""
+    def pending(
+        self, campaign: str, price_class: str, *, after: int, limit: int, chained: bool = False
+    ) -> list[PlannedJob]:
+        """A page of the planned jobs of a class in the campaign's newest expansion, in manifest order.
+
+        Those without sources or, if `chained`, those whose sources all have a file that may be used.
+        """
         found = self.rows(
             "SELECT id, name, position, catalog_credits FROM wanted WHERE campaign = ?1 AND status = 'planned'"
+            f" AND waiting {'= 0' if chained else 'IS NULL'}"
             " AND price_class = ?2 AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
             " AND position > ?3 ORDER BY position LIMIT ?4",
             (campaign, price_class, after, limit),
         )
         return [
-            PlannedJob(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], price_class)
+            PlannedJob(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], price_class, chained)
             for r in found
         ]
+
+    def sources(self, job_id: JobId) -> list[SourceState]:
+        """Where the sources of a job stand, in its order."""
+        columns = ", ".join(SourceState._fields)
+        found = self.rows(f"SELECT {columns} FROM {SOURCE_STATES} WHERE job_id = ? ORDER BY position", (job_id,))
+        return [SourceState._make(row)._replace(ready=bool(row["ready"])) for row in found]
+
+    def has_chains(self) -> bool:
+        """Whether any job is made from the result of another."""
+        return self.row("SELECT 1 FROM sources LIMIT 1") is not None
+
+    def for_review(self, campaign: str) -> list[tuple[JobId, str]]:
+        """Planned jobs of the newest expansion, with their names, that wait for a person to judge a file."""
+        found = self.rows(
+            "SELECT id, name FROM wanted WHERE campaign = ?1 AND status = 'planned' AND waiting > 0"
+            " AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
+            f" AND EXISTS (SELECT 1 FROM {SOURCE_STATES} WHERE job_id = id AND gate AND has_file AND verdict IS NULL)",
+            (campaign,),
+        )
+        return [(JobId(row["id"]), row["name"]) for row in found]
+
+    def is_source(self, job_id: JobId) -> bool:
+        """Whether other jobs are made from this one's result."""
+        return self.row("SELECT 1 FROM sources WHERE source_id = ? LIMIT 1", (job_id,)) is not None
 
     def unsettled(self, campaign: str) -> list[tuple[JobId, Status]]:
         """The campaign's jobs that are bought and not at an end, oldest first."""

@@ -35,7 +35,7 @@ from batcher.jobs import (
     Upload,
     Waiting,
 )
-from batcher.ledger import Caps, Refusal
+from batcher.ledger import Caps, PlannedJob, Refusal
 from batcher.limits import LONGEST_WAIT, Permit
 from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown
 
@@ -53,7 +53,9 @@ from .wallet import read_wallet
 CONFLICT_SECONDS = 600.0
 #: So long a task of ours may be unknown to the API before it counts as doubtful.
 UNKNOWN_SECONDS = 120.0
-_CONFLICT_EVERY, _UNKNOWN_EVERY = 30.0, 20.0
+#: So long a job waits for the file of a source that was there, and is being brought back.
+SOURCE_SECONDS = 60.0
+_CONFLICT_EVERY, _UNKNOWN_EVERY, _SOURCE_EVERY = 30.0, 20.0, 2.0
 
 
 class Lifecycle:
@@ -76,7 +78,7 @@ class Lifecycle:
 
     async def advance(self, job: Job, state: JobRunState) -> Step:
         """One step of a job. Raises StorageError when it cannot be written down."""
-        state.price_class = job.price_class
+        state.price_class, state.is_fetched = job.price_class, self._fetches(job)
         match job.phase:
             case Planned():
                 return await self._buy(job, state)
@@ -85,13 +87,17 @@ class Lifecycle:
             case Waiting() as waiting:
                 return await self._poll(waiting, state)
             case Succeeded() as succeeded:
-                if self._settings.downloads(job.campaign) and state.price_asked is None:
+                if state.is_fetched and state.price_asked is None:
                     if not isinstance(step := await self._downloader.step(job, succeeded, state), Done):
                         return step
                     state.left = step.left
                 return await self._pricer.step(succeeded, state)
             case Ended(status):
                 return Done(status)
+
+    def _fetches(self, job: Job) -> bool:
+        """Whether a job's result is fetched: what others are made from is, whatever else is left where it is."""
+        return self._settings.downloads(job.campaign) or self._ledger.read.is_source(job.id)
 
     def hurry(self, seconds: float) -> None:
         """Give open paid requests so many seconds more, and later ones no longer."""
@@ -107,14 +113,15 @@ class Lifecycle:
                 return self._ledger.unsent(intent, "not_sent", why)
         return None
 
-    def refusal(self, campaign: str, price_class: str, catalog_credits: int) -> Refusal | None:
-        """Why the caps would not let a planned job of this class be bought now, if they would not."""
+    def refusal(self, job: PlannedJob | Job) -> Refusal | None:
+        """Why the caps would not let a planned job be bought now, if they would not."""
         found = self._ledger.refusal(
             self.caps,
             account=self._provider.account,
-            campaign=campaign,
-            price_class=price_class,
-            catalog_credits=catalog_credits,
+            campaign=job.campaign,
+            price_class=job.price_class,
+            catalog_credits=job.catalog_credits,
+            job_id=job.id,
         )
         # Whoever wants to buy has the wallet read, so that keeps nobody from trying.
         return None if found and found.cap == "reading" else found
@@ -139,6 +146,14 @@ class Lifecycle:
     async def _buy(self, job: Job, state: JobRunState) -> Step:
         if self._limiter.creates_down():
             return Reschedule(Stage.SUBMIT)  # nothing is uploaded either
+        inputs = self._uploads.inputs(job)
+        if isinstance(inputs, Changed):
+            return await self._cannot_send(job.id, "reference_changed", inputs.message)
+        if inputs is None:
+            if state.in_trouble("source", self._clock.monotonic()) < SOURCE_SECONDS:
+                return Reschedule(Stage.SUBMIT, _SOURCE_EVERY)
+            return Done(Status.PLANNED, left="what it is made from has no file at present")
+        job = inputs
         uploads = await self._uploaded(job, state)
         if not isinstance(uploads, list):
             return uploads
@@ -146,7 +161,7 @@ class Lifecycle:
             with anyio.move_on_after(self._seconds_left()) as waiting:
                 slot = await stack.enter_async_context(self._limiter.slot("submit"))
             if waiting.cancelled_caught:  # no room before `--until`
-                return Deferred(no) if (no := self._refusal_of(job)) else Reschedule(Stage.SUBMIT, 1.0)
+                return Deferred(no) if (no := self.refusal(job)) else Reschedule(Stage.SUBMIT, 1.0)
             if self._limiter.creates_down():  # since it began to wait for room
                 return Reschedule(Stage.SUBMIT)
             made = await self._commits(partial(self._intend, whole(job), uploads, slot))
@@ -158,7 +173,7 @@ class Lifecycle:
     async def _uploaded(self, job: Job, state: JobRunState) -> list[Upload] | Step:
         """The uploads of a job's reference files, in their order; or what becomes of the job without them."""
         files = [each for each in job.reference.each if isinstance(each, FileReference)] if job.reference else []
-        if files and (refusal := self._refusal_of(job)) and refusal.cap != "price":
+        if files and (refusal := self.refusal(job)) and refusal.cap != "price":
             return Deferred(refusal)  # nothing is uploaded for a job that will not be bought
         uploads = []
         for file in files:
@@ -200,9 +215,6 @@ class Lifecycle:
         step = self._not_now(self._uploads.trouble(sha256), later, Stage.SUBMIT, Status.PLANNED)
         self._uploads.put_off(sha256, later, step.seconds if isinstance(step, Reschedule) else None)
         return step
-
-    def _refusal_of(self, job: Job) -> Refusal | None:
-        return self.refusal(job.campaign, job.price_class, job.catalog_credits)
 
     def _seconds_left(self) -> float:
         """For how long new jobs may be started."""
@@ -368,7 +380,7 @@ class Lifecycle:
     def _after(self, task: TaskState, state: JobRunState, *, age: float) -> Step:
         match task.status:
             case Status.SUCCEEDED:
-                return Reschedule(Stage.FETCH if self._settings.download else Stage.PRICE)
+                return Reschedule(Stage.FETCH if state.is_fetched else Stage.PRICE)
             case Status.FAILED:
                 return Done(task.status)
             case _:

@@ -31,9 +31,10 @@ class JobRunState:
     `repeats` counts sendings of the same request without a definite answer; `asked` polls;
     `since` (monotonic seconds) is when the present kind of trouble, named `trouble`, began;
     `polling_since` when this run began to poll; `bought` whether this run has made an intent of it.
-    `price_class` is the job's; `submitted` (monotonic seconds) when the API had the task; `unfinished_for` so many
-    seconds after that it was last seen unfinished, None before it was seen so in this run. `uploads` is what this run's
-    intent of it names, and `anew` whether it is bought once more because that may have been why it was refused.
+    `price_class` is the job's, `is_fetched` whether its result is; `submitted` (monotonic seconds) when the API had the
+    task; `unfinished_for` so many seconds after that it was last seen unfinished, None before it was seen so in this
+    run. `uploads` is what this run's intent of it names, and `anew` whether it is bought once more because that may
+    have been why it was refused.
     `restore` names files that were whole once, by number, and what is the matter with them; `unlike` counts answers
     that did not show a doubtful file to be whole.
     `pages` counts creates that something in between answered, `page` is what it said; `blocked` when that is this job's
@@ -53,6 +54,7 @@ class JobRunState:
     polling_since: float | None = None
     bought: bool = False
     price_class: str = ""
+    is_fetched: bool = True
     unlike: int = 0
     restore: dict[int, str] = field(default_factory=dict)
     submitted: float | None = None

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 
-from batcher.jobs import FileReference, Upload
+from batcher.catalog import get_model
+from batcher.filetypes import HEAD_BYTES, UNKNOWN, sniff
+from batcher.jobs import FileReference, Job, OneReference, ResultReference, SeveralReferences, Upload
 from batcher.providers import Fatal, Refused, Retryable
 
 from .context import Context
@@ -70,6 +73,25 @@ class Uploads:
         self._provider = context.provider
         self._files: dict[str, _File] = {}
         self._refused: dict[tuple[str, str], Refused] = {}
+
+    def inputs(self, job: Job) -> Job | Changed | None:
+        """The job with the files of its sources in their place; None where one has none (any more) that may be used."""
+        states = {each.source_id: each for each in self._ledger.read.sources(job.id)}
+        if not states:
+            return job
+        found: list[OneReference] = []
+        for one in job.reference.each if job.reference else ():
+            if isinstance(one, ResultReference):
+                state = states[one.job_id]
+                if not state.ready or state.path is None or state.sha256 is None or state.size is None:
+                    return None
+                made = _result(job.model, self._context.artifacts.path(state.path), state.sha256, state.size)
+                if not isinstance(made, FileReference):
+                    return made
+                found.append(made)
+            else:
+                found.append(one)
+        return replace(job, reference=found[0] if len(found) == 1 else SeveralReferences(tuple(found)))
 
     def _file(self, sha256: str) -> _File:
         return self._files.setdefault(sha256, _File())
@@ -182,6 +204,22 @@ class Uploads:
     async def _remember(self, upload: Upload, file: _File) -> None:
         await self._commits(partial(self._ledger.remember_upload, self._provider.account, upload))
         file.suspect, file.renewed = "", self._clock.monotonic()
+
+
+def _result(model: str, path: Path, sha256: str, size: int) -> FileReference | Changed | None:
+    """A saved file as a reference; None where it is gone, which a run mends; or why the model does not take it."""
+    try:
+        with path.open("rb") as file:
+            kind = sniff(file.read(HEAD_BYTES)) or UNKNOWN
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Changed(f"{path}: {error.strerror or error}")
+    rule = get_model(model).references.rule_for(kind.mime)
+    if rule is None or size > rule.max_bytes:
+        takes = f"{rule.max_bytes:,} bytes" if rule else "another type"
+        return Changed(f"{path} is {kind.mime} of {size:,} bytes; {model} takes {takes}")
+    return FileReference(path, sha256, size, kind.mime, kind.kind)
 
 
 def _named(upload: Upload) -> tuple[str, str | None]:

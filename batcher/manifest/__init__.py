@@ -28,7 +28,7 @@ from batcher.statuses import DATA_MANIFEST
 
 from .check import check_document
 from .compiler import CompiledManifest, compile_manifest
-from .expand import check_names, expand
+from .expand import check_names, expand, has_chains
 from .expansion_inputs import Input, InputRecorder, fingerprint, still
 from .files import Files
 from .problems import Problems, SourceMap
@@ -59,6 +59,7 @@ class Manifest:
     path: Path
     campaign: str
     model: Model
+    models: tuple[Model, ...]  # of its prompts
     settings: Settings
     notes: tuple[Problem, ...]  # what its texts lose, and is no fault
     _text: str = field(repr=False)  # hash of the bytes that were read
@@ -101,7 +102,7 @@ class Manifest:
         del parsed  # a long manifest's data need not stay while it is compiled
         document, blind = checked
         plan = compile_manifest(document, marks, problems, blind=blind)
-        files = Files(path.parent, [Path(each) for each in allow_paths], plan.model)
+        files = Files(path.parent, [Path(each) for each in allow_paths])
         check_names(plan, files, problems)
         if problems.count:
             for _ in islice(expand(plan, files, problems), _SEARCH):
@@ -111,6 +112,7 @@ class Manifest:
             "path": path,
             "campaign": plan.campaign,
             "model": plan.model,
+            "models": plan.models,
             "settings": document.settings(),
             "notes": tuple(problems.notes.values),
             "_text": text,
@@ -137,6 +139,11 @@ class Manifest:
         problems = Problems()
         yield from self.expand(problems, witness)
         problems.raise_if_any()
+
+    @property
+    def has_chains(self) -> bool:
+        """Whether jobs are made from results of others."""
+        return has_chains(self._plan)
 
     def witness(self) -> InputRecorder:
         """For one expansion."""

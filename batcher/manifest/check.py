@@ -60,10 +60,11 @@ def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Doc
 
 def _fill_in_prompts(data: dict[str, Any]) -> None:
     """Give the entries of a model that takes no prompt an empty one."""
-    model_id, entries = data.get("model"), data.get("prompts")
-    if model_id in model_ids() and get_model(str(model_id)).prompt.is_none and isinstance(entries, list):
-        for entry in entries:
-            if isinstance(entry, dict) and "file" not in entry:
+    entries, known = data.get("prompts"), model_ids()
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and "file" not in entry:
+            model_id = entry.get("model", data.get("model"))
+            if model_id in known and get_model(str(model_id)).prompt.is_none:
                 entry.setdefault("prompt", _NO_PROMPT)
 
 
@@ -168,7 +169,7 @@ def _heal(data: Any, path: Path, kind: str) -> None:
             parent.pop(last, None)
         elif last == "prompts" and not way:
             parent[last] = [FAULTY]
-        elif path in (("campaign",), ("model",)) or last in ("prompt", "file") or _holds_values(way):
+        elif path in (("campaign",), ("model",)) or last in ("prompt", "file", "model") or _holds_values(way):
             parent[last] = FAULTY
         elif way and way[-1] == "matrix" and last not in ("include", "exclude"):
             parent[last] = [FAULTY]

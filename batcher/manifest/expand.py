@@ -5,39 +5,36 @@ What is wrong with a row, a combination or a file is told, makes no job, and sto
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from operator import itemgetter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from batcher.catalog import ArrayParam, Model
+from batcher.catalog import Model
 from batcher.jobs import (
     SHORT_ID,
     FileReference,
-    Identities,
     JobId,
     JobSpec,
+    OneReference,
     Reference,
     SeveralReferences,
     UrlReference,
-    WireValue,
-    clean_prompt,
-    params_text,
     source_text,
 )
-from batcher.spelling import is_visible, nfc, utf16_length
+from batcher.spelling import nfc
 
 from .compiler import CompiledManifest, Entry, explain_unused
 from .fields import name_fault
 from .files import MAX_PATH, Cache, Files, reference_name
+from .making import Maker
 from .names import ALWAYS
 from .problems import Fault, Path, Problems, joined, listed
 from .readers import read_rows, suffix_of
+from .results import Results
 from .rows import Prompt, Rows
+from .scope import ResultPart
 from .sources import Source
 from .templates import Template, Undefined
-from .values import Value, kept, shown, unsafe_character
+from .values import Value, kept, shown
 
 # Faulty combinations of one prompt after which its others are not looked at: a matrix can be endless.
 _ENOUGH = 100
@@ -54,10 +51,8 @@ def expand(plan: CompiledManifest, files: Files, problems: Problems, *, named: b
     """
     expansion = _Expansion(plan, files, problems, named=named)
     for entry in plan.entries:
-        if entry.file is None:
-            yield from expansion.jobs(expansion.text_prompt(entry))
-        else:
-            yield from expansion.file_jobs(entry)
+        for prompt in expansion.prompts(entry):
+            yield from expansion.jobs(prompt)
     expansion.tell_unused()
 
 
@@ -73,45 +68,27 @@ def check_names(plan: CompiledManifest, files: Files, problems: Problems) -> Non
         expansion.tell_unused()
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """The params of a job, the same as the identity has them, and the price class without and with a reference."""
-
-    params: dict[str, WireValue]
-    text: str
-    plain: str
-    dearer: str
-    lacking: list[str]
-    ignored: list[str]
-
-
-def _key_of(model: Model) -> Callable[[dict[str, Value]], Any]:
-    """What is the same for variables that set the same params. Raises KeyError where one is missing."""
-    if any(isinstance(param, ArrayParam) for param in model.params.values()):
-        return lambda variables: json.dumps([variables.get(name) for name in model.params])
-    return itemgetter(*sorted(model.params)) if model.params else lambda _: None
+def has_chains(plan: CompiledManifest) -> bool:
+    """Whether jobs are made from results of others."""
+    slots = (slot for entry in plan.entries for slot in entry.references)
+    return any(isinstance(part, ResultPart) for slot in slots for part in slot.parts)
 
 
 class _Expansion:
     def __init__(self, plan: CompiledManifest, files: Files, problems: Problems, *, named: bool = True) -> None:
         made = any(isinstance(entry.name, Template) for entry in plan.entries)
-        self.named = named or made or not plan.file_names.sure
+        self.named = named or made or not plan.file_names.sure or has_chains(plan)
         self.plan, self.files, self.problems = plan, files, problems
-        self.model: Model = plan.model
-        self.defaults = [(name, plan.model.default(name)) for name in sorted(plan.model.params)]
+        self.makers = {model.id: Maker(plan.campaign, model) for model in plan.models}
         self.unused = dict.fromkeys(plan.claims)
         self.mentioned: set[str] = set()
         self.blind = plan.blind
         self.endless: set[Path] = set()
         self.faults = 0
         self.checked: Cache[Any, bool] = Cache(500)
-        self.found: Cache[str, tuple[FileReference | UrlReference, ...] | Fault] = Cache(5_000)
-        self.param_values = _key_of(plan.model)
-        self.choices: Cache[Any, _Chosen] = Cache()
-        self.identities = Identities(plan.campaign, plan.model.id)
+        self.found: Cache[tuple[str, str], tuple[FileReference | UrlReference, ...] | Fault] = Cache(5_000)
         self.file_needs = plan.file_names.template.required.difference(ALWAYS)
-        self.words = {"campaign": plan.campaign, "model": plan.model.id}
-        self.not_kept = {*plan.model.params, "name", "reference"}  # columns that the job has as its own
+        self.results = Results(plan.entries, self.prompts, self.jobs)
 
     # -- one prompt ------------------------------------------------------------------------------------------
 
@@ -146,60 +123,48 @@ class _Expansion:
 
     def takes(self, prompt: Prompt, template: Template, variables: dict[str, Value]) -> Iterator[JobSpec]:
         """Every reference and take of one combination."""
+        maker = self.makers[prompt.entry.model.id]
         try:
-            text = self.checked_prompt(template.render(variables))
+            text = maker.checked_prompt(template.render(variables))
         except Fault as fault:
             self.tell(prompt, prompt.entry.text_path, fault)
             return
-        chosen = self.chosen(variables)
+        chosen, model = maker.chosen(variables), maker.model
         if chosen.lacking:
-            self.tell(prompt, prompt.entry.path, Fault(f"{self.model.id} needs the param {listed(chosen.lacking)}"))
+            self.tell(prompt, prompt.entry.path, Fault(f"{model.id} needs the param {listed(chosen.lacking)}"))
             return
         name = self.name(prompt, variables)
         if name is None:
             return
-        own = {kept(each): kept(variables[each]) for each in variables if each not in self.not_kept}
+        own = {kept(each): kept(variables[each]) for each in variables if each not in maker.not_kept}
         for reference in self.references_of(prompt, variables):
             if chosen.ignored and reference is not None:
-                message = f"{self.model.id} does not use {listed(chosen.ignored)} where a job has a reference"
+                message = f"{model.id} does not use {listed(chosen.ignored)} where a job has a reference"
                 hint = "jobs that differ in nothing else buy the same thing twice"
                 self.problems.notes.add(self.plan.marks.problem(prompt.entry.path, message, hint=hint))
             source = source_text(reference)
             for take in range(1, prompt.entry.repeat + 1):
-                identity = self.identities.of(text, chosen.text, source, take)
-                file_name = self.file_name(prompt, name, variables, reference, identity, take) if self.named else ""
+                identity = maker.identities.of(text, chosen.text, source, take)
+                file_name = (
+                    self.file_name(prompt, maker, name, variables, reference, identity, take) if self.named else ""
+                )
                 if file_name is None:
                     break
                 yield JobSpec(
                     identity,
                     self.plan.campaign,
-                    self.model.id,
+                    model.id,
                     name,
                     text,
                     chosen.params,
                     reference,
                     take,
                     chosen.plain if reference is None else chosen.dearer,
-                    self.model.base_credits,
+                    model.base_credits,
                     file_name,
                     own,
                     prompt.entry.tags,
                 )
-
-    def chosen(self, variables: dict[str, Value]) -> _Chosen:
-        """What a combination sets, worked out once for all that set the same."""
-        # equal values are the same on the wire: they are in wire type already
-        try:
-            key = self.param_values(variables)
-        except KeyError:  # a param without a default, which nothing sets
-            key = tuple([variables.get(name, self) for name, _ in self.defaults])
-        return self.choices.get(key) or self.choices.keep(key, self.choose(variables))
-
-    def choose(self, variables: dict[str, Value]) -> _Chosen:
-        params = {n: variables[n] for n, default in self.defaults if n in variables and variables[n] != default}
-        plain, dearer = (self.model.price_class(params, has_reference=has) for has in (False, True))
-        lacking, ignored = self.model.lacking(params), self.model.ignored(params)
-        return _Chosen(params, params_text(params), plain, dearer, lacking, ignored)
 
     def name(self, prompt: Prompt, variables: dict[str, Value]) -> str | None:
         """What a job's prompt is called; None, and told, where its template makes no name."""
@@ -217,6 +182,7 @@ class _Expansion:
     def file_name(
         self,
         prompt: Prompt,
+        maker: Maker,
         name: str,
         variables: dict[str, Value],
         reference: Reference | None,
@@ -226,7 +192,7 @@ class _Expansion:
         """The name of a job's file; None, and told, when there is none."""
         words = {
             **variables,
-            **self.words,
+            **maker.words,
             "prompt_name": name,
             "reference_name": reference_name(reference),
             "job": identity[:SHORT_ID],
@@ -253,58 +219,47 @@ class _Expansion:
         fault = Fault(fault.message, joined(fault.hint, f"see line {line} of {marks.file}"))
         self.problems.add(prompt.row.problem(prompt.source, fault, column))
 
-    def checked_prompt(self, raw: str) -> str:
-        """The prompt as it is hashed and sent. Raises Fault when the model does not take it."""
-        text = clean_prompt(raw)
-        rule = self.model.prompt
-        length = len(text)
-        if not (text.isascii() and text.isprintable()):
-            if (bad := unsafe_character(text)) is not None:
-                raise Fault(f"the prompt holds the character {bad}", "only line ends and tabs are allowed")
-            if not is_visible(text):
-                raise Fault("the prompt holds nothing that can be seen")
-            # in UTF-16 units no text is shorter than the API may count it
-            length = utf16_length(text)
-        if rule.is_none and text:
-            raise Fault(f"{self.model.id} takes no prompt", "leave `prompt` out")
-        if not text and not rule.is_none:
-            raise Fault("the prompt is empty")
-        if len(text) < rule.min or (rule.max is not None and length > rule.max):
-            most = f"{rule.min:,} to {rule.max:,}" if rule.max is not None else f"at least {rule.min:,}"
-            units = " (UTF-16 units; an emoji has two or more)" if length > len(text) else ""
-            raise Fault(f"the prompt has {length:,} characters{units}; {self.model.id} takes {most}")
-        return text
-
     def references_of(self, prompt: Prompt, variables: dict[str, Value]) -> Sequence[Reference | None]:
         if not prompt.references:
             return _NO_REFERENCE
         found: list[Reference | None] = []
+        model = prompt.entry.model
         for slot in prompt.references:
-            if not slot.templates:
+            if not slot.parts:
                 found.append(None)
                 continue
             try:
-                each = [one for template in slot.templates for one in self.files_of(template, variables)]
-                if slot.together and (wrong := self.model.references.fault([one.kind for one in each])):
-                    raise Fault(f"{self.model.id} takes {wrong}; these are {len(each)}")
+                each = [one for part in slot.parts for one in self.inputs_of(prompt.entry, part, variables)]
+                if slot.together and (wrong := model.references.fault([one.kind for one in each])):
+                    raise Fault(f"{model.id} takes {wrong}; these are {len(each)}")
             except Fault as fault:
                 self.tell(prompt, slot.path, fault)
                 continue
-            found += [SeveralReferences(tuple(each))] if slot.together else each
+            found += [SeveralReferences(tuple(each))] if slot.together and len(each) > 1 else each
         return found
 
-    def files_of(self, template: Template, variables: dict[str, Value]) -> Sequence[FileReference | UrlReference]:
+    def inputs_of(
+        self, entry: Entry, part: Template | ResultPart, variables: dict[str, Value]
+    ) -> Sequence[OneReference]:
+        """The references that a part of an entry means. Raises Fault."""
+        if isinstance(part, ResultPart):
+            return self.results.find(part, entry, variables)
+        return self.files_of(entry.model, part, variables)
+
+    def files_of(
+        self, model: Model, template: Template, variables: dict[str, Value]
+    ) -> Sequence[FileReference | UrlReference]:
         """The references that a template names. Raises Fault, for the same text each time the same."""
         text = template.render(variables)
-        found = self.found.get(text)
+        found = self.found.get((model.id, text))
         if found is None:
             try:
-                found = self.files.find(text)
+                found = self.files.find(text, model)
             except Fault as fault:
                 found = fault
             few = template.constant or isinstance(found, Fault) or len(found) <= _FEW_FILES
             if few and len(text) <= MAX_PATH:
-                self.found.keep(text, found)
+                self.found.keep((model.id, text), found)
         if isinstance(found, Fault):
             raise found
         return found
@@ -361,31 +316,35 @@ class _Expansion:
             mentions = mentions | slot.names
         self.mentioned |= mentions
         for claim in prompt.shape.claims:
-            if claim[0] in self.model.params or claim[0] in mentions:
+            if claim[0] in prompt.entry.model.params or claim[0] in mentions:
                 self.unused.pop(claim, None)
 
     def tell_unused(self) -> None:
         """The axes that no job used; nothing while faults hide what would have used them."""
         for name, path in self.unused if not self.blind else ():
-            message, hint = explain_unused(name, self.model, mentioned=name in self.mentioned)
+            params = [param for maker in self.makers.values() for param in maker.model.params]
+            whose = " or ".join(self.makers)
+            message, hint = explain_unused(name, params, whose, mentioned=name in self.mentioned)
             self.problems.add(self.plan.marks.problem(path, message, hint=hint, key=True))
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
-    def file_jobs(self, entry: Entry) -> Iterator[JobSpec]:
-        assert entry.file is not None
+    def prompts(self, entry: Entry) -> Iterator[Prompt]:
+        """An entry's own prompt, or one of each row of its file."""
+        if entry.file is None:
+            yield self.text_prompt(entry)
+            return
         try:
             suffix = suffix_of(entry.file)
             shown_as = self.files.shown(entry.file)
             before = self.problems.count
             mentioned = self.plan.file_names.template.names
-            rows = Rows(entry, self.model, shown_as, self.problems, mentioned, named=self.named)
+            rows = Rows(entry, shown_as, self.problems, mentioned, named=self.named)
             with self.files.opened(entry.file) as file:
                 for some in read_rows(Source(file, shown_as, self.problems, entry.columns, entry.sheet), suffix):
                     prompts = [prompt for row in some if (prompt := rows.prompt_of(row)) is not None]
                     self.blind |= len(prompts) < len(some)
-                    for prompt in prompts:
-                        yield from self.jobs(prompt)
+                    yield from prompts
             if self.problems.count == before:
                 rows.tell_unused()
             self.blind = self.blind or self.problems.count > before

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from batcher import __version__
+from batcher.catalog import Model
 from batcher.jobs import IDENTITY_VERSION, FileReference
 
 from .files import Files
@@ -107,7 +108,7 @@ class InputRecorder(Files):
     """Files that remember what was asked of them."""
 
     def __init__(self, files: Files, now_ns: Callable[[], int] = time.time_ns) -> None:
-        super().__init__(files.as_given, files.roots[1:], files.model)
+        super().__init__(files.as_given, files.roots[1:])
         self._known = files._known  # what the plan has read is not read again for the rows
         self._now_ns = now_ns
         self._places = PathResolver(self.folder)
@@ -124,13 +125,13 @@ class InputRecorder(Files):
             self._keep("glob", text, _listing(found))
         return found
 
-    def _file(self, text: str) -> FileReference:
+    def _file(self, text: str, model: Model) -> FileReference:
         try:
             path, status = self._places.look(text)
         except OSError:
             self._unsure = True  # gone, or about to come: what is found next is another state
-            return super()._file(text)
-        found = super()._file(text)
+            return super()._file(text, model)
+        found = super()._file(text, model)
         self._unsure |= str(found.path) != path
         young = status.st_ctime_ns > self._now_ns() - YOUNG_NS
         self._keep("file", text, _hashed(found.sha256, path) if young else _known(path, status))

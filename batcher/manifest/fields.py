@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
@@ -19,7 +20,7 @@ from batcher.settings import UNITS, Rate
 from batcher.spelling import nfc
 
 from .problems import Fault, did_you_mean, joined, listed
-from .values import Faulty, kind_of, shown, unsafe_character
+from .values import Faulty, kind_of, shown, text_of, unsafe_character
 
 CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -35,7 +36,7 @@ _JINJA_WORDS = frozenset(
 #: Names with a meaning of their own: as variables they would be taken for it.
 RESERVED = {
     "campaign": "a manifest is one campaign",
-    "model": "a manifest has one model; write a second manifest for another model",
+    "model": "the model of a prompt stands beside it, as `model`",
     "prompt": "texts belong under `prompts`",
     "reference": "input files belong under `references`",
     "job": "it is the job's id in results.name",
@@ -198,12 +199,42 @@ def _given(value: Any) -> Any:
     return value
 
 
-def _reference(value: Any) -> str | list[str] | None:
+@dataclass(frozen=True, slots=True)
+class FromResult:
+    """`{from: GLOB, where: {…}, gate: review}`: results of other prompts; the values of `where` are templates."""
+
+    glob: str
+    where: dict[str, str]
+    gate: bool
+
+
+_FROM_KEYS = ("from", "gate", "where")
+
+
+def _reference(value: Any) -> str | FromResult | list[str | FromResult] | None:
     if isinstance(value, list):
-        if len(value) < 2:
+        if len(value) < 2 and not any(isinstance(each, dict) for each in value):
             raise wrong("is a list of fewer than two references", "a list is one variant of several references")
-        return [_text(each) for each in value]
-    return None if value is None else _text(value)
+        return [_one_reference(each) for each in value]
+    return None if value is None else _one_reference(value)
+
+
+def _one_reference(value: Any) -> str | FromResult:
+    if not isinstance(value, dict):
+        return _text(value)
+    for name in value:
+        if name not in _FROM_KEYS:
+            hint = joined(did_you_mean(str(name), _FROM_KEYS), f"allowed: {listed(_FROM_KEYS)}")
+            raise wrong(f"has the unknown key {shown(name)}", hint)
+    if "from" not in value:
+        raise wrong("has no `from`", "such as {from: stills}: the results of the prompts of that name")
+    if value.get("gate", "review") != "review":
+        raise wrong(f"gate is {shown(value['gate'])}; it can be `review` only")
+    where = value.get("where", {})
+    if not isinstance(where, dict) or not all(isinstance(each, str | int | float) for each in where.values()):
+        raise wrong("where must be a mapping of names to values", 'such as where: {scene: "{{ scene }}"}')
+    texts = {name: text_of(each) for name, each in where.items()}
+    return FromResult(_text(value["from"]).strip(), texts, "gate" in value)
 
 
 def _results_name(value: Any) -> str:
@@ -225,10 +256,24 @@ Name = Annotated[str, *leaf(_name, {"type": "string", "minLength": 1, "maxLength
 Scalar = Annotated[Any, *leaf(_scalar, _SCALAR_SCHEMA)]
 ParamField = Annotated[Any, *leaf(_param, {"not": {"type": ["object", "null"]}})]
 AnyValue = Annotated[Any, *leaf(_value, _VALUE_SCHEMA)]
-_REFERENCE_SCHEMA: dict[str, Any] = {
-    "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}, "minItems": 2}]
+_FROM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "from": {"type": "string", "description": "A glob over the names of this manifest's prompts"},
+        "where": {"type": "object", "description": "Only those whose variables and params have these values"},
+        "gate": {"const": "review", "description": "Wait until a person approves the file"},
+    },
+    "required": ["from"],
+    "additionalProperties": False,
 }
-ReferenceText = Annotated[str | list[str] | None, *leaf(_reference, _REFERENCE_SCHEMA)]
+_REFERENCE_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": ["string", "null"]},
+        _FROM_SCHEMA,
+        {"type": "array", "items": {"anyOf": [{"type": "string"}, _FROM_SCHEMA]}},
+    ]
+}
+ReferenceText = Annotated[Any, *leaf(_reference, _REFERENCE_SCHEMA)]
 Repeat = Annotated[int, *whole(1, MAX_REPEAT)]
 Bool = Annotated[bool, *leaf(_yes_no, {"type": "boolean"})]
 Requests = Annotated[Rate, *leaf(_rate, {"type": "string", "pattern": "^[0-9]+ ?/ ?(second|minute|hour|day|s|m|h|d)$"})]

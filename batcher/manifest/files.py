@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from batcher.catalog import Model
 from batcher.containers import picture_fault
 from batcher.filetypes import HEAD_BYTES, sniff
-from batcher.jobs import FileReference, Reference, SeveralReferences, UrlReference
+from batcher.jobs import FileReference, Reference, ResultReference, SeveralReferences, UrlReference
 from batcher.spelling import nfc
 
 from .globs import MAGIC, MAX_MATCHES, matches, prefix
@@ -52,12 +52,11 @@ class Cache(dict[_K, _V], Generic[_K, _V]):
 class Files:
     """The files that a manifest may read: its own folder and what `--allow-path` adds."""
 
-    def __init__(self, folder: Path, allow: Sequence[Path], model: Model) -> None:
+    def __init__(self, folder: Path, allow: Sequence[Path]) -> None:
         self.as_given = folder
         self.folder = folder.resolve()
         self.roots = (self.folder, *(path.resolve() for path in allow))
-        self.model = model
-        self._known: Cache[tuple[str, int, int, int], FileReference] = Cache()
+        self._known: Cache[tuple[str, str, int, int, int], FileReference] = Cache()
         self._listings: Cache[Path, dict[str, list[str]]] = Cache(100)
 
     def shown(self, text: str) -> str:
@@ -102,22 +101,16 @@ class Files:
                     known.setdefault(nfc(name), []).append(name)
         return known
 
-    def find(self, text: str) -> tuple[FileReference | UrlReference, ...]:
-        """The references that a text (a URL, a path or a glob) names, sorted. Raises Fault."""
+    def find(self, text: str, model: Model) -> tuple[FileReference | UrlReference, ...]:
+        """The references that a text (a URL, a path or a glob) names, sorted, as a model takes them. Raises Fault."""
         text = text.strip()
         if not text:
             raise Fault("the reference is empty", "for no reference write null")
         if len(text) > MAX_PATH:
             raise Fault(f"the reference has {len(text):,} characters; at most {MAX_PATH:,}")
         if _SCHEME.match(text):
-            return (UrlReference(check_url(text), self._kind_of(text)),)
-        return tuple(self._file(name) for name in self.names(text))
-
-    def _kind_of(self, url: str) -> str:
-        """The kind of what a URL names, by its ending; else the first that the model takes."""
-        mime = mimetypes.guess_type(urlsplit(url).path)[0] or ""
-        kinds = self.model.references.kinds
-        return next((kind for kind in kinds if mime.startswith(f"{kind}/")), next(iter(kinds), "image"))
+            return (UrlReference(check_url(text), _kind_of(text, model)),)
+        return tuple(self._file(name, model) for name in self.names(text))
 
     def names(self, text: str) -> list[str]:
         """The files that a path or a glob names, sorted. Raises Fault when there are none."""
@@ -136,25 +129,25 @@ class Files:
         """A source file for reading, as it is named relative to the manifest. Raises Fault."""
         return open_regular(self.inside(text))
 
-    def _file(self, text: str) -> FileReference:
+    def _file(self, text: str, model: Model) -> FileReference:
         path = self.inside(text)
         try:
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
-                key = (str(path), status.st_mtime_ns, status.st_size, status.st_ino)
+                key = (model.id, str(path), status.st_mtime_ns, status.st_size, status.st_ino)
                 if (known := self._known.get(key)) is not None:
                     return known
                 head = file.read(HEAD_BYTES)
                 found = sniff(head)
-                allowed = self.model.references.rule_for(found.mime) if found else None
+                allowed = model.references.rule_for(found.mime) if found else None
                 if allowed is None:
-                    rules = self.model.references.kinds.values()
+                    rules = model.references.kinds.values()
                     mimes = [mime.partition("/")[2].upper() for rule in rules for mime in rule.mime_types]
                     types = listed(mimes or ["nothing"])
                     what = f"is {found.mime}" if found else "is empty" if not head else "is of an unknown type"
-                    raise Fault(f"{what} by its bytes; {self.model.id} takes {types}")
+                    raise Fault(f"{what} by its bytes; {model.id} takes {types}")
                 if status.st_size > allowed.max_bytes:
-                    raise Fault(f"has {status.st_size:,} bytes; {self.model.id} takes at most {allowed.max_bytes:,}")
+                    raise Fault(f"has {status.st_size:,} bytes; {model.id} takes at most {allowed.max_bytes:,}")
                 data = head + file.read(max(0, status.st_size + 1 - len(head)))
                 size = len(data)
                 if found and size == status.st_size and (lacks := picture_fault(file, size, found)):
@@ -168,6 +161,13 @@ class Files:
             raise Fault(f"{shown(text)} changed while it was read")
         assert found is not None
         return self._known.keep(key, FileReference(path, digest.hexdigest(), size, found.mime, found.kind))
+
+
+def _kind_of(url: str, model: Model) -> str:
+    """The kind of what a URL names, by its ending; else the first that the model takes."""
+    mime = mimetypes.guess_type(urlsplit(url).path)[0] or ""
+    kinds = model.references.kinds
+    return next((kind for kind in kinds if mime.startswith(f"{kind}/")), next(iter(kinds), "image"))
 
 
 def _path_hint(text: str) -> str:
@@ -209,6 +209,8 @@ def reference_name(reference: Reference | None) -> str:
             return path.stem
         case SeveralReferences(each=each):
             return reference_name(each[0])
+        case ResultReference(name=name):
+            return name
         case UrlReference(url=url):
             parts = urlsplit(url)
             return Path(parts.path).stem or parts.hostname or "url"

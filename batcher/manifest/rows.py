@@ -7,16 +7,16 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
-from batcher.catalog import Model
 from batcher.jobs import WireValue
 from batcher.spelling import is_visible, nfc
 
-from .compiler import SPECIAL, Entry, ReferenceSlot
+from .compiler import SPECIAL, Entry
 from .fields import name_fault
 from .files import Cache
 from .matrix import Shape
 from .names import slug
 from .problems import Fault, Problems, did_you_mean, joined
+from .scope import ReferenceSlot
 from .sources import NOT_WORKED_OUT, SourceRow
 from .templates import Piece, Template, comment_note, compile_template
 from .values import Value, kind_of, shown, text_of, wire
@@ -71,7 +71,7 @@ class Rows:
     """Turns the rows of one source into prompts."""
 
     def __init__(
-        self, entry: Entry, model: Model, source: str, problems: Problems, mentioned: Set[str], *, named: bool = True
+        self, entry: Entry, source: str, problems: Problems, mentioned: Set[str], *, named: bool = True
     ) -> None:
         """`mentioned` are the names that other templates than the entry's use.
 
@@ -79,11 +79,11 @@ class Rows:
         """
         self.named = named
         #: names that make a difference; columns, with the line that names them, that may not
-        self.used = {*model.params, "name", "reference", *mentioned, *entry.names, *entry.columns.values()}
+        self.used = {*entry.model.params, "name", "reference", *mentioned, *entry.names, *entry.columns.values()}
         if entry.template is None:
             self.used.add("prompt")
         self.columns_seen: dict[str, SourceRow] = {}  # in the first row that has it
-        self.entry, self.model, self.source, self.problems = entry, model, source, problems
+        self.entry, self.model, self.source, self.problems = entry, entry.model, source, problems
         # the keys are all names of a row: each JSONL row may bring hundreds of new ones
         self.shapes: Cache[Any, Shape] = Cache(_FEW)
         self.columns: Cache[Any, _Columns] = Cache(_FEW)

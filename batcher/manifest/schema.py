@@ -154,6 +154,7 @@ class _Entry(TypedDict, total=False):
     name: Annotated[
         Name, Given, Field(description="Used in file names, reports and --only; a template; else made from the text")
     ]
+    model: Annotated[ModelId, Given, Field(description="Instead of the campaign's")]
     vars: Annotated[dict[str, AnyValue], Field(description="Variables of the templates")]
     params: Annotated[dict[str, ParamField], Field(description="Params of the model")]
     matrix: Annotated[MatrixSection, Field(description="Axes of this prompt")]
@@ -207,13 +208,14 @@ class Document(_Section):
     model_config = ConfigDict(title="batcher manifest")
 
     campaign: Campaign = Field(description="The campaign's name; its identity in the ledger")
-    model: ModelId = Field(description="The model of all jobs")
+    model: ModelId = Field(description="The model of all prompts without one of their own")
     params: dict[str, ParamField] = Field(default={}, description="Params of every job")
     matrix: MatrixSection = Field(default_factory=lambda: MatrixSection(), description="Axes of every prompt")
     prompts: Annotated[list[Prompt], Field(min_length=1, description="The prompts")]
     references: list[ReferenceText] = Field(
         [],
-        description="Input files: globs, https URLs or null; each makes jobs of its own, a list is several for one",
+        description="Input files: globs, https URLs, results ({from: NAME}) or null; each makes jobs of its own,"
+        " a list is several for one",
     )
     repeat: Repeat = Field(default=1, description="Takes of each job")
     tags: Annotated[dict[str, Scalar], Given] = Field(

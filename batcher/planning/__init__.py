@@ -89,6 +89,7 @@ class Plan:
     notes: tuple[Problem, ...] = ()  # what is right by the rules and may not be what was meant
     #: other campaigns of the ledger with something paid under way
     left_behind: tuple[LeftBehind, ...] = ()
+    has_chains: bool = False
     #: every job that the manifests ask for, bought already or not, once, in their order: expanded as it is read
     jobs: Iterable[JobSpec] = field(default=(), repr=False, compare=False)
 
@@ -145,7 +146,8 @@ def make_plan(
     new = sum(plan.new for plan in plans)
     submit = settings.limits.submit
     seconds = max(0, new - 1) // submit.count * submit.seconds
-    return Plan(tuple(plans), tuple(caps), seconds, tuple(note for plan in plans for note in plan.notes))
+    notes = tuple(note for plan in plans for note in plan.notes)
+    return Plan(tuple(plans), tuple(caps), seconds, notes, has_chains=any(each.has_chains for each in wanted))
 
 
 _STANDINGS = ("unselected", "done", "under_way", "failed", "doubtful", "cancelled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
@@ -12,6 +13,7 @@ from batcher.ledger import LedgerReader
 from batcher.settings import Limits, Selection
 
 from . import CapLine, Plan
+from .chains import Step, whole_chains
 from .walk import CampaignInput, Chooser, ClassPrices, JobWalk, in_turn
 
 #: So many of the newest tasks of a class say how long the next ones take.
@@ -24,7 +26,8 @@ UNTIL = "until"
 class JobLine:
     """One job as a plan lists it: where it stands, and for a new one its quote and hold (credits) and what stops it.
 
-    `stopped_by` is the name of the first cap without room for it.
+    `stopped_by` is the name of the first cap without room for it. `ends_chain`: it is made from results of others, and
+    nothing from its own.
     """
 
     spec: JobSpec
@@ -33,6 +36,7 @@ class JobLine:
     source: str = ""
     hold: int = 0
     stopped_by: str = ""
+    ends_chain: bool = False
 
     @property
     def is_bought(self) -> bool:
@@ -96,25 +100,41 @@ def job_lines(
     chooser, prices = Chooser(selection), ClassPrices(ledger, account)
     used = [cap.used for cap in caps]
 
+    def hold_of(spec: JobSpec) -> int:
+        return prices.hold(spec.price_class, spec.catalog_credits)
+
+    def no_room(specs: Sequence[JobSpec]) -> str:
+        """The first cap that has no room for all of these, or `until`."""
+        for n, cap in enumerate(caps):
+            wanted = sum(hold_of(spec) for spec in specs if cap.covers(spec.campaign, spec.price_class))
+            if wanted and used[n] + wanted > cap.limit:
+                return cap.cap
+        return UNTIL if schedule is not None and schedule.next > seconds else ""
+
+    def take(spec: JobSpec) -> None:
+        for n, cap in enumerate(caps):
+            used[n] += hold_of(spec) if cap.covers(spec.campaign, spec.price_class) else 0
+        if schedule is not None:
+            schedule.send(spec.price_class)
+
+    def steps(each: CampaignInput) -> Iterator[Step]:
+        found = ((spec, chooser.standing(spec, there)) for spec, there in JobWalk(each, ledger, max_jobs))
+        if each.has_chains:
+            yield from whole_chains(list(found), no_room, take)
+            return
+        for spec, standing in found:
+            stopped_by = no_room([spec]) if standing == "new" else ""
+            if standing == "new" and not stopped_by:
+                take(spec)
+            yield Step(spec, standing, stopped_by, ends_chain=False)
+
     def of(each: CampaignInput) -> Iterator[JobLine]:
-        for spec, there in JobWalk(each, ledger, max_jobs):
-            standing = chooser.standing(spec, there)
+        for spec, standing, stopped_by, ends_chain in steps(each):
             if standing != "new":
-                yield JobLine(spec, standing)
+                yield JobLine(spec, standing, ends_chain=ends_chain)
                 continue
             quote = prices.quote(spec.price_class, spec.catalog_credits)
-            hold = prices.hold(spec.price_class, spec.catalog_credits)
-            under = [n for n, cap in enumerate(caps) if cap.covers(each.campaign, spec.price_class)]
-            stopped_by = next((caps[n].cap for n in under if used[n] + hold > caps[n].limit), "")
-            if schedule is not None and not stopped_by:
-                if schedule.next > seconds:
-                    stopped_by = UNTIL
-                else:
-                    schedule.send(spec.price_class)
-            if not stopped_by:
-                for n in under:
-                    used[n] += hold
-            yield JobLine(spec, standing, quote.credits_each, quote.source, hold, stopped_by)
+            yield JobLine(spec, standing, quote.credits_each, quote.source, hold_of(spec), stopped_by, ends_chain)
 
     yield from in_turn([of(each) for each in wanted], lambda line: line.hold * line.is_bought, fair=selection.fair)
 
@@ -134,6 +154,9 @@ class Outlook:
     stopped_by: tuple[str, ...] = ()
     seconds: float = 0.0
     seconds_known: bool = False
+    #: chains that are bought whole, of so many that are wanted
+    chains: int = 0
+    chains_of: int = 0
 
 
 def outlook(
@@ -144,8 +167,10 @@ def outlook(
     `schedule` is a new one; after so many `seconds` (None: never) no job is started any more.
     """
     jobs, credits_, last, stopped = 0, 0, "", dict[str, None]()
-    if seconds is not None or any(cap.bites for cap in plan.caps):
+    chains: Counter[bool] = Counter()
+    if seconds is not None or plan.has_chains or any(cap.bites for cap in plan.caps):
         for line in lines():
+            chains[line.is_bought] += line.ends_chain and line.standing == "new"
             if line.is_bought:
                 schedule.send(line.spec.price_class)
                 jobs, credits_, last = jobs + 1, credits_ + (line.credits or 0), line.spec.name
@@ -164,4 +189,6 @@ def outlook(
         stopped_by=tuple(stopped),
         seconds=schedule.done if schedule.known else schedule.last,
         seconds_known=schedule.known,
+        chains=chains[True],
+        chains_of=chains.total(),
     )

@@ -61,6 +61,7 @@ class CampaignInput:
     specs: Iterable[JobSpec]
     budget: Budget
     standing: CachedExpansion | None = None
+    has_chains: bool = False
 
 
 T = TypeVar("T")
@@ -112,7 +113,8 @@ class Chooser:
 
     def standing(self, spec: JobSpec, standing: str) -> str:
         """Where a job stands for this run: one that is new counts as not selected where it is not taken."""
-        meant = self.means(spec.name) and self.selection.may_send(spec.name, spec.id)
+        self.means(spec.name)
+        meant = self.selection.may_send(spec.name, spec.id)
         return standing if standing != "new" or (meant and self.take()) else "unselected"
 
 

@@ -7,6 +7,7 @@ are refused, because that is the reading that shows a client's mistakes.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -187,6 +188,15 @@ def read_multipart(content_type: str, body: bytes) -> dict[str, Part]:
         filename = re.search(r'[; ]filename="([^"]*)"', text)
         parts[name[1]] = Part(filename[1] if filename else None, data)
     return parts
+
+
+def metered(model: Model, request: Json) -> int:
+    """How many times the base price a request costs whose model is not FIXED: once each 200 characters begun.
+
+    No page says how such a price comes about; it is only to differ from job to job.
+    """
+    spoken = request.get("prompt") or json.dumps(request.get("params", {}).get("dialogue", ""))
+    return 1 if model.billing == "FIXED" else math.ceil(len(spoken) / 200) or 1
 
 
 def describe(model: Model) -> Json:

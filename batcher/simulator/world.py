@@ -35,7 +35,7 @@ from .records import (
     format_of,
     invalid,
 )
-from .rules import Part, check_request_id, check_upload, describe, read_create, read_multipart
+from .rules import Part, check_request_id, check_upload, describe, metered, read_create, read_multipart
 from .switches import SCOPES, Limit, Switches
 from .views import show_task, show_upload
 
@@ -49,15 +49,6 @@ def base_price(model: Model, params: Json, has_reference: bool) -> int:
     """The catalogue's price, whatever the settings (rivya-api.md section 8 leaves the rest open)."""
     del params, has_reference
     return model.base_credits
-
-
-def metered(model: Model, request: Json) -> int:
-    """How many times the base price a request costs whose model is not FIXED: once each 200 characters begun.
-
-    No page says how such a price comes about; it is only to differ from job to job.
-    """
-    spoken = request.get("prompt") or json.dumps(request.get("params", {}).get("dialogue", ""))
-    return 1 if model.billing == "FIXED" else math.ceil(len(spoken) / 200) or 1
 
 
 class World:

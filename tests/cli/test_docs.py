@@ -180,6 +180,8 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     shown = cli("show", saved["id"], "--json").document
     check(shown, "show", seen)
     check(shown["job"], "jobs.jobs[]", seen)
+    for word in ("approve", "approve", "reject", "reject"):
+        check(cli(word, saved["id"], "--json").document, word, seen)
     check(cli("claim", saved["id"], "--json").document, "claim", seen)
     check(cli("fetch", saved["id"], "--forget", "--json").document, "fetch", seen)
     check(cli("models", "--json").document, "models", seen)

@@ -115,8 +115,11 @@ class LenientWorld(World):
 class Rig(Bench):
     """A bench that can be left at any effect: `moments` are those of its first run that differ in anything at all.
 
-    `effects` names all of them. `breaches` is what the oracle's eye saw; raising would look like a network.
+    `effects` names all of them. `breaches` is what the oracle's eye saw; raising would look like a network. No job
+    costs less than `least` credits, and all together no more than `cap`.
     """
+
+    cap, least = CAP, 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,12 +198,12 @@ class Rig(Bench):
             [drawn] = other.execute("SELECT sum(held + settled) FROM spent WHERE allowance = 'night'").fetchone()
         if row is None:
             self.breaches.append("a paid POST left before its intent was committed")
-        elif row[0] != request.content or row[2] != "submitting" or not row[3] >= row[1] >= 10:
+        elif row[0] != request.content or row[2] != "submitting" or not row[3] >= row[1] >= self.least:
             self.breaches.append(f"the ledger knows another purchase than the one that is sent: {row}")
         if drawn != committed:
             self.breaches.append(f"{committed} credits are held and settled, and only {drawn} of the allowance")
-        if committed > CAP:
-            self.breaches.append(f"{committed} credits are held and settled under a cap of {CAP}")
+        if committed > self.cap:
+            self.breaches.append(f"{committed} credits are held and settled under a cap of {self.cap}")
 
     def known(self) -> set[str]:
         """The task ids that the ledger has."""

@@ -77,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": BASE
     | {
         "catalog",
+        "marks",
         "manifest",
         "providers",
         "storage",

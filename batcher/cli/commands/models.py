@@ -42,7 +42,12 @@ def _one(model: Model) -> Iterator[RenderableType]:
     yield Text(model.id, "bold")
     yield from _own([model])
     yield f"  makes       {model.result}"
-    yield f"  credits     from {number(model.base_credits)}: the price of the default settings"
+    told = (
+        "at least; the API names the price when it is bought"
+        if model.is_unpriced
+        else "the price of the default settings"
+    )
+    yield f"  credits     from {number(model.base_credits)}: {told}"
     least, most = model.prompt.min, model.prompt.max
     length = f"at least {count(least, 'character')}" if most is None else f"{least} to {number(most)} characters"
     yield f"  prompt      {'none' if model.prompt.is_none else length}"
@@ -94,6 +99,7 @@ def _json(model: Model) -> dict[str, Any]:
         "file": None if (path := source(model.id)) is None else str(path),
         "result": model.result,
         "base_credits": model.base_credits,
+        "billing": model.billing,
         "prompt": model.prompt.model_dump(),
         "params": params,
         "references": model.references.model_dump(),

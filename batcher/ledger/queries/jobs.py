@@ -24,7 +24,7 @@ from .sql import KEPT, LATEST, SUPERSEDED, UNSAVED, from_json, marks, of_jobs
 
 _PAGE = 200
 #: The columns of the view `jobs` that hold JSON.
-_JSON = ("params", "references", "vars", "tags", "differs")
+_JSON = ("params", "references", "waiting_for", "vars", "tags", "differs")
 _CASE = (
     "SELECT w.seq, w.id, w.campaign, w.name, w.status, a.id AS attempt_id, a.task_id, a.final_credits,"
     " coalesce(w.error_code, a.error_code) AS code, coalesce(w.error_message, a.error_message) AS message,"
@@ -160,7 +160,7 @@ def job(read: LedgerReader, job_id: JobId) -> dict[str, Any]:
             " forgotten_at, seconds, width, height, differs FROM files AS f WHERE attempt_id = ? ORDER BY number",
             (attempt["id"],),
         )
-        shown = _plain(attempt, decode=("body", "params", "result_urls"))
+        shown = _plain(attempt, decode=("body", "params", "used", "result_urls"))
         shown |= {
             "maybe_received": bool(attempt["maybe_received"]),
             "files": [_plain(file, decode=("differs",)) for file in files],

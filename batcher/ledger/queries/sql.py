@@ -74,3 +74,16 @@ def of_jobs(campaign: str | None, statuses: Sequence[str], table: str = "") -> t
         where.append(f"{table}status IN ({marks(statuses)})")
         values += map(str, statuses)
     return where, values
+
+
+#: Where each source of a job stands; `ready`: its file is there, and may be used.
+SOURCE_STATES = (
+    "(SELECT s.job_id, s.position, s.source_id, s.gate, u.name, u.status, a.number AS attempt, f.sha256, f.size,"
+    " f.target AS path, r.verdict, f.forgotten_at IS NOT NULL AS forgotten,"
+    " f.saved_at IS NOT NULL AND f.forgotten_at IS NULL AS has_file,"
+    " f.saved_at IS NOT NULL AND f.forgotten_at IS NULL AND (NOT s.gate OR r.verdict IS 'approved') AS ready"
+    " FROM sources AS s LEFT JOIN wanted AS u ON u.id = s.source_id"
+    " LEFT JOIN attempts AS a ON a.id = u.attempt_id AND u.status = 'succeeded'"
+    " LEFT JOIN files AS f ON f.attempt_id = a.id AND f.number = 0"
+    " LEFT JOIN reviews AS r ON r.sha256 = f.sha256)"
+)

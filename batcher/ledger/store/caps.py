@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from batcher.clock import local_day, local_time
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Allowance
-from batcher.statuses import is_unpriced
+from batcher.statuses import JobId, is_unpriced
 
+from . import chains
 from .prices import class_waits, last_final, seen_price
 
 #: A wallet reading that is older, in seconds, lets nothing through (product.md, promise 3).
@@ -41,6 +42,8 @@ class Caps:
     room_mark: int = 0
     #: What a job of a price class may cost at most, by a saved plan.
     ceilings: dict[str, int] = field(default_factory=dict)
+    #: Whether a job from whose result others are made leaves room for them (all of a campaign are wanted).
+    whole_chains: bool = True
     #: What jobs without a price beforehand may hold and cost of each campaign, over all runs; None: none is bought.
     unpriced: int | None = None
 
@@ -81,6 +84,7 @@ def admission(
     now: float,
     price_class: str,
     catalog_credits: int,
+    job_id: JobId,
 ) -> Admission | Refusal:
     """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
     if caps.until is not None and now >= caps.until:
@@ -92,8 +96,7 @@ def admission(
     day = local_day(now, read.zone)
     if class_waits(read, account, price_class):
         return Refusal("price", "waits until the API has named this price", catalog_credits)
-    seen = seen_price(read, account, price_class)
-    quote = seen.quote(catalog_credits) if seen else catalog_credits
+    quote = _quote(read, account, price_class, catalog_credits)
     hold = max(quote, last_final(read, account, price_class))
     if hold > (ceiling := caps.ceilings.get(price_class, hold)):
         return Refusal("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
@@ -104,12 +107,16 @@ def admission(
     ]
     if allowance := caps.allowances.get(campaign):
         checks.append(("allowance", allowance.name, allowance.total, {"allowance": allowance.name}))
+    kept = 0
+    if caps.whole_chains and any(limit is not None for _, _, limit, _ in checks):
+        kept = chains.kept_room(read, campaign, job_id, lambda *of: _quote(read, account, *of))
     if unpriced:
-        checks.append(("unpriced", "", caps.unpriced, {"campaign": campaign, "unpriced": True}))
+        checks.insert(0, ("unpriced", "", caps.unpriced, {"campaign": campaign, "unpriced": True}))
     for cap, name, limit, counted in checks:
-        if limit is not None and (used := read.spent(**counted).committed) + hold > limit:
+        if limit is not None and (used := read.spent(**counted).committed) + hold + kept > limit:
             words = f"{cap} {name}" if name else f"{cap} cap"
-            return Refusal(cap, f"{words} of {limit}: {used} held or settled, {hold} more wanted", hold, name)
+            rest = f", {kept} kept for what is made from results" if kept else ""
+            return Refusal(cap, f"{words} of {limit}: {used} held or settled, {hold} more wanted{rest}", hold, name)
     if caps.keep is not None:
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
         if left - hold < caps.keep:
@@ -120,3 +127,9 @@ def admission(
         if caps.room is not None and taken and taken + hold > caps.room:
             return Refusal("reading", "waits for the next reading of the wallet", hold)
     return Admission(quote, hold)
+
+
+def _quote(read: LedgerReader, account: str, price_class: str, catalog_credits: int) -> int:
+    """What a job of a class is expected to cost, in credits."""
+    seen = seen_price(read, account, price_class)
+    return seen.quote(catalog_credits) if seen else catalog_credits

@@ -20,7 +20,7 @@ from batcher.ledger.expansion_cache import Origin
 from batcher.ledger.queries.sql import marks
 from batcher.ledger.reader import LedgerReader
 
-from . import rows
+from . import chains, rows
 from .transaction import Transaction
 
 Asked = Callable[[], Origin | None]
@@ -100,6 +100,7 @@ def _begin(write: Write, campaign: str, manifest: str) -> Enrolled:
 
 def _end(write: Write, campaign: str, expansion: int, found: Origin | None, entries: int) -> Enrolled:
     with write as t:
+        chains.settle_all(t, campaign)
         cancelled = cancel_gone(t, campaign, expansion)
         if found is not None:
             expansion_cache.remember(t, campaign, found, entries)
@@ -131,6 +132,7 @@ def _enrol_batch(write: Write, read: LedgerReader, batch: list[JobSpec], expansi
         fresh = [place for job_id, place in places.items() if job_id not in known]
         texts = _mappings(batch)
         t.many(_INSERT, [(*rows.spec_values(s, texts), expansion, position, t.at, t.at) for position, s in fresh])
+        chains.enrol(t, [spec for _, spec in places.values()])
         t.many(_UPDATE, [_update(*place, expansion, texts) for job_id, place in places.items() if job_id in known])
         back = [job_id for job_id in places if job_id in known and known[job_id].error_code]
         revived = [job_id for job_id in back if t.run(_REVIVE, (t.at, job_id)).rowcount]

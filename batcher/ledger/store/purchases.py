@@ -20,7 +20,7 @@ from batcher.ledger import transitions
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.transitions import AddFiles, Attempt, Effect, MoveJob, Other, RaiseHolds, SetColumns, WriteEvent
 
-from . import rows
+from . import chains, rows
 from .caps import Caps, Refusal, admission
 from .transaction import Stale, Transaction
 
@@ -54,9 +54,11 @@ def admit(
         now=t.moment.wall,
         price_class=job.price_class,
         catalog_credits=job.catalog_credits,
+        job_id=job.id,
     )
     if isinstance(expected, Refusal):
         return expected
+    used = chains.used(t, job.id, job.reference)
     allowance = caps.allowances.get(job.campaign)
     number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
     request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
@@ -76,6 +78,7 @@ def admit(
         client_request_id=request_id,
         body=body,
         params=rows.mapping_column(job.params),
+        used=used,
         quoted_credits=expected.quote,
         hold_credits=expected.hold,
         intended_at=t.at,

@@ -10,16 +10,19 @@ from typing import Any
 
 from batcher.clock import Moment, Uptime, from_iso
 from batcher.jobs import (
+    RESULT,
     Ended,
     FileReference,
     Intent,
     Job,
     JobId,
     JobSpec,
+    OneReference,
     Phase,
     Planned,
     Reference,
     ResultFile,
+    ResultReference,
     SeveralReferences,
     Status,
     Submitting,
@@ -27,13 +30,14 @@ from batcher.jobs import (
     Upload,
     UrlReference,
     Waiting,
+    sources_of,
 )
 
 #: A wanted job as columns of `wanted`, in the order of `spec_values`.
 SPEC_COLUMNS = (
     *("id", "campaign", "name", "model", "prompt", "params"),
     *("reference", "reference_kind", "reference_sha256", "reference_size", "reference_mime", "reference_list"),
-    *("take", "price_class", "catalog_credits", "file_name", "vars", "tags"),
+    *("take", "price_class", "catalog_credits", "file_name", "vars", "tags", "waiting"),
 )
 
 
@@ -43,7 +47,7 @@ def spec_values(spec: JobSpec, texts: Mapping[int, str]) -> tuple[Any, ...]:
         *(spec.id, spec.campaign, spec.name, spec.model, spec.prompt, texts[id(spec.params)]),
         *reference_values(spec.reference),
         *(spec.take, spec.price_class, spec.catalog_credits, spec.file_name),
-        *(texts[id(spec.vars)], texts[id(spec.tags)]),
+        *(texts[id(spec.vars)], texts[id(spec.tags)], len(sources_of(spec.reference)) or None),
     )
 
 
@@ -62,8 +66,8 @@ def reference_values(reference: Reference | None) -> tuple[Any, ...]:
             return (*reference_values(each[0])[:-1], json.dumps(every))
         case FileReference(sha256=sha256, size=size, mime=mime, kind=kind):
             return (reference.text, kind, sha256, size, mime, None)
-        case UrlReference(url=url, kind=kind):
-            return (url, kind, None, None, None, None)
+        case UrlReference(kind=kind) | ResultReference(kind=kind):
+            return (reference.text, kind, None, None, None, None)
 
 
 _REFERENCE = ("reference", "kind", "sha256", "size", "mime")
@@ -77,7 +81,9 @@ def _reference(row: sqlite3.Row) -> Reference | None:
     return _one(*(row[name] for name in SPEC_COLUMNS[6:11]))
 
 
-def _one(text: str, kind: str, sha256: str | None, size: int, mime: str) -> FileReference | UrlReference:
+def _one(text: str, kind: str, sha256: str | None, size: int, mime: str) -> OneReference:
+    if text.startswith(RESULT):
+        return ResultReference(JobId(text.removeprefix(RESULT)), kind)
     return UrlReference(text, kind) if sha256 is None else FileReference(Path(text), sha256, size, mime, kind)
 
 

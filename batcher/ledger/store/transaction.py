@@ -51,9 +51,19 @@ class Stamp(NamedTuple):
 
 
 class Transaction:
-    """What happens between BEGIN and COMMIT; collects the facts that observers get afterwards."""
+    """What happens between BEGIN and COMMIT; collects the facts that observers get afterwards.
 
-    def __init__(self, connection: sqlite3.Connection, stamp: Stamp, run_id: int | None) -> None:
+    `moved` is called after each move of a job, for what hangs on it.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        stamp: Stamp,
+        run_id: int | None,
+        moved: Callable[[Transaction, JobId], None],
+    ) -> None:
+        self._moved = moved
         self._connection = connection
         self.moment, self.at = stamp
         self.run_id = run_id
@@ -102,6 +112,7 @@ class Transaction:
         ).rowcount
         if not moved:
             raise Stale(f"job {job_id} is not {old} any more")
+        self._moved(self, job_id)
 
     def event(
         self,
@@ -147,7 +158,15 @@ class Writing:
     It has its errors as StorageError, and tells observers the facts after their commit. Not to be nested.
     """
 
-    def __init__(self, connection: sqlite3.Connection, clock: Clock, observe: Observer, path: Path) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        clock: Clock,
+        observe: Observer,
+        path: Path,
+        moved: Callable[[Transaction, JobId], None],
+    ) -> None:
+        self._moved = moved
         self._connection = connection
         self._clock = clock
         self._observe = observe
@@ -172,7 +191,9 @@ class Writing:
                 self._begin()
             else:
                 self._connection.execute("SAVEPOINT part")
-        self._open = Transaction(self._connection, self._shared.begun if self._shared else self._now(), self.run_id)
+        self._open = Transaction(
+            self._connection, self._shared.begun if self._shared else self._now(), self.run_id, self._moved
+        )
         return self._open
 
     @contextmanager
@@ -183,7 +204,7 @@ class Writing:
                 yield t
         else:
             with self._errors:
-                yield Transaction(self._connection, self._shared.begun, self.run_id)
+                yield Transaction(self._connection, self._shared.begun, self.run_id, self._moved)
 
     def _begin(self, *, patient: bool = True) -> None:
         """Begin, in short waits for another program's lock: signals are heard between them."""

@@ -21,7 +21,7 @@ from batcher.ledger.queries.lookup import Place
 from batcher.ledger.reader import LedgerReader
 from batcher.measures import UNINSPECTED, Inspection
 
-from . import enrolment, purchases, sends
+from . import chains, enrolment, purchases, sends
 from .caps import Caps, Refusal, admission
 from .connection import open_writer
 from .enrolment import Asked, Enrolled, EnrolmentStep, unknown
@@ -39,7 +39,7 @@ class LedgerWriter:
     def __init__(self, connection: sqlite3.Connection, path: Path, clock: Clock, observe: Observer) -> None:
         self._connection = connection
         self._clock = clock
-        self._write = Writing(connection, clock, observe, path)
+        self._write = Writing(connection, clock, observe, path, chains.settle)
         self.path = path
         self.read = LedgerReader(connection, path)
         self._ledger_id = self.read.ledger_id
@@ -203,7 +203,7 @@ class LedgerWriter:
             )
 
     def refusal(
-        self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int
+        self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int, job_id: JobId
     ) -> Refusal | None:
         """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
         found = admission(
@@ -215,6 +215,7 @@ class LedgerWriter:
             now=self._clock.wall(),
             price_class=price_class,
             catalog_credits=catalog_credits,
+            job_id=job_id,
         )
         return found if isinstance(found, Refusal) else None
 
@@ -278,15 +279,10 @@ class LedgerWriter:
 
     def cannot_send(self, job_id: JobId, code: str, message: str) -> None:
         """A planned job that cannot be bought (its reference changed): failed, nothing was paid."""
+        old, new, detail = Status.PLANNED, Status.FAILED, {"code": code, "message": message}
         with self._write as t:
-            t.move(job_id, Status.PLANNED, Status.FAILED, code=code, message=message)
-            t.event(
-                Event.FAILED,
-                job_id=job_id,
-                old=Status.PLANNED,
-                new=Status.FAILED,
-                detail={"code": code, "message": message},
-            )
+            t.move(job_id, old, new, code=code, message=message)
+            t.event(Event.FAILED, job_id=job_id, old=old, new=new, detail=detail)
 
     # Uploads and files
 
@@ -334,8 +330,7 @@ class LedgerWriter:
         size: int,
         found: Inspection = UNINSPECTED,
     ) -> bool:
-        """Commit hash and target of a whole file before it gets its name, and what it measures; False when another job
-        has the target."""
+        """Commit hash, target and measures of a whole file before it gets its name; False if another has the target."""
         differs = json.dumps([each._asdict() for each in found.differs]) if found.differs else None
         try:
             with self._write.single() as t:
@@ -373,6 +368,7 @@ class LedgerWriter:
                 (t.at if forgotten else None, job_id, int(forgotten)),
             ).rowcount
             if changed:
+                chains.settle(t, job_id)
                 t.event(Event.FORGOTTEN if forgotten else Event.WANTED_AGAIN, job_id=job_id, detail={"files": changed})
             return changed
 
@@ -383,6 +379,7 @@ class LedgerWriter:
                 "UPDATE files SET saved_at = ?, validator = NULL WHERE attempt_id = ? AND number = ?",
                 (t.at, attempt_id, number),
             )
+            chains.settle(t, job_id)
             t.event(Event.SAVED, job_id=job_id, detail={"number": number})
             if differs := t.value(
                 "SELECT differs FROM files WHERE attempt_id = ? AND number = ?", (attempt_id, number)

@@ -107,7 +107,7 @@ def test_smaller_ones_may_pass(priced: StoresShelf) -> None:
     priced.enrol([*(make_spec(n) for n in range(1, 11)), make_spec(11, price_class="tiny", catalog_credits=3)])
     assert refusal(priced.intend(1, run=5)) == "run"
     assert isinstance(priced.intend(11, run=5), Intent)
-    ask = partial(priced.ledger.refusal, account=ACCOUNT, campaign="spring", price_class="small")
+    ask = partial(priced.ledger.refusal, account=ACCOUNT, campaign="spring", price_class="small", job_id=job_name(1))
     assert not ask(Caps(run=13), catalog_credits=10)
     assert ask(Caps(run=12), catalog_credits=0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from core_helpers import Shelf, example, make_spec, make_task
 from integration.lifecycle.helpers import FAST, statuses
@@ -59,7 +61,8 @@ def test_they_count_under_the_other_caps_too(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("reserved", [None, 0, 9])
-def test_one_of_a_class_is_on_its_way_until_its_own_price_is_known(shelf: Shelf, reserved: int | None) -> None:
+def test_one_of_a_class_is_on_its_way_until_its_own_price_is_known(tmp_path: Path, reserved: int | None) -> None:
+    shelf = Shelf(tmp_path / "ledger.db")
     shelf.enrol(make_spec(n, price_class=CLASS, catalog_credits=6) for n in (1, 2, 3))
     first = shelf.buy(1, unpriced=100)
     refused = shelf.intend(2, unpriced=100)
@@ -69,13 +72,13 @@ def test_one_of_a_class_is_on_its_way_until_its_own_price_is_known(shelf: Shelf,
     second = shelf.intend(2, unpriced=100)
     assert isinstance(second, Intent) is (reserved == 9)
     if isinstance(second, Intent):
-        assert shelf.rows("SELECT hold_credits FROM attempts ORDER BY id")[-1][0] == 9
+        assert shelf.rows("SELECT hold_credits FROM attempts ORDER BY id")[-1]["hold_credits"] == 9
         third = shelf.intend(3, unpriced=100)
         assert isinstance(third, Refusal), "each job shows its own price: a class is never seen for good"
         return
     shelf.ledger.record(1, make_task(1, Status.SUCCEEDED, final_credits=30))
     shelf.buy(2, unpriced=100)
-    assert shelf.rows("SELECT hold_credits FROM attempts ORDER BY id")[-1][0] == 30
+    assert shelf.rows("SELECT hold_credits FROM attempts ORDER BY id")[-1]["hold_credits"] == 30
 
 
 def test_each_example_is_bought(bench: Bench) -> None:

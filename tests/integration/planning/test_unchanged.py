@@ -14,6 +14,7 @@ from support import PIXEL
 from workbooks import rows, workbook
 
 import batcher.manifest
+from batcher.catalog import Model, get_model
 from batcher.enrolling import begin_enrolment
 from batcher.errors import ManifestError, UsageError
 from batcher.jobs import JobId, JobSpec, Status
@@ -226,8 +227,8 @@ def test_a_file_that_changes_while_it_is_looked_at_is_not_known(
     """Whatever was read of it, the next run reads it again."""
     plain = Files._file
 
-    def changing(files: Files, text: str) -> Any:
-        found = plain(files, text)
+    def changing(files: Files, text: str, model: Model) -> Any:
+        found = plain(files, text, model)
         rewrite(folder / "refs" / "a.png", PIXEL + b"changed")
         return found
 
@@ -251,7 +252,7 @@ def test_a_witness_that_is_in_doubt_seals_nothing(folder: Path, monkeypatch: pyt
     assert twice.sealed() is None, "two contents in one expansion"
     gone = manifest.witness()
     with pytest.raises(Fault):
-        gone._file("refs/none.png")
+        gone.find("refs/none.png", get_model("grok-imagine-video"))
     assert gone.sealed() is None
     monkeypatch.setattr(expansion_inputs, "MAX_INPUTS", 1)
     many = manifest.witness()

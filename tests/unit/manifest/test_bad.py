@@ -113,7 +113,7 @@ IN_THE_DOCUMENT = {
     "param that is a list": (
         OK + "params: {mode: [fun]}",
         "4:16",
-        "params.mode: must be a text, a number or true/",
+        'mode is ["fun"]; must be fun | normal | spicy, not a list',
         "",
     ),
     "param that is empty": (OK + "params: {mode: }", "4:16", "params.mode: must be a text, a number", "not empty"),
@@ -124,7 +124,7 @@ IN_THE_DOCUMENT = {
         "put it under params",
     ),
     "variable's name": ("prompts: [{prompt: x, vars: {a-b: 1}}]", "3:30", "'a-b' cannot be a variable", "write 'a_b'"),
-    "reserved variable": (OK + "matrix: {model: [a, b]}", "4:10", "'model' cannot be a variable", "a second manifest"),
+    "reserved variable": (OK + "matrix: {model: [a, b]}", "4:10", "'model' cannot be a variable", "beside it"),
     "empty variable": ("prompts: [{prompt: x, vars: {a: }}]", "3:33", "prompts[1].vars.a: must be a text", 'write ""'),
     "axis that is no list": (OK + "matrix: {mode: fun}", "4:16", "matrix.mode: must be a list, not a text", ""),
     "axis without values": (OK + "matrix: {mode: []}", "4:16", "matrix.mode: must have at least one entry", ""),
@@ -382,7 +382,7 @@ IN_A_ROW: dict[str, tuple[str, bytes | str, str]] = {
     "param that is a list": (
         "a.jsonl",
         '{"prompt": "x", "mode": []}',
-        "a.jsonl:1 (row 1): mode must be fun | normal |",
+        "a.jsonl:1 (row 1): mode is []; must be fun | normal |",
     ),
     "name that is a list": (
         "a.jsonl",

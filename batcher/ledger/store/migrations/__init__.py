@@ -25,6 +25,7 @@ from . import (
     version_12_vars,
     version_13_allowance,
     version_14_unpriced,
+    version_15_chains,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -45,4 +46,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_12_vars", version_12_vars.SQL),
     ("version_13_allowance", version_13_allowance.SQL),
     ("version_14_unpriced", version_14_unpriced.SQL),
+    ("version_15_chains", version_15_chains.SQL),
 )

@@ -1,0 +1,59 @@
+"""`approve` and `reject`: what a person says of files that others are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from batcher import marks
+from batcher.errors import UsageError
+from batcher.jobs import JobId, Status
+from batcher.ledger import LedgerReader
+from batcher.ledger.decisions import Judge, behind_a_gate, check_all, select
+from batcher.spelling import named_like
+from batcher.text import count, number, safe, short
+
+from .job_actions import ActionOutcome, Targets, carry_out, decisive_ledger, find_targets
+from .terminal import Terminal
+
+_SHOWN = 20
+
+
+def judge(
+    terminal: Terminal, state: Path, words: Sequence[str], verdict: str, name: str | None, marked: Path | None
+) -> int:
+    """Say it of the files of the named jobs, and of those of the campaigns that wait for it; the exit code."""
+    decision = Judge(verdict)
+    with decisive_ledger(state) as ledger:
+        targets = find_targets(ledger.read, words, terminal)
+        check_all(ledger.read, decision, targets.jobs)
+        found = marks.of_ledger(ledger.read, marked) if marked else None
+        those = found and frozenset(found.favourites if verdict == "approved" else found.rejects)
+        outcome = carry_out(ledger, decision, _chosen(ledger.read, targets, name, those))
+    changed = outcome.changed
+    told = f"{count(len(changed), 'file')} {verdict}" if changed else f"Nothing to be {verdict}"
+    rest = ". The next run goes on with what is made from them." if changed and verdict == "approved" else "."
+    document = outcome.json() | {"verdict": verdict}
+    terminal.answer(document, told + rest, *_lines(outcome))
+    return 0
+
+
+def _chosen(read: LedgerReader, targets: Targets, name: str | None, marked: frozenset[str] | None) -> Iterable[JobId]:
+    """The jobs that are meant. Raises UsageError for a name that none of the campaigns has."""
+    cases = list(targets.jobs)
+    for campaign in targets.campaigns:
+        waiting = behind_a_gate(read, campaign)
+        cases += [case for case in select(read, campaign=campaign, statuses=[Status.SUCCEEDED]) if case.id in waiting]
+    chosen = [case for case in cases if name is None or named_like(case.name, name)]
+    if name is not None and not chosen:
+        raise UsageError(f"--name {name} matches no prompt whose file waits for a person")
+    return [case.id for case in chosen if marked is None or case.id in marked]
+
+
+def _lines(outcome: ActionOutcome) -> Iterable[str]:
+    for done in outcome.changed[:_SHOWN]:
+        yield f"  {done.case.short}  {short(done.case.name, 40)}"
+    if len(outcome.changed) > _SHOWN:
+        yield f"  … and {number(len(outcome.changed) - _SHOWN)} more"
+    for left in outcome.left[:_SHOWN]:
+        yield f"  {left.case.short}  {short(left.case.name, 40)}: {safe(left.why)}"
