@@ -44,10 +44,10 @@ class Access:
 
         if self.name is not None:
             return Place.SIMULATOR
-        from batcher.providers.addresses import is_loopback, parse_url
+        from batcher.providers.addresses import host_of, is_loopback, parse_url
         from batcher.providers.transport import check_base_url
 
-        host = parse_url(check_base_url(self.base_url, self.provider)).host
+        host = host_of(parse_url(check_base_url(self.base_url, self.provider)))
         return Place.LOOPBACK if is_loopback(host) else Place.NET
 
     def need_key(self, otherwise: str = "") -> str:

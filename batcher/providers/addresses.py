@@ -103,9 +103,14 @@ def parse_url(text: str) -> httpx.URL:
 
 def has_host(url: httpx.URL) -> bool:
     """Whether a URL names a host, and a port that there can be or none."""
-    host = url.raw_host.decode("ascii")
+    host = host_of(url)
     named = bool(_NAME.fullmatch(host)) or _literal(host) is not None
     return named and (url.port is None or 0 < url.port < 65536)
+
+
+def host_of(url: httpx.URL) -> str:
+    """The host as it is sent; httpx's `host` decodes IDNA, and raises for names that are sent all the same."""
+    return url.raw_host.decode("ascii")
 
 
 def origin_of(url: httpx.URL) -> Origin:
@@ -165,8 +170,11 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 def _literal(host: str) -> Address | None:
+    address, _, zone = host.strip("[]").partition("%")
+    if zone and ":" not in address:
+        return None  # only IPv6 has zones: `127.0.0.1%2eevil.example` is a name
     try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0])
+        return ipaddress.ip_address(address)
     except ValueError:
         return None
 

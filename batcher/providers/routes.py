@@ -19,7 +19,7 @@ import httpx2 as httpx
 
 from batcher.errors import UsageError
 
-from .addresses import ALLOW_NET, has_host, has_odd_characters, is_loopback
+from .addresses import ALLOW_NET, has_host, has_odd_characters, host_of, is_loopback
 
 #: Bytes that are taken from a connection at once: as many as asyncio gives. By 64 kB, which httpcore takes, a large
 #: result needs half as much of the processor again.
@@ -120,7 +120,7 @@ def _variable(name: str) -> str:
 
 def _bypassed(url: httpx.URL) -> bool:
     """Whether NO_PROXY names a host: a name (and all below it), an address, a network; with its port or without."""
-    host, port = url.raw_host.decode("ascii").rstrip("."), url.port or {"http": 80, "https": 443}.get(url.scheme)
+    host, port = host_of(url).rstrip("."), url.port or {"http": 80, "https": 443}.get(url.scheme)
     listed = urllib.request.getproxies().get("no", "").lower().split(",")
     entries = {entry.strip().removeprefix("*").lstrip(".").removesuffix(f":{port}") for entry in listed}
     if "*" in (entry.strip() for entry in listed) or is_loopback(host):

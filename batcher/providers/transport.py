@@ -25,6 +25,7 @@ from .addresses import (
     PrivateAddress,
     PublicOnly,
     Unfit,
+    host_of,
     is_loopback,
     is_private_literal,
     joined,
@@ -82,7 +83,7 @@ def check_base_url(url: str, known: KnownProvider, key: str = "") -> str:
         parts = parse_url(url)
     except Unfit:
         raise wrong from None
-    if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.host))):
+    if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host_of(parts)))):
         raise wrong
     if parts.raw_path != b"/" or parts.fragment or url.rstrip("/").endswith(("?", "#")):
         raise UsageError("the API's base URL has parts that it may not have", hint="Give scheme, host and port only.")
@@ -135,7 +136,7 @@ class Transport:
         self.base_url = check_base_url(base_url, known, key)
         self._key = key
         self._base = parse_url(self.base_url)
-        self._here = is_loopback(self._base.host)  # only an API on this machine may name results on it
+        self._here = is_loopback(host_of(self._base))  # only an API on this machine may name results on it
         self._allowed = networks([*allowed_here(), *allow_net])
         self._headers = {"User-Agent": f"batcher/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
         self._signed = self._headers | {"Authorization": f"Bearer {key}"}
@@ -185,12 +186,12 @@ class Transport:
         except Unfit as unfit:
             yield Barred(self.mask(f"the result's URL is not fetched: {unfit}: {url[:200]!r}"))
             return
-        if not own and is_private_literal(parsed.host, self._allowed, here=self._here):
+        if not own and is_private_literal(host_of(parsed), self._allowed, here=self._here):
             yield Barred(f"the result's URL names an address that is not public: {url[:200]!r}", local="address")
             return
         route = self._route(parsed)
         watched = not (own or route.proxy)
-        watch = PublicOnly(parsed.raw_host.decode("ascii"), self._allowed, here=self._here) if watched else None
+        watch = PublicOnly(host_of(parsed), self._allowed, here=self._here) if watched else None
         common = self._signed if own else self._headers
         try:
             with anyio.fail_after(REQUEST_SECONDS):

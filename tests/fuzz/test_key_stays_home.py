@@ -28,6 +28,8 @@ def test_some_thousand_urls() -> None:
         "http://127.0.0.1:8123 .evil.test/x",
         "http://127.0.0.1:8123\t@evil.test/x",
         "//evil.test\\@127.0.0.1:8123/x",
+        "http://127.0.0.1%2eevil.test:8123/x",
+        "http://127.0.0.1%2eevil.testxn--evil.test/x",  # whose name cannot be decoded either
     ],
 )
 @pytest.mark.parametrize("way", ["named", "redirected to"])

@@ -212,7 +212,12 @@ def test_a_redirect_to_nowhere(location: str) -> None:
             "https://a:b@rivya.ai",
             "https://rivya.ai?x=1",
         ),
-        *("https://rivya.ai#x", "http://127.0.0.1.evil.test", "http://localhost.evil.test"),
+        *(
+            "https://rivya.ai#x",
+            "http://127.0.0.1.evil.test",
+            "http://localhost.evil.test",
+            "http://127.0.0.1%2eevil.test",
+        ),
         *(
             "https://rivya.ai/api/v1",
             "https://rivya.ai//",
