@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import httpx2 as httpx
@@ -67,7 +68,7 @@ _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 
 def has_odd_characters(text: str) -> bool:
     """Whether a URL has what parsers read apart: backslashes, white space, control characters."""
-    return any(c == "\\" or c.isspace() or not c.isprintable() for c in text)
+    return "\\" in text or " " in text or not text.isprintable()  # no other white space is printable
 
 
 def joined(base: str, url: str) -> str:
@@ -80,6 +81,7 @@ def joined(base: str, url: str) -> str:
         return url
 
 
+@lru_cache(maxsize=1024)  # each poll of a task asks for the same one
 def parse_url(text: str) -> httpx.URL:
     """A URL that may be judged and sent. Raises Unfit."""
     if text[:5].lower() == "data:":
