@@ -13,6 +13,8 @@ from batcher.providers import Fatal, Going, Retryable, Unknown
 
 #: A create that pages of something in between answered so often is this job's trouble, if those of others are answered.
 PAGES = 3
+#: Before the first repeat of a request one waits so long at most, in seconds.
+FIRST_SECONDS = 1.0
 
 
 class Stage(Enum):
@@ -144,5 +146,5 @@ def backoff(repeats: int, rng: random.Random, *, least: float | None = None) -> 
     Never less than `least`, what the API asked for. Half of each wait is random, so that many waiting jobs do not
     come back together. What was asked for is obeyed for ten minutes at most: then somebody asks whether it still holds.
     """
-    full = min(60.0, 2.0 ** min(repeats - 1, 10))
+    full = min(60.0, FIRST_SECONDS * 2.0 ** min(repeats - 1, 10))
     return max(min(least or 0.0, LONGEST_WAIT), full * rng.uniform(0.5, 1.0))

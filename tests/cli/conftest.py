@@ -11,6 +11,12 @@ from cli.helpers import DOUBT, MANIFEST, Cli, Ran, Site, go, site
 from batcher.cli.app import main
 
 
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process repeat at once: here, where time is real, nobody asks after what time."""
+    monkeypatch.setattr("batcher.lifecycle.steps.FIRST_SECONDS", 0.02)
+
+
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command line in this process, in a folder of its own with the manifest `m.yaml`."""
