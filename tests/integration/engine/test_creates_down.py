@@ -93,6 +93,7 @@ def test_creates_that_stay_down_end_the_run_and_the_next_one_goes_on(bench: Benc
 
 def test_a_window_that_ends_before_the_outage_costs_a_handful_of_jobs_and_buys_no_more(bench: Bench) -> None:
     dead = [True]
+    bench.switches.set({"queue_seconds": "0.5-2", "run_seconds": "1-4"})
     trouble(bench, "lost", lambda intent: dead[0] and len(bench.world.oracle().tasks) >= 3)
     path = boats(bench, 60, more="retries: {times: 1, replay_window: 3s, outage: 60s}\n")
     assert bench.run(path).kind is Kind.UNREACHABLE
