@@ -63,8 +63,9 @@ def workbook(
         + "</Relationships>",
     }
     for i, lines in enumerate(sheets.values(), 1):
+        size = f'<dimension ref="A1{":A2" if lines else ""}"/>'  # not that of all rows: it need not be true
         found[f"xl/worksheets/sheet{i}.xml"] = (
-            f'<worksheet xmlns="{MAIN}"><dimension ref="A1:A1"/><sheetData>{lines}</sheetData>{after}</worksheet>'
+            f'<worksheet xmlns="{MAIN}">{size}<sheetData>{lines}</sheetData>{after}</worksheet>'
         )
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -30,7 +30,7 @@ def suffix_of(name: str) -> str:
     """The suffix that says how a source is read. Raises Fault for others."""
     suffix = Path(name).suffix.lower()
     if suffix not in _READERS:
-        hint = "save it as .xlsx" if suffix in (".xls", ".xlsb", ".ods", ".numbers") else ""
+        hint = "save it as .xlsx" if suffix in (".xls", ".xlsm", ".xlsb", ".ods", ".numbers") else ""
         raise Fault(f"a prompt file is one of {listed([*_READERS])}", hint)
     return suffix
 
@@ -60,7 +60,8 @@ def read_rows(source: Source, suffix: str) -> Iterator[list[SourceRow]]:
                 yield some
                 some, begun, empty = [], source.size, False
     except Unreadable as end:
-        source.fault(end.message, end.hint, row=source.row, line=end.line, column=end.column)
+        number = max(0, source.row - source.above)
+        source.fault(end.message, end.hint, row=number, line=end.line, column=end.column)
     for name in source.columns.keys() - source.met if source.problems.count == before else ():
         source.fault(f"no row has the key {shown(name)}, which `columns` in the manifest names")
     if some:

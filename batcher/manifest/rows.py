@@ -236,7 +236,8 @@ class Rows:
         known = [*SPECIAL, *self.model.params]
         for name, row in self.columns_seen.items():
             if name not in self.used:
-                use = f"mention it as {{{{ {name} }}}} in a text; --by and --where know it in any case"
+                use = f"mention it as {{{{ {name} }}}} in a text" if name.isidentifier() else "name it under `columns`"
+                use += "; --by and --where know it in any case"
                 hint = joined(did_you_mean(name, set(known) - {name}), use)
                 unused = Fault(f"nothing uses the column {shown(name)}", hint)
                 self.problems.notes.add(row.header_problem(self.source, unused, name)._replace(row=0))

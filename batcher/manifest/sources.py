@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from batcher.errors import Problem
 
 from .problems import Fault, Problems
-from .values import Value
+from .values import Value, shown
 
 MAX_LINE = 1_000_000
 MAX_COLUMNS = 500
@@ -21,11 +21,12 @@ _AS_UTF_8 = "save it as UTF-8 (in Excel: CSV UTF-8)"
 
 
 class Header(NamedTuple):
-    """The head of a table: the line that has it, the sheet (empty for a CSV), and where each column stands, from 1."""
+    """The head of a table: line, sheet (empty for a CSV), and of each column where it stands, from 1, and as typed."""
 
     line: int
     sheet: str
     columns: dict[str, int]
+    typed: dict[str, str]
 
 
 class SourceRow(NamedTuple):
@@ -41,10 +42,12 @@ class SourceRow(NamedTuple):
 
     def problem(self, file: str, fault: Fault, column: str = "") -> Problem:
         """A fault of this row, in a workbook also at the cell of a column."""
-        if self.header is None or not self.header.sheet:
-            return Problem(file, fault.message, self.line, row=self.number, hint=fault.hint)
-        at = self.header.columns.get(column, 0)
-        return Problem(file, fault.message, self.line, at, self.number, fault.hint, self.header.sheet)
+        message, header = fault.message, self.header
+        if header and (typed := header.typed.get(column, column)) != column:
+            message += f" (the column {shown(typed)})"
+        if header is None or not header.sheet:
+            return Problem(file, message, self.line, row=self.number, hint=fault.hint)
+        return Problem(file, message, self.line, header.columns.get(column, 0), self.number, fault.hint, header.sheet)
 
     def header_problem(self, file: str, fault: Fault, column: str = "") -> Problem:
         """A fault of a column's name: in the header, or in this row where it names its own columns."""
@@ -73,9 +76,10 @@ class Source:
     problems: Problems
     columns: Mapping[str, str] = field(default_factory=dict)
     sheet: str = ""
-    #: where the reader is: the line, and the row, which is 0 before the first
+    #: where the reader is: the line, and the row, which is 0 before the first; and what stands above a header
     line: int = 0
     row: int = 0
+    above: int = 0
     #: bytes or characters that were read, for who bounds what is kept
     size: int = 0
     #: keys of `columns` that the file has

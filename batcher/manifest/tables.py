@@ -9,7 +9,7 @@ import csv
 import re
 import unicodedata
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 from batcher.errors import column_letters
@@ -20,6 +20,8 @@ from .sources import MAX_COLUMNS, Header, Lines, Source, SourceRow
 from .values import shown, unsafe_character
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
+# Rows above a header: what they say is for people.
+_ABOVE = 20
 _MARKS = {"\t": "tab", ";": "semicolon"}
 
 
@@ -64,7 +66,7 @@ def _csv_records(source: Source, delimiter: str) -> Iterator[Record]:
             cells = next(reader, None)
         except csv.Error as error:
             hint = "is a quote left open?" if "limit" in str(error) or "unexpected end" in str(error) else ""
-            source.fault(f"this is not CSV: {error}", hint, row=number, line=line)
+            source.fault(f"this is not CSV: {error}", hint, row=max(0, number - source.above), line=line)
             return
         if cells is None:
             return
@@ -84,11 +86,12 @@ def _delimiter(header: str) -> str:
 
 
 def _rows(records: Iterator[Record], source: Source) -> Iterator[SourceRow]:
-    first = next(records, None)
+    first, records = _found(records, source)
     names = _header(first, source) if first else None
     if first is None or names is None:
         return
-    header = Header(first.line, source.sheet, {name: index for index, name in enumerate(names, 1)})
+    typed = dict(zip(names, map(column_name, first.cells), strict=False))
+    header = Header(first.line, source.sheet, {name: index for index, name in enumerate(names, 1)}, typed)
     width, known = len(first.cells), len(names)
     for number, (line, cells, mark) in enumerate(records, 1):
         if len(cells) > known and not any(map(str.strip, cells[known:])):
@@ -96,7 +99,8 @@ def _rows(records: Iterator[Record], source: Source) -> Iterator[SourceRow]:
         if known < len(cells) and (not mark or len(cells) <= width):
             column = next(i for i, cell in enumerate(cells, 1) if i > known and cell.strip())
             message = "a cell has a value and its column no name"
-            source.fault(message, "name the column", row=number, line=line, column=column if source.sheet else 0)
+            hint = "name it; a header below a title is found by what `columns` in the manifest names"
+            source.fault(message, hint, row=number, line=line, column=column if source.sheet else 0)
             continue
         if len(cells) != known and mark:
             message = f"has {len(cells)} cells, the header {known} columns"
@@ -108,14 +112,34 @@ def _rows(records: Iterator[Record], source: Source) -> Iterator[SourceRow]:
         yield SourceRow(number, line, values, header)
 
 
+def _found(records: Iterator[Record], source: Source) -> tuple[Record | None, Iterator[Record]]:
+    """The record that names the columns, and those below it.
+
+    It is the first; where the manifest names some of them, the one of the first few that has most of these.
+    """
+    if not source.columns:
+        return next(records, None), records
+    few = list(islice(records, _ABOVE + 1))
+    if not few:
+        return None, records
+    met = [len(source.columns.keys() & set(map(column_name, record.cells))) for record in few]
+    at = met.index(max(met))
+    source.above = at
+    if at:
+        title = next(cell for cell in few[0].cells if cell.strip())
+        message = f"{'a row' if at == 1 else f'{at} rows'} above the header: no prompts"
+        source.note(message, f"the first has {shown(title)}", line=few[0].line)
+    return few[at], chain(few[at + 1 :], records)
+
+
 def column_name(cell: str) -> str:
-    """A cell of the header without what nobody sees at its ends: spaces, and marks like a BOM in the wrong place."""
+    """A cell of the header in one line, without what nobody sees at its ends: spaces, and marks like a BOM."""
     start, end = 0, len(cell)
     while start < end and _is_edge(cell[start]):
         start += 1
     while end > start and _is_edge(cell[end - 1]):
         end -= 1
-    return nfc(cell[start:end])
+    return nfc(" ".join(cell[start:end].split()))
 
 
 def _is_edge(character: str) -> bool:

@@ -180,6 +180,8 @@ def wire(model: Model, name: str, value: Value) -> WireValue:
         # a decimal comma is left to a person: 1,500 is more than one number
         if isinstance(param, NumberParam) and _COMMA.fullmatch(value):
             raise ValueError(f"must be a number with a point, not a comma, {param.allowed}")
+        if isinstance(param, NumberParam) and value.isdecimal() and not value.isascii():
+            raise ValueError(f"must be a number in the digits 0 to 9, {param.allowed}")
         # float() would take 1_0 and nan, which YAML 1.2 reads as texts
         if isinstance(param, NumberParam) and isinstance(value, str) and to_number(value) is None:
             raise ValueError(f"must be a number, {param.allowed}")

@@ -114,9 +114,10 @@ def _chosen(pages: list[Any], source: Source) -> Any:
         found = [page for page in pages if page.sheet_state == "visible"]
         if not found:
             raise Unreadable("has no sheet that is to be seen", joined("", f"it has {listed(names)}" if names else ""))
-        if len(found) > 1:
+        others = [page.title for page in found[1:] if page.max_row != 1]  # one row or none is no table
+        if others:
             message = f"the rows are those of the first sheet, {shown(found[0].title)}"
-            source.note(message, f"`sheet:` names another: {listed([page.title for page in found[1:]])}")
+            source.note(message, f"`sheet:` names another: {listed(others)}")
     source.sheet = str(found[0].title)
     return found[0]
 

@@ -164,7 +164,9 @@ def test_what_is_told(tmp_path: Path) -> None:
     merged = "".join(f'<mergeCell ref="{cells}"/>' for cells in ("A1:C1", "A3:A5", "E2:F2"))
     files: dict[str, bytes | str] = {
         "a.xlsx": workbook(
-            {"S": sheet, "Notes": rows(["t"]), "old": ""}, after=f"<mergeCells>{merged}</mergeCells>", hidden=("old",)
+            {"S": sheet, "Notes": rows(["t"]), "Sheet3": "", "old": rows(["t"])},
+            after=f"<mergeCells>{merged}</mergeCells>",
+            hidden=("old",),
         )
     }
     assert told(write(tmp_path, FILE, files)) == [
@@ -278,6 +280,38 @@ def test_without_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "[xlsx]" in found
 
 
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_a_header_below_a_title(suffix: str, tmp_path: Path) -> None:
+    table = [
+        ["Kampagne Q3"],
+        ["Stand:", "heute"],
+        [],
+        ["Motiv", "Dauer\n (Sek.)"],
+        ["ein Boot", "6"],
+        ["zwei", "sechs"],
+    ]
+    files: dict[str, bytes | str] = {
+        "a.csv": "\n".join(";".join(f'"{cell}"' for cell in [*line, "", ""][:2]) for line in table),
+        "a.xlsx": workbook({"S": rows(*table)}),
+    }
+    columns = "columns: {Motiv: prompt, 'Dauer (Sek.)': duration}"
+    path = write(tmp_path, f"prompts: [{{file: a.{suffix}, {columns}}}]", files)
+    (found,) = places(path)
+    place = "a.csv:7 (row 2)" if suffix == "csv" else "a.xlsx (sheet 'S', row 6, column B)"
+    assert found.startswith(f"{place}: duration is 'sechs'; must be a number, a whole number from 6 to 30")
+    assert found.endswith("(the column 'Dauer (Sek.)')")
+    problems = Problems()
+    assert [job.prompt for job in load(path).expand(problems)] == ["ein Boot"]
+    (note,) = problems.notes.values
+    assert (note.line, note.message, note.hint) == (
+        1,
+        "2 rows above the header: no prompts",
+        "the first has 'Kampagne Q3'",
+    )
+    unnamed = places(write(tmp_path, f"prompts: [{{file: a.{suffix}}}]"))
+    assert any("a header below a title is found by what `columns` in the manifest names" in each for each in unnamed)
+
+
 COLUMNS = {
     "a column that is not there": (
         "{SKUs: name}",
@@ -352,7 +386,12 @@ def test_names_from_templates(tmp_path: Path) -> None:
     assert found_.startswith("m.yaml:3:29: undefined variable 'nme' (did you mean 'name_'?")
 
 
-def test_true_and_decimal_commas_as_spreadsheets_write_them(tmp_path: Path) -> None:
+def test_true_digits_and_decimal_commas_as_spreadsheets_write_them(tmp_path: Path) -> None:
     head = "campaign: c\nmodel: kling-2-6\nprompts: [{file: a.csv}]\n"
     path = write(tmp_path, head, {"a.csv": "prompt,sound\nx,TRUE\ny,false\n"}, head=False)
     assert [job.params.get("sound", "false") for job in jobs_of(path)] == ["true", "false"]
+    path = write(tmp_path, "prompts: [{file: a.csv}]", {"a.csv": 'prompt,duration\nx,"6,0"\ny,۱۰\n'})
+    assert [found.split("; ")[1].partition(", ")[0] for found in places(path)] == [
+        "must be a number with a point",
+        "must be a number in the digits 0 to 9",
+    ]
