@@ -12,6 +12,7 @@ from typing import IO, Literal
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +22,7 @@ from batcher.text import safe
 from .terminal import ReaderGone
 
 # So long a word of a text does not break; so wide a column is at least.
-_WORD, _LEAST = 24, 4
+_WORD, _LEAST = 20, 4
 
 
 class _Console(Console):
@@ -151,6 +152,11 @@ def _widths(columns: Sequence[_Column], room: int) -> list[int]:
         widths[place] += grown
         left -= grown
     return widths
+
+
+def indented(text: str) -> Padding:
+    """A text that keeps its indentation in each line. It must be safe."""
+    return Padding(Text(text.strip()), (0, 0, 0, len(text) - len(text.lstrip())))
 
 
 def columns(*rows: Sequence[str | Text]) -> Table:

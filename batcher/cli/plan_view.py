@@ -105,7 +105,7 @@ def tell_plan(
         else:
             terminal.answer(document, *view)
             for text in chain.from_iterable(map(job_view, rows)) if asked.jobs else ():
-                terminal.line(text)
+                terminal.paragraph(text)
             listed = sum(campaign.jobs for campaign in plan.campaigns)
             if asked.jobs and asked.rows is not None and asked.rows < listed:
                 terminal.line(f"… and {count(listed - asked.rows, 'job')} more")

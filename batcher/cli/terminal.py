@@ -223,6 +223,15 @@ class Terminal:
         with _reader():
             self._stdout.write(safe(text, lines=True) + "\n")
 
+    def paragraph(self, text: str) -> None:
+        """Print a text of a result, on a terminal wrapped between words; makes it safe. Raises ReaderGone."""
+        if self.room is None or len(text) * (1 if text.isascii() else 2) <= self.room:
+            self.line(text)
+        else:
+            from .console import indented
+
+            self.show(indented(safe(text)))
+
     def data(self, chunk: bytes) -> None:
         """Write a part of a result as it is, for a file or another program. Raises ReaderGone."""
         with _reader():
