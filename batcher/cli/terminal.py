@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 4000
 _BETWEEN = "   "
 
-
 #: What a pipe without a reader says, and a terminal that is gone.
 _NOBODY_READS = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.ECONNRESET)
 
@@ -226,11 +225,10 @@ class Terminal:
     def paragraph(self, text: str) -> None:
         """Print a text of a result, on a terminal wrapped between words; makes it safe. Raises ReaderGone."""
         if self.room is None or len(text) * (1 if text.isascii() else 2) <= self.room:
-            self.line(text)
-        else:
-            from .console import indented
+            return self.line(text)
+        from .console import indented
 
-            self.show(indented(safe(text)))
+        return self.show(indented(safe(text)))
 
     def data(self, chunk: bytes) -> None:
         """Write a part of a result as it is, for a file or another program. Raises ReaderGone."""
