@@ -7,11 +7,13 @@ from typing import Any
 from batcher.catalog import ArrayParam, Model, NumberParam, Param, SelectParam, UrlParam, get_model, model_ids
 
 _WORDS = {"true": True, "false": False}
+#: A prompt with a model of its own.
+_OWN_MODEL: dict[str, Any] = {"type": "object", "required": ["model"]}
 
 
 def rules() -> list[dict[str, Any]]:
     """A rule for each model: where a manifest names it, these are its params, and these their values."""
-    return [_rule(get_model(model_id), f"#/allOf/{n}/then/properties") for n, model_id in enumerate(model_ids())]
+    return [_rule(get_model(model_id), f"#/allOf/{n}/then/else/properties") for n, model_id in enumerate(model_ids())]
 
 
 def _rule(model: Model, here: str) -> dict[str, Any]:
@@ -19,15 +21,21 @@ def _rule(model: Model, here: str) -> dict[str, Any]:
     values = {name: _values(model, name, param) for name, param in model.params.items()}
     axes = {name: {"items": {"$ref": f"{here}/params/properties/{name}"}} for name in values}
     entry = {"params": {"$ref": f"{here}/params"}, "matrix": {"$ref": f"{here}/matrix"}}
+    this = {"properties": {"model": {"const": model.id}}, "required": ["model"]}
+    several = {"required": ["prompts"], "properties": {"prompts": {"contains": _OWN_MODEL}}}
     return {
-        "if": {"properties": {"model": {"const": model.id}}, "required": ["model"]},
+        "if": this,
         "then": {
-            "properties": {
-                "params": {"properties": values, "additionalProperties": False},
-                "matrix": {"properties": axes},  # other axes are variables
-                "prompts": {"items": {"properties": entry}},
-            }
+            "properties": {"prompts": {"items": {"if": _OWN_MODEL, "else": {"properties": entry}}}},
+            "if": several,  # then params and axes may be another model's
+            "else": {
+                "properties": {
+                    "params": {"properties": values, "additionalProperties": False},
+                    "matrix": {"properties": axes},  # other axes are variables
+                }
+            },
         },
+        "properties": {"prompts": {"items": {"if": {"type": "object", **this}, "then": {"properties": entry}}}},
     }
 
 

@@ -17,7 +17,7 @@ from batcher.ledger.store.amounts import OPEN_HOLD
 
 from .selectors import jobs_meeting
 from .spend import AT, Scope, where_of
-from .sql import KEPT, from_json, marks
+from .sql import KEPT, USED, from_json, marks
 
 Rows = Generator[dict[str, Any], None, None]
 
@@ -219,8 +219,10 @@ def saved_of(read: LedgerReader, attempt_id: int, number: int) -> Iterator[Saved
 
 def _saved(read: LedgerReader, where: str, values: Sequence[object]) -> Iterator[Saved]:
     for row in read.stream(
-        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.reference,"
-        " w.reference_sha256, w.vars, w.tags, w.take,"
+        "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params,"
+        f" coalesce({USED.format(text='w.reference', what='path')}, w.reference) AS reference,"
+        f" coalesce(w.reference_sha256, {USED.format(text='w.reference', what='sha256')}) AS reference_sha256,"
+        " w.vars, w.tags, w.take,"
         " w.status, a.number AS attempt, a.task_id, a.client_request_id, a.quoted_credits, a.reserved_credits,"
         " a.final_credits, w.created_at, a.intended_at, a.submitted_at, a.finished_at, f.number, f.target, f.sha256,"
         " f.size, f.saved_at FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"

@@ -13,17 +13,20 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import OPEN_HOLD
 
 from .spend import AT, JOINED, WAIT, WAITED, Scope, where_of
-from .sql import DIFFERS, KEPT, LATEST, from_json
+from .sql import DIFFERS, KEPT, LATEST, USED, from_json
 
 #: So many steps a time is cut into: more than a chart has room for.
 STEPS = 160
 #: Days between an ISO 8601 time and the first of 1970, as SQLite counts them.
 _EPOCH_DAYS = 2440587.5
 # Every reference of a job; a file is known by its hash.
-_EACH = "json_object('text', {text}, 'url', json(iif({sha256} IS NULL, 'true', 'false')))"
+_EACH = (
+    f"json_object('text', coalesce({USED.format(text='{text}', what='path')}, {{text}}),"
+    " 'url', json(iif({sha256} IS NULL AND {text} NOT GLOB 'result:*', 'true', 'false')))"
+)
 _REFERENCES = (
     "CASE WHEN w.reference_list IS NOT NULL THEN (SELECT json_group_array("
-    + _EACH.format(text="e.value ->> 'reference'", sha256="e.value ->> 'sha256'")
+    + _EACH.format(text="(e.value ->> 'reference')", sha256="(e.value ->> 'sha256')")
     + ") FROM json_each(w.reference_list) AS e) WHEN w.reference IS NULL THEN '[]' ELSE json_array("
     + _EACH.format(text="w.reference", sha256="w.reference_sha256")
     + ") END"

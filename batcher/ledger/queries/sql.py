@@ -87,3 +87,7 @@ SOURCE_STATES = (
     " LEFT JOIN files AS f ON f.attempt_id = a.id AND f.number = 0"
     " LEFT JOIN reviews AS r ON r.sha256 = f.sha256)"
 )
+
+#: What a reference is by `what` (`path`, `sha256`) of the file that went along, where it is the result of another job
+#: (`text`, SQL); null where it is not, and before that.
+USED = "CASE WHEN {text} GLOB 'result:*' THEN a.used ->> ('$.\"' || substr({text}, 8) || '\".{what}') END"

@@ -15,6 +15,8 @@ from batcher.errors import Kind
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerWriter
 from batcher.ledger.decisions import Cancel, Decided, Decision, Judge, Retry, decide
+from batcher.ledger.queries.gallery import cards
+from batcher.ledger.queries.spend import Scope
 from batcher.planning.forecast import Schedule, outlook
 from batcher.settings import Selection
 from batcher.simulator.media import plain
@@ -133,18 +135,18 @@ def test_ready_jobs_go_before_new_sources_and_a_cap_leaves_whole_chains(bench: B
 
 
 def test_first_and_last_frame_from_two_stills_and_a_file_beside_them(bench: Bench) -> None:
-    (bench.folder / "logo.png").write_bytes(PIXEL)
+    (bench.folder / 'lo"go.png').write_bytes(PIXEL)
     path = bench.write(
         "campaign: frames\nmodel: kling-3-0\nprompts:\n"
         "  - {name: first, model: z-image, prompt: Dawn}\n  - {name: last, model: z-image, prompt: Dusk}\n"
-        "  - {name: day, prompt: It passes, references: [[{from: last}, {from: first}], [logo.png, {from: first}]]}\n"
-        + FAST
+        "  - name: day\n    prompt: It passes\n"
+        "    references: [[{from: last}, {from: first}], ['lo\"go.png', {from: first}]]\n" + FAST
     )
     assert bench.run(path).kind is Kind.DONE
     bench.check()
     first, last = (named(bench, name)[0]["result_path"] for name in ("first", "last"))
     made = [json.loads(job["references"]) for job in named(bench, "day")]
-    assert made == [[last, first], [str(bench.folder / "logo.png"), first]]
+    assert made == [[last, first], [str(bench.folder / 'lo"go.png'), first]]
     oracle = bench.world.oracle()
     for job, paths in zip(named(bench, "day"), made, strict=True):
         items = oracle.tasks[job["task_id"]].request["params"]["referenceMediaItems"]
@@ -246,3 +248,20 @@ def test_a_still_that_is_gone_from_the_disk_is_brought_back(bench: Bench) -> Non
     assert bench.run(path).kind is Kind.DONE
     bench.check()
     assert len(bench.world.oracle().tasks) == 6
+
+
+def test_reports_say_which_file_went_along(bench: Bench) -> None:
+    path = chain(bench, more="results: {sidecar: true}\n")
+    bench.run(path, selection=Selection(limit=3))
+    with bench.reader() as reader:
+        found = {card.id: card for card in cards(reader, Scope(), 100)}
+    stills = {job["result_path"]: job for job in named(bench, "still")}
+    for job in named(bench, "film"):
+        [reference] = found[job["id"]].references
+        assert reference["url"] is False
+        if job["attempt"]:
+            sidecar = json.loads((bench.state / f"{job['result_path']}.json").read_text())
+            assert reference["text"] == sidecar["reference"] == job["reference"]
+            assert sidecar["reference_sha256"] == stills[job["reference"]]["result_sha256"]
+        else:
+            assert reference["text"].startswith("result:")

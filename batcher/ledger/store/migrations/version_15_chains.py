@@ -29,7 +29,7 @@ CREATE VIEW jobs AS
 SELECT
     w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params,
     CAST(CASE WHEN w.waiting IS NULL THEN w.reference ELSE coalesce(
-        a.used ->> ('$."' || substr(w.reference, 8) || '".path'),
+        CASE WHEN w.reference GLOB 'result:*' THEN a.used ->> ('$."' || substr(w.reference, 8) || '".path') END,
         (SELECT g.target FROM wanted AS u JOIN files AS g ON g.attempt_id = u.attempt_id AND g.number = 0
             WHERE u.id = substr(w.reference, 8) AND u.status = 'succeeded'
             AND g.saved_at IS NOT NULL AND g.forgotten_at IS NULL),
@@ -38,7 +38,8 @@ SELECT
     CAST(CASE
         WHEN w.waiting IS NOT NULL
         THEN (SELECT json_group_array(coalesce(
-                a.used ->> ('$."' || substr((e.value ->> 'reference'), 8) || '".path'),
+                CASE WHEN (e.value ->> 'reference') GLOB 'result:*'
+                    THEN a.used ->> ('$."' || substr((e.value ->> 'reference'), 8) || '".path') END,
                 (SELECT g.target FROM wanted AS u JOIN files AS g ON g.attempt_id = u.attempt_id AND g.number = 0
                     WHERE u.id = substr((e.value ->> 'reference'), 8) AND u.status = 'succeeded'
                     AND g.saved_at IS NOT NULL AND g.forgotten_at IS NULL),
