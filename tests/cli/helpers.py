@@ -146,3 +146,7 @@ def refused(ran: Ran, words: str, code: int = 2) -> None:
 def go(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(place).items():
         monkeypatch.setenv(name, value)
+
+
+def purchases(place: Site) -> int:
+    return len(place.world.oracle().tasks)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
 import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import cast
 
 import anyio
@@ -17,68 +14,14 @@ from cli.helpers import normal
 from rich.cells import cell_len
 from rich.console import Console
 
-from batcher.cli import display, signals
+from batcher.cli import display
 from batcher.cli.commands.jobs import aligned
 from batcher.cli.display import Moving, Plain, Quiet, display_for, frame
 from batcher.cli.progress import Feed, Tally
 from batcher.cli.room import Room, StillPlanned, jobs_with_room
-from batcher.cli.signals import Signals
-from batcher.cli.terminal import Terminal, dumps, table
-from batcher.errors import Kind, Stopped
+from batcher.cli.terminal import Terminal, table
 from batcher.jobs import JobId, Status
 from batcher.ledger import Caps, Change, CreditSum, LedgerReader
-from batcher.text import count, duration, moment, safe, short
-
-# Texts
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain", "plain"),
-        ("größe 日本 👩‍🎨", "größe 日本 👩‍🎨"),
-        ("a\x1b[31mb", "a\\x1b[31mb"),
-        ("a\x07\x00\x7f\x9bb", "a\\x07\\x00\\x7f\\x9bb"),
-        ("a\u202eb\u2066c\u200fd", "a\\u202eb\\u2066c\\u200fd"),
-        ("a\u2028b\U000e0041", "a\\u2028b\\U000e0041"),
-        ("a\r\nb\tc\rd", "a b c d"),
-        ("\ud800", "\\ud800"),
-        ("[bold]x[/bold] :smile:", "[bold]x[/bold] :smile:"),
-        (Path("a\nb"), "a b"),
-    ],
-)
-def test_texts_from_outside_are_made_safe(text: object, shown: str) -> None:
-    assert safe(text) == shown
-
-
-def test_lines_may_be_kept() -> None:
-    assert safe("a\r\nb\x1b\n", lines=True) == "a\nb\\x1b\n"
-
-
-def test_short() -> None:
-    assert short("a  long\ntext that goes on", 10) == "a long te…"
-    assert short("fits", 10) == "fits"
-
-
-def test_json_is_ascii() -> None:
-    assert dumps({"a": "\x1b\x7f\u202eü"}) == '{\n  "a": "\\u001b\\u007f\\u202e\\u00fc"\n}'
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(-1, "0 s"), (0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (3599.6, "1 h 00 min"), (90_000, "25 h 00 min")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_counts_and_moments() -> None:
-    assert (count(1, "job"), count(1234, "job")) == ("1 job", "1,234 jobs")
-    assert moment(None) == ""
-    assert normal(moment("2026-01-02T03:04:05.678901Z")) == "<time>"
-
-
-# Counting
 
 
 class Now:
@@ -454,91 +397,3 @@ def test_a_terminal_that_is_gone_changes_nothing(monkeypatch: pytest.MonkeyPatch
     assert not terminal.err.file.isatty()
     with pytest.raises(OSError, match="fileno"):
         terminal.err.file.fileno()
-
-
-# Signals
-
-
-def test_a_signal_before_anything_is_under_way_raises() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with Signals(), pytest.raises(Stopped) as caught:
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert (caught.value.kind, caught.value.reason) == (Kind.TERMINATED, "asked to end (SIGTERM)")
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_the_second_signal_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    codes: list[int] = []
-    told: list[tuple[Kind, str]] = []
-    monkeypatch.setattr(signals, "leave", codes.append)
-    with Signals() as handler:
-        handler.on_first = lambda kind, reason: told.append((kind, reason))
-        os.kill(os.getpid(), signal.SIGINT)
-        assert (told, codes) == ([(Kind.INTERRUPTED, "interrupted")], [])
-        os.kill(os.getpid(), signal.SIGINT)
-    assert codes == [130]
-
-
-@pytest.mark.parametrize(
-    ("first", "then", "seconds", "leaves"),
-    [
-        # A terminal that is closed sends it twice, a service manager both.
-        (signal.SIGHUP, signal.SIGHUP, 0.001, False),
-        (signal.SIGHUP, signal.SIGHUP, 60.0, False),
-        (signal.SIGINT, signal.SIGHUP, 60.0, False),
-        (signal.SIGTERM, signal.SIGHUP, 60.0, False),
-        (signal.SIGHUP, signal.SIGTERM, 0.5, False),
-        (signal.SIGTERM, signal.SIGTERM, 0.5, False),
-        (signal.SIGTERM, signal.SIGTERM, 4.0, True),
-        (signal.SIGHUP, signal.SIGTERM, 4.0, True),
-        (signal.SIGINT, signal.SIGTERM, 0.5, False),
-        (signal.SIGINT, signal.SIGINT, 0.001, True),
-        (signal.SIGTERM, signal.SIGINT, 0.001, True),
-        (signal.SIGHUP, signal.SIGINT, 0.001, True),
-    ],
-)
-def test_what_counts_as_the_second_signal(
-    monkeypatch: pytest.MonkeyPatch, first: signal.Signals, then: signal.Signals, seconds: float, leaves: bool
-) -> None:
-    codes: list[int] = []
-    told: list[Kind] = []
-    now = 100.0
-    monkeypatch.setattr(signals, "leave", codes.append)
-    with Signals(lambda: now) as handler:
-        handler.on_first = lambda kind, _: told.append(kind)
-        os.kill(os.getpid(), first)
-        now += seconds
-        os.kill(os.getpid(), then)
-    assert len(told) == 1
-    assert bool(codes) is leaves
-
-
-def test_the_second_hangup_may_come_after_the_end() -> None:
-    before, told = signal.getsignal(signal.SIGHUP), list[Kind]()
-    try:
-        with Signals() as handler:
-            handler.on_first = lambda kind, _: told.append(kind)
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert signal.getsignal(signal.SIGHUP) not in (signal.SIG_DFL, before)
-        os.kill(os.getpid(), signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert told == [Kind.TERMINATED]
-
-
-def test_a_hangup_that_is_ignored_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Signals():
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_leaving_shows_the_cursor_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[object] = []
-    monkeypatch.setattr(os, "isatty", lambda _: True)
-    monkeypatch.setattr(os, "write", lambda number, data: done.append((number, data)))
-    monkeypatch.setattr(os, "_exit", done.append)
-    signals.leave(130)
-    assert done == [(2, b"\x1b[?25h\n"), 130]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cli.conftest import cli
-from integration.html.helpers import Watched, campaign, write_page
+from integration.html.helpers import Parsed, Watched, campaign, parse, write_page
 from playwright.sync_api import Browser, expect, sync_playwright
 from support import Bench
 
@@ -70,3 +70,8 @@ def watch(browser: Browser, report: Path) -> Iterator[Callable[..., Watched]]:
         assert {url for url in watched.requests if not url.startswith("file:///")} == set()
     for context in browser.contexts:
         context.close()
+
+
+@pytest.fixture(scope="module")
+def parsed(report: Path) -> Parsed:
+    return parse(report.read_text("utf-8"))

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from core_helpers import cancel, resolve_failed, retry
+from core_helpers import Shelf, cancel, resolve_failed, retry
 from rich.console import Console
 from support import Bench, SimulatedApi
 
@@ -16,7 +16,7 @@ from batcher.cli.report_view import report_view
 from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger import LedgerReader, LedgerWriter, decisions
-from batcher.report.figures import Report, make_report
+from batcher.report.figures import Figures, Report, make_report
 from batcher.report.question import ask
 from batcher.simulator.app import Simulator
 from batcher.simulator.faults import Faults, parse_all
@@ -117,3 +117,8 @@ def report_of(bench: Bench, *, running: bool = False, **words: Any) -> Report:
     with closing(LedgerReader.open(bench.ledger_path)) as read:
         now = bench.clock.wall()
         return make_report(read, ask(read, now=now, **words), now=now, running=running)
+
+
+def figures(shelf: Shelf, **words: Any) -> Figures:
+    read = shelf.ledger.read
+    return make_report(read, ask(read, now=shelf.clock.now, **words), now=shelf.clock.now, running=False).total

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from textwrap import dedent
 
 from batcher.errors import ManifestError, Problem
 from batcher.jobs import JobSpec
 from batcher.manifest import Problems, load
+
+#: One text in the two spellings that look the same.
+NFC, NFD = (unicodedata.normalize(form, "Übung é") for form in ("NFC", "NFD"))
 
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:
@@ -52,3 +56,17 @@ def problems_of(path: Path, *allow: Path) -> list[Problem]:
 def places(path: Path, *allow: Path) -> list[str]:
     """The problems as texts, with file names instead of paths."""
     return [str(problem).replace(f"{path.parent}/", "") for problem in problems_of(path, *allow)]
+
+
+def told(path: Path) -> list[str]:
+    """The notes, as `validate` tells them, of a manifest without an error."""
+    problems = Problems()
+    manifest = load(path)
+    list(manifest.expand(problems))
+    problems.raise_if_any()
+    return [str(note).replace(f"{path.parent}/", "") for note in (*manifest.notes, *problems.notes.values)]
+
+
+def read(folder: Path, name: str, content: bytes | str) -> list[tuple[str, str]]:
+    """Name and text of each job of a file of prompts."""
+    return [(job.name, job.prompt) for job in jobs_of(write(folder, f"prompts: [{{file: {name}}}]", {name: content}))]
