@@ -42,7 +42,7 @@ came with a clone | test_processes; integration/ledger/test_birth; cli/test_trac
 | a state folder that is somebody else's | cli/test_places (foreign_folder) |
 | a web page that drives the simulator | integration/simulator/test_socket (no_web_page) |
 | sheets, lists, manifests and pictures as people have them (renpy PR 2327, seafile-iOS 358, arlo PR 525) | \
-unit/manifest/test_inputs; unit/manifest/test_references; unit/test_filetypes |
+unit/manifest/test_inputs; unit/manifest/test_odd_texts; unit/manifest/test_references; unit/test_filetypes |
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from cli.helpers import Cli, Site
 from unit.manifest.helpers import HEAD, PNG, write
-from unit.manifest.test_bad import BYTES, HEADS, IN_A_ROW, IN_THE_DOCUMENT
+from unit.manifest.test_bad import BYTES, HEADS, IN_THE_DOCUMENT
+from unit.manifest.test_bad_rows import IN_A_ROW
 from unit.manifest.test_traps import TRAPS
 
 #: Every kind of bad manifest in one table: what its bytes are, and the place that must be told.
