@@ -110,6 +110,7 @@ def test_filters_filter(watch: Watch, bought: Bench) -> None:
     page.locator("[data-filter=mode]").get_by_text("fun").click()
     expect(page.locator(CARD)).to_have_count(1)
     expect(heads).to_have_text(["fun · 6"])  # no column stands empty
+    expect(page.locator(".row:not([hidden]) .cell:not([hidden])")).to_have_count(1)
     expect(shown).to_have_text(f"1 of {len(jobs)} jobs")
     states.get_by_text("succeeded").click()  # one or the other
     succeeded = sum(job["status"] == "succeeded" for job in jobs) // 2

@@ -32,6 +32,7 @@ matrix: {{aspect_ratio: ["2:3", "16:9"], language: [{language}]}}
 prompts:
   - {{name: "{name}", prompt: "{prompt} {{{{ language }}}}", references: [null, refs/secret-folder/still.png]}}
 limits: {{in_flight: 4}}
+budget: {{campaign: 500, day: 900, allowance: {{name: night-of-the-rival, total: 999}}}}
 """
 OURS = {"campaign": "noor-spring", "client": "al-noor", "language": "ur", "name": "CON: گھڑی", "prompt": "زعفران"}
 THEIRS = {"campaign": "rival-winter", "client": "rival", "language": "en", "name": "decoy", "prompt": "A decoy"}
@@ -256,6 +257,8 @@ def test_a_client_marks_favourites_and_sends_them_back(here: Path, cli: Cli, wat
 
 
 def test_a_page_of_one_campaign_names_no_other(here: Path, cli: Cli) -> None:
+    with closing(sqlite3.connect("state/ledger.db")) as db, db:
+        db.execute("UPDATE wanted SET status = 'planned' WHERE name = 'decoy'")
     for words in (NOOR, ("--where", "client=al-noor")):
         assert cli("report", "--html", "noor.html", *words).code == 0
         text = Path("noor.html").read_text("utf-8")
