@@ -11,6 +11,7 @@ import mmap
 import os
 import secrets
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -126,7 +127,7 @@ def make_bundle(read: LedgerReader, question: Question, *, state: Path, target: 
         made=iso_seconds(now),
         ledger_id=ledger_id,
     )
-    with _zip(target) if _is_zip(target) else _folder(target) as add:
+    with _zip(target, now) if _is_zip(target) else _folder(target) as add:
         blanked = sum(_add_file(add, piece) for piece in pieces)
         for name, content in ((SHEET, drawn), (LIST, _list(pieces)), (PAGE, page.encode(errors="replace"))):
             with add(name) as file:
@@ -239,8 +240,9 @@ def _folder(target: Path) -> Iterator[_Add]:
 
 
 @contextmanager
-def _zip(target: Path) -> Iterator[_Add]:
+def _zip(target: Path, now: float) -> Iterator[_Add]:
     """A ZIP that is whole or absent, of one folder. Media are stored: they are packed already."""
+    year, month, day, hour, minute, second, *_ = time.localtime(now)
     top = finish([(safe(target.stem), False)])
     try:
         with (
@@ -249,7 +251,9 @@ def _zip(target: Path) -> Iterator[_Add]:
         ):
 
             def add(name: str) -> AbstractContextManager[IO[bytes]]:
-                return made.open(f"{top}/{name}", "w", force_zip64=True)
+                entry = zipfile.ZipInfo(f"{top}/{name}", (year, month, day, hour, minute, second))
+                entry.external_attr = 0o644 << 16
+                return made.open(entry, "w", force_zip64=True)
 
             yield add
     except FileExistsError:  # it came meanwhile

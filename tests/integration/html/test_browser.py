@@ -313,6 +313,9 @@ def test_the_keyboard_does_it_all(watch: Watch) -> None:
     page.keyboard.press("/")
     page.keyboard.type("fog fx?")  # letters are letters there
     assert page.locator("#search").input_value() == "fog fx?"
+    expect(page.locator(CARD)).to_have_count(0)
+    page.keyboard.press("Escape")  # empties it
+    expect(page.locator(CARD).first).to_be_visible()
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ const Gallery = (() => {
     for (const tell of heard) tell();
     new ResizeObserver(fit).observe(matrix);
     lay();
-    byId("search").addEventListener("input", filter);
+    for (const heard of ["input", "search"]) byId("search").addEventListener(heard, filter); /* Escape empties it */
     byId("clear").addEventListener("click", clear);
     byId("help-open").addEventListener("click", () => byId("help").showModal());
     const playing = (job) => !still.matches && !Films.isSound(job.files[0] ?? "") && Films.play(job);
