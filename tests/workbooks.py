@@ -32,9 +32,17 @@ def rows(*lines: list[str]) -> str:
 
 
 def workbook(
-    sheets: Mapping[str, str], *, after: str = "", hidden: tuple[str, ...] = (), parts: Mapping[str, str] | None = None
+    sheets: Mapping[str, str],
+    *,
+    after: str = "",
+    calc: str = "",
+    hidden: tuple[str, ...] = (),
+    parts: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A workbook of sheets by name, each the rows of its XML; `after` follows the rows, `parts` replaces parts."""
+    """A workbook of sheets by name, each the rows of its XML; `after` follows them, `calc` the list of sheets.
+
+    `parts` replaces whole parts.
+    """
     formats = "".join(f'<numFmt numFmtId="{170 + i}" formatCode={quoteattr(f)}/>' for i, f in enumerate(STYLES) if i)
     styles = "".join(f'<xf numFmtId="{170 + i if i else 0}"/>' for i in range(len(STYLES)))
     states = dict.fromkeys(hidden, ' state="hidden"')
@@ -51,7 +59,7 @@ def workbook(
             for i in range(1, len(sheets) + 1)
         )
         + "</Types>",
-        "xl/workbook.xml": f'<workbook xmlns="{MAIN}" xmlns:r="{_OFFICE}"><sheets>{listed}</sheets></workbook>',
+        "xl/workbook.xml": f'<workbook xmlns="{MAIN}" xmlns:r="{_OFFICE}"><sheets>{listed}</sheets>{calc}</workbook>',
         "xl/styles.xml": f'<styleSheet xmlns="{MAIN}"><numFmts>{formats}</numFmts><fonts><font/></fonts>'
         "<fills><fill><patternFill/></fill></fills><borders><border/></borders><cellStyleXfs><xf/></cellStyleXfs>"
         f"<cellXfs>{styles}</cellXfs></styleSheet>",

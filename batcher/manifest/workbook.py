@@ -149,6 +149,8 @@ class _Sheet:
             date_formats=book._date_formats,
             timedelta_formats=book._timedelta_formats,
         )
+        # a program that does not calculate writes 0, or what was there before, and asks the next one to do it
+        self.stale = bool(book.calculation and book.calculation.fullCalcOnLoad)
         self.looks: dict[int, str] = {}
         self.hidden, self.merged, self.more = 0, list[str](), 0
 
@@ -180,8 +182,10 @@ class _Sheet:
             if cell["row"] != line or not len(texts) < cell["column"] <= MAX_COLUMNS:
                 raise Unreadable(f"the cell {shown(made.get('r', ''))} in row {line} is out of place")
             texts += [""] * (cell["column"] - len(texts) - 1)
-            lacks = made.find(_FORMULA) is not None and made.get("t") != "str" and not made.findtext(_VALUE)
-            texts.append(NOT_WORKED_OUT if lacks else self.text(cell))
+            known = made.find(_FORMULA) is None or (
+                not self.stale and (made.get("t") == "str" or made.findtext(_VALUE))
+            )
+            texts.append(self.text(cell) if known else NOT_WORKED_OUT)
         return line, texts
 
     def text(self, cell: dict[str, Any]) -> str:

@@ -151,6 +151,16 @@ def test_a_fault_has_sheet_row_and_column(sheet: str, message: str, hint: str, t
     assert hint in found
 
 
+def test_a_formula_of_a_program_that_does_not_calculate(tmp_path: Path) -> None:
+    """It writes 0 for its value, and asks whoever opens the file to work it out."""
+    sheet = rows(["t"], ["<c><f>A9</f><v>0</v></c>"], [number(7)])
+    for calc, wanted in (("", 0), ('<calcPr fullCalcOnLoad="0"/>', 0), ('<calcPr fullCalcOnLoad="1"/>', 1)):
+        found = places(write(tmp_path, FILE, {"a.xlsx": workbook({"S": sheet}, calc=calc)}))
+        assert ["row 2, column A): the cell has a formula, and the file does not say" in each for each in found] == [
+            True
+        ] * wanted
+
+
 def test_a_cell_that_fails_where_nothing_uses_it_is_no_fault(tmp_path: Path) -> None:
     sheet = rows(["t", "u", "v"], ["x", '<c t="e"><v>#N/A</v></c>', "<c><f>A1</f></c>"])
     path = write(tmp_path, FILE, {"a.xlsx": workbook({"S": sheet}), "a.csv": "t\n#N/A\n"})
