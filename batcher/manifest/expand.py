@@ -76,8 +76,7 @@ def has_chains(plan: CompiledManifest) -> bool:
 
 class _Expansion:
     def __init__(self, plan: CompiledManifest, files: Files, problems: Problems, *, named: bool = True) -> None:
-        made = any(isinstance(entry.name, Template) for entry in plan.entries)
-        self.named = named or made or not plan.file_names.sure or has_chains(plan)
+        self.named = named or not plan.file_names.sure or has_chains(plan)
         self.plan, self.files, self.problems = plan, files, problems
         self.makers = {model.id: Maker(plan.campaign, model) for model in plan.models}
         self.unused = dict.fromkeys(plan.claims)

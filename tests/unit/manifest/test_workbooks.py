@@ -209,6 +209,15 @@ def zipped(parts: dict[str, str | bytes]) -> bytes:
     return out.getvalue()
 
 
+def locked() -> bytes:
+    """A zip with a password: only its mark."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("[Content_Types].xml", "")
+        archive.infolist()[0].flag_bits |= 1
+    return out.getvalue()
+
+
 def sheet_part(lines: str) -> bytes:
     return workbook({"S": lines})
 
@@ -225,6 +234,7 @@ HOSTILE = {
     "a text": (b"t,u\nx,y\n", "is no .xlsx, whatever its name says (is it a .csv?)"),
     "an old Excel file": (OLD, "is an old Excel file"),
     "one with a password": (OLD + "EncryptedPackage".encode("utf-16-le"), "has a password"),
+    "a zip with a password": (locked(), "has a password"),
     "another zip": (zipped({"mimetype": "application/vnd.oasis.opendocument.spreadsheet"}), "is no .xlsx"),
     "half a zip": (sheet_part(LINES)[:-200], "is no .xlsx"),
     "a zip bomb": (
