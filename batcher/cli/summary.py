@@ -113,6 +113,8 @@ def _onward(result: RunOutcome, order: RunRequest, command: str) -> tuple[str, s
     first = "when there is room again, go on with" if ending.caps else "go on with"
     if ending.kind is Kind.KEY:
         first = "with a key that the API takes, go on with"
+    if order.workload.selection.probe:
+        command = re.sub(r" --(probe|yes)\b", "", command)  # the prices are known now
     if order.workload.saved:
         return first, command  # what its earlier runs took is known by the plan
     if limit is not None:

@@ -34,7 +34,8 @@ def test_a_probe_buys_one_of_each_unseen_class_and_leaves_the_rest(cli: Cli, pla
 def test_a_probe_is_of_what_is_selected_and_shown_by_a_dry_run(cli: Cli, place: Site) -> None:
     ran = cli("run", "m.yaml", "--probe", "--only", "dunes", "--dry-run", "--json")
     assert (ran.code, ran.document["new"], charged(place)) == (0, 1, 0)
-    assert cli("run", "m.yaml", "--probe", "--only", "dunes", "--yes").code == 3
+    ran = cli("run", "m.yaml", "--probe", "--only", "dunes", "--yes")
+    assert (ran.code, "go on with: batcher run m.yaml --only dunes\n" in ran.out) == (3, True), ran
     assert charged(place) == 1
 
 
