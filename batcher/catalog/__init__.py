@@ -193,6 +193,12 @@ def source(model_id: str) -> Path | None:
     return _own(own_models.folders()).get(model_id)
 
 
+def source_text(model_id: str) -> str:
+    """The text of a model's file, the user's own or one that is shipped. Raises OSError, KeyError."""
+    path = source(model_id)
+    return _shipped()[model_id] if path is None else path.read_text("utf-8")
+
+
 def whole(job: Job) -> Job:
     """The job as it is sent: every param at its value, defaults included. Raises UsageError for an unknown model."""
     return replace(job, params=get_model(job.model).whole(job.params))

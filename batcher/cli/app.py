@@ -16,6 +16,7 @@ from batcher.errors import BatcherError, Kind, ManifestError, StorageError, Usag
 from batcher.text import safe
 
 from .examples import epilog
+from .model_folder import model_folder
 from .terminal import OutputLost, ReaderGone, Terminal
 
 #: In the order of the help page, which says this of them; else it would have to import them all.
@@ -100,15 +101,8 @@ def cli(catalog: tuple[Path, ...]) -> None:
 
     Begin with `batcher init`, then `batcher run campaign.yaml --simulate`.
     """
-    own_models.use([*_model_folders(), *catalog])
-
-
-def _model_folders() -> list[Path]:
-    """The folder of the user's own model files, where there is one."""
-    named, home = os.environ.get("XDG_CONFIG_HOME", ""), os.environ.get("HOME", "")
-    base = Path(named) if named.startswith("/") else Path(home, ".config")
-    folder = base / "batcher/models"
-    return [folder] if folder.is_absolute() and folder.is_dir() else []
+    own = model_folder()
+    own_models.use([*([own] if own and own.is_dir() else []), *catalog])
 
 
 def main(argv: Sequence[str]) -> int:

@@ -46,7 +46,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "watch": (("batcher watch", "the run that goes on elsewhere, live"),),
     "export": (("batcher export jobs --format csv --output jobs.csv", "every job as a row"),),
     "results": (("batcher results spring | xargs -d '\\n' cp -t out", "copy its files"),),
-    "models": (("batcher models grok-imagine-video", "its params, their values and prices"),),
+    "models": (
+        ("batcher models grok-imagine-video", "its params, their values and prices"),
+        ("batcher models --sync", "what the API says of its models by now"),
+    ),
     "credits": (("batcher credits", "the wallet beside the ledger's sums"),),
     "doctor": (("batcher doctor --online", "is everything in order, the API's side too?"),),
     "schema": (("batcher schema > manifest.schema.json", "help while you type, in editors"),),

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -19,6 +19,8 @@ from batcher.providers import Fatal, Refused, Retryable
 from batcher.state import LEDGER, open_reader
 
 from .environment import need_no_loop
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,26 @@ async def ask(access: Access, *pages: str) -> list[Any]:
         await provider.aclose()
 
 
+def ask_models(access: Access) -> list[dict[str, object]]:
+    """The API's own list of models. Raises UsageError without a key, KeyRefused, ApiUnavailable."""
+    need_no_loop()
+    return _answer(access, "models", list)
+
+
 def _credits(access: Access) -> int:
-    """The wallet. Raises BatcherError for any other answer."""
-    provider = access.provider
-    match anyio.run(ask, access, "credits")[0]:
-        case int(answer):
+    return _answer(access, "credits", int)
+
+
+def _answer(access: Access, page: str, kind: type[T]) -> T:
+    """The answer to one question. Raises BatcherError for any other."""
+    provider, what = access.provider, {"credits": "wallet", "models": "list of models"}[page]
+    match anyio.run(ask, access, page)[0]:
+        case answer if isinstance(answer, kind):
             return answer
         case Fatal(code=code, message=message):
             raise KeyRefused(f"{code}: {message}", hint=f"Look at {provider.key_variable} and the scopes of that key.")
         case Retryable(code=code, message=message):
-            raise ApiUnavailable(f"the API gave no wallet: {code}: {message}", hint="Try again in a while.")
+            raise ApiUnavailable(f"the API gave no {what}: {code}: {message}", hint="Try again in a while.")
         case Refused(code, message):
             raise UsageError(f"the API refused: {code}: {message}", hint=f"Is {provider.base_url_variable} right?")
         case other:  # pragma: no cover

@@ -185,6 +185,7 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check(cli("claim", saved["id"], "--json").document, "claim", seen)
     check(cli("fetch", saved["id"], "--forget", "--json").document, "fetch", seen)
     check(cli("models", "--json").document, "models", seen)
+    check({"version": 1, "sync": [{"id": "x", "state": "new", "notes": [], "file": None}]}, "sync", seen)
     check(cli("report", "--invoice", "--price", "1", "--currency", "EUR", "--json").document, "invoice", seen)
     check(cli("validate", "bad.yaml", "--json").document, "error", seen)
     for campaign in cli("run", "m.yaml", "--dry-run", "--json").document["campaigns"]:

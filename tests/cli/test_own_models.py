@@ -6,9 +6,12 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from cli.helpers import Cli
+from cli.helpers import Cli, environment, site
 
 from batcher import own_models
+from batcher.catalog import get_model
+from batcher.simulator.records import ApiAnswer
+from batcher.simulator.rules import describe
 
 GROK = (resources.files("batcher.catalog") / "grok-imagine-video.toml").read_text("utf-8")
 
@@ -56,3 +59,32 @@ def test_a_file_that_cannot_be_used(cli: Cli, tmp_path: Path, name: str, change:
     assert ran.code == 2
     assert message in ran.err
     assert f"{name}.toml" in ran.err
+
+
+def test_sync_writes_files_for_review_that_do_not_count_yet(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = put(tmp_path / "mine", "new-film.toml", GROK.replace('"grok-imagine-video"', '"new-film"'))
+    image = (resources.files("batcher.catalog") / "z-image.toml").read_text("utf-8")
+    put(mine, "z-image.toml", image.replace("base_credits = 1", "base_credits = 2"))
+    review = tmp_path / "config/batcher/models/review"
+    with site() as place:
+        for name, value in environment(place).items():
+            monkeypatch.setenv(name, value)
+        own_models.use([mine])  # what the API knows, and we do not
+        listed = [describe(get_model(name)) for name in ("new-film", "z-image", "kling-3-0")]
+        own_models.use([])
+        monkeypatch.setattr(place.world, "answer", lambda *_: ApiAnswer(200, {"object": "list", "data": listed}))
+        ran = cli("models", "--sync", "--json")
+    assert ran.code == 0
+    assert {each["id"]: each["state"] for each in ran.document["sync"]} == {
+        "new-film": "new",
+        "z-image": "changed",
+        "kling-3-0": "same",
+    }
+    assert sorted(path.name for path in review.iterdir()) == ["new-film.toml", "z-image.toml"]
+    manifest = tmp_path / "n.yaml"
+    manifest.write_text("campaign: own\nmodel: new-film\nprompts: [A boat]\n", "utf-8")
+    assert cli("plan", str(manifest)).code == 2, "nothing counts before somebody has looked at it"
+    assert cli("--catalog", str(review), "plan", str(manifest), "--json").document["credits"] == 10
+    assert cli("models", "--sync", "x").code == 2

@@ -17,9 +17,20 @@ from batcher.text import count, number, safe
 
 @click.command()
 @click.argument("model_id", metavar="[MODEL]", required=False)
+@click.option(
+    "--sync",
+    is_flag=True,
+    help="Ask the API for its list, show what differs, and write files of that for review; buys nothing.",
+)
 @options.as_json
-def command(terminal: Terminal, *, model_id: str | None) -> int:
-    """List the models of the catalogue, or all about one. Offline."""
+def command(terminal: Terminal, *, model_id: str | None, sync: bool) -> int:
+    """List the models of the catalogue, or all about one. Offline, unless --sync."""
+    if sync:
+        if model_id:
+            raise click.UsageError("--sync asks for all models: name none beside it")
+        from batcher.cli.model_sync import show_sync  # brings the HTTP client along
+
+        return show_sync(terminal)
     models = [get_model(each) for each in ([model_id] if model_id else model_ids())]
     shown = _one(models[0]) if model_id else [_list(models), *_own(models)]
     terminal.answer({"models": [_json(model) for model in models]}, *shown)
