@@ -35,7 +35,9 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.Decompressio
 def contact_sheet(title: str, pictures: Sequence[tuple[str, Path]]) -> bytes:
     """A page with a picture and a label for each of these files, in their order, as a JPEG."""
     shown = pictures[:MOST]
-    rows = list(_rows([(label, _frame(path)) for label, path in shown]))
+    # no frame is kept larger than it can come to stand on the page: of a thousand that is a gigabyte
+    highest = round(_height(len(shown), _NARROW))
+    rows = list(_rows([(label, _frame(path, highest)) for label, path in shown]))
     page = Image.new("RGB", (_WIDTH, 3 * _MARGIN + sum(height + _LABEL + _GAP for height, _ in rows)), _GROUND)
     draw = ImageDraw.Draw(page)
     more = f"  ({len(shown):,} of {len(pictures):,})" if len(shown) < len(pictures) else ""
@@ -62,10 +64,7 @@ _Framed = tuple[str, Image.Image | None]
 
 def _rows(frames: Sequence[_Framed]) -> Iterator[tuple[int, list[_Framed]]]:
     """Rows of one width, each with its height, such that all of them fill about a page."""
-    area = _ROOM * (_HEIGHT - 3 * _MARGIN) / len(frames)
-    mean = sum(_ratio(frame) for _, frame in frames) / len(frames)
-    # of a cell with its label and gaps, solved for the height of its picture
-    wished = min(_HIGHEST, max(_LOWEST, math.sqrt(area / mean) - (_LABEL + _GAP) / 2))
+    wished = _height(len(frames), sum(_ratio(frame) for _, frame in frames) / len(frames))
     row: list[_Framed] = []
     for framed in frames:
         row.append(framed)
@@ -77,23 +76,31 @@ def _rows(frames: Sequence[_Framed]) -> Iterator[tuple[int, list[_Framed]]]:
         yield round(wished), row
 
 
+def _height(pictures: int, ratio: float) -> float:
+    """How high so many pictures of this mean ratio are at most, such that all of them fill about a page."""
+    area = _ROOM * (_HEIGHT - 3 * _MARGIN) / pictures
+    # of a cell with its label and gaps, solved for the height of its picture
+    return min(_HIGHEST, max(_LOWEST, math.sqrt(area / ratio) - (_LABEL + _GAP) / 2))
+
+
 def _ratio(frame: Image.Image | None) -> float:
     return 1.0 if frame is None else min(_WIDE, max(_NARROW, frame.width / frame.height))
 
 
-def _frame(path: Path) -> Image.Image | None:
-    """The first picture of a file, no larger than a sheet needs it; None where there is none to be had."""
+def _frame(path: Path, highest: int) -> Image.Image | None:
+    """The first picture of a file, at most so many pixels high; None where there is none to be had."""
     with suppress(*_UNREADABLE), os.fdopen(open_regular(path), "rb") as file:
         kind = sniff(file.read(HEAD_BYTES))
         file.seek(0)
-        return _picture(file) if kind is not None and kind.kind == "image" else next(_films(file), None)
+        picture = _picture(file) if kind is not None and kind.kind == "image" else next(_films(file), None)
+        return None if picture is None else _small(picture, highest)
     return None
 
 
 def _picture(file: io.BufferedReader) -> Image.Image:
     with Image.open(file) as opened:
         opened.draft("RGB", (_HIGHEST * 2, _HIGHEST * 2))
-        return _small(ImageOps.exif_transpose(opened))
+        return ImageOps.exif_transpose(opened)
 
 
 def _films(file: io.BufferedReader) -> Iterator[Image.Image]:
@@ -101,11 +108,11 @@ def _films(file: io.BufferedReader) -> Iterator[Image.Image]:
     with av.open(file, "r") as container:
         for frame in container.decode(video=0) if container.streams.video else ():
             picture = to_image(frame)
-            yield _small(picture.rotate(frame.rotation, expand=True) if frame.rotation else picture)
+            yield picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
 
-def _small(picture: Image.Image) -> Image.Image:
-    picture.thumbnail((round(_HIGHEST * _WIDE), _HIGHEST))
+def _small(picture: Image.Image, highest: int) -> Image.Image:
+    picture.thumbnail((round(highest * _WIDE), highest))
     # what can be seen through is seen through to white
     ground = Image.new("RGBA", picture.size, (*_GROUND, 255))
     ground.alpha_composite(picture.convert("RGBA"))

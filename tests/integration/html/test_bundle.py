@@ -13,6 +13,7 @@ import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import product
 from pathlib import Path
 
 import av
@@ -22,7 +23,9 @@ from cli.helpers import Cli
 from integration.html.helpers import Watched, films_of, parse
 from PIL import Image
 from playwright.sync_api import expect
-from support import Bench
+from support import PIXEL, Bench
+
+from batcher.report.contact_sheet import contact_sheet
 
 MANIFEST = """\
 campaign: {campaign}
@@ -289,3 +292,31 @@ def test_axe_finds_nothing(here: Path, cli: Cli, watch: Callable[..., Watched], 
         page.goto((here / path).as_uri())
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
+
+
+def test_what_cannot_be_drawn_has_a_box(tmp_path: Path) -> None:
+    films = {"garbage.mp4": b"\0\0\0\x18ftypmp42" + bytes(500), "page.mp4": b"<html>"}
+    files = {**films, "empty.png": b"", "cut.png": PIXEL[:40]}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    Image.new("RGBA", (90, 160), (250, 0, 0, 255)).save(tmp_path / "tall.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "tall.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (160, 90), (0, 0, 250)).save(tmp_path / "turned.jpg", exif=turned)
+    names = ["tall.png", "turned.jpg", "link.png", *files, "missing.mp4"]
+    made = contact_sheet("صفحة", [(f"{name} زعفران", tmp_path / name) for name in names])
+    with Image.open(io.BytesIO(made)) as sheet:
+        page = sheet.convert("RGB")
+    # the two pictures stand upright, and nothing else has a colour
+    colors: dict[int, list[tuple[int, int]]] = {0: [], 2: []}
+    for at in product(range(0, page.width, 4), range(0, page.height, 4)):
+        color = page.getpixel(at)
+        assert isinstance(color, tuple)
+        for channel, spots in colors.items():
+            if color[channel] > 200 > 60 > color[2 - channel]:
+                spots.append(at)
+    for spots in colors.values():
+        assert spots
+        width, height = (max(at) - min(at) for at in zip(*spots, strict=True))
+        assert 1.6 < height / width < 1.9
