@@ -62,8 +62,6 @@ def read_rows(source: Source, suffix: str) -> Iterator[list[SourceRow]]:
     except Unreadable as end:
         number = max(0, source.row - source.above)
         source.fault(end.message, end.hint, row=number, line=end.line, column=end.column)
-    for name in source.columns.keys() - source.met if source.problems.count == before else ():
-        source.fault(f"no row has the key {shown(name)}, which `columns` in the manifest names")
     if some:
         yield some
     elif empty and source.problems.count == before:
@@ -122,6 +120,8 @@ def _jsonl_rows(source: Source) -> Iterator[SourceRow]:
                 yield SourceRow(number, source.line, value)
             else:
                 source.fault(f"must be a JSON object {{…}}, not {kind_of(value)}", _A_LINE, row=number)
+    for name in source.columns.keys() - source.met if number else ():
+        source.fault(f"no row has the key {shown(name)}, which `columns` in the manifest names")
 
 
 def _renamed(values: dict[str, Value], source: Source) -> dict[str, Value] | None:

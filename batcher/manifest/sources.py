@@ -17,7 +17,7 @@ MAX_COLUMNS = 500
 NOT_WORKED_OUT = "#FORMULA!"
 _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
-_AS_UTF_8 = "save it as UTF-8 (in Excel: CSV UTF-8)"
+_AS_UTF_8 = "save it as UTF-8 (in Excel: CSV UTF-8), or name the .xlsx itself"
 
 
 class Header(NamedTuple):
@@ -82,7 +82,7 @@ class Source:
     above: int = 0
     #: bytes or characters that were read, for who bounds what is kept
     size: int = 0
-    #: keys of `columns` that the file has
+    #: keys of `columns` that some row has had
     met: set[str] = field(default_factory=set)
 
     def fault(self, message: str, hint: str = "", *, row: int = 0, line: int = 0, column: int = 0) -> None:

@@ -156,7 +156,6 @@ def _header(record: Record, source: Source) -> list[str] | None:
         source.fault(f"has {len(typed):,} columns; at most {MAX_COLUMNS}", line=record.line)
         return None
     names = [source.columns.get(name, name) for name in typed]
-    source.met.update(source.columns)
     for missing in source.columns.keys() - set(typed):
         hint = did_you_mean(missing, typed) or f"its columns: {listed(typed)}"
         faults.append((0, f"there is no column {shown(missing)}, which `columns` in the manifest names", hint))

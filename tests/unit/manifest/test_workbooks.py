@@ -364,6 +364,7 @@ KINDS = {
     "{file: a.csv, sheet: S}": "'a.csv': only a .xlsx has sheets (remove `sheet`)",
     "{file: a.xls}": "'a.xls': a prompt file is one of .csv, .tsv, .xlsx, .jsonl, .txt (save it as .xlsx)",
     "{prompt: x, columns: {a: b}}": "unknown key 'columns' in prompts[1] (it goes with `file`; allowed: ",
+    "{file: empty.csv, columns: {a: b}}": "empty.csv: has no rows",
     "{file: b.jsonl, columns: {a: b}}": "no row has the key 'a', which `columns` in the manifest names",
     "{file: b.jsonl, columns: {x: prompt}}": "two of its keys have the same name under `columns`",
 }
@@ -371,7 +372,12 @@ KINDS = {
 
 @pytest.mark.parametrize(("entry", "message"), KINDS.items())
 def test_what_goes_with_which_file(entry: str, message: str, tmp_path: Path) -> None:
-    files: dict[str, bytes | str] = {"a.txt": "x", "a.csv": "prompt\nx\n", "b.jsonl": '{"prompt": "x", "x": 1}'}
+    files: dict[str, bytes | str] = {
+        "empty.csv": "",
+        "a.txt": "x",
+        "a.csv": "prompt\nx\n",
+        "b.jsonl": '{"prompt": "x", "x": 1}',
+    }
     (found,) = places(write(tmp_path, f"prompts: [{entry}]", files))
     assert message in found
 
