@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -30,6 +30,7 @@ from batcher.ledger import LedgerReader
 from batcher.ledger.queries import export, spend
 from batcher.ledger.queries import gallery as ledger
 from batcher.ledger.queries.export import Saved
+from batcher.ledger.queries.selectors import Condition, own
 
 from .question import Question
 from .table import csv_lines
@@ -79,15 +80,20 @@ def need_extra() -> None:
 def check_target(target: Path, state: Path) -> None:
     """Raises UsageError where a bundle cannot be put without touching what is there."""
     here = target.parent
+    if target.name in ("", ".."):
+        raise UsageError(
+            f"{target} is no name for a bundle", hint="Name a new folder, or a new file that ends in .zip."
+        )
     if not here.is_dir():
         raise UsageError(f"there is no folder {here}", hint="Make it first.")
     if target.resolve().is_relative_to(state.resolve()):
         raise UsageError(f"{target} lies in the state folder", hint="Name a place outside of it.")
     kept = "It stays as it is: name another."
-    if target.is_symlink() or (target.exists() and (_is_zip(target) or not target.is_dir())):
-        raise UsageError(f"{target} exists already", hint=kept)
-    if target.is_dir() and any(target.iterdir()):
-        raise UsageError(f"the folder {target} is not empty", hint=kept)
+    with disk_errors(target):
+        if target.is_symlink() or (target.exists() and (_is_zip(target) or not target.is_dir())):
+            raise UsageError(f"{target} exists already", hint=kept)
+        if target.is_dir() and any(target.iterdir()):
+            raise UsageError(f"the folder {target} is not empty", hint=kept)
 
 
 def make_bundle(read: LedgerReader, question: Question, *, state: Path, target: Path, now: float) -> Bundle:
@@ -108,7 +114,8 @@ def make_bundle(read: LedgerReader, question: Question, *, state: Path, target: 
             )
         found = list(export.saved(read, scope, [Status.SUCCEEDED]))
         wanted = {file.id for file in found}
-        every = [card for card in ledger.cards(read, scope, -1) if card.status == Status.SUCCEEDED]
+        done = replace(scope, conditions=(*scope.conditions, Condition(own("status"), Status.SUCCEEDED)))
+        every = list(ledger.cards(read, done, -1))
         cards = [card for card in every if card.id in wanted]
         ledger_id = read.ledger_id
     if not found:
