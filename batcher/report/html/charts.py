@@ -352,7 +352,7 @@ def _told(at: float) -> str:
 
 
 def _svg(chart: Any, *, height: int = _HEIGHT) -> str:
-    spec = chart.properties(width=_WIDTH, height=height).to_dict() | {"config": _CONFIG}
+    spec = chart.properties(width=_WIDTH, height=height).to_dict(validate=False) | {"config": _CONFIG}
     drawn = vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE, allowed_base_urls=[])
     # The page scales it and says in words what it shows.
     return _ROOT.sub(r'<svg viewBox="\1" aria-hidden="true" focusable="false">', drawn, count=1)

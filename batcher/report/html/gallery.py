@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from batcher.catalog import get_model, model_ids
-from batcher.fs import leads_inside, look
+from batcher.fs import is_below, leads_inside, look
 from batcher.jobs import ParamValue
 from batcher.ledger.queries.gallery import Card
 
@@ -33,16 +33,27 @@ class Links:
 
     state: Path
     page: Path
+    #: Whether a folder below the state folder is in it, wherever links lead: asked once for all of its files.
+    _inside: dict[str, bool] = field(default_factory=dict, repr=False)
 
     def to(self, target: str, size: int | None = None) -> str | None:
         """The URL of a file below the state folder; None for one that lies elsewhere, which no run makes.
 
         None, too, where no file of `size` bytes is there (any more).
         """
-        if not leads_inside(self.state, target) or (size is not None and look(self.state, target, size)):
+        if size is None:
+            shown = leads_inside(self.state, target)
+        else:  # a file of that size is no link itself
+            shown = is_below(target) and self._holds(target.rpartition("/")[0]) and not look(self.state, target, size)
+        if not shown:
             return None
-        relative = os.path.relpath(self.state / target, self.page)
-        return "./" + quote(os.fsencode(Path(relative).as_posix()), safe="/")
+        relative = os.path.normpath(f"{os.path.relpath(self.state, self.page)}/{target}")
+        return "./" + quote(os.fsencode(relative), safe="/")
+
+    def _holds(self, folder: str) -> bool:
+        if folder not in self._inside:
+            self._inside[folder] = not folder or leads_inside(self.state, folder)
+        return self._inside[folder]
 
     @classmethod
     def between(cls, state: Path, page: Path) -> Links:
@@ -54,11 +65,11 @@ class _Shared:
     """Texts in the order in which they came, each once."""
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+        self._places: dict[str | tuple[str], int] = {}
         self.values: list[Any] = []
 
     def place(self, value: Any) -> int:
-        key = json.dumps(value)
+        key = (value,) if isinstance(value, str) else json.dumps(value)
         if key not in self._places:
             self._places[key] = len(self.values)
             self.values.append(value)
