@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -28,6 +27,8 @@ def install_hint(extra: str) -> str:
 
 def _source() -> tuple[str, bool]:
     """Where batcher came from (its name on the index, a folder, a URL), and whether it is used in place."""
+    from importlib.metadata import PackageNotFoundError, distribution  # slow to import, and seldom asked
+
     try:
         told = json.loads(distribution(NAME).read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, OSError, ValueError):

@@ -26,7 +26,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,6 +61,8 @@ def fingerprint(path: Path, text: str, files: Files) -> str:
 @cache
 def _libraries() -> list[str]:
     """Their versions; each is read from a file of the installation. The reader of workbooks may not be installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and a plan asks for none
+
     found = [version(name) for name in _LIBRARIES]
     with suppress(PackageNotFoundError):
         found.append(version("openpyxl"))
