@@ -1,7 +1,7 @@
 """How soon a run that is taken up asks for what is open: with very many jobs in the ledger, beside an empty one.
 
 A real run enrols them and buys 1,000, which stay open, and is killed with SIGKILL; then the same command is started
-again, and the server's stamps say when its first poll came. Beside it, by turns: the same command with a manifest of
+again, and the server's stamps say when its first poll came. Beside it: the same command with a manifest of
 one job and no ledger, up to its first submission.
 """
 
@@ -19,7 +19,6 @@ from .figures import Figure, at_most, middle
 from .running import UNLIMITED, Server, Start, background, scratch, server, until_request
 
 OPEN = 1000
-_ROUNDS = 2
 _MANIFEST = f"""\
 campaign: resume
 model: grok-imagine-video
@@ -42,7 +41,7 @@ def _measure(jobs: int, folder: Path, place: Server, *, full: bool) -> Iterator[
     many = _write(folder / "many", jobs)
     _leave_open(many, place)
     resumed, fresh = list[Start](), list[Start]()
-    for number in range(_ROUNDS):
+    for number in range(3 if full else 1):
         resumed.append(until_request(_command(many), place, "poll"))
         fresh.append(until_request(_command(_write(folder / f"fresh-{number}", 1)), place, "submit"))
     until_poll, until_submit = (middle([each.seconds for each in starts]) for starts in (resumed, fresh))

@@ -21,7 +21,7 @@ from shutil import which
 from .figures import Figure, at_least, at_most, middle
 from .running import BATCHER, UNLIMITED, Ran, Server, buy, run, scratch, server
 
-JOBS, ROUNDS = 1_000, 5
+JOBS, ROUNDS = 1_000, 3
 #: Does the jobs in a folder of its own, which does not exist yet.
 Work = Callable[[int, Path, Server], Ran]
 
@@ -76,7 +76,7 @@ def _contenders() -> dict[str, Work]:
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """1,000 jobs, the median of five rounds; with `full` 5,000 of them."""
+    """1,000 jobs, the median of three rounds; with `full` 5,000 of them."""
     jobs = JOBS * (5 if full else 1)
     contenders = _contenders()
     took: dict[str, list[_Took]] = {name: [] for name in contenders}
