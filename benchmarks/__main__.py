@@ -11,12 +11,10 @@ import argparse
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
 from multiprocessing import get_context
 
-from .figures import Figure
+from .figures import Figure, measured
 from .running import machine
 
 NAMES = (
@@ -42,7 +40,7 @@ def main() -> None:
         # A process of its own: the memory of those that it starts begins with its own.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
             try:
-                found += own.submit(_measured, name, full=chosen.full).result()
+                found += own.submit(measured, name, full=chosen.full).result()
             except Exception:  # the others are measured all the same
                 traceback.print_exc()
                 broken.append(name)
@@ -53,16 +51,6 @@ def main() -> None:
         print(figure.line)
     if broken:
         sys.exit(f"not measured: {', '.join(broken)}")
-
-
-def _measured(name: str, *, full: bool) -> list[Figure]:
-    """The figures of a benchmark, each printed when it is known."""
-    measure: Callable[[bool], Iterator[Figure]] = import_module(f"benchmarks.{name}").measure
-    found = []
-    for figure in measure(full):
-        print(figure.line, flush=True)
-        found.append(figure)
-    return found
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +45,13 @@ def _short(value: float) -> str:
     if value and abs(value) < 0.01:
         return f"{value:.2g}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def measured(name: str, *, full: bool) -> list[Figure]:
+    """The figures of a benchmark, each printed when it is known."""
+    measure: Callable[[bool], Iterator[Figure]] = import_module(f"benchmarks.{name}").measure
+    found = []
+    for figure in measure(full):
+        print(figure.line, flush=True)
+        found.append(figure)
+    return found

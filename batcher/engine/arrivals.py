@@ -14,6 +14,7 @@ from batcher.errors import ManifestError, Stopped
 
 #: Between two steps, at least.
 PAUSE_SECONDS = 0.001
+_STEPS_AT_ONCE = 8
 #: Brings some jobs into the ledger, in a transaction.
 EnrolmentStep = Callable[[], object]
 
@@ -36,23 +37,29 @@ class Arrivals:
     async def bring(
         self, commit: Callable[[EnrolmentStep], Awaitable[object]], clock: Clock, came: Callable[[str, bool], None]
     ) -> None:
-        """Do the steps beside other tasks, which have half of the time.
+        """Do the steps beside other tasks, which have half of the time, and three quarters where there is much to do.
 
         `came` hears after each one of what campaign jobs came, and whether it is whole. Raises ManifestError for what
         has become faulty since the plan.
         """
+        waited = 0.0
         for campaign, steps in self.steps.items():
             whole = False
             while not whole:
                 began = clock.monotonic()
-                try:
-                    step = next(steps, None)
-                except Stopped:  # the run is about to be cancelled
-                    return
-                if step is not None:
-                    await commit(step)
-                came(campaign, whole := step is None)
-                await anyio.sleep(max(PAUSE_SECONDS, clock.monotonic() - began))
+                for _ in range(_STEPS_AT_ONCE):
+                    try:
+                        step = next(steps, None)
+                    except Stopped:  # the run is about to be cancelled
+                        return
+                    if step is not None:
+                        await commit(step)
+                    came(campaign, whole := step is None)
+                    took = clock.monotonic() - began
+                    if whole or not took or took >= waited / 3:  # virtual time takes none
+                        break
+                await anyio.sleep(max(PAUSE_SECONDS, took))
+                waited = clock.monotonic() - began - took
 
     def finish(self) -> None:
         """Do all that is left, where nothing else goes on; what has become faulty since the plan stays out."""
