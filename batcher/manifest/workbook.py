@@ -64,8 +64,6 @@ def records(source: Source) -> Iterator[Record]:
     header = width = 0
     while some := _read(lambda: list(islice(rows, _SOME))):
         for line, cells in some:
-            if not any(map(str.strip, cells)):
-                continue
             source.line = line
             if (size := sum(map(len, cells))) > MAX_LINE:
                 raise Unreadable(f"the row has more than {MAX_LINE:,} characters")
@@ -155,17 +153,20 @@ class _Sheet:
         self.hidden, self.merged, self.more = 0, list[str](), 0
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The rows that the sheet has, with their numbers, empty ones too. Raises what its XML makes a parser raise."""
+        """The rows with something in them, and their numbers. Raises what the sheet's XML makes a parser raise."""
         last = 0
         with self.archive.open(self.page._worksheet_path) as part:
             for _, element in iterparse(part):  # noqa: S314 - expat bounds what entities grow to
                 if element.tag == _LINE:
-                    line, cells = self.row(element)
+                    empty = not any(map(len, element))  # formatted down to the last row, as many are
+                    line, cells = (int(element.get("r", last + 1)), []) if empty else self.row(element)
                     if not last < line <= MAX_ROWS:
                         message = f"row {line} stands after row {last}; a sheet has rows 1 to {MAX_ROWS:,}, in order"
                         raise Unreadable(message)
-                    last = line
-                    yield line, cells
+                    last = self.parser.row_counter = line
+                    if any(map(str.strip, cells)):
+                        self.hidden += element.get("hidden") in ("1", "true")
+                        yield line, cells
                     element.clear()
                 elif element.tag == _MERGED:
                     self.more += len(self.merged) >= _TOLD
@@ -176,7 +177,6 @@ class _Sheet:
     def row(self, element: Element) -> tuple[int, list[str]]:
         line, cells = self.parser.parse_row(element)
         self.parser.row_dimensions.clear()
-        self.hidden += element.get("hidden") in ("1", "true")
         texts: list[str] = []
         for cell, made in zip(cells, element, strict=True):
             if cell["row"] != line or not len(texts) < cell["column"] <= MAX_COLUMNS:

@@ -181,7 +181,7 @@ def test_what_is_told(tmp_path: Path) -> None:
     }
     assert told(write(tmp_path, FILE, files)) == [
         "a.xlsx: the rows are those of the first sheet, 'S' (`sheet:` names another: Notes)",
-        "a.xlsx (sheet 'S'): hidden rows count all the same, and there are 2"
+        "a.xlsx (sheet 'S'): hidden rows count all the same, and there are 1"
         " (delete what is not wanted, or copy what is to a sheet of its own)",
         "a.xlsx (sheet 'S', row 3, column A): the cells A3:A5 are merged: the first has the value, the others are empty"
         " (unmerge them, and fill in each)",
@@ -253,12 +253,15 @@ HOSTILE = {
     ),
     "a row beyond the last": (sheet_part(LINES + '<row r="9999999999"/>'), "row 9999999999 stands after row 2"),
     "rows that go back": (sheet_part(LINES + '<row r="1"/>'), "row 1 stands after row 2"),
-    "a column beyond the last": (sheet_part('<row><c r="ZZZ1"/></row>'), "the cell 'ZZZ1' in row 1 is out of place"),
+    "a column beyond the last": (
+        sheet_part('<row><c r="ZZZ1"><v>1</v></c></row>'),
+        "the cell 'ZZZ1' in row 1 is out of place",
+    ),
     "a cell that is elsewhere": (
-        sheet_part('<row><c r="B1"/><c r="A1"/></row>'),
+        sheet_part('<row><c r="B1"/><c r="A1"><v>1</v></c></row>'),
         "the cell 'A1' in row 1 is out of place",
     ),
-    "a cell that is none": (sheet_part('<row><c r="!"/></row>'), "cannot be read as a workbook: ValueError"),
+    "a cell that is none": (sheet_part('<row><c r="!"><v>1</v></c></row>'), "cannot be read as a workbook: ValueError"),
     "a text that is not there": (
         sheet_part('<row><c t="s"><v>7</v></c></row>'),
         "cannot be read as a workbook: IndexError",
