@@ -272,8 +272,7 @@ def test_a_page_of_one_campaign_names_no_other(here: Path, cli: Cli) -> None:
         assert not [word for word in ("rival", "decoy") if word in text]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(here: Path, cli: Cli, watch: Callable[..., Watched], scheme: str) -> None:
+def test_axe_finds_nothing(here: Path, cli: Cli, watch: Callable[..., Watched]) -> None:
     cli("report", "--bundle", "noor", *NOOR)
     cli(
         *[
@@ -290,7 +289,7 @@ def test_axe_finds_nothing(here: Path, cli: Cli, watch: Callable[..., Watched], 
         ]
     )
     # axe makes elements from markup, which the pages' policy forbids
-    page = watch(here / "noor/index.html", bypass_csp=True, color_scheme=scheme).page
+    page = watch(here / "noor/index.html", bypass_csp=True, color_scheme="dark").page
     for path in ("noor/index.html", "invoice.html"):
         page.goto((here / path).as_uri())
         found = Axe().run(page)
