@@ -253,6 +253,7 @@ def resume(rig: Rig, manifest: Path, number: int) -> Ending:
 def check_done(rig: Rig, manifest: Path) -> None:
     rig.check()
     assert [(job["status"], job["attempt"]) for job in rig.jobs()] == [("succeeded", 1)] * JOBS
+    assert len(list((rig.state / "results" / "crash").iterdir())) == JOBS, "a file that was named is no stranger's"
     oracle = rig.world.oracle()
     assert len(oracle.tasks) == JOBS
     # One upload, one more because it expired, and one more if its answer was lost.
