@@ -183,11 +183,11 @@ def _name(part: Path, path: Path, replace: bool) -> bool:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(
+    path: Path, hint: str = "Check the disk and the permissions; nothing bought is lost."
+) -> Iterator[None]:
     """The system's errors as StorageError."""
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"{path}: {error.strerror or error}", hint="Check the disk and the permissions; nothing bought is lost."
-        ) from error
+        raise StorageError(f"{path}: {error.strerror or error}", hint=hint) from error

@@ -16,7 +16,7 @@ import batcher
 from batcher import own_models
 from batcher.access import VARIABLES, Access
 from batcher.errors import StorageError, UsageError
-from batcher.fs import Outside, below, is_own
+from batcher.fs import Outside, below, disk_errors, is_own
 from batcher.install import install_hint
 
 #: Stands for the base URL, whose port may change, in the account's name.
@@ -25,6 +25,7 @@ ACCOUNT_NAME = "simulator"
 SIMULATED_KEY = "rvya_sk_simulated"
 _START_SECONDS = 60.0
 _WALLET = 1_000_000
+_MEND = "Make the state folder writable."
 
 
 def access() -> Access:
@@ -55,7 +56,7 @@ def running(state: Path) -> Iterator[str]:
     """
     folder = below(state, "simulator/port").parent
     port_file = folder / "port"
-    with _errors(folder):
+    with disk_errors(folder, _MEND):
         _check(folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         port = port_file.read_text("ascii").strip() if port_file.exists() else "0"
@@ -64,7 +65,7 @@ def running(state: Path) -> Iterator[str]:
         with process:
             try:
                 if base_url := _base_url(process):
-                    with _errors(folder):
+                    with disk_errors(folder, _MEND):
                         port_file.write_text(base_url.rpartition(":")[2], "ascii")
                     yield base_url
                     return
@@ -92,7 +93,7 @@ def _start(folder: Path, port: str) -> subprocess.Popen[str]:
     ours = str(Path(batcher.__file__).parents[1])
     environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, environ.get("PYTHONPATH")]))
-    with _errors(folder), (folder / "log.txt").open("w", encoding="utf-8") as log:
+    with disk_errors(folder, _MEND), (folder / "log.txt").open("w", encoding="utf-8") as log:
         return subprocess.Popen(  # noqa: S603
             [*command, "--credits", str(_WALLET), "--exit-with-stdin"],
             stdin=subprocess.PIPE,
@@ -110,11 +111,3 @@ def _base_url(process: subprocess.Popen[str]) -> str | None:
     ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)
     line = process.stdout.readline() if ready else ""
     return str(json.loads(line)["base_url"]) if line else None
-
-
-@contextmanager
-def _errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{folder}: {error.strerror or error}", hint="Make the state folder writable.") from error

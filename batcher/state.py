@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from batcher.errors import StorageError, UsageError
+from batcher.fs import disk_errors
 from batcher.ledger import LedgerReader, storage_errors
 from batcher.ledger.store.connection import stands
 
@@ -32,7 +31,7 @@ def prepare_folder(state: Path) -> None:
 
     Raises StorageError where it cannot be made.
     """
-    with _storage_errors(state):
+    with disk_errors(state, "Name another folder with --state, or mend its permissions."):
         if state.exists():
             _check_own(state)
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -71,13 +70,3 @@ def _check_own(state: Path) -> None:
 
 def _is_ours(name: str) -> bool:
     return name in _OURS or name.startswith((".", "README", f"{LEDGER.partition('.')[0]}."))
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{path}: {error.strerror or error}", hint="Name another folder with --state, or mend its permissions."
-        ) from error

@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": BASE
     | {"text", "install", "file_names", "filetypes", "fonts", "fs", "catalog", "ledger", "marks", "planning"},
     "simulator": {"catalog", "errors", "fonts", "own_models"},
-    "state": {"errors", "ledger"},
+    "state": {"errors", "fs", "ledger"},
     "saved_plan": BASE | {"catalog", "fs", "ledger", "planning"},
     "workload": BASE | {"ledger", "manifest", "marks", "planning", "providers", "saved_plan"},
     "enrolling": {"jobs", "ledger", "manifest"},
