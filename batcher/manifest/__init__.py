@@ -1,4 +1,4 @@
-"""Manifests: YAML, CSV, JSONL and TXT in, a stream of job specs out. Nobody else reads YAML.
+"""Manifests: YAML, CSV, XLSX, JSONL and TXT in, a stream of job specs out. Nobody else reads YAML.
 
 load(path) → Manifest          raises ManifestError with every problem that can be found
 manifest.expand(problems)      a stream of JobSpec; faulty rows and combinations go into `problems`
