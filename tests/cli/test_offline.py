@@ -59,7 +59,7 @@ def test_plan_against_a_ledger_with_a_price_that_was_seen(cli: Cli, place: Site,
     assert "tiny          4     3      1        35\n" in ran.out
     assert "     1     15        15   seen 20" in ran.out
     assert "\n35 credits for 3 new jobs.\n" in ran.out
-    assert "No cap is set: a run of this plan stops at its 35 credits.\n" in ran.out
+    assert "No cap is set: a run of this plan stops at 35 credits.\n" in ran.out
     (tmp_path / "m.yaml").write_text(MANIFEST.replace("[watch, ring]", "[ring]"))
     shown = cli("plan", "m.yaml").out
     assert "no longer wanted" in shown
@@ -127,6 +127,8 @@ def test_plan_as_json(cli: Cli, tmp_path: Path) -> None:
             "stopped_by": [],
             "seconds": 0.0,
             "seconds_known": False,
+            "chains": 0,
+            "chains_of": 0,
             "done_by": None,
         },
     }

@@ -135,14 +135,16 @@ def test_the_starters_comments_are_true(tmp_path: Path) -> None:
 
 def test_the_schema_knows_each_models_params_and_takes_what_a_manifest_takes(tmp_path: Path) -> None:
     schema = json_schema()
-    rules = {rule["if"]["properties"]["model"]["const"]: rule["then"]["properties"] for rule in schema["allOf"]}
-    assert list(rules) == model_ids()
-    for n, (model_id, parts) in enumerate(rules.items()):
+    assert [rule["if"]["properties"]["model"]["const"] for rule in schema["allOf"]] == model_ids()
+    for n, (model_id, rule) in enumerate(zip(model_ids(), schema["allOf"], strict=True)):
+        parts = rule["then"]["else"]["properties"]  # where no prompt has a model of its own
         model, values = get_model(model_id), parts["params"]["properties"]
         assert list(values) == list(model.params)
         assert parts["params"]["additionalProperties"] is False
-        at = f"#/allOf/{n}/then/properties"
-        assert parts["prompts"]["items"]["properties"]["params"] == {"$ref": f"{at}/params"}
+        at = f"#/allOf/{n}/then/else/properties"
+        with_it, of_others = rule["properties"]["prompts"]["items"], rule["then"]["properties"]["prompts"]["items"]
+        for entry in (with_it["then"], of_others["else"]):
+            assert entry["properties"]["params"] == {"$ref": f"{at}/params"}
         for name, value in values.items():
             assert parts["matrix"]["properties"][name] == {"items": {"$ref": f"{at}/params/properties/{name}"}}
             param = model.params[name]
