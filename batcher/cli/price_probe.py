@@ -48,14 +48,14 @@ def ask_for_probe(workload: Workload, state: Path, account: str, terminal: Termi
     return probing if terminal.ask(f"Buy {what}, one of each class, to learn what they cost?") else None
 
 
-def learned_view(result: RunOutcome, order: RunRequest) -> Iterator[RenderableType]:
+def learned_view(result: RunOutcome, request: RunRequest) -> Iterator[RenderableType]:
     """What a probe has learned, for people."""
-    if learned := _learned(result, order):
+    if learned := _learned(result, request):
         rows = [(safe(each.before.price_class), each.before.credits_each, each.told) for each in learned]
         yield table(("price class", "expected", "the API says"), rows)
 
 
-def learned_json(result: RunOutcome, order: RunRequest) -> list[dict[str, Any]]:
+def learned_json(result: RunOutcome, request: RunRequest) -> list[dict[str, Any]]:
     """The same as docs/json.md has it."""
     return [
         {
@@ -63,13 +63,13 @@ def learned_json(result: RunOutcome, order: RunRequest) -> list[dict[str, Any]]:
             "expected": each.before.credits_each,
             "credits_each": each.now.credits_each if each.now.seen else None,
         }
-        for each in _learned(result, order)
+        for each in _learned(result, request)
     ]
 
 
-def _learned(result: RunOutcome, order: RunRequest) -> list[_Learned]:
-    if not order.workload.selection.probe:
+def _learned(result: RunOutcome, request: RunRequest) -> list[_Learned]:
+    if not request.workload.selection.probe:
         return []
-    with reading(order.state) as ledger:
-        prices = ClassPrices(ledger, order.account)
+    with reading(request.state) as ledger:
+        prices = ClassPrices(ledger, request.account)
         return [_Learned(quote, prices.quote(quote.price_class, quote.credits_each)) for quote in result.plan.quotes]

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 _WIDTH = 4000
 
 
-def keep_summary(result: RunOutcome, order: RunRequest, terminal: Terminal) -> None:
+def keep_summary(result: RunOutcome, request: RunRequest, terminal: Terminal) -> None:
     """Write the summary of a run as text and as the document of `run --json`.
 
     What keeps it from being written is a warning: the run is over, and its exit code tells of the run.
     """
     name = log_name(result.run_id, result.started)
     head = log_head(result.run_id, result.started, terminal.typed)
-    text = plain([head, "", *summary_view(result, order, terminal.typed)])
-    document = dumps(change_texts({"version": 1, **summary_json(result, order)}, redact))
+    text = plain([head, "", *summary_view(result, request, terminal.typed)])
+    document = dumps(change_texts({"version": 1, **summary_json(result, request)}, redact))
     try:
-        keep_log(order.state, f"{name}.txt", redact(text))
-        keep_log(order.state, f"{name}.json", f"{document}\n")
+        keep_log(request.state, f"{name}.txt", redact(text))
+        keep_log(request.state, f"{name}.json", f"{document}\n")
     except (StorageError, OSError) as error:
         terminal.warn(f"this summary could not be kept: {getattr(error, 'message', error)}")
 

@@ -38,7 +38,7 @@ from .terminal import ReaderGone, Terminal
 _CHANGED_TOLD = 20
 
 
-def request(
+def make_request(
     workload: Workload,
     state: Path,
     access: Access,
@@ -72,35 +72,35 @@ def request(
     )
 
 
-def perform(order: RunRequest, terminal: Terminal, *, quiet: bool) -> int:
+def run_on_terminal(request: RunRequest, terminal: Terminal, *, quiet: bool) -> int:
     """Do a run, keep its summary and show it; the exit code.
 
     Raises BatcherError for what keeps it from starting or breaks it off.
     """
     try:
-        result = _run(order, terminal, quiet)
+        result = _run(request, terminal, quiet)
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
         return exit_code(stopped.kind)
-    keep_summary(result, order, terminal)
+    keep_summary(result, request, terminal)
     with suppress(ReaderGone):  # what became of the run matters more than who reads it
-        terminal.answer(summary_json(result, order), *summary_view(result, order, terminal.typed))
+        terminal.answer(summary_json(result, request), *summary_view(result, request, terminal.typed))
         terminal.flush()
     return exit_code(result.ending.kind)
 
 
-def _run(order: RunRequest, terminal: Terminal, quiet: bool) -> RunOutcome:
-    screen = _Screen(order, terminal, quiet)
-    run = Run(order, observers=[screen.tally, screen.tell])
+def _run(request: RunRequest, terminal: Terminal, quiet: bool) -> RunOutcome:
+    screen = _Screen(request, terminal, quiet)
+    run = Run(request, observers=[screen.tally, screen.tell])
     with Signals() as signals, run:
         if run.is_new:
             terminal.say(f"New ledger: {safe(run.ledger.path.absolute())}")
-        if not quiet and order.buys:
+        if not quiet and request.buys:
             tell_notes(run.plan, terminal)
-            terminal.say(*plan_view(run.plan, order.workload), *left_behind_view(run.plan.left_behind, order.state))
+            terminal.say(*plan_view(run.plan, request.workload), *left_behind_view(run.plan.left_behind, request.state))
             terminal.say(*_budget_note(run), "")
-        if order.until is not None:
-            terminal.say(until_line(order.until))
+        if request.until is not None:
+            terminal.say(until_line(request.until))
         signals.on_first = run.stop
         return run.execute(lambda ready: screen.show(run, signals, ready))
 
@@ -115,8 +115,8 @@ def _budget_note(run: Run) -> Iterator[str]:
 class _Screen:
     """What a person sees of a run while it goes on."""
 
-    def __init__(self, order: RunRequest, terminal: Terminal, quiet: bool) -> None:
-        self._order = order
+    def __init__(self, request: RunRequest, terminal: Terminal, quiet: bool) -> None:
+        self._request = request
         self._terminal = terminal
         self._quiet = quiet
         self._display: Quiet | None = None
@@ -127,7 +127,7 @@ class _Screen:
         terminal, detail = self._terminal, change.detail
         match change.event:
             case "ledger_opening":
-                announce(detail["path"], self._order.place, terminal)
+                announce(detail["path"], self._request.place, terminal)
             case "ledger_locked" if self._display is not None:
                 self._display.say(safe(detail["message"]))
             case "ledger_locked" | "observer_failed":
@@ -135,16 +135,16 @@ class _Screen:
             case "log_not_kept":
                 terminal.warn(f"this run's log could not be begun: {detail['message']}")
             case "files_damaged":
-                thorough = not self._order.buys
-                _tell_damage(detail["missing"], detail["changed"], self._order.state, terminal, thorough=thorough)
+                thorough = not self._request.buys
+                _tell_damage(detail["missing"], detail["changed"], self._request.state, terminal, thorough=thorough)
 
     async def show(self, run: Run, signals: Signals, ready: Callable[[], None]) -> None:
         """Show the run, and let a signal stop it; a display that fails ends, the run does not."""
-        tally, campaigns = self.tally, self._order.workload.campaigns
-        if self._order.place is Place.NET:
+        tally, campaigns = self.tally, self._request.workload.campaigns
+        if self._request.place is Place.NET:
             remember(run.ledger.path, campaigns, self._terminal)
         tally.begin(run.work, download=run.settings.download)
-        feed = Feed(campaigns, tally, run.ledger.read, run.id, run.caps, self._order.account)
+        feed = Feed(campaigns, tally, run.ledger.read, run.id, run.caps, self._request.account)
         display = display_for(self._terminal, feed, quiet=self._quiet)
         loop = asyncio.get_running_loop()
 

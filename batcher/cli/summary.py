@@ -34,7 +34,7 @@ _HEADINGS = {
 }
 
 
-def summary_view(result: RunOutcome, order: RunRequest, command: str) -> Iterator[RenderableType]:
+def summary_view(result: RunOutcome, request: RunRequest, command: str) -> Iterator[RenderableType]:
     """The summary for people. `command` is what was typed."""
     ending = result.ending
     heading, style = _HEADINGS.get(ending.kind, ("Stopped", "bold red"))
@@ -43,21 +43,21 @@ def summary_view(result: RunOutcome, order: RunRequest, command: str) -> Iterato
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
-    for name, text in _rows(result, order):
+    for name, text in _rows(result, request):
         grid.add_row(Text(f"  {name}"), Text(text))
     yield grid
-    yield from learned_view(result, order)
+    yield from learned_view(result, request)
     for reason, jobs in result.ending.left.items():
         yield f"  {count(jobs, 'job')} left: {safe(reason)}"
     for refusal in ending.blocked:
         yield f"  {safe(refusal)}"
-    yield from map(Styled.__rich__, doubtful_view(result.doubtful, order.state))
-    yield from map(Styled.__rich__, left_behind_view(result.plan.left_behind, order.state) if order.buys else ())
-    for advice, typed in _next(result, order, command):
+    yield from map(Styled.__rich__, doubtful_view(result.doubtful, request.state))
+    yield from map(Styled.__rich__, left_behind_view(result.plan.left_behind, request.state) if request.buys else ())
+    for advice, typed in _next(result, request, command):
         yield Text.assemble(f"  {advice}: ", (typed, "bold cyan"))
 
 
-def _rows(result: RunOutcome, order: RunRequest) -> Iterator[tuple[str, str]]:
+def _rows(result: RunOutcome, request: RunRequest) -> Iterator[tuple[str, str]]:
     for state in result.campaigns:
         jobs = ", ".join(f"{number(state.statuses[s])} {s}" for s in map(str, Status) if state.statuses.get(s))
         superseded = f"{number(state.superseded)} failed and superseded" if state.superseded else ""
@@ -68,29 +68,29 @@ def _rows(result: RunOutcome, order: RunRequest) -> Iterator[tuple[str, str]]:
     refused = f", {number(bill.refused)} refused at no cost" if bill.refused else ""
     if bill.attempts:
         bought = f"{count(bill.attempts, 'job')} bought, {number(bill.quoted)} quoted"
-        yield "this run", f"{bought}, {_credits(bill.settled, bill.held, bill.doubtful)}{refused}{_budget(order)}"
+        yield "this run", f"{bought}, {_credits(bill.settled, bill.held, bill.doubtful)}{refused}{_budget(request)}"
     else:
-        yield "this run", f"nothing bought{refused}{_budget(order)}"
+        yield "this run", f"nothing bought{refused}{_budget(request)}"
     for state in result.campaigns:
         if state.files:
-            folder = order.state / "results" / state.campaign
+            folder = request.state / "results" / state.campaign
             yield "files", f"{number(state.files)} in {safe(folder)}"
 
 
-def _budget(order: RunRequest) -> str:
-    return "" if order.workload.budget is None else f", of a budget of {number(order.workload.budget)}"
+def _budget(request: RunRequest) -> str:
+    return "" if request.workload.budget is None else f", of a budget of {number(request.workload.budget)}"
 
 
 def _credits(settled: int, held: int, doubtful: int) -> str:
     return f"{number(settled)} settled, {number(held)} held" + (f" ({number(doubtful)} doubtful)" if doubtful else "")
 
 
-def _next(result: RunOutcome, order: RunRequest, command: str) -> Iterator[tuple[str, str]]:
+def _next(result: RunOutcome, request: RunRequest, command: str) -> Iterator[tuple[str, str]]:
     ending = result.ending
     found = {status: sum(s.statuses.get(status, 0) for s in result.campaigns) for status in Status}
     if ending.kind is not Kind.DONE and (ending.kind is not Kind.UNFINISHED or _resumable(result)):
-        yield _onward(result, order, command)
-    state = state_words(order.state)
+        yield _onward(result, request, command)
+    state = state_words(request.state)
     if found[Status.FAILED]:
         yield "what failed", f"batcher jobs{state} --status failed"
     if found[Status.DOUBTFUL]:
@@ -99,23 +99,23 @@ def _next(result: RunOutcome, order: RunRequest, command: str) -> Iterator[tuple
         yield "see every job", f"batcher jobs{state}"
 
 
-def _onward(result: RunOutcome, order: RunRequest, command: str) -> tuple[str, str]:
+def _onward(result: RunOutcome, request: RunRequest, command: str) -> tuple[str, str]:
     """What to do next, and the command for it: one that spends no more than the ended one was given.
 
     `--budget`, `--limit` and the plan's total count from nothing in each run, all other caps hold on.
     """
-    ending, budget, limit = result.ending, order.workload.budget, order.workload.selection.limit
+    ending, budget, limit = result.ending, request.workload.budget, request.workload.selection.limit
     if budget is None and "run" in ending.caps:
         return "the plan's total is used up; see first what the rest costs now", f"{command} --dry-run"
-    if "unpriced" in ending.caps and order.workload.unpriced is None:
+    if "unpriced" in ending.caps and request.workload.unpriced is None:
         words = "some jobs have no price beforehand; say what those of a campaign may cost together"
         return words, f"{command} --allow-unpriced N"
     first = "when there is room again, go on with" if ending.caps else "go on with"
     if ending.kind is Kind.KEY:
         first = "with a key that the API takes, go on with"
-    if order.workload.selection.probe:
+    if request.workload.selection.probe:
         command = re.sub(r" --(probe|yes)\b", "", command)  # the prices are known now
-    if order.workload.saved:
+    if request.workload.saved:
         return first, command  # what its earlier runs took is known by the plan
     if limit is not None:
         command = re.sub(r"(--limit[ =])\S+", rf"\g<1>{max(0, limit - result.bill.attempts)}", command)
@@ -141,7 +141,7 @@ def _resumable(result: RunOutcome) -> bool:
     )
 
 
-def summary_json(result: RunOutcome, order: RunRequest) -> dict[str, Any]:
+def summary_json(result: RunOutcome, request: RunRequest) -> dict[str, Any]:
     """The summary as docs/json.md has it."""
     ending = result.ending
     return {
@@ -150,17 +150,17 @@ def summary_json(result: RunOutcome, order: RunRequest) -> dict[str, Any]:
         "kind": ending.kind.value,
         "reason": ending.reason,
         "seconds": round(result.seconds, 3),
-        "simulated": order.place is Place.SIMULATOR,
-        "ledger": str(Path(order.state / LEDGER).absolute()),
-        "results": str((order.state / "results").absolute()),
+        "simulated": request.place is Place.SIMULATOR,
+        "ledger": str(Path(request.state / LEDGER).absolute()),
+        "results": str((request.state / "results").absolute()),
         "campaigns": [state._asdict() for state in result.campaigns],
         "credits": result.bill._asdict(),
-        "budget": order.workload.budget,
+        "budget": request.workload.budget,
         "used_before": result.used_before,
-        "learned": learned_json(result, order),
+        "learned": learned_json(result, request),
         "doubtful_jobs": doubtful_json(result.doubtful),
         "files": result.fetched,
         "left": result.ending.left,
         "blocked": list(ending.blocked),
-        "left_behind": left_behind_json(result.plan.left_behind) if order.buys else [],
+        "left_behind": left_behind_json(result.plan.left_behind) if request.buys else [],
     }

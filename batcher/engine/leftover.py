@@ -41,7 +41,7 @@ def leftovers(
         if job_id not in fetched and not any(not file.saved and not file.forgotten for file in _files(read, job_id)):
             yield fetch(job_id, done=True)
     for campaign in campaigns:
-        for job_id in read.unpriced(campaign):
+        for job_id in read.without_final(campaign):
             if selection.takes_job(job_id) and job_id not in fetched:
                 yield WorkItem(job_id, in_flight=False), Stage.PRICE
 

@@ -225,7 +225,7 @@ class LedgerReader:
         )
         return [(JobId(row["id"]), Status(row["status"])) for row in found]
 
-    def unpriced(self, campaign: str) -> list[JobId]:
+    def without_final(self, campaign: str) -> list[JobId]:
         """The campaign's succeeded jobs whose price the API has not named, oldest first."""
         found = self.rows(
             "SELECT w.id FROM attempts AS a CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"

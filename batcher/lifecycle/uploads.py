@@ -23,7 +23,7 @@ from .context import Context
 from .steps import JobRunState
 
 #: An upload that the API vouched for less than this many seconds ago is used without asking again.
-VOUCHED_SECONDS = 900.0
+VERIFIED_SECONDS = 900.0
 #: A time of the ledger may be rounded up; what lies further in the future was written by a clock that was wrong.
 _ROUNDING_SECONDS = 1.0
 #: An upload that was renewed after a refusal is not blamed for the next ones for so long; each time twice as long, up
@@ -171,7 +171,7 @@ class Uploads:
         if known is None:
             return None
         suspect = file.suspect == known.url
-        if not suspect and -_ROUNDING_SECONDS < self._clock.wall() - known.checked_at < VOUCHED_SECONDS:
+        if not suspect and -_ROUNDING_SECONDS < self._clock.wall() - known.checked_at < VERIFIED_SECONDS:
             return known
         if not known.file_id:
             return None  # nobody can say whether it is still there
@@ -181,7 +181,7 @@ class Uploads:
                 await self._remember(there, file)
                 return there
             case Upload() if not suspect:
-                await self._commits(partial(self._ledger.vouched, self._provider.account, sha256))
+                await self._commits(partial(self._ledger.upload_verified, self._provider.account, sha256))
                 return known
             case Retryable() if suspect or there.throttled:
                 return there

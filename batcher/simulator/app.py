@@ -375,7 +375,7 @@ def _encoded(reply: Reply, rule: FaultRule) -> Reply:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The request's body; None when the client left before it was complete. Raises Refusal when it is too large."""
+    """The request's body; None when the client left before it was complete. Raises Rejection when it is too large."""
     body = bytearray()
     while True:
         message = await receive()

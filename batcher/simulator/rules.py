@@ -34,7 +34,7 @@ _WIRE_TYPES: Mapping[str, tuple[type, ...]] = {"number": (int, float), "array": 
 
 
 def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) -> tuple[Model, Json]:
-    """The model and the read body of a create call. Raises Refusal with `validation_failed`.
+    """The model and the read body of a create call. Raises Rejection with `validation_failed`.
 
     `find_upload` gives the upload that a URL names, and raises Refusal if that has expired.
     """
@@ -71,7 +71,7 @@ def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) 
 
 
 def check_request_id(value: object) -> None:
-    """Raises Refusal when a `client_request_id` is no text or too long."""
+    """Raises Rejection when a `client_request_id` is no text or too long."""
     if not isinstance(value, str) or len(value) > MAX_REQUEST_ID:
         raise invalid(f"client_request_id must be a text of at most {MAX_REQUEST_ID} characters.")
 
@@ -135,7 +135,7 @@ def media_type(data: bytes) -> str | None:
 
 
 def check_upload(kind: str, model_id: str | None, data: bytes) -> str:
-    """The MIME type of an upload. Raises Refusal when kind, size or bytes are not what may be sent.
+    """The MIME type of an upload. Raises Rejection when kind, size or bytes are not what may be sent.
 
     Which code a wrong file gets is not documented; `validation_failed` is the only one that fits.
     """
@@ -168,7 +168,7 @@ class Part:
 
 
 def read_multipart(content_type: str, body: bytes) -> dict[str, Part]:
-    """The parts of a multipart/form-data body by name (RFC 7578). Raises Refusal with `validation_failed`."""
+    """The parts of a multipart/form-data body by name (RFC 7578). Raises Rejection with `validation_failed`."""
     header = Message()
     header["content-type"] = content_type
     boundary = header.get_boundary()

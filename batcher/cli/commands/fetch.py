@@ -14,7 +14,7 @@ from batcher.cli import options
 from batcher.cli.environment import read_access
 from batcher.cli.job_actions import Targets, decisive_ledger, find_targets
 from batcher.cli.open_ledger import need_reader
-from batcher.cli.session import perform, request
+from batcher.cli.session import make_request, run_on_terminal
 from batcher.cli.terminal import Terminal
 from batcher.clock import iso_seconds
 from batcher.errors import UsageError
@@ -68,8 +68,8 @@ def command(
     if simulate:
         simulated.need_extra()
     access.need_key()
-    order = request(workload, folder, access, terminal, simulate=simulate, buys=False)
-    return perform(order, terminal, quiet=quiet)
+    asked = make_request(workload, folder, access, terminal, simulate=simulate, buys=False)
+    return run_on_terminal(asked, terminal, quiet=quiet)
 
 
 def _campaigns(read: LedgerReader, targets: Targets, *, everything: bool) -> list[str]:

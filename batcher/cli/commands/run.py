@@ -14,7 +14,7 @@ from batcher.cli.left_behind import naming_fetch
 from batcher.cli.places import Sought, find_state, knowing
 from batcher.cli.plan_view import PlanRequest, tell_plan
 from batcher.cli.price_probe import ask_for_probe
-from batcher.cli.session import perform, request
+from batcher.cli.session import make_request, run_on_terminal
 from batcher.cli.terminal import Terminal
 from batcher.manifest import campaign_of
 from batcher.saved_plan import is_saved
@@ -86,7 +86,7 @@ def command(
         workload = probing
     if dry_run:
         return tell_plan(terminal, workload, folder, access, PlanRequest(until=until))
-    asked = request(
+    asked = make_request(
         workload,
         folder,
         access,
@@ -99,4 +99,4 @@ def command(
         outer=folder.parent if simulate and folder != state else None,
     )
     with naming_fetch(lambda: [folder]):
-        return perform(asked, terminal, quiet=quiet)
+        return run_on_terminal(asked, terminal, quiet=quiet)

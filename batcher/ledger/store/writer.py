@@ -307,7 +307,7 @@ class LedgerWriter:
             )
             t.event(Event.UPLOADED, detail={"sha256": upload.sha256, "name": upload.name})
 
-    def vouched(self, account: Account, sha256: str) -> None:
+    def upload_verified(self, account: Account, sha256: str) -> None:
         """The API still has the upload, as of now."""
         with self._write.single() as t:
             t.run("UPDATE uploads SET checked_at = ? WHERE account = ? AND sha256 = ?", (t.at, account.text, sha256))

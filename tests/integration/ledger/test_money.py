@@ -375,9 +375,9 @@ def test_a_task_of_the_same_name_in_another_account_is_another_task(priced: Shel
 def test_a_retry_of_a_success_without_a_price_settles_it_at_its_hold(priced: Shelf) -> None:
     first = priced.buy(1)
     priced.ledger.submitted(first, make_task(1, Status.SUCCEEDED, reserved_credits=12, final_credits=0))
-    assert priced.ledger.read.unpriced("spring") == [first.job_id]
+    assert priced.ledger.read.without_final("spring") == [first.job_id]
     for found in decisions.decide(priced.ledger, decisions.Retry(frozenset(Status), alone=True), [first.job_id]):
         assert isinstance(found, decisions.Decided)
     assert priced.ledger.read.spent() == (0, 12)
     assert last_detail(priced, "final_unknown") == {"credits": 12}
-    assert priced.ledger.read.unpriced("spring") == []
+    assert priced.ledger.read.without_final("spring") == []

@@ -234,7 +234,7 @@ def test_a_success_without_a_price_is_settled_at_its_hold_and_one_with_a_price_i
     first, second = priced.buy(1), priced.buy(2)
     priced.ledger.submitted(first, make_task(1, S, reserved_credits=12, final_credits=11))
     priced.ledger.submitted(second, make_task(2, S, reserved_credits=13))
-    assert priced.ledger.read.unpriced("spring") == [second.job_id]
+    assert priced.ledger.read.without_final("spring") == [second.job_id]
     for intent in (first, second):
         priced.ledger.final_unknown(intent.attempt_id)
     assert priced.ledger.read.spent() == (0, 24)

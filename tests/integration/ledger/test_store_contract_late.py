@@ -124,7 +124,7 @@ def test_an_upload_a_file_and_account(shelf: StoresShelf) -> None:
     assert shelf.ledger.read.upload(ACCOUNT, "ab") == one
     assert shelf.ledger.read.upload(OTHER, "ab") is None
     shelf.clock.now += 60
-    shelf.ledger.vouched(ACCOUNT, "ab")
+    shelf.ledger.upload_verified(ACCOUNT, "ab")
     found = shelf.ledger.read.upload(ACCOUNT, "ab")
     assert found is not None
     assert found.checked_at == EPOCH + 60
