@@ -10,8 +10,8 @@ a network has to be waited for, and this is where it is called on the event loop
 
 - By way of `lifecycle.group_commit.Commits`, which is awaited: all writes of lifecycle and engine but those below.
   `Commits` calls `commit_group` itself; a store on a network makes that call awaitable, and nothing else has to change.
-- `Lifecycle._send_purchase` marks an attempt whose sending was cut off (`maybe_received`): at once and without an await,
-  for nothing may come between, whatever ends the task. It has to stay so: it is what `withdraw` trusts.
+- `Lifecycle._send_purchase` marks an attempt whose sending was cut off (`maybe_received`): at once and without an
+  await, for nothing may come between, whatever ends the task. It has to stay so: it is what `withdraw` trusts.
 - `Lifecycle.withdraw` looks and closes (`unsent`) in one go, at a run's end and where the engine judges whose trouble
   it was: nobody may send between the look and the close.
 - `note` (outages, limits, halts, readings): written at once, or with the next group where another program writes.
