@@ -15,7 +15,7 @@ import pytest
 from cli.helpers import DOUBT, MANIFEST, Cli, Ran, Site, environment, normal, purchases, site
 
 import batcher.manifest
-from batcher import run
+from batcher import run, workload
 from batcher.errors import StorageError
 from batcher.jobs import JobSpec
 from batcher.ledger import hold_lock
@@ -211,7 +211,7 @@ def test_a_file_that_becomes_faulty_after_the_plan_sends_nothing(
         (tmp_path / "p.csv").write_text("prompt\nhello {{ nonsense }}\n")
         return caps_for(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run, "caps_for", spoil)
+    monkeypatch.setattr(workload, "caps_for", spoil)
     ran = cli("run", "m.yaml")
     assert ran.code == 2
     assert "nonsense" in ran.err
@@ -286,7 +286,7 @@ def test_the_run_writes_down_what_it_obeyed(cli: Cli, place: Site) -> None:
     cli("run", "m.yaml", "--only", "reveal", "--no-download")
     last = cli("status", "--json").document["last_run"]
     assert last["settings"]["selection"] == {"only": ["reveal"], "limit": None}
-    caps = {"run": 20, "campaigns": {}, "allowances": {}, "day": None, "keep": None, "until": None}
+    caps = {"run": 20, "campaigns": {}, "allowances": {}, "day": None, "keep": None, "unpriced": None, "until": None}
     assert last["settings"]["caps"] == caps
     assert last["settings"]["limits"]["submit"] == {"count": 1000, "seconds": 1.0}
     assert last["settings"]["download"] is False
