@@ -39,6 +39,14 @@ def test_a_probe_is_of_what_is_selected_and_shown_by_a_dry_run(cli: Cli, place: 
     assert charged(place) == 1
 
 
+def test_a_class_with_a_job_under_way_is_probed_already(cli: Cli, place: Site, tmp_path: Path) -> None:
+    place.world.switches.set({"reserved_says": 0, "run_seconds": [1000, 1000]})
+    text = (tmp_path / "m.yaml").read_text().replace("max: 50ms", "max: 50ms, give_up: 1s")
+    (tmp_path / "m.yaml").write_text(text)
+    assert cli("run", "m.yaml", "--limit", "1").code == 1
+    assert cli("run", "m.yaml", "--probe", "--dry-run", "--json").document["new"] == 1, "the other class"
+
+
 def test_a_plan_until_a_time_of_the_day(cli: Cli, place: Site, tmp_path: Path) -> None:
     slow = (tmp_path / "m.yaml").read_text().replace("submit: 1000/second", "submit: 2/day")
     (tmp_path / "slow.yaml").write_text(slow)

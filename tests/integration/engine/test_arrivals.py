@@ -81,7 +81,11 @@ def test_where_results_lie_beside_it_all_jobs_are_looked_at_first(bench: Bench) 
         (Selection(only=("autumn11",)), ["autumn11"]),
     ],
 )
-def test_the_order_is_that_of_all_jobs(bench: Bench, selection: Selection, names: list[str]) -> None:
+def test_the_order_is_that_of_all_jobs(
+    bench: Bench, selection: Selection, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though each job comes later than the one before is done."""
+    monkeypatch.setattr("batcher.engine.arrivals.PAUSE_SECONDS", 90.0)
     more = "polling: {first: 1s, every: 1s, max: 1s}\n"
     paths = [boats(bench, name, more) for name in ("spring", "autumn")]
     for path in paths:
