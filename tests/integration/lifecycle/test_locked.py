@@ -126,12 +126,15 @@ def test_a_signal_is_heard_between_two_waits(bench: Bench, ledger: LedgerWriter)
         del number, frame
         raise Heard
 
+    def interrupted() -> None:  # a busy machine may hear it early
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        ledger.stamp("poll")
+
     before = signal.signal(signal.SIGALRM, handle)
     try:
         with held(bench.ledger_path):
             with pytest.raises(Heard):
-                signal.setitimer(signal.ITIMER_REAL, 0.01)  # in the block: a busy machine may be late
-                ledger.stamp("poll")
+                interrupted()
             ledger.wait_for_locks(0.1, str)
             for _ in range(2):
                 with pytest.raises(Locked, match="database is locked"):
