@@ -2,7 +2,7 @@
 
 The ledger is written by batcher's own ledger room, as a run that was killed right after its last purchase leaves it;
 the real command then goes on with it until it is interrupted. Lateness is by the server's stamps: how much longer than
-20 seconds two polls of a task are apart.
+20 seconds two polls of a task are apart, or the last one and the end.
 """
 
 from __future__ import annotations
@@ -81,11 +81,19 @@ def write_ledger(path: Path, manifest: Path, api: Server, *, age: float = 0.0) -
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """Peak memory in MB, CPU seconds, and the stamps of each task's polls."""
+    """Peak memory in MB, CPU seconds, the stamps of each task's polls, and from when to when."""
 
     peak: float
     cpu: float
     polls: dict[str, list[float]]
+    begun: float
+    ended: float
+
+    def late(self, tasks: int) -> list[float]:
+        """By how much each poll of so many tasks was late; one that never came, until the end."""
+        waits = [b - a for stamps in self.polls.values() for a, b in pairwise([*stamps, self.ended])]
+        waits += [self.ended - self.begun] * (tasks - len(self.polls))
+        return [wait - EVERY for wait in waits if wait > EVERY / 2]
 
 
 def _watch(tasks: int, seconds: float) -> _Watched:
@@ -93,16 +101,18 @@ def _watch(tasks: int, seconds: float) -> _Watched:
         manifest = write_manifest(folder, tasks, _LINES)
         write_ledger(folder / "state" / "ledger.db", manifest, api)
         with background(["run", str(manifest), "--state", str(folder / "state"), "--quiet"], api) as process:
+            begun = time.time()
             time.sleep(seconds)
             assert not process.ended
+            ended = time.time()
         truth: dict[str, Any] = api.truth()
-        return _Watched(process.peak, process.cpu, truth["polls"])
+        return _Watched(process.peak, process.cpu, truth["polls"], begun, ended)
 
 
 def measure(full: bool) -> Iterator[Figure]:
     """50 seconds, with `full` 100."""
     alone, many = _watch(1, 5.0), _watch(TASKS, SECONDS * (2 if full else 1))
-    late = [b - a - EVERY for stamps in many.polls.values() for a, b in pairwise(stamps)]
+    late = many.late(TASKS)
     polls = sum(map(len, many.polls.values()))
     yield at_least("tasks that were asked for twice", sum(len(stamps) > 1 for stamps in many.polls.values()), TASKS)
     yield at_most(f"memory a task, {TASKS:,} tasks", 1000 * (many.peak - alone.peak) / TASKS, 10, "kB")
