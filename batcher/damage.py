@@ -44,10 +44,11 @@ def find_damage(
     missing, changed = 0, list[str]()
     artifacts = Artifacts(state)
     for campaign in campaigns:
-        if not settings.downloads(campaign):
-            continue
+        downloads = settings.downloads(campaign)
         for file in jobs.kept_files(read, campaign):
             if not selection.takes_job(file.job_id) or not is_result(file.target):
+                continue
+            if not downloads and not read.is_source(file.job_id):
                 continue
             check()
             how = look(state, file.target, file.size)

@@ -34,6 +34,11 @@ class Arrivals:
     to_buy: Sequence[ToBuy] = ()
     steps: Mapping[str, Iterator[EnrolmentStep]] = field(default_factory=dict)
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether the plan has anything to buy."""
+        return any(each.jobs for each in self.to_buy)
+
     async def bring(
         self, commit: Callable[[EnrolmentStep], Awaitable[object]], clock: Clock, came: Callable[[str, bool], None]
     ) -> None:

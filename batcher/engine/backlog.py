@@ -62,13 +62,21 @@ class Backlog:
     """
 
     def __init__(
-        self, read: StoreReader, campaigns: Sequence[str], selection: Selection, growing: Collection[str] = ()
+        self,
+        read: StoreReader,
+        campaigns: Sequence[str],
+        selection: Selection,
+        growing: Collection[str] = (),
+        *,
+        to_come: bool = False,
     ) -> None:
+        """`growing` are campaigns of which more jobs are to come; `to_come`: the plan has some to buy."""
         self._read = read
         self._selection = selection
         self._kinds = (False, True) if read.has_chains() else (False,)
         self._cursors = {name: self._of_classes(name, read.pending_classes(name)) for name in campaigns}
-        self.growing = set(growing)  # campaigns of which more jobs are to come
+        self.growing = set(growing)
+        self._to_come = to_come
         self._pages = 0
         self.searching = False  # whether `next` gave up for now, and would go on when it is called again
 
@@ -77,8 +85,9 @@ class Backlog:
 
     @property
     def has_jobs(self) -> bool:
-        """Whether any job was planned at the start that may be started."""
-        return any(self._cursors.values()) and self._selection.limit != 0
+        """Whether any job was planned at the start that may be started, or may come."""
+        coming = bool(self.growing) and self._to_come
+        return (coming or any(self._cursors.values())) and self._selection.limit != 0
 
     def grew(self, campaign: str, *, whole: bool) -> None:
         """More jobs of a campaign are planned now; all of them if it is `whole`."""

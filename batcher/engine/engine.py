@@ -73,7 +73,7 @@ class Engine:
         self._damage, self._selection = damage, selection
         self._clock = clock
         self._arrivals, self._commits = arrivals, context.commits
-        self._backlog = Backlog(ledger.read, campaigns, selection, arrivals.steps)
+        self._backlog = Backlog(ledger.read, campaigns, selection, arrivals.steps, to_come=arrivals.has_jobs)
         self._queues: dict[Stage, Scheduler[WorkItem]] = {stage: Scheduler(clock) for stage in Stage}
         self._preflight = Preflight(ledger, lifecycle, arrivals.to_buy)
         self._lull = Lull(clock, self._queues[Stage.PRICE])

@@ -32,10 +32,9 @@ def leftovers(
         for job_id, status in read.unsettled(campaign):
             if selection.takes_job(job_id) and (selection.buys or status is not Status.SUBMITTING):
                 yield WorkItem(job_id), Stage.SUBMIT if status is Status.SUBMITTING else Stage.POLL
-        if settings.downloads(campaign):
-            for job_id in read.unsaved(campaign):
-                if selection.takes_job(job_id):
-                    yield fetch(job_id, done=False)
+        for job_id in read.unsaved(campaign, of_sources=not settings.downloads(campaign)):
+            if selection.takes_job(job_id):
+                yield fetch(job_id, done=False)
     # Files are looked at in the campaigns whose results are kept here only.
     for job_id in damage:
         if job_id not in fetched and not any(not file.saved and not file.forgotten for file in _files(read, job_id)):

@@ -184,7 +184,7 @@ def _why_no_cancel(case: JobReview) -> tuple[str, bool]:
     match case.status:
         case Status.PLANNED:
             return "", False
-        case Status.CANCELLED if case.code == NOT_IN_MANIFEST:
+        case Status.CANCELLED if case.code in (NOT_IN_MANIFEST, chains.SOURCE_FAILED, chains.SOURCE_REJECTED):
             return "", False
         case Status.CANCELLED:
             return "it is cancelled already", True

@@ -235,9 +235,10 @@ class LedgerReader:
         )
         return [JobId(row["id"]) for row in found]
 
-    def unsaved(self, campaign: str) -> list[JobId]:
-        """The campaign's succeeded jobs of which a file is still to be fetched."""
-        return [JobId(row["id"]) for row in self.rows(f"SELECT w.id {_UNSAVED}", (campaign,))]
+    def unsaved(self, campaign: str, *, of_sources: bool = False) -> list[JobId]:
+        """The campaign's succeeded jobs of which a file is still to be fetched; only those others are made from."""
+        only = " AND EXISTS (SELECT 1 FROM sources AS s WHERE s.source_id = w.id)" if of_sources else ""
+        return [JobId(row["id"]) for row in self.rows(f"SELECT w.id {_UNSAVED}{only}", (campaign,))]
 
     def under_way(self, campaign: str, *, unsaved: bool) -> Counter[Status]:
         """How many of the campaign's jobs are bought and not at an end, and if so asked how many lack a file."""

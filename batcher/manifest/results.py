@@ -17,6 +17,9 @@ from .rows import Prompt
 from .scope import ResultPart
 from .values import Value, comparable, shown
 
+#: So many prompts may stand before those that they are made from, each before the next; Python's stack has an end.
+_DEEP = 30
+
 
 class _Made(NamedTuple):
     """A job that a prompt makes, and what `where` may ask of it."""
@@ -70,6 +73,9 @@ class Results:
         every: set[str] = set()
         others = [other for other in self._entries if other.number != entry.number]
         kinds = entry.model.references.kinds
+        if len(self._under_way) == _DEEP:
+            hint = "let prompts stand behind those that they are made from"
+            raise Fault(f"more than {_DEEP} prompts stand each before the one that it is made from", hint)
         self._under_way.append(entry)
         try:
             for made in (made for other in others if other.model.result in kinds for made in self._of(other, glob)):

@@ -235,8 +235,10 @@ class _Sheet:
             hint = "delete what is not wanted, or copy what is to a sheet of its own"
             source.note(f"hidden rows count all the same, and there are {self.hidden:,}", hint)
         for cells in self.merged:
-            column, line, _, last = _read(partial(range_boundaries, cells))
-            if last > header and column <= width:
+            # Whole columns (A:B) have no lines, whole rows (1:2) no columns.
+            column, line, _, last = _read(partial(range_boundaries, cells)) if cells else (None, None, None, 0)
+            column, line = column or 1, line or 1
+            if (last is None or last > header) and column <= width:
                 message = f"the cells {cells} are merged: the first has the value, the others are empty"
                 source.note(message, "unmerge them, and fill in each", line=line, column=column)
         if self.more:

@@ -42,6 +42,23 @@ def test_a_plan_goes_on_after_a_part_of_it(cli: Cli, place: Site) -> None:
     assert charged(place) == 4
 
 
+def test_a_plan_goes_on_after_a_still_of_its_own_has_failed(cli: Cli, place: Site, tmp_path: Path) -> None:
+    """The film that cannot be made now is not somebody else's doing."""
+    (tmp_path / "c.yaml").write_text(
+        "campaign: story\nmodel: grok-imagine-video\nprompts:\n"
+        '  - {name: still, model: grok-imagine, prompt: "{{ scene }}", matrix: {scene: [lake, dune]}}\n'
+        '  - {name: film, prompt: "Over the {{ scene }}", matrix: {scene: [lake, dune]},\n'
+        '     references: [{from: still, where: {scene: "{{ scene }}"}}]}\n'
+        "polling: {first: 10ms, every: 10ms}\n"
+    )
+    assert cli("plan", "c.yaml", "--out", "plan.json").code == 0
+    place.world.switches.set({"fail_prompt": "lake"})
+    assert cli("run", "plan.json").code == 1
+    assert charged(place) == 3
+    assert cli("run", "plan.json").code == 1
+    assert charged(place) == 3
+
+
 def test_a_price_over_its_ceiling_stops_the_run_and_then_the_plan(cli: Cli, place: Site) -> None:
     assert cli("plan", "m.yaml", "--out", "plan.json").code == 0
     place.world.switches.set({"price_factor": 1.5})

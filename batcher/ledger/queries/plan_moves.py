@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from batcher.events import Event
 from batcher.jobs import JobId, Status
 from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store.chains import SOURCE_FAILED, SOURCE_REJECTED
 from batcher.ledger.store.enrolment import NOT_IN_MANIFEST
 
 from .sql import among, marks
@@ -14,6 +15,8 @@ from .sql import among, marks
 _PAGE = 500
 _AGAIN = among(Event.RETRIED, Event.RESOLVED)
 _NOT_BOUGHT = (Status.PLANNED, Status.CANCELLED)
+#: Why a job is cancelled without a person's word.
+_BY_ITSELF = (NOT_IN_MANIFEST, SOURCE_FAILED, SOURCE_REJECTED)
 
 
 def last_event(read: LedgerReader) -> int:
@@ -51,7 +54,7 @@ def changed_by_others(read: LedgerReader, jobs: Sequence[JobId], plan: str, sinc
                 yield job_id, "was bought by another run"
             elif there is None:
                 continue
-            elif there.status is Status.CANCELLED and there.error_code != NOT_IN_MANIFEST:
+            elif there.status is Status.CANCELLED and there.error_code not in _BY_ITSELF:
                 yield job_id, "was cancelled"
             elif there.status is Status.PLANNED and job_id in again:
                 yield job_id, "was planned again by a person"

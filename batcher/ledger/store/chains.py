@@ -42,7 +42,8 @@ def enrol(t: Transaction, specs: Iterable[JobSpec]) -> None:
 
 def settle(t: Transaction, source_id: JobId) -> None:
     """Look at all that depend on a job that has moved."""
-    _settle(t, t.run(f"{_WANTED} AND w.id IN (SELECT job_id FROM sources WHERE source_id = ?)", (source_id,)))
+    of = "(w.id = ?1 AND w.status = 'planned' OR w.id IN (SELECT job_id FROM sources WHERE source_id = ?1))"
+    _settle(t, t.run(f"{_WANTED} AND {of}", (source_id,)))
 
 
 def settle_all(t: Transaction, campaign: str) -> None:

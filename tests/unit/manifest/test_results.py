@@ -56,6 +56,16 @@ def test_a_circle_is_told(tmp_path: Path) -> None:
     assert any("makes a circle: d ← e ← d" in problem.message for problem in found)
 
 
+def test_a_long_chain_may_be_written_first_step_first(tmp_path: Path) -> None:
+    """Last step first it is an error beyond a length, for Python's stack has an end."""
+    made = [f"  - {{name: p{n}, prompt: x, references: [{{from: p{n + 1}}}]}}\n" for n in range(200)]
+    last = "  - {name: p200, prompt: x}\n"
+    head = "campaign: t\nmodel: wan-2-6\nprompts:\n"
+    assert len(jobs(tmp_path, head + last + "".join(reversed(made)))) == 201
+    found = problems_of(write(tmp_path, head + "".join(made) + last, head=False))
+    assert any("more than 30 prompts stand each before the one" in problem.message for problem in found)
+
+
 def jobs(tmp_path: Path, text: str) -> list[JobSpec]:
     found = list(load(write(tmp_path, text, head=False)).expand(problems := Problems()))
     problems.raise_if_any()

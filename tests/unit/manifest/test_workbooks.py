@@ -189,6 +189,14 @@ def test_what_is_told(tmp_path: Path) -> None:
     assert len(told(write(tmp_path, FILE.replace("a.xlsx,", "a.xlsx, sheet: S,")))) == 2
 
 
+@pytest.mark.parametrize("cells", ["A:B", "1:9", "", "A1", "XFE1:ZZZ9", "$A$1:$B$3"])
+def test_whole_columns_and_rows_may_be_merged(tmp_path: Path, cells: str) -> None:
+    after = f'<mergeCells><mergeCell ref="{cells}"/></mergeCells>'
+    book = workbook({"S": rows(["t"], ["x"], ["y"])}, after=after)
+    notes = told(write(tmp_path, FILE, {"a.xlsx": book}))
+    assert all("row 1, column A" in each and f"the cells {cells} are merged" in each for each in notes)
+
+
 def test_a_sheet_by_its_name(tmp_path: Path) -> None:
     book = workbook(
         {"Plan": rows(["t"], ["a"]), "plan": rows(["t"], ["b"]), "اردو": rows(["t"], ["c"])}, hidden=("Plan",)
