@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from core_helpers import Shelf, example, make_spec, make_task
+from core_helpers import Shelf, make_spec, make_task
 from integration.lifecycle.helpers import FAST, statuses
 from support import Bench
 
-from batcher.catalog import get_model, model_ids
 from batcher.errors import Kind
 from batcher.jobs import Intent, Status
 from batcher.ledger import Refusal
@@ -79,13 +78,3 @@ def test_one_of_a_class_is_on_its_way_until_its_own_price_is_known(tmp_path: Pat
     shelf.ledger.record(1, make_task(1, Status.SUCCEEDED, final_credits=30))
     shelf.buy(2, unpriced=100)
     assert shelf.rows("SELECT hold_credits FROM attempts ORDER BY id")[-1]["hold_credits"] == 30
-
-
-def test_each_example_is_bought(bench: Bench) -> None:
-    """Every model of the catalogue, as its file has it, for its base."""
-    bench.unpriced = 1000
-    paths = [bench.write(example(get_model(name)), f"{name}.yaml") for name in model_ids()]
-    assert bench.run(*paths).kind is Kind.DONE
-    bench.check()
-    assert [job["model"] for job in bench.jobs()] == model_ids()
-    assert [job["final_credits"] for job in bench.jobs()] == [get_model(name).base_credits for name in model_ids()]

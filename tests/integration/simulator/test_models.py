@@ -14,7 +14,7 @@ from batcher.filetypes import sniff
 
 
 def test_one_job_of_each_model_is_bought_and_fetched(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, wallet=100_000)
+    bench = Bench(tmp_path, wallet=100_000, unpriced=1000)
     models = [get_model(name) for name in model_ids()]
     result = bench.run(*(bench.write(example(model), f"{model.id}.yaml") for model in models))
     jobs = {job["model"]: job for job in bench.jobs()}
