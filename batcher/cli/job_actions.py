@@ -150,10 +150,10 @@ def carry_out_on(
     return outcome
 
 
-def told(outcome: ActionOutcome) -> Iterator[str]:
-    """The changed and the left jobs, a line each."""
+def told(outcome: ActionOutcome, became: str = "") -> Iterator[str]:
+    """The changed and the left jobs, a line each; `became` says what of those that are changed, else their status."""
     for done in outcome.changed[:SHOWN]:
-        yield _line(done.case, f"{done.case.status} → {done.status}")
+        yield _line(done.case, became or f"{done.case.status} → {done.status}")
     if len(outcome.changed) > SHOWN:
         yield f"  … and {number(len(outcome.changed) - SHOWN)} more"
     for left in outcome.left[:SHOWN]:

@@ -11,12 +11,10 @@ from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader
 from batcher.ledger.decisions import Judge, behind_a_gate, check_all, select
 from batcher.spelling import named_like
-from batcher.text import count, number, safe, short
+from batcher.text import count
 
-from .job_actions import ActionOutcome, Targets, carry_out, decisive_ledger, find_targets
+from .job_actions import Targets, carry_out, decisive_ledger, find_targets, told
 from .terminal import Terminal
-
-_SHOWN = 20
 
 
 def judge(
@@ -31,10 +29,10 @@ def judge(
         those = found and frozenset(found.favourites if verdict == "approved" else found.rejects)
         outcome = carry_out(ledger, decision, _chosen(ledger.read, targets, name, those))
     changed = outcome.changed
-    told = f"{count(len(changed), 'file')} {verdict}" if changed else f"Nothing to be {verdict}"
+    summary = f"{count(len(changed), 'file')} {verdict}" if changed else f"Nothing to be {verdict}"
     rest = ". The next run goes on with what is made from them." if changed and verdict == "approved" else "."
     document = outcome.json() | {"verdict": verdict}
-    terminal.answer(document, told + rest, *_lines(outcome))
+    terminal.answer(document, summary + rest, *told(outcome, verdict))
     return 0
 
 
@@ -48,12 +46,3 @@ def _chosen(read: LedgerReader, targets: Targets, name: str | None, marked: froz
     if name is not None and not chosen:
         raise UsageError(f"--name {name} matches no prompt whose file waits for a person")
     return [case.id for case in chosen if marked is None or case.id in marked]
-
-
-def _lines(outcome: ActionOutcome) -> Iterable[str]:
-    for done in outcome.changed[:_SHOWN]:
-        yield f"  {done.case.short}  {short(done.case.name, 40)}"
-    if len(outcome.changed) > _SHOWN:
-        yield f"  … and {number(len(outcome.changed) - _SHOWN)} more"
-    for left in outcome.left[:_SHOWN]:
-        yield f"  {left.case.short}  {short(left.case.name, 40)}: {safe(left.why)}"
