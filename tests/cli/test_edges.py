@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -190,7 +191,7 @@ def test_hints_about_extras_fit_the_installation(case: str, monkeypatch: pytest.
         def read_text(self, _: str) -> str | None:
             return told
 
-    monkeypatch.setattr(install, "distribution", lambda _: Distribution())
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Distribution())
     monkeypatch.setattr(sys, "prefix", prefix)
     assert install_hint("report") == hint
 
@@ -199,7 +200,7 @@ def test_the_hint_of_a_clone_that_is_not_installed(monkeypatch: pytest.MonkeyPat
     def none(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(install, "distribution", none)
+    monkeypatch.setattr(importlib.metadata, "distribution", none)
     assert install_hint("report").startswith("pip install -e ")
 
 

@@ -132,7 +132,7 @@ def test_a_table_that_fits_has_the_lines_of_rich(
     if lines is not None:
         assert lines == [line.rstrip() for line in out.getvalue().splitlines()]
     else:
-        assert "─" * width in out.getvalue()  # Rich has made it as wide as there is room
+        assert max(map(len, out.getvalue().splitlines())) <= width
 
 
 @pytest.mark.parametrize("rows", [[["é", "1"]], [["a\x1bb", "1"]], [["x" * 80, "1"]]])

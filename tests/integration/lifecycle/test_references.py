@@ -112,10 +112,9 @@ def test_a_picture_that_changed_on_disk_fails_its_jobs_without_a_purchase(bench:
     path = pictured(bench, 2)
 
     class Meanwhile(LedgerWriter):
-        def enrol(self, *args: Any) -> Any:
-            found = super().enrol(*args)
+        def enrolling(self, *args: Any) -> Any:
+            yield from super().enrolling(*args)
             change(bench.folder / "refs" / "boat.png")
-            return found
 
     bench.ledger_type = Meanwhile
     ending = bench.run(path)
