@@ -245,9 +245,10 @@ class Workload:
     def caps(self, plan: Plan, settings: Settings, until: float | None) -> Caps:
         """The caps that a run of this plan obeys; `until` is when it starts no new job (seconds since the epoch)."""
         caps = caps_for(plan, self.inputs(Problems()), settings, self.budget, until)
-        whole = not (self.selection.is_part or self.selection.only)
+        # how far `--limit` comes nobody knows beforehand
+        chains = tuple(each.campaign for each in self.manifests if each.has_chains and self.selection.limit is None)
         ceilings = self.saved.ceilings if self.saved else {}
-        return replace(caps, ceilings=ceilings, unpriced=self.unpriced, whole_chains=whole)
+        return replace(caps, ceilings=ceilings, unpriced=self.unpriced, chains=chains, selection=self.selection)
 
     def resumed(self, ledger: LedgerReader | None) -> Self:
         """The same with what is left of a saved plan's total as its cap, after what the plan's earlier runs took."""

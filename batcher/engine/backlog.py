@@ -11,6 +11,7 @@ from itertools import chain
 
 from batcher.jobs import JobId
 from batcher.ledger import PlannedJob, Refusal, StoreReader
+from batcher.ledger.answers import ChainPart
 from batcher.lifecycle import JobRunState
 from batcher.settings import Selection
 
@@ -37,12 +38,12 @@ class WorkItem:
 class _Cursor:
     """How far the planned jobs of one class of a campaign have been handed out; `page` is turned round.
 
-    `chained`: of the jobs that are made from results of others those that have these. `refused` is who met `refusal`.
+    `part` says which of them: sources of others have their own, for these need more room. `refused` met `refusal`.
     """
 
     campaign: str
     price_class: str
-    chained: bool
+    part: ChainPart
     after: int = -1
     page: list[PlannedJob] = field(default_factory=list)
     at_end: bool = False
@@ -73,7 +74,7 @@ class Backlog:
         """`growing` are campaigns of which more jobs are to come; `to_come`: the plan has some to buy."""
         self._read = read
         self._selection = selection
-        self._kinds = (False, True) if read.has_chains() else (False,)
+        self._parts: tuple[ChainPart, ...] = ("none", "source", "ready") if read.has_chains() else ("none",)
         self._cursors = {name: self._of_classes(name, read.pending_classes(name)) for name in campaigns}
         self.growing = set(growing)
         self._to_come = to_come
@@ -81,7 +82,7 @@ class Backlog:
         self.searching = False  # whether `next` gave up for now, and would go on when it is called again
 
     def _of_classes(self, campaign: str, classes: Iterable[str]) -> list[_Cursor]:
-        return [_Cursor(campaign, each, chained) for each in classes for chained in self._kinds]
+        return [_Cursor(campaign, each, part) for each in classes for part in self._parts]
 
     @property
     def has_jobs(self) -> bool:
@@ -116,7 +117,7 @@ class Backlog:
             if self.searching:
                 return None  # else a class whose search is done would go before one of an earlier place
             if ready:
-                first = min(ready, key=lambda cursor: (not cursor.chained, cursor.page[-1].position))
+                first = min(ready, key=lambda cursor: (cursor.part != "ready", cursor.page[-1].position))
                 found = first.page.pop()
                 first.after = found.position
                 return found
@@ -137,14 +138,14 @@ class Backlog:
                 self.searching = True
                 return False
             of = (cursor.campaign, cursor.price_class)
-            page = self._read.pending(*of, after=cursor.after, limit=_PAGE, chained=cursor.chained)
+            page = self._read.pending(*of, after=cursor.after, limit=_PAGE, part=cursor.part)
             cursor.page, cursor.at_end = page[::-1], not page
         return False
 
     def close(self, job: PlannedJob, refusal: Refusal) -> None:
         """Pass over the class of a job that was refused; `reopen` comes back to this very job."""
         for cursor in self._cursors[job.campaign]:
-            if (cursor.price_class, cursor.chained) == (job.price_class, job.chained):
+            if (cursor.price_class, cursor.part) == (job.price_class, job.part):
                 cursor.refusal, cursor.refused = refusal, job
                 cursor.after = min(cursor.after, job.position - 1)
                 cursor.page, cursor.at_end = [], False
@@ -163,7 +164,7 @@ class Backlog:
         `refusal` is asked with the job that was refused; its answer takes the old one's place.
         """
         for cursor in self._all():
-            if cursor.chained:
+            if cursor.part == "ready":
                 cursor.again()
             if cursor.refused and cursor.refusal:
                 cursor.refusal = refusal(cursor.refused)

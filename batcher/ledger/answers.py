@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from batcher.statuses import JobId, Status
 
@@ -34,6 +34,10 @@ class PromptOutcome(NamedTuple):
     jobs: int
 
 
+#: What a planned job is in chains: others are made from it, or it is made from results of others, which are there.
+ChainPart = Literal["none", "source", "ready"]
+
+
 class PlannedJob(NamedTuple):
     """A planned job in manifest order."""
 
@@ -43,7 +47,7 @@ class PlannedJob(NamedTuple):
     position: int
     catalog_credits: int
     price_class: str
-    chained: bool = False  # made from results of others, which are there
+    part: ChainPart = "none"
 
 
 class SourceState(NamedTuple):

@@ -33,6 +33,7 @@ from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 from batcher.measures import Inspection
 
+from .answers import ChainPart
 from .expansion_cache import Origin
 from .queries.budgets import Counted
 from .queries.export import Saved
@@ -57,7 +58,7 @@ class StoreReader(Protocol):
 
     def pending_classes(self, campaign: str) -> list[str]: ...
     def pending(
-        self, campaign: str, price_class: str, *, after: int, limit: int, chained: bool = False
+        self, campaign: str, price_class: str, *, after: int, limit: int, part: ChainPart = "none"
     ) -> list[PlannedJob]: ...
     def sources(self, job_id: JobId) -> list[SourceState]: ...
     def has_chains(self) -> bool: ...

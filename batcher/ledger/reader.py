@@ -17,6 +17,7 @@ from batcher.clock import find_zone, from_iso, local_day
 from batcher.errors import AmbiguousJob, StorageError, UnknownJob
 from batcher.statuses import JobId, Status
 
+from .answers import ChainPart
 from .answers import CreditSum as CreditSum
 from .answers import KnownJob as KnownJob
 from .answers import PlannedJob as PlannedJob
@@ -174,21 +175,24 @@ class LedgerReader:
         return [name for name in self.classes(campaign, Status.PLANNED) if self.row(sql, (campaign, name))]
 
     def pending(
-        self, campaign: str, price_class: str, *, after: int, limit: int, chained: bool = False
+        self, campaign: str, price_class: str, *, after: int, limit: int, part: ChainPart = "none"
     ) -> list[PlannedJob]:
         """A page of the planned jobs of a class in the campaign's newest expansion, in manifest order.
 
-        Those without sources or, if `chained`, those whose sources all have a file that may be used.
+        Those without sources (`source`: from which others are made, `none`: the rest) or, if `ready`, those whose
+        sources all have a file that may be used.
         """
+        of = "EXISTS (SELECT 1 FROM sources WHERE source_id = wanted.id)"
+        which = {"none": f"IS NULL AND NOT {of}", "source": f"IS NULL AND {of}", "ready": "= 0"}[part]
         found = self.rows(
             "SELECT id, name, position, catalog_credits FROM wanted WHERE campaign = ?1 AND status = 'planned'"
-            f" AND waiting {'= 0' if chained else 'IS NULL'}"
+            f" AND waiting {which}"
             " AND price_class = ?2 AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
             " AND position > ?3 ORDER BY position LIMIT ?4",
             (campaign, price_class, after, limit),
         )
         return [
-            PlannedJob(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], price_class, chained)
+            PlannedJob(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], price_class, part)
             for r in found
         ]
 

@@ -26,28 +26,53 @@ class Step(NamedTuple):
 def whole_chains(
     jobs: Sequence[tuple[JobSpec, str]], no_room: Callable[[Sequence[JobSpec]], str], take: Callable[[JobSpec], None]
 ) -> Iterator[Step]:
-    """Each job once. `no_room` names the cap that has none for all of some jobs together; `take` buys one of them."""
+    """Each job once. `no_room` names the cap that has none for all of some jobs together; `take` buys one of them.
+
+    First come the jobs whose sources are all begun, then what is new in its order: a source with the first job that is
+    made from it, to the end of the chain, and after it all others that are made from what is bought by now.
+    """
     every = {spec.id: (spec, standing) for spec, standing in jobs}
     needs = {spec.id: [one.job_id for one in sources_of(spec.reference)] for spec, _ in jobs}
-    needed = {source for sources in needs.values() for source in sources}
-    bought: dict[JobId, None] = {}
+    made: dict[JobId, list[JobId]] = {}
+    for job, sources in needs.items():
+        for source in sources:
+            made.setdefault(source, []).append(job)
+    wanted = {job for job, (_, standing) in every.items() if standing == "new"}
     stopped: dict[JobId, str] = {}
-    for spec, _ in jobs:
-        if spec.id in needed:
-            continue
-        chain = [job for job in _with_sources(spec.id, needs) if job not in bought and every[job][1] == "new"]
-        if cap := no_room([every[job][0] for job in chain]) if chain else "":
-            stopped |= dict.fromkeys(chain, cap)
-            continue
-        for job in chain:
-            take(every[job][0])
-            bought[job] = None
-            stopped.pop(job, None)
-            yield Step(every[job][0], "new", "", ends_chain=job == spec.id and bool(needs[job]))
-    for spec, standing in jobs:
-        if spec.id not in bought:
-            ends = spec.id not in needed and bool(needs[spec.id])
-            yield Step(spec, standing, stopped.get(spec.id, ""), ends_chain=ends)
+
+    def step(job: JobId) -> Step:
+        ends = bool(needs[job]) and job not in made
+        return Step(*every[job], stopped.get(job, ""), ends_chain=ends)
+
+    def buy(job: JobId) -> Iterator[Step]:
+        ahead: dict[JobId, None] = {}
+        end: JobId | None = job
+        while end is not None:
+            ahead |= dict.fromkeys(each for each in _with_sources(end, needs) if each in wanted)
+            end = next((each for each in made.get(end, ()) if each in wanted), None)
+        if cap := no_room([every[each][0] for each in ahead]):
+            waiting = list(ahead)
+            while waiting:
+                if (each := waiting.pop()) not in stopped:
+                    stopped[each] = cap
+                    waiting += (user for user in made.get(each, ()) if user in wanted)
+            return
+        for each in ahead:
+            take(every[each][0])
+            wanted.discard(each)
+            stopped.pop(each, None)
+            yield step(each)
+        for each in dict.fromkeys(user for bought in ahead for user in made.get(bought, ())):
+            if each in wanted and wanted.isdisjoint(needs[each]):
+                yield from buy(each)
+
+    begun = [job for job, sources in needs.items() if sources and wanted.isdisjoint(sources)]
+    for job in [*begun, *(job for job, sources in needs.items() if not sources)]:
+        if job in wanted:
+            yield from buy(job)
+    for job in every:
+        if job in wanted or every[job][1] != "new":
+            yield step(job)
 
 
 def _with_sources(job: JobId, needs: dict[JobId, list[JobId]]) -> list[JobId]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 from batcher.clock import local_day, local_time
 from batcher.ledger.reader import LedgerReader
-from batcher.settings import Allowance
+from batcher.settings import Allowance, Selection
 from batcher.statuses import JobId, is_unpriced
 
 from . import chains
@@ -42,8 +43,9 @@ class Caps:
     room_mark: int = 0
     #: What a job of a price class may cost at most, by a saved plan.
     ceilings: dict[str, int] = field(default_factory=dict)
-    #: Whether a job from whose result others are made leaves room for them (all of a campaign are wanted).
-    whole_chains: bool = True
+    #: The campaigns in which room is left for chains, as far as they are selected.
+    chains: tuple[str, ...] = ()
+    selection: Selection = field(default_factory=Selection)
     #: What jobs without a price beforehand may hold and cost of each campaign, over all runs; None: none is bought.
     unpriced: int | None = None
 
@@ -100,33 +102,109 @@ def admission(
     hold = max(quote, last_final(read, account, price_class))
     if hold > (ceiling := caps.ceilings.get(price_class, hold)):
         return Refusal("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
-    checks: list[tuple[str, str, int | None, dict[str, Any]]] = [
-        ("run", "", caps.run, {"run_id": run_id}),
-        ("campaign", campaign, caps.campaigns.get(campaign), {"campaign": campaign}),
-        ("day", "", caps.day, {"day": day}),
-    ]
-    if allowance := caps.allowances.get(campaign):
-        checks.append(("allowance", allowance.name, allowance.total, {"allowance": allowance.name}))
-    kept = 0
-    if caps.whole_chains and any(limit is not None for _, _, limit, _ in checks):
-        kept = chains.kept_room(read, campaign, job_id, lambda *of: _quote(read, account, *of))
-    if unpriced:
-        checks.insert(0, ("unpriced", "", caps.unpriced, {"campaign": campaign, "unpriced": True}))
-    for cap, name, limit, counted in checks:
-        if limit is not None and (used := read.spent(**counted).committed) + hold + kept > limit:
-            words = f"{cap} {name}" if name else f"{cap} cap"
-            rest = f", {kept} kept for what is made from results" if kept else ""
-            return Refusal(cap, f"{words} of {limit}: {used} held or settled, {hold} more wanted{rest}", hold, name)
+    pots = _pots(read, caps, (campaign,), run_id=run_id, day=day, unpriced=unpriced)
     if caps.keep is not None:
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
-        if left - hold < caps.keep:
-            return Refusal("keep", f"{left} in the wallet, {caps.keep} to keep, {hold} wanted", hold)
+        pots.append(_Pot("keep", "", f"{left} in the wallet, {caps.keep} to keep", left - caps.keep))
+    for pot in pots:
+        if pot.covers(campaign, price_class) and hold > pot.left:
+            return pot.refusal(hold)
+    if caps.chains:
+        every = tuple(dict.fromkeys((campaign, *caps.chains)))
+        all_pots = _pots(read, caps, every, run_id=run_id, day=day, unpriced=True)
+        all_pots += [pot for pot in pots if pot.cap == "keep"]
+        job = chains.Link(job_id, "", campaign, price_class, catalog_credits)
+        if refusal := _no_room_for_chains(read, caps, account, all_pots, job, hold):
+            return refusal
+    if caps.keep is not None:
         if caps.wallet_at is not None and abs(now - caps.wallet_at) > READING_SECONDS:
             return Refusal("reading", "the last reading of the wallet is older than five minutes", hold)
         taken = read.taken_since(account, caps.room_mark) if caps.room is not None else 0
         if caps.room is not None and taken and taken + hold > caps.room:
             return Refusal("reading", "waits for the next reading of the wallet", hold)
     return Admission(quote, hold)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pot:
+    """What one cap has left, in credits, for the jobs that count under it."""
+
+    cap: str
+    name: str
+    words: str
+    left: int
+    campaigns: tuple[str, ...] = ()  # all where none is named
+    unpriced: bool = False  # only jobs without a price beforehand count
+
+    def covers(self, campaign: str, price_class: str) -> bool:
+        return (not self.campaigns or campaign in self.campaigns) and (not self.unpriced or is_unpriced(price_class))
+
+    def refusal(self, hold: int, kept: int = 0) -> Refusal:
+        rest = f", {kept} kept for what is made from results" if kept else ""
+        more = "" if self.cap == "keep" else "more "
+        return Refusal(self.cap, f"{self.words}, {hold} {more}wanted{rest}", hold, self.name)
+
+
+def _pots(
+    read: LedgerReader, caps: Caps, campaigns: tuple[str, ...], *, run_id: int | None, day: str, unpriced: bool
+) -> list[_Pot]:
+    """The caps but for `keep` under which jobs of these campaigns count; `unpriced`: some without a price too."""
+    found = list[_Pot]()
+
+    def add(cap: str, name: str, limit: int | None, of: tuple[str, ...] = (), **counted: Any) -> None:
+        if limit is not None:
+            used = read.spent(**counted).committed
+            words = f"{cap} {name}" if name else f"{cap} cap"
+            words += f" of {limit}: {used} held or settled"
+            found.append(_Pot(cap, name, words, limit - used, of, "unpriced" in counted))
+
+    for each in campaigns if unpriced else ():
+        add("unpriced", "", caps.unpriced or 0, (each,), campaign=each, unpriced=True)
+    add("run", "", caps.run, run_id=run_id)
+    for each in campaigns:
+        add("campaign", each, caps.campaigns.get(each), (each,), campaign=each)
+    add("day", "", caps.day, day=day)
+    for allowance in dict.fromkeys(caps.allowances[each] for each in campaigns if each in caps.allowances):
+        drawing = tuple(each for each in campaigns if caps.allowances.get(each) == allowance)
+        add("allowance", allowance.name, allowance.total, drawing, allowance=allowance.name)
+    return found
+
+
+def _no_room_for_chains(
+    read: LedgerReader, caps: Caps, account: str, pots: list[_Pot], job: chains.Link, hold: int
+) -> Refusal | None:
+    """The cap that has no room for the whole chain that a job begins or goes on, beside those that are begun already.
+
+    A begun one for which there is no room either is left out. A job that is made from results goes before all that is
+    new, and looks at its own chain only.
+    """
+    own = chains.chain_from(read, job, caps.selection) if read.is_source(job.id) else [job]
+    is_made = chains.is_made(read, job.id)
+    if is_made and len(own) == 1:
+        return None
+
+    @cache
+    def asked_by(campaign: str, price_class: str, catalog: int) -> tuple[int, ...]:
+        """What a job takes of each pot."""
+        credits_ = max(_quote(read, account, price_class, catalog), last_final(read, account, price_class))
+        return tuple(credits_ if pot.covers(campaign, price_class) else 0 for pot in pots)
+
+    def asked(links: list[chains.Link]) -> list[int]:
+        return [sum(each) for each in zip(*(asked_by(*link[2:]) for link in links), strict=True)]
+
+    kept = {each.id for each in own}
+    left = [pot.left for pot in pots]
+    for campaign in () if is_made else caps.chains:
+        for chain in chains.begun_chains(read, campaign, caps.selection):
+            links = [each for each in chain if each.id not in kept]
+            needed = asked(links or own)
+            if links and all(more == 0 or more <= rest for more, rest in zip(needed, left, strict=True)):
+                left = [rest - more for more, rest in zip(needed, left, strict=True)]
+                kept.update(each.id for each in links)
+    for pot, rest, more, itself in zip(pots, left, asked(own), asked([job]), strict=True):
+        if more and more > rest:
+            return pot.refusal(hold, pot.left - rest + more - itself)
+    return None
 
 
 def _quote(read: LedgerReader, account: str, price_class: str, catalog_credits: int) -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from batcher.events import Event
 from batcher.jobs import FileReference, JobId, JobSpec, Reference, Status, sources_of
 from batcher.ledger.queries.sql import SOURCE_STATES
 from batcher.ledger.reader import LedgerReader
+from batcher.settings import Selection
 
 from .transaction import Stale, Transaction
 
@@ -31,6 +32,8 @@ _WANTED = (
     " WHERE w.waiting IS NOT NULL AND (w.status = 'planned' OR w.status = 'cancelled'"
     f" AND w.error_code IN ('{SOURCE_FAILED}', '{SOURCE_REJECTED}') AND w.expansion = c.expansion)"
 )
+_BEGIN = "UPDATE wanted SET begun = 1 WHERE NOT begun"
+_BOUGHT = "SELECT 1 FROM sources AS s JOIN attempts AS a ON a.job_id = s.source_id WHERE s.job_id = wanted.id"
 _STATES = f"SELECT * FROM {SOURCE_STATES} WHERE job_id = ? ORDER BY position"
 
 
@@ -38,6 +41,12 @@ def enrol(t: Transaction, specs: Iterable[JobSpec]) -> None:
     """Write down what each job is made from; that stays, for it is a part of what the job is, but for the gates."""
     edges = [(s.id, n, one.job_id, one.gate) for s in specs for n, one in enumerate(sources_of(s.reference))]
     t.many("INSERT INTO sources VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET gate = excluded.gate", edges)
+    t.many(f"{_BEGIN} AND id = ? AND EXISTS ({_BOUGHT})", [(job_id,) for job_id, n, *_ in edges if n == 0])
+
+
+def begin(t: Transaction, source_id: JobId) -> None:
+    """Mark those that are made from a job which is bought: the caps leave room for them."""
+    t.run(f"{_BEGIN} AND id IN (SELECT job_id FROM sources WHERE source_id = ?)", (source_id,))
 
 
 def settle(t: Transaction, source_id: JobId) -> None:
@@ -103,47 +112,71 @@ def review(t: Transaction, sha256: str, verdict: str) -> None:
         settle(t, row["job_id"])
 
 
-_OPEN = (
-    "SELECT w.id, w.price_class, w.catalog_credits, s.source_id, u.status, u.price_class AS source_class,"
-    " u.catalog_credits AS source_credits FROM wanted AS w JOIN sources AS s ON s.job_id = w.id"
-    " JOIN wanted AS u ON u.id = s.source_id WHERE w.campaign = ?1 AND w.status = 'planned' AND w.waiting IS NOT NULL"
-    " AND w.expansion = (SELECT expansion FROM campaigns WHERE name = ?1) ORDER BY w.position, s.position"
+# Of jobs that are planned and of which a source was bought once, each with its sources, in order.
+_BEGUN = (
+    "SELECT w.id, w.name, w.price_class, w.catalog_credits, s.source_id, u.status AS source_status,"
+    " EXISTS (SELECT 1 FROM sources WHERE source_id = w.id) AS goes_on FROM wanted AS w INDEXED BY wanted_begun"
+    " CROSS JOIN sources AS s ON s.job_id = w.id CROSS JOIN wanted AS u ON u.id = s.source_id WHERE w.campaign = ?1"
+    " AND w.status = 'planned' AND w.begun AND w.expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
+    " ORDER BY w.position, s.position"
+)
+_LINK = "SELECT w.id, w.name, w.campaign, w.price_class, w.catalog_credits FROM"
+_NEEDS = f"{_LINK} sources AS s JOIN wanted AS w ON w.id = s.source_id WHERE s.job_id = ? AND w.status = 'planned'"
+_MADE_FROM = (
+    f"{_LINK} sources AS s JOIN wanted AS w ON w.id = s.job_id JOIN campaigns AS c ON c.name = w.campaign"
+    " WHERE s.source_id = ? AND w.status = 'planned' AND w.expansion = c.expansion ORDER BY w.position"
+)
+_SERVED = (
+    "SELECT 1 FROM sources AS s JOIN wanted AS w ON w.id = s.job_id WHERE s.source_id = ?"
+    " AND w.status NOT IN ('planned', 'cancelled') LIMIT 1"
 )
 
 
-class _Made(NamedTuple):
-    """A planned job that is made from results: its price, and those of its sources that are not begun, by id."""
+class Link(NamedTuple):
+    """A planned job of a chain, with what its price goes by."""
 
-    price: int
-    missing: dict[JobId, int]
+    id: JobId
+    name: str
+    campaign: str
+    price_class: str
+    catalog_credits: int
 
 
-def kept_room(read: LedgerReader, campaign: str, job_id: JobId, quote: Callable[[str, int], int]) -> int:
-    """What is to be left free beside the price of a job, so that caps leave whole chains; in credits.
+def chain_from(read: LedgerReader, job: Link, selection: Selection) -> list[Link]:
+    """A planned job with all that it needs besides, then the first job made from it with the same, to the end."""
+    found: dict[JobId, Link] = {}
+    step: Link | None = job
+    while step is not None:
+        stack = [step]
+        while stack:
+            each = stack.pop()
+            if each.id not in found:
+                found[each.id] = each
+                stack += (Link(*row) for row in read.rows(_NEEDS, (each.id,)))
+        made = (Link(*row) for row in read.stream(_MADE_FROM, (step.id,)))
+        step = next((each for each in made if selection.may_send(each.name, each.id)), None)
+    return list(found.values())
 
-    That is the first job which is made from it, with what that needs besides, and so on to the chain's end. Before a
-    new chain is begun, it is the same of each that is begun already, and of all jobs whose sources are all begun.
+
+def is_made(read: LedgerReader, job_id: JobId) -> bool:
+    """Whether a job is made from results of others."""
+    return read.row("SELECT 1 FROM sources WHERE job_id = ? LIMIT 1", (job_id,)) is not None
+
+
+def begun_chains(read: LedgerReader, campaign: str, selection: Selection) -> Iterator[list[Link]]:
+    """What is still to be bought of chains that are begun, in manifest order.
+
+    That is each job whose sources are all begun, and of a source of which nothing is made yet the first job.
     """
-    if not read.is_source(job_id):
-        return 0
-    price, made, first, begun = cache(quote), dict[JobId, _Made](), dict[JobId, JobId](), dict[JobId, None]()
-    for row in read.rows(_OPEN, (campaign,)):
-        job = made.setdefault(row["id"], _Made(price(row["price_class"], row["catalog_credits"]), {}))
-        first.setdefault(row["source_id"], row["id"])
-        if row["status"] == Status.PLANNED:
-            job.missing[row["source_id"]] = price(row["source_class"], row["source_credits"])
-        else:
-            begun[row["source_id"]] = None
-    room: dict[JobId, int] = {}
-    ends = [job_id]
-    if job_id not in made:
-        ends += begun
-        room = {each: job.price for each, job in made.items() if not job.missing}
-        ends += room
-    for end in ends:
-        step = first.get(end)
-        while step is not None:
-            room |= {step: made[step].price, **made[step].missing}
-            step = first.get(step)
-    room.pop(job_id, None)
-    return sum(room.values())
+    first: dict[JobId, JobId] = {}
+    for job, rows in groupby(read.rows(_BEGUN, (campaign,)), key=lambda row: JobId(row["id"])):
+        row, *more = rows
+        if not selection.may_send(row["name"], job):
+            continue
+        begun = [JobId(each["source_id"]) for each in (row, *more) if each["source_status"] != Status.PLANNED]
+        for source in begun:
+            first.setdefault(source, job)
+        lacks = len(begun) <= len(more)
+        link = Link(job, row["name"], campaign, row["price_class"], row["catalog_credits"])
+        if not lacks or any(first[each] == job and not read.row(_SERVED, (each,)) for each in begun):
+            yield chain_from(read, link, selection) if lacks or row["goes_on"] else [link]

@@ -88,6 +88,7 @@ def admit(
     )
     old, new = Status.PLANNED, Status.SUBMITTING
     t.move(job.id, old, new, attempt_id=attempt_id)
+    chains.begin(t, job.id)
     t.event(Event.INTENDED, job_id=job.id, attempt=number, old=old, new=new, detail={"hold": expected.hold})
     intended = t.moment._replace(api=api)
     return Intent(attempt_id, job.id, number, key, body, account.text, intended, maybe_received=False)

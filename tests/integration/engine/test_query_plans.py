@@ -11,6 +11,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from integration.lifecycle.helpers import events, faults, manifest, pictured
+from integration.lifecycle.test_chains import chain
 from support import Bench
 
 from batcher.ledger import Change, LedgerReader, LedgerWriter
@@ -133,6 +134,17 @@ def test_no_query_of_a_run_scans_a_table(bench: Bench, seen: Statements) -> None
     }
     with planner(bench) as ledger:
         assert scanning(ledger, seen) == {}
+
+
+def test_no_query_for_chains_scans_a_table(bench: Bench, seen: Statements) -> None:
+    LedgerWriter.open(bench.ledger_path, bench.clock).close()
+    path = chain(bench, more="budget: {campaign: 24, keep: 10}\n")
+    Watched.seen = seen
+    bench.run(path)
+    with planner(bench) as ledger:
+        of_chains = {sql: values for sql, values in seen.items() if " sources " in sql}
+        assert any("wanted_begun" in sql for sql in of_chains)
+        assert {sql: bad for sql, values in of_chains.items() if (bad := scans(ledger, sql, values))} == {}
 
 
 def test_no_trigger_scans_a_table(bench: Bench) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 #: `wanted.waiting` is null for a job without sources, else how many of them have no file (yet) that may be used.
-#: `attempts.used` says which file of each source went along, as JSON by the source's id.
+#: `wanted.begun`: one of its sources was bought once. `attempts.used` says which file of each source went along, as
+#: JSON by the source's id.
 SQL = """
 CREATE TABLE sources (
     job_id TEXT NOT NULL,
@@ -20,8 +21,10 @@ CREATE TABLE reviews (
 ) STRICT;
 CREATE INDEX files_by_hash ON files (sha256) WHERE number = 0 AND sha256 IS NOT NULL;
 ALTER TABLE wanted ADD COLUMN waiting INTEGER;
+ALTER TABLE wanted ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX wanted_ready ON wanted (campaign, price_class, expansion, position)
     WHERE status = 'planned' AND waiting = 0;
+CREATE INDEX wanted_begun ON wanted (campaign, expansion, position) WHERE status = 'planned' AND begun;
 ALTER TABLE attempts ADD COLUMN used TEXT;
 
 DROP VIEW jobs;
