@@ -116,8 +116,11 @@ def test_what_is_to_be_written_waits_for_another_program(
         assert "close that one" in told[0]
 
 
-def test_a_signal_is_heard_between_two_waits(bench: Bench, ledger: LedgerWriter) -> None:
+def test_a_signal_is_heard_between_two_waits(
+    bench: Bench, ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a write has to wait here and now."""
+    looks = 0
 
     class Heard(Exception):
         pass
@@ -126,21 +129,25 @@ def test_a_signal_is_heard_between_two_waits(bench: Bench, ledger: LedgerWriter)
         del number, frame
         raise Heard
 
-    def interrupted() -> None:  # a busy machine may hear it early
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        ledger.stamp("poll")
+    def signalled(sql: str) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            signal.raise_signal(signal.SIGUSR1)
 
-    before = signal.signal(signal.SIGALRM, handle)
+    before = signal.signal(signal.SIGUSR1, handle)
     try:
         with held(bench.ledger_path):
-            with pytest.raises(Heard):
-                interrupted()
+            with monkeypatch.context() as patch:
+                patch.setattr(Hasty, "busy", staticmethod(signalled))
+                with pytest.raises(Heard):
+                    ledger.stamp("poll")
             ledger.wait_for_locks(0.1, str)
             for _ in range(2):
                 with pytest.raises(Locked, match="database is locked"):
                     ledger.stamp("poll")
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGUSR1, before)
     assert ledger.stamp("poll") == 1
 
 
