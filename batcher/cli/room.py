@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from batcher.ledger import LedgerReader, seen_price
+from batcher.ledger import LedgerReader, expected_price
 from batcher.ledger.queries.budgets import rest
 
 
@@ -30,8 +30,7 @@ def waiting_jobs(read: LedgerReader, campaigns: Sequence[str], account: str) -> 
     """What the campaigns' newest expansions still have to buy, at the prices that are known now."""
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for part in rest(read, campaigns):
-        seen = seen_price(read, account, part.price_class)
-        price = seen.quote(part.catalog_credits) if seen else part.catalog_credits
+        price = expected_price(read, account, part.price_class, part.catalog_credits)
         found[part.campaign].append((part.jobs, part.jobs * price))
     return [StillPlanned(name, *map(sum, zip(*parts, strict=True))) for name, parts in found.items()]
 

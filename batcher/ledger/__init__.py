@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .lock import hold_lock
 from .reader import CreditSum, KnownJob, LedgerReader, PlannedJob, PromptOutcome
 from .store.connection import Locked, storage_errors
-from .store.prices import Price, last_final, seen_price
+from .store.prices import Price, expected_price, last_final, seen_price
 
 if TYPE_CHECKING:
     from .port import Store, StoreReader
@@ -38,6 +38,7 @@ __all__ = [
     "Stale",
     "Store",
     "StoreReader",
+    "expected_price",
     "hold_lock",
     "last_final",
     "seen_price",

@@ -12,7 +12,7 @@ from batcher.settings import Allowance, Selection
 from batcher.statuses import JobId, is_unpriced
 
 from . import chains
-from .prices import class_waits, last_final, seen_price
+from .prices import class_waits, expected_price, last_final
 
 #: A wallet reading that is older, in seconds, lets nothing through (product.md, promise 3).
 READING_SECONDS = 300.0
@@ -98,7 +98,7 @@ def admission(
     day = local_day(now, read.zone)
     if class_waits(read, account, price_class):
         return Refusal("price", "waits until the API has named this price", catalog_credits)
-    quote = _quote(read, account, price_class, catalog_credits)
+    quote = expected_price(read, account, price_class, catalog_credits)
     hold = max(quote, last_final(read, account, price_class))
     if hold > (ceiling := caps.ceilings.get(price_class, hold)):
         return Refusal("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
@@ -186,7 +186,7 @@ def _no_room_for_chains(
     @cache
     def asked_by(campaign: str, price_class: str, catalog: int) -> tuple[int, ...]:
         """What a job takes of each pot."""
-        credits_ = max(_quote(read, account, price_class, catalog), last_final(read, account, price_class))
+        credits_ = max(expected_price(read, account, price_class, catalog), last_final(read, account, price_class))
         return tuple(credits_ if pot.covers(campaign, price_class) else 0 for pot in pots)
 
     def asked(links: list[chains.Link]) -> list[int]:
@@ -205,9 +205,3 @@ def _no_room_for_chains(
         if more and more > rest:
             return pot.refusal(hold, pot.left - rest + more - itself)
     return None
-
-
-def _quote(read: LedgerReader, account: str, price_class: str, catalog_credits: int) -> int:
-    """What a job of a class is expected to cost, in credits."""
-    seen = seen_price(read, account, price_class)
-    return seen.quote(catalog_credits) if seen else catalog_credits

@@ -77,6 +77,12 @@ def seen_price(read: LedgerReader, account: str, price_class: str) -> Price | No
     return Price(dearest["credits"], dearest["at"], "taken" in named)
 
 
+def expected_price(read: LedgerReader, account: str, price_class: str, catalog: int) -> int:
+    """What a job of a class is expected to cost, in credits: by the API's figures, else by the `catalog`."""
+    seen = seen_price(read, account, price_class)
+    return seen.quote(catalog) if seen else catalog
+
+
 def last_final(read: LedgerReader, account: str, price_class: str) -> int:
     """What the API took in the end for the class's task that ended last at a price; 0 without any."""
     found = read.rows(_LAST_FINAL, (account, price_class))
