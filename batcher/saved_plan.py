@@ -162,7 +162,7 @@ def moved(
     for cap in plan.caps:
         if cap.bites:
             used = f"{cap.used:,} used, {cap.wanted:,} wanted"
-            yield f"the cap {cap.cap} of {cap.limit:,} has no room for the rest: {used}"
+            yield f"the cap {cap.words} of {cap.limit:,} has no room for the rest: {used}"
 
 
 def refuse_moved(moves: Iterable[str]) -> None:

@@ -133,7 +133,7 @@ def _to_fetch(campaign: CampaignPlan, workload: Workload, ledger: LedgerReader, 
 def _wallet_line(wallet: int, plan: Plan, workload: Workload, ledger: LedgerReader | None, account: str) -> CapLine:
     """What the wallet has, but for what is to be kept of it, against what it has not felt yet and the plan wants."""
     taken = ledger.taken_since(account, ledger.wallet_mark()) if ledger else 0
-    return CapLine("wallet", wallet - (workload.settings.budget.keep or 0), taken, plan.credits)
+    return CapLine("wallet", wallet - (workload.settings.budget.keep or 0), taken, wanted=plan.credits)
 
 
 def plan_view(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
@@ -185,7 +185,7 @@ def _notes(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
         if cap.unpriced and workload.unpriced is None:
             continue
         free = max(0, cap.limit - cap.used)
-        line = f"Cap {safe(cap.cap)}: {number(cap.limit)}, {number(cap.used)} used, {number(cap.wanted)} wanted"
+        line = f"Cap {safe(cap.words)}: {number(cap.limit)}, {number(cap.used)} used, {number(cap.wanted)} wanted"
         if cap.bites:
             yield Text(f"{line}; it bites: {number(cap.wanted - free)} too many, the rest stays planned.", "yellow")
         else:
@@ -236,7 +236,7 @@ def plan_json(plan: Plan, workload: Workload, account: str | None) -> dict[str, 
             }
             for c, manifest in zip(plan.campaigns, workload.manifests, strict=True)
         ],
-        "caps": [_some(cap, "cap", "limit", "used", "wanted", "bites") for cap in plan.caps],
+        "caps": [{"cap": cap.words, **_some(cap, "limit", "used", "wanted", "bites")} for cap in plan.caps],
         **_some(plan, "new", "credits", "seconds"),
         "notes": notes_json(plan),
         "left_behind": left_behind_json(plan.left_behind),

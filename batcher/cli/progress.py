@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from batcher.clock import local_day
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, Status
-from batcher.ledger import Caps, Change, LedgerReader
+from batcher.ledger import Change, LedgerReader
+from batcher.ledger.cap_room import CapRoom, StatedCaps, room_under
 from batcher.ledger.queries.jobs import job_name
 from batcher.measures import in_words
+from batcher.planning.room import jobs_with_room, waiting_jobs
 from batcher.text import duration, number, safe, short
-
-from .room import Room, jobs_with_room, waiting_jobs
 
 #: The rate is that of so many seconds.
 RATE_SECONDS = 60.0
@@ -180,7 +180,7 @@ class Feed:
         tally: Tally,
         read: LedgerReader,
         run_id: int,
-        caps: Caps,
+        caps: StatedCaps,
         account: str,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -245,27 +245,15 @@ class Feed:
 
     def _look(self) -> Sums:
         run = self._read.spent(run_id=self._run_id)
-        rooms = list(self._rooms(run.committed))
-        if not rooms:
-            return Sums(run.held, run.settled)
-        left, cap, _ = min(rooms)
-        return Sums(run.held, run.settled, cap, max(0, left), self._without_room(rooms))
+        today = local_day(self._wall(), self._read.zone)
+        rooms = list(room_under(self._caps, self._campaigns, self._read.spent, run_id=self._run_id, day=today))
+        tightest = min((room for room in rooms if not room.unpriced), key=lambda room: room.left, default=None)
+        out = self._without_room(rooms)
+        if tightest is None:
+            return Sums(run.held, run.settled, out=out)
+        return Sums(run.held, run.settled, tightest.words, max(0, tightest.left), out)
 
-    def _rooms(self, committed: int) -> Iterator[Room]:
-        spent, caps = self._read.spent, self._caps
-        for name, limit in caps.campaigns.items():
-            yield Room(limit - spent(campaign=name).committed, f"campaign {name}", (name,))
-        for allowance in set(caps.allowances.values()):
-            names = tuple(name for name, other in caps.allowances.items() if other == allowance)
-            left = allowance.total - spent(allowance=allowance.name).committed
-            yield Room(left, f"allowance {allowance.name}", names)
-        if caps.run is not None:
-            yield Room(caps.run - committed, "run")
-        if caps.day is not None:
-            today = local_day(self._wall(), self._read.zone)
-            yield Room(caps.day - spent(day=today).committed, "day")
-
-    def _without_room(self, rooms: Sequence[Room]) -> int:
+    def _without_room(self, rooms: Sequence[CapRoom]) -> int:
         """How many of the jobs that may still be started have no room; counted so seldom that it costs little."""
         planned, began = self.tally.counts[Status.PLANNED], time.monotonic()
         if not planned:

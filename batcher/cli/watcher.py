@@ -10,7 +10,7 @@ from typing import Any
 
 from batcher.clock import from_iso, iso
 from batcher.events import Event
-from batcher.ledger import Caps, LedgerReader
+from batcher.ledger import LedgerReader
 from batcher.ledger.queries import jobs, progress, spend
 from batcher.ledger.queries.run_settings import read_settings, texts
 from batcher.settings import Selection
@@ -51,8 +51,7 @@ class Follower:
         self._news_at = wall()
         self.pause = _PAUSE
         self.tally = Tally(self._now)
-        caps = Caps(run=settings.run, campaigns=settings.campaigns, allowances=settings.allowances, day=settings.day)
-        self.feed = Feed(self._campaigns, self.tally, read, run["id"], caps, run["account"], wall)
+        self.feed = Feed(self._campaigns, self.tally, read, run["id"], settings, run["account"], wall)
 
     def _now(self) -> float:
         """The tally's clock: that of what is replayed; a run that is over has no rate, as if it were long ago."""

@@ -6,15 +6,16 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from batcher.errors import Problem, UsageError
-from batcher.jobs import JobSpec, Status, is_unpriced
-from batcher.ledger import Caps, LedgerReader
+from batcher.jobs import JobSpec, Status
+from batcher.ledger import Caps, CreditSum, LedgerReader
+from batcher.ledger.cap_room import CapRoom, room_under
 from batcher.ledger.expansion_cache import CachedExpansion, first_planned
 from batcher.ledger.queries.left_behind import LeftBehind
-from batcher.settings import Allowance, Selection, Settings
+from batcher.settings import Selection, Settings
 
 from .walk import CampaignInput as CampaignInput
 from .walk import Chooser, ClassPrices, JobWalk, in_turn, standing_of, too_many
@@ -56,23 +57,10 @@ class CampaignPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class CapLine:
-    """One cap against what is committed already and what the plan wants, in credits.
+class CapLine(CapRoom):
+    """One cap against what is committed already and what the plan wants, in credits."""
 
-    It holds for these campaigns together; for all where none is named. `unpriced`: only for jobs without a price
-    beforehand.
-    """
-
-    cap: str
-    limit: int
-    used: int
-    wanted: int
-    campaigns: tuple[str, ...] = ()
-    unpriced: bool = False
-
-    def covers(self, campaign: str, price_class: str) -> bool:
-        """Whether a job of this class counts under it."""
-        return (not self.campaigns or campaign in self.campaigns) and (not self.unpriced or is_unpriced(price_class))
+    wanted: int = 0
 
     @property
     def bites(self) -> bool:
@@ -142,7 +130,8 @@ def make_plan(
         raise UsageError(
             f"--only {' '.join(selection.only)} matches no prompt", hint=f"There are {some} …" if some else ""
         )
-    caps = list(_caps(wanted, plans, ledger, settings, run_budget, unpriced, day))
+    stated = replace(_stated(wanted, settings, run_budget), unpriced=unpriced)
+    caps = list(_cap_lines(stated, plans, ledger, day))
     new = sum(plan.new for plan in plans)
     submit = settings.limits.submit
     seconds = max(0, new - 1) // submit.count * submit.seconds
@@ -228,43 +217,19 @@ class _Tally:
         )
 
 
-def _caps(
-    wanted: Sequence[CampaignInput],
-    plans: Sequence[CampaignPlan],
-    ledger: LedgerReader | None,
-    settings: Settings,
-    run_budget: int | None,
-    unpriced: int | None,
-    day: str,
-) -> Iterator[CapLine]:
-    def used(**counted: Any) -> int:
-        return ledger.spent(**counted).committed if ledger else 0
+def _cap_lines(caps: Caps, plans: Sequence[CampaignPlan], ledger: LedgerReader | None, day: str) -> Iterator[CapLine]:
+    def spent(**counted: Any) -> CreditSum:
+        return ledger.spent(**counted) if ledger else CreditSum(0, 0)
 
-    for plan in plans:
-        if wanting := sum(quote.credits for quote in plan.quotes if quote.is_unpriced):
-            taken = used(campaign=plan.campaign, unpriced=True)
-            yield CapLine("unpriced", unpriced or 0, taken, wanting, (plan.campaign,), unpriced=True)
-    total = sum(plan.credits for plan in plans)
-    if run_budget is not None:
-        yield CapLine("run", run_budget, 0, total)
-    for each, plan in zip(wanted, plans, strict=True):
-        if each.budget.campaign is not None:
-            name = plan.campaign
-            yield CapLine(f"campaign {name}", each.budget.campaign, used(campaign=name), plan.credits, (name,))
-    drawing: dict[Allowance, list[CampaignPlan]] = {}
-    for each, plan in zip(wanted, plans, strict=True):
-        if each.budget.allowance is not None:
-            drawing.setdefault(each.budget.allowance, []).append(plan)
-    for allowance, mine in drawing.items():
-        yield CapLine(
-            f"allowance {allowance.name}",
-            allowance.total,
-            used(allowance=allowance.name),
-            sum(plan.credits for plan in mine),
-            tuple(plan.campaign for plan in mine),
-        )
-    if settings.budget.day is not None:
-        yield CapLine(f"day {day}", settings.budget.day, used(day=day), total)
+    def wanted(room: CapRoom) -> int:
+        taken = ((plan.campaign, quote) for plan in plans for quote in plan.quotes)
+        return sum(quote.credits for campaign, quote in taken if room.covers(campaign, quote.price_class))
+
+    campaigns = [plan.campaign for plan in plans]
+    for room in room_under(caps, campaigns, spent, run_id=0, day=day):  # no run has this id: nothing is taken yet
+        line = CapLine(**asdict(room), wanted=wanted(room))
+        if line.wanted or not line.unpriced:
+            yield replace(line, name=day) if line.cap == "day" else line
 
 
 def caps_for(
@@ -278,14 +243,17 @@ def caps_for(
 
     `until` is when it starts no new job any more, in seconds since the epoch.
     """
-    campaigns = {each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None}
-    allowances = {each.campaign: each.budget.allowance for each in wanted if each.budget.allowance is not None}
-    none = run_budget is None and not campaigns and not allowances and settings.budget.day is None
+    caps = _stated(wanted, settings, run_budget)
+    if run_budget is None and not caps.campaigns and not caps.allowances and caps.day is None:
+        caps = replace(caps, run=plan.most)
+    return replace(caps, keep=settings.budget.keep, until=until)
+
+
+def _stated(wanted: Sequence[CampaignInput], settings: Settings, run_budget: int | None) -> Caps:
+    """The caps that manifests and options state."""
     return Caps(
-        run=plan.most if none else run_budget,
-        campaigns=campaigns,
-        allowances=allowances,
+        run=run_budget,
+        campaigns={each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None},
+        allowances={each.campaign: each.budget.allowance for each in wanted if each.budget.allowance is not None},
         day=settings.budget.day,
-        keep=settings.budget.keep,
-        until=until,
     )

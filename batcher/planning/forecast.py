@@ -108,7 +108,7 @@ def job_lines(
         for n, cap in enumerate(caps):
             wanted = sum(hold_of(spec) for spec in specs if cap.covers(spec.campaign, spec.price_class))
             if wanted and used[n] + wanted > cap.limit:
-                return cap.cap
+                return cap.words
         return UNTIL if schedule is not None and schedule.next > seconds else ""
 
     def take(spec: JobSpec) -> None:

@@ -178,7 +178,7 @@ def test_a_plan_knows_what_is_to_fetch_and_what_the_wallet_pays_for(
 
 def test_a_plan_without_anything_new(cli: Cli) -> None:
     campaign = CampaignPlan("c", "m.yaml", 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, ())
-    plan = Plan((campaign,), (CapLine("run", 10, 20, 0),), 0.0)
+    plan = Plan((campaign,), (CapLine("run", 10, 20),), 0.0)
     shown = [str(part) for part in plan_view(plan, prepare([Path("m.yaml")]))]
     assert shown[-2:] == [
         "Nothing new to buy.",

@@ -25,6 +25,7 @@ class RunSettings(NamedTuple):
     download: bool
     limits: dict[str, tuple[int, float]]
     allowances: dict[str, Allowance]
+    unpriced: int | None
 
 
 def read_settings(value: Any) -> RunSettings:
@@ -45,6 +46,7 @@ def read_settings(value: Any) -> RunSettings:
             for campaign, stated in of_kind(caps.get("allowances"), dict).items()
             if (allowance := _allowance(of_kind(stated, dict)))
         },
+        unpriced=_whole(caps.get("unpriced")),
     )
 
 

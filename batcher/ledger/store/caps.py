@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from batcher.clock import local_day, local_time
+from batcher.ledger.cap_room import CapRoom, room_under
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Allowance, Selection
 from batcher.statuses import JobId, is_unpriced
@@ -102,19 +103,19 @@ def admission(
     hold = max(quote, last_final(read, account, price_class))
     if hold > (ceiling := caps.ceilings.get(price_class, hold)):
         return Refusal("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
-    pots = _pots(read, caps, (campaign,), run_id=run_id, day=day, unpriced=unpriced)
+    rooms = list(room_under(caps, (campaign,), read.spent, run_id=run_id, day=day, unpriced=unpriced))
     if caps.keep is not None:
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
-        pots.append(_Pot("keep", "", f"{left} in the wallet, {caps.keep} to keep", left - caps.keep))
-    for pot in pots:
-        if pot.covers(campaign, price_class) and hold > pot.left:
-            return pot.refusal(hold)
+        rooms.append(CapRoom("keep", left, caps.keep))
+    for room in rooms:
+        if room.covers(campaign, price_class) and hold > room.left:
+            return _refusal(room, hold)
     if caps.chains:
         every = tuple(dict.fromkeys((campaign, *caps.chains)))
-        all_pots = _pots(read, caps, every, run_id=run_id, day=day, unpriced=True)
-        all_pots += [pot for pot in pots if pot.cap == "keep"]
+        of_all = list(room_under(caps, every, read.spent, run_id=run_id, day=day))
+        of_all += [room for room in rooms if room.cap == "keep"]
         job = chains.Link(job_id, "", campaign, price_class, catalog_credits)
-        if refusal := _no_room_for_chains(read, caps, account, all_pots, job, hold):
+        if refusal := _no_room_for_chains(read, caps, account, of_all, job, hold):
             return refusal
     if caps.keep is not None:
         if caps.wallet_at is not None and abs(now - caps.wallet_at) > READING_SECONDS:
@@ -125,53 +126,18 @@ def admission(
     return Admission(quote, hold)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pot:
-    """What one cap has left, in credits, for the jobs that count under it."""
-
-    cap: str
-    name: str
-    words: str
-    left: int
-    campaigns: tuple[str, ...] = ()  # all where none is named
-    unpriced: bool = False  # only jobs without a price beforehand count
-
-    def covers(self, campaign: str, price_class: str) -> bool:
-        return (not self.campaigns or campaign in self.campaigns) and (not self.unpriced or is_unpriced(price_class))
-
-    def refusal(self, hold: int, kept: int = 0) -> Refusal:
-        rest = f", {kept} kept for what is made from results" if kept else ""
-        more = "" if self.cap == "keep" else "more "
-        return Refusal(self.cap, f"{self.words}, {hold} {more}wanted{rest}", hold, self.name)
-
-
-def _pots(
-    read: LedgerReader, caps: Caps, campaigns: tuple[str, ...], *, run_id: int | None, day: str, unpriced: bool
-) -> list[_Pot]:
-    """The caps but for `keep` under which jobs of these campaigns count; `unpriced`: some without a price too."""
-    found = list[_Pot]()
-
-    def add(cap: str, name: str, limit: int | None, of: tuple[str, ...] = (), **counted: Any) -> None:
-        if limit is not None:
-            used = read.spent(**counted).committed
-            words = f"{cap} {name}" if name else f"{cap} cap"
-            words += f" of {limit}: {used} held or settled"
-            found.append(_Pot(cap, name, words, limit - used, of, "unpriced" in counted))
-
-    for each in campaigns if unpriced else ():
-        add("unpriced", "", caps.unpriced or 0, (each,), campaign=each, unpriced=True)
-    add("run", "", caps.run, run_id=run_id)
-    for each in campaigns:
-        add("campaign", each, caps.campaigns.get(each), (each,), campaign=each)
-    add("day", "", caps.day, day=day)
-    for allowance in dict.fromkeys(caps.allowances[each] for each in campaigns if each in caps.allowances):
-        drawing = tuple(each for each in campaigns if caps.allowances.get(each) == allowance)
-        add("allowance", allowance.name, allowance.total, drawing, allowance=allowance.name)
-    return found
+def _refusal(room: CapRoom, hold: int, kept: int = 0) -> Refusal:
+    if room.cap == "keep":
+        words, more = f"{room.limit} in the wallet, {room.used} to keep", ""
+    else:
+        words = f"{room.words if room.name else f'{room.cap} cap'} of {room.limit}: {room.used} held or settled"
+        more = "more "
+    rest = f", {kept} kept for what is made from results" if kept else ""
+    return Refusal(room.cap, f"{words}, {hold} {more}wanted{rest}", hold, room.name)
 
 
 def _no_room_for_chains(
-    read: LedgerReader, caps: Caps, account: str, pots: list[_Pot], job: chains.Link, hold: int
+    read: LedgerReader, caps: Caps, account: str, rooms: list[CapRoom], job: chains.Link, hold: int
 ) -> Refusal | None:
     """The cap that has no room for the whole chain that a job begins or goes on, beside those that are begun already.
 
@@ -185,15 +151,15 @@ def _no_room_for_chains(
 
     @cache
     def asked_by(campaign: str, price_class: str, catalog: int) -> tuple[int, ...]:
-        """What a job takes of each pot."""
+        """What a job takes of the room under each cap."""
         credits_ = max(expected_price(read, account, price_class, catalog), last_final(read, account, price_class))
-        return tuple(credits_ if pot.covers(campaign, price_class) else 0 for pot in pots)
+        return tuple(credits_ if room.covers(campaign, price_class) else 0 for room in rooms)
 
     def asked(links: list[chains.Link]) -> list[int]:
         return [sum(each) for each in zip(*(asked_by(*link[2:]) for link in links), strict=True)]
 
     kept = {each.id for each in own}
-    left = [pot.left for pot in pots]
+    left = [room.left for room in rooms]
     for campaign in () if is_made else caps.chains:
         for chain in chains.begun_chains(read, campaign, caps.selection):
             links = [each for each in chain if each.id not in kept]
@@ -201,7 +167,7 @@ def _no_room_for_chains(
             if links and all(more == 0 or more <= rest for more, rest in zip(needed, left, strict=True)):
                 left = [rest - more for more, rest in zip(needed, left, strict=True)]
                 kept.update(each.id for each in links)
-    for pot, rest, more, itself in zip(pots, left, asked(own), asked([job]), strict=True):
+    for room, rest, more, itself in zip(rooms, left, asked(own), asked([job]), strict=True):
         if more and more > rest:
-            return pot.refusal(hold, pot.left - rest + more - itself)
+            return _refusal(room, hold, room.left - rest + more - itself)
     return None

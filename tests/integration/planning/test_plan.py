@@ -120,12 +120,12 @@ def test_caps_that_would_bite(shelf: Shelf) -> None:
     ]
     made = plan(*several, ledger=shelf.ledger.read, settings=Settings(budget=Budget(day=40)), run_budget=30)
     assert made.caps == (
-        CapLine("run", 30, 0, 30),
-        CapLine("campaign spring", 29, 10, 20, ("spring",)),
-        CapLine(f"day {DAY}", 40, 10, 30),
+        CapLine("run", 30, 0, wanted=30),
+        CapLine("campaign", 29, 10, "spring", ("spring",), wanted=20),
+        CapLine("day", 40, 10, DAY, wanted=30),
     )
     assert [line.bites for line in made.caps] == [False, True, False]
-    assert plan(*several, settings=Settings(budget=Budget(day=39))).caps[-1] == CapLine(f"day {DAY}", 39, 0, 40)
+    assert plan(*several, settings=Settings(budget=Budget(day=39))).caps[-1] == CapLine("day", 39, 0, DAY, wanted=40)
 
 
 def test_the_caps_of_a_run() -> None:

@@ -1,0 +1,87 @@
+"""The caps that hold for campaigns, each with what counts against it: one list for admission, plan and display."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from batcher.statuses import is_unpriced
+
+from .reader import CreditSum
+
+if TYPE_CHECKING:
+    from batcher.settings import Allowance
+
+
+class StatedCaps(Protocol):
+    """What a run may commit, in credits; None means no cap (of jobs without a price: none is bought)."""
+
+    @property
+    def run(self) -> int | None: ...
+    @property
+    def campaigns(self) -> Mapping[str, int]: ...
+    @property
+    def allowances(self) -> Mapping[str, Allowance]: ...
+    @property
+    def day(self) -> int | None: ...
+    @property
+    def unpriced(self) -> int | None: ...
+
+
+#: `LedgerReader.spent`, or what stands for it where there is no ledger yet.
+Spent = Callable[..., CreditSum]
+
+
+@dataclass(frozen=True, slots=True)
+class CapRoom:
+    """One cap and what is held or settled under it, in credits; `name` says which campaign or allowance.
+
+    It holds for these campaigns together; for all where none is named. `unpriced`: only for jobs without a price
+    beforehand.
+    """
+
+    cap: str
+    limit: int
+    used: int
+    name: str = ""
+    campaigns: tuple[str, ...] = ()
+    unpriced: bool = False
+
+    @property
+    def words(self) -> str:
+        """The cap with its name."""
+        return f"{self.cap} {self.name}" if self.name else self.cap
+
+    @property
+    def left(self) -> int:
+        """Credits that are left under it; less than 0 where the API took more than was held."""
+        return self.limit - self.used
+
+    def covers(self, campaign: str, price_class: str) -> bool:
+        """Whether a job of this class counts under it."""
+        return (not self.campaigns or campaign in self.campaigns) and (not self.unpriced or is_unpriced(price_class))
+
+
+def room_under(
+    caps: StatedCaps, campaigns: Sequence[str], spent: Spent, *, run_id: int | None, day: str, unpriced: bool = True
+) -> Iterator[CapRoom]:
+    """Every cap but `keep` under which jobs of these campaigns count; `unpriced`: some have no price beforehand.
+
+    In this order a cap is named where several have no room. `day` is the local date; without a `run_id` all that was
+    ever bought counts as the run's.
+    """
+    for each in campaigns if unpriced else ():
+        used = spent(campaign=each, unpriced=True).committed
+        yield CapRoom("unpriced", caps.unpriced or 0, used, campaigns=(each,), unpriced=True)
+    if caps.run is not None:
+        yield CapRoom("run", caps.run, spent(run_id=run_id).committed)
+    for each in campaigns:
+        if each in caps.campaigns:
+            yield CapRoom("campaign", caps.campaigns[each], spent(campaign=each).committed, each, (each,))
+    for allowance in dict.fromkeys(caps.allowances[each] for each in campaigns if each in caps.allowances):
+        drawing = tuple(each for each in campaigns if caps.allowances.get(each) == allowance)
+        used = spent(allowance=allowance.name).committed
+        yield CapRoom("allowance", allowance.total, used, allowance.name, drawing)
+    if caps.day is not None:
+        yield CapRoom("day", caps.day, spent(day=day).committed)
