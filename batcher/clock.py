@@ -83,7 +83,12 @@ class SystemClock:
 
     def uptime(self) -> Uptime | None:
         boot = _boot()
-        return Uptime(boot, time.clock_gettime(_SINCE_BOOT)) if boot else None
+        return Uptime(boot, since_boot()) if boot else None
+
+
+def since_boot() -> float:
+    """Seconds of this machine that go on while a process is stopped and while the machine sleeps."""
+    return time.clock_gettime(_SINCE_BOOT)
 
 
 # On macOS CLOCK_MONOTONIC goes on while the machine sleeps; Linux has a clock of its own for that.

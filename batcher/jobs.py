@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring_ascii
@@ -226,6 +227,8 @@ class Intent:
 
     `key` and `body` are what goes on the wire, byte for byte, however often it is sent.
     `intended` is when it was made, hence no later than its first sending. `maybe_received` is never taken back.
+    It must not leave after `expires` (`clock.since_boot`): where many machines share a ledger, each sending is allowed
+    for some seconds.
     """
 
     attempt_id: int
@@ -236,6 +239,7 @@ class Intent:
     account: str
     intended: Moment
     maybe_received: bool
+    expires: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

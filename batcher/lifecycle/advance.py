@@ -1,4 +1,4 @@
-"""One job's next step. Crash safety lives here: this is the only caller of `Provider.submit`.
+"""One job's next step. Crash safety lives here: this is the only caller of `Context.submit`, the only paid request.
 
     planned     references uploaded → intend (key, body, hold committed) → submit → record the task id
     submitting  the same key and the same bytes again
@@ -253,14 +253,11 @@ class Lifecycle:
             self._open_posts.add(scope)
             try:
                 slot.go()
-                outcome = await self._provider.submit(intent)
-            except BaseException:
-                # Given up at the deadline, or what nobody foresaw. `withdraw` trusts this mark, so it is set where
-                # the request was cut off and hangs on no event loop's way of passing a cancellation on.
-                self._ledger.maybe_received(intent, "given_up", "given up before the API answered")
-                raise
+                outcome = await self._context.submit(intent)
             finally:
                 self._open_posts.discard(scope)
+            if outcome is None:
+                return Done(Status.SUBMITTING, left="another worker has it")
             scope.deadline = math.inf
             step = await self._after_answer(intent, outcome, state)
             slot.heard(outcome)

@@ -1,4 +1,4 @@
-"""What the steps of jobs work with, in one value; and the one way of a request that is not paid."""
+"""What the steps of jobs work with, in one value; and the ways of a paid request and of one that is not."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from batcher.clock import Clock
-from batcher.jobs import TaskState
+from batcher.jobs import Intent, TaskState
 from batcher.ledger import Store
 from batcher.limits import RateLimiter, SendKind
-from batcher.providers import Fatal, Going, Provider, Retryable, Unknown
+from batcher.providers import Accepted, Conflict, Fatal, Going, Provider, Refused, Retryable, Unknown
 from batcher.settings import Settings
 from batcher.storage import Artifacts
 
 from .group_commit import Commits, Disk
 
 T = TypeVar("T")
+
+
+#: Asks whether an intent may be sent now: the intent as it may be, None where this process has it no more.
+Fence = Callable[[Intent], Awaitable[Intent | None]]
+
+
+async def unfenced(intent: Intent) -> Intent:
+    """Let an intent be sent: who holds the lock of a ledger is alone."""
+    return intent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,7 @@ class Context:
     clock: Clock
     settings: Settings
     rng: random.Random
+    fence: Fence = unfenced
 
     @property
     def account(self) -> str:
@@ -59,6 +69,19 @@ class Context:
             if heeds(found):
                 slot.heard(found)
         return found
+
+    async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Fatal | Retryable | None:
+        """Send a paid request, if this process may (still); None where it may not, and nothing was sent."""
+        allowed = await self.fence(intent)
+        if allowed is None:
+            return None
+        try:
+            return await self.provider.submit(allowed)
+        except BaseException:
+            # Given up at the deadline, or what nobody foresaw. `withdraw` trusts this mark, so it is set where the
+            # request was cut off and hangs on no event loop's way of passing a cancellation on.
+            self.ledger.maybe_received(intent, "given_up", "given up before the API answered")
+            raise
 
     async def poll(self, task_id: str, at: float = 0.0) -> TaskState | Unknown | Going | Fatal | Retryable:
         """Ask for a task's state, no sooner than `at` (monotonic seconds)."""

@@ -193,7 +193,8 @@ class Uploads:
     async def _make(
         self, reference: FileReference, model: str, file: _File
     ) -> Upload | Changed | Refused | Fatal | Retryable:
-        content = _read(reference)
+        path = self._context.artifacts.reference(reference.path, reference.sha256)
+        content = _read(replace(reference, path=path))
         if isinstance(content, Changed):
             return content
         made = await self._context.ask("upload", lambda: self._provider.upload(reference, content, model))

@@ -118,6 +118,7 @@ class Rivya:
             f"{API}/generations",
             content=intent.body,
             headers={"Content-Type": "application/json", "Idempotency-Key": intent.key},
+            expires=intent.expires,
         )
         if isinstance(answer, Retryable):
             return answer

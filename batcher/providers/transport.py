@@ -8,6 +8,7 @@ from a URL, and choose proxies where nobody can name the setting that is wrong.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import anyio
 import httpx2 as httpx
 
 from batcher import __version__
+from batcher.clock import since_boot
 from batcher.errors import UsageError
 from batcher.redact import without
 
@@ -90,14 +92,22 @@ def check_base_url(url: str, known: KnownProvider, key: str = "") -> str:
     return url.rstrip("/")
 
 
-class _Body:
-    """The bytes of a request, and whether anything has begun to send them."""
+class _Expired(Exception):
+    """A request that was to leave before some moment did not."""
 
-    def __init__(self, content: bytes) -> None:
+
+class _Body:
+    """The bytes of a request, which do not go out after `expires`; and whether anything has begun to send them."""
+
+    def __init__(self, content: bytes, expires: float) -> None:
         self.content = content
         self.sent = False
+        self._expires = expires
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        # The last moment at which it is certain that nothing of the body has left.
+        if self._expires < math.inf and since_boot() >= self._expires:
+            raise _Expired("its permission to be sent ran out before it left")
         self.sent = True
         yield self.content
 
@@ -158,13 +168,17 @@ class Transport:
         data: Mapping[str, str] | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         seconds: float = REQUEST_SECONDS,
+        expires: float = math.inf,
     ) -> Answer | Retryable:
-        """One request to the API, never repeated, never redirected, answered within `seconds` or not at all."""
+        """One request to the API, never repeated, never redirected, answered within `seconds` or not at all.
+
+        Its content does not leave after `expires` (`clock.since_boot`).
+        """
         url = parse_url(f"{self.base_url}{path}")
         signed = self._signed | dict(headers or {})
         if files is not None:
             content, signed = await _multipart(data, files, signed)
-        route, body = self._route(url), None if content is None else _Body(content)
+        route, body = self._route(url), None if content is None else _Body(content, expires)
         try:
             with anyio.fail_after(seconds):
                 reply = await _send(route, method, url, signed, body, silence=seconds)
@@ -174,6 +188,8 @@ class Transport:
                     # The answer is in hand: closing must neither lose it nor wait for the network.
                     with anyio.CancelScope(shield=True):
                         await _leave(reply)
+        except _Expired as late:
+            return Retryable("expired", str(late))
         except Exception as error:
             return retryable_of(error, self._told(error), sent=body is None or body.sent, proxy=route.proxy)
         return Answer(reply.status_code, _headers(reply), _decode(text), self.mask(_begin(text)))

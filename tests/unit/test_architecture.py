@@ -71,6 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     "access": {"errors", "ledger", "providers"},
     "records": {"statuses"},
     "simulated": {"access", "errors", "fs", "install", "own_models"},
+    "cluster": BASE | {"fs", "ledger", "lifecycle", "limits", "providers", "engine", "storage", "run", "workload"},
     "api": BASE
     | {"access", "storage", "ledger", "manifest", "planning", "providers", "records", "redact", "run", "simulated"}
     | {"own_models", "state", "text", "workload"},
@@ -114,6 +115,9 @@ ONLY_IN = {
     "jinja2": {"manifest", "report"},
     "openpyxl": {"manifest"},
     "click": {"cli"},
+    "obstore": {"cluster"},
+    "procrastinate": {"cluster"},
+    "psycopg": {"cluster"},
     "rich": {"cli"},
     "altair": {"report"},
     "vl_convert": {"report"},

@@ -5,6 +5,7 @@ request count as not received (design.md, "Maybe received").
 from __future__ import annotations
 
 import gzip
+import math
 import socket
 import struct
 import threading
@@ -17,7 +18,7 @@ import anyio
 import pytest
 from support import VirtualClock
 
-from batcher.clock import Moment
+from batcher.clock import Moment, since_boot
 from batcher.jobs import Intent, JobId
 from batcher.providers import Accepted, Conflict, Fatal, Refused, Retryable
 from batcher.providers.outcomes import Answer
@@ -75,8 +76,9 @@ def server(*scripts: Script) -> Iterator[str]:
         assert not thread.is_alive()
 
 
-def submit(base_url: str, *, times: int = 1) -> list[Outcome]:
-    intent = Intent(1, JobId("j"), 1, "key-1", b'{"model": "m", "prompt": "\xc3\xa9"}', "account", Moment(0.0), False)
+def submit(base_url: str, *, times: int = 1, expires: float = math.inf) -> list[Outcome]:
+    body = b'{"model": "m", "prompt": "\xc3\xa9"}'
+    intent = Intent(1, JobId("j"), 1, "key-1", body, "account", Moment(0.0), False, expires)
 
     async def main() -> list[Outcome]:
         provider = Rivya(base_url, "rvya_sk_test", VirtualClock())
@@ -99,6 +101,23 @@ def test_refused_connection_is_certainly_not_received() -> None:
     [found] = submit(f"http://127.0.0.1:{port}")
     assert isinstance(found, Retryable)
     assert (found.code, found.maybe_received, found.outage) == ("unreachable", False, True)
+
+
+def test_a_purchase_whose_permission_ran_out_sends_nothing_of_its_body() -> None:
+    """A process that was stopped before it could send (many machines, one ledger) must not send late."""
+    heard = bytearray()
+
+    def listen(connection: socket.socket) -> None:
+        while data := connection.recv(65536):
+            heard.extend(data)
+
+    with server(listen) as base_url:
+        [found] = submit(base_url, expires=since_boot())
+    assert found == Retryable("expired", "its permission to be sent ran out before it left")
+    assert not heard.partition(b"\r\n\r\n")[2]
+    with server(lambda connection: connection.sendall(reply(TASK)) if read_request(connection) else None) as base_url:
+        [found] = submit(base_url, expires=since_boot() + 60)
+    assert isinstance(found, Accepted)
 
 
 def test_unknown_host_is_certainly_not_received() -> None:
