@@ -32,6 +32,7 @@ _WANTED = (
     " WHERE w.waiting IS NOT NULL AND (w.status = 'planned' OR w.status = 'cancelled'"
     f" AND w.error_code IN ('{SOURCE_FAILED}', '{SOURCE_REJECTED}') AND w.expansion = c.expansion)"
 )
+_OF_SOURCE = "(w.id = ?1 AND w.status = 'planned' OR w.id IN (SELECT job_id FROM sources WHERE source_id = ?1))"
 _BEGIN = "UPDATE wanted SET begun = 1 WHERE NOT begun"
 _BOUGHT = "SELECT 1 FROM sources AS s JOIN attempts AS a ON a.job_id = s.source_id WHERE s.job_id = wanted.id"
 _STATES = f"SELECT * FROM {SOURCE_STATES} WHERE job_id = ? ORDER BY position"
@@ -51,27 +52,40 @@ def begin(t: Transaction, source_id: JobId) -> None:
 
 def settle(t: Transaction, source_id: JobId) -> None:
     """Look at all that depend on a job that has moved."""
-    of = "(w.id = ?1 AND w.status = 'planned' OR w.id IN (SELECT job_id FROM sources WHERE source_id = ?1))"
-    _settle(t, t.run(f"{_WANTED} AND {of}", (source_id,)))
+    _settle(t, _OF_SOURCE, source_id)
 
 
 def settle_all(t: Transaction, campaign: str) -> None:
     """Look at all jobs of a campaign that have sources."""
-    _settle(t, t.run(f"{_WANTED} AND w.campaign = ?", (campaign,)))
+    _settle(t, "w.campaign = ?1", campaign)
 
 
-def _settle(t: Transaction, rows: Iterable[sqlite3.Row]) -> None:
-    for row in list(rows):
-        code, waiting = judge(t.run(_STATES, (row["id"],)).fetchall())
-        if waiting != row["waiting"]:
-            t.run("UPDATE wanted SET waiting = ? WHERE id = ?", (waiting, row["id"]))
-        old = Status(row["status"])
-        if code and old is Status.PLANNED:
-            t.move(row["id"], old, Status.CANCELLED, code=code, message=_MESSAGES[code])
-            t.event(Event.CANCELLED, job_id=row["id"], old=old, new=Status.CANCELLED, detail={"code": code})
-        elif not code and old is Status.CANCELLED:
-            t.move(row["id"], old, Status.PLANNED)
-            t.event(Event.PLANNED, job_id=row["id"], old=old, new=Status.PLANNED)
+def _settle(t: Transaction, which: str, value: str) -> None:
+    """Look at some jobs, then at those that depend on what moved by that.
+
+    One after the other: a chain may be longer than Python's stack, and what depends on a job in two ways moves once.
+    """
+    t.to_settle.append((which, value))
+    if len(t.to_settle) > 1:
+        return  # whoever moved it comes to it
+    while t.to_settle:
+        which, value = t.to_settle[0]
+        for row in t.run(f"{_WANTED} AND {which}", (value,)).fetchall():
+            _settle_one(t, row)
+        del t.to_settle[0]
+
+
+def _settle_one(t: Transaction, row: sqlite3.Row) -> None:
+    code, waiting = judge(t.run(_STATES, (row["id"],)).fetchall())
+    if waiting != row["waiting"]:
+        t.run("UPDATE wanted SET waiting = ? WHERE id = ?", (waiting, row["id"]))
+    old = Status(row["status"])
+    if code and old is Status.PLANNED:
+        t.move(row["id"], old, Status.CANCELLED, code=code, message=_MESSAGES[code])
+        t.event(Event.CANCELLED, job_id=row["id"], old=old, new=Status.CANCELLED, detail={"code": code})
+    elif not code and old is Status.CANCELLED:
+        t.move(row["id"], old, Status.PLANNED)
+        t.event(Event.PLANNED, job_id=row["id"], old=old, new=Status.PLANNED)
 
 
 def judge(sources: Sequence[sqlite3.Row]) -> tuple[str, int]:

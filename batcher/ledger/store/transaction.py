@@ -68,6 +68,7 @@ class Transaction:
         self.moment, self.at = stamp
         self.run_id = run_id
         self.changes: list[Change] = []
+        self.to_settle: list[tuple[str, str]] = []  # for `chains`: which jobs are still to be looked at
 
     def run(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(sql, values)

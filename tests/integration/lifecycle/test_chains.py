@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from core_helpers import Shelf, job_name, make_spec
 from integration.lifecycle.helpers import FAST
 from support import PIXEL, Bench
 
 from batcher.errors import Kind
-from batcher.jobs import JobId, Status
+from batcher.jobs import JobId, ResultReference, Status
 from batcher.ledger import LedgerWriter
 from batcher.ledger.decisions import Cancel, Decided, Decision, Judge, Retry, decide
 from batcher.ledger.queries.gallery import cards
@@ -194,6 +195,43 @@ def test_a_source_that_ends_without_a_file_takes_along_what_hangs_on_it(bench: B
     assert bench.run(path).kind is Kind.DONE
     assert {job["status"] for job in bench.jobs()} == {"succeeded"}
     bench.check()
+
+
+FIRST = "campaign: frames\nmodel: kling-3-0\nprompts:\n  - {name: first, model: z-image, prompt: Dawn}\n"
+#: What is made from the first still by two ways.
+BOTH = (
+    "  - {name: last, model: grok-imagine, prompt: Dusk, references: [{from: first}]}\n"
+    "  - {name: day, prompt: It passes, references: [[{from: first}, {from: last}]]}\n"
+)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_hangs_on_a_source_in_two_ways_moves_once(bench: Bench, known: bool) -> None:
+    """Also where it comes to the ledger after its source has failed."""
+    bench.switches.set({"fail_prompt": "Dawn"})
+    assert bench.run(bench.write(FIRST + (BOTH if known else "") + FAST)).kind is Kind.UNFINISHED
+    path = bench.write(FIRST + BOTH + FAST)
+    assert bench.run(path).kind is Kind.UNFINISHED
+    assert [job["status"] for job in bench.jobs()] == ["failed", "cancelled", "cancelled"]
+    bench.switches.set({"fail_prompt": ""})
+    decided(bench, Retry(), named(bench, "first")[0]["id"])
+    assert {job["status"] for job in bench.jobs()} == {"planned"}
+    assert bench.run(path).kind is Kind.DONE
+    bench.check()
+
+
+def test_a_chain_may_be_longer_than_pythons_stack(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "ledger.db")
+    shelf.enrol(
+        make_spec(n, reference=ResultReference(job_name(n - 1), "video", "x") if n > 1 else None)
+        for n in range(1, 1001)
+    )
+    shelf.ledger.cannot_send(job_name(1), "reference_changed", "it is another file")
+    assert shelf.rows("SELECT status, count(*) AS n FROM wanted GROUP BY 1") == [
+        {"status": "cancelled", "n": 999},
+        {"status": "failed", "n": 1},
+    ]
+    shelf.ledger.close()
 
 
 def test_a_gate_waits_for_a_person_and_holds_for_the_bytes(bench: Bench) -> None:
