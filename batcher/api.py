@@ -254,7 +254,9 @@ class Ledger:
         @contextmanager
         def connect() -> Iterator[Provider]:
             with ExitStack() as stack:
-                base_url = stack.enter_context(simulated.running(self.state)) if simulate else access.base_url
+                base_url = access.base_url
+                if simulate:
+                    base_url = stack.enter_context(simulated.running(self.state, unchecked=workload.unchecked))
                 yield access.provider.connect(base_url, key, SystemClock(), account_name=access.name)
 
         request = RunRequest(

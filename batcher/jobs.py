@@ -19,6 +19,7 @@ from batcher.clock import Moment
 
 from .statuses import MOVES as MOVES
 from .statuses import SHORT_ID as SHORT_ID
+from .statuses import UNCHECKED as UNCHECKED
 from .statuses import UNPRICED as UNPRICED
 from .statuses import UNSETTLED as UNSETTLED
 from .statuses import JobId as JobId

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batcher.catalog import get_model
+from batcher.catalog import whole_params
 from batcher.errors import UsageError
 from batcher.fs import whole_file
 from batcher.jobs import SHORT_ID, JobId, JobSpec, source_text
@@ -182,8 +182,8 @@ def digest(specs: Iterable[JobSpec]) -> str:
     """The hash of an expansion: every job with all that its body and its file's name are made of, in order."""
     found = hashlib.sha256()
     for spec in specs:
-        whole = get_model(spec.model).whole(spec.params)
-        told = (spec.id, spec.name, spec.file_name, spec.price_class, spec.catalog_credits, sorted(whole.items()))
+        whole = sorted(whole_params(spec.model, spec.params).items())
+        told = (spec.id, spec.name, spec.file_name, spec.price_class, spec.catalog_credits, whole)
         found.update(json.dumps(told).encode() + b"\n")
     return found.hexdigest()
 
@@ -196,7 +196,7 @@ def _job(line: JobLine) -> dict[str, Any]:
         "name": spec.name,
         "model": spec.model,
         "prompt": spec.prompt,
-        "params": dict(get_model(spec.model).whole(spec.params)),
+        "params": whole_params(spec.model, spec.params),
         "references": [
             {"name": each.text, "is": json.loads(source_text(each))}
             for each in (spec.reference.each if spec.reference else ())

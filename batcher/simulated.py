@@ -48,8 +48,10 @@ def missing_extra() -> list[str]:
 
 
 @contextmanager
-def running(state: Path) -> Iterator[str]:
+def running(state: Path, *, unchecked: bool = False) -> Iterator[str]:
     """Run the simulator on the state folder's own account while the block runs; gives its base URL.
+
+    `unchecked`: it makes a film of what is asked of a model without a file.
 
     Result URLs in the ledger name its port, so it takes the port of its last start again if that is free.
     Raises StorageError when it does not start.
@@ -61,7 +63,7 @@ def running(state: Path) -> Iterator[str]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         port = port_file.read_text("ascii").strip() if port_file.exists() else "0"
     for chosen in dict.fromkeys([port if port.isdecimal() else "0", "0"]):
-        process = _start(folder, chosen)
+        process = _start(folder, chosen, unchecked=unchecked)
         with process:
             try:
                 if base_url := _base_url(process):
@@ -85,11 +87,12 @@ def _check(folder: Path) -> None:
                 raise Outside(f"{path} is no file of this folder alone", hint="Remove it; the simulator makes its own.")
 
 
-def _start(folder: Path, port: str) -> subprocess.Popen[str]:
+def _start(folder: Path, port: str, *, unchecked: bool) -> subprocess.Popen[str]:
     # -P: a folder named `batcher` in the working folder is not run in our place. Its stdin is a pipe of ours, so it
     # ends with us, whatever ends us; a session of its own keeps the terminal's signals away from it.
     command = [sys.executable, "-P", "-m", "batcher.simulator", "--port", port, "--folder", str(folder)]
     command += [word for own in own_models.folders() for word in ("--catalog", str(own.absolute()))]
+    command += ["--unknown-model", "video"] if unchecked else []
     ours = str(Path(batcher.__file__).parents[1])
     environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, environ.get("PYTHONPATH")]))

@@ -46,6 +46,8 @@ UNSETTLED = (Status.SUBMITTING, Status.QUEUED, Status.PROCESSING)
 
 #: How the price class of jobs ends whose price nobody knows before they are bought: the model's billing is not FIXED.
 UNPRICED = " unpriced"
+#: The same where the model has no file at all (`--unchecked`).
+UNCHECKED = f" unchecked{UNPRICED}"
 
 
 def is_unpriced(price_class: str) -> bool:

@@ -120,6 +120,11 @@ class Workload:
         """Whom the models are asked from. Raises UsageError where they are of several."""
         return only(model.provider for manifest in self.manifests for model in manifest.models)
 
+    @property
+    def unchecked(self) -> bool:
+        """Whether one of the models has no file."""
+        return any(model.is_unchecked for manifest in self.manifests for model in manifest.models)
+
     def unchanged(self, ledger: LedgerReader | None) -> dict[str, CachedExpansion]:
         """The campaigns whose expansion the ledger holds as it would come out now, and how it stands."""
         if ledger is None:
@@ -178,7 +183,9 @@ class Workload:
         if problems.notes.more:
             found.append(Problem(found[-1].file, f"{problems.notes.more:,} more notes of this kind"))
         left = left_behind(ledger, self.campaigns) if ledger else ()
-        return replace(plan, notes=(*found, *plan.notes), left_behind=tuple(left), jobs=_Jobs(self.manifests))
+        warnings = tuple(each for manifest in self.manifests for each in manifest.warnings)
+        notes, jobs = (*found, *plan.notes), _Jobs(self.manifests)
+        return replace(plan, notes=notes, warnings=warnings, left_behind=tuple(left), jobs=jobs)
 
     def sampled(self, asked: str) -> Self:
         """The same with a sample of the jobs (`N` or `N%`), and no other of them. Raises ManifestError, UsageError."""
@@ -350,9 +357,10 @@ def prepare(
     paths: Sequence[Path],
     *,
     allow_paths: Sequence[Path] = (),
+    unchecked: bool = False,
     **selection: Unpack[SelectionOptions],
 ) -> Workload:
-    """Load manifests, and select of them what `Workload.of` is told.
+    """Load manifests, and select of them what `Workload.of` is told; `unchecked` lets in models without a file.
 
     Raises ManifestError with every fault of all of them, UsageError for one campaign twice.
     """
@@ -360,7 +368,7 @@ def prepare(
     errors: list[ManifestError] = []
     for path in paths:
         try:
-            manifests.append(load(path, allow_paths=allow_paths))
+            manifests.append(load(path, allow_paths=allow_paths, unchecked=unchecked))
         except ManifestError as error:
             errors.append(error)
     if errors:

@@ -155,6 +155,7 @@ class Bench:
     journal: Journal | None = None
     until: float | None = None
     unpriced: int | None = None
+    unchecked: bool = False
     client: Callable[..., Provider] = Rivya
     key: str = KEY
     ledger_type: type[LedgerWriter] = LedgerWriter
@@ -185,7 +186,7 @@ class Bench:
         return path
 
     def workload(self, *paths: Path, selection: Selection = EVERYTHING) -> Workload:
-        return replace(prepare(paths, unpriced=self.unpriced), selection=selection)
+        return replace(prepare(paths, unpriced=self.unpriced, unchecked=self.unchecked), selection=selection)
 
     def plan(self, *paths: Path, selection: Selection = EVERYTHING) -> Plan:
         reader = open_reader(self.state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -20,17 +20,20 @@ from pydantic import ValidationError, model_validator
 
 from batcher import own_models
 from batcher.errors import UsageError
-from batcher.jobs import UNPRICED, Job, ParamValue, WireValue
+from batcher.jobs import UNCHECKED, UNPRICED, Job, ParamValue, WireValue
 from batcher.measures import Wanted
 
 from .params import ArrayParam as ArrayParam
-from .params import CatalogValue
+from .params import CatalogValue, kind_of_json
 from .params import NumberParam as NumberParam
 from .params import Param as Param
 from .params import SelectParam as SelectParam
 from .params import TextParam as TextParam
+from .params import UncheckedParam as UncheckedParam
 from .params import UrlParam as UrlParam
 
+#: What a model's id may be: the name of a file too.
+MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 #: Width over height, as the pages write it.
 _RATIO = re.compile(r"\d+:\d+")
 
@@ -100,7 +103,7 @@ class Model(CatalogValue):
 
     id: str
     provider: str = "rivya"
-    result: Literal["video", "image", "audio"]
+    result: Literal["video", "image", "audio", "unknown"]
     base_credits: int
     billing: Literal["FIXED", "METERED", "TOKEN_BASED"] = "FIXED"
     price_params: tuple[str, ...] = ()
@@ -138,6 +141,11 @@ class Model(CatalogValue):
         return {name: value for name, value in found.items() if value is not None}
 
     @property
+    def is_unchecked(self) -> bool:
+        """Whether no file says anything of it."""
+        return self.result == "unknown"
+
+    @property
     def is_unpriced(self) -> bool:
         """Whether nobody knows what a job costs before it is bought; `base_credits` is the least."""
         return self.billing != "FIXED"
@@ -167,7 +175,7 @@ class Model(CatalogValue):
         parts = [self.id] + [f"{name}={params.get(name, self.default(name))}" for name in self.price_params]
         if self.price_reference:
             parts.append(f"reference={'yes' if has_reference else 'no'}")
-        return " ".join(parts) + (UNPRICED if self.is_unpriced else "")
+        return " ".join(parts) + (UNCHECKED if self.is_unchecked else UNPRICED if self.is_unpriced else "")
 
 
 @cache
@@ -200,8 +208,21 @@ def source_text(model_id: str) -> str:
 
 
 def whole(job: Job) -> Job:
-    """The job as it is sent: every param at its value, defaults included. Raises UsageError for an unknown model."""
-    return replace(job, params=get_model(job.model).whole(job.params))
+    """The job as it is sent: every param at its value, defaults included."""
+    return replace(job, params=whole_params(job.model, job.params))
+
+
+def whole_params(model_id: str, params: Mapping[str, WireValue]) -> dict[str, WireValue]:
+    """The params of a job as they are sent; of a model without a file (`--unchecked`) as the manifest has them."""
+    model = find_model(model_id)
+    return dict(params) if model is None else model.whole(params)
+
+
+def unchecked_model(model_id: str, written: Mapping[str, Iterable[object]]) -> Model:
+    """What stands for a model without a file: no reference, no price, and the params that somebody has written."""
+    kinds = {name: dict.fromkeys(filter(None, map(kind_of_json, values))) for name, values in written.items()}
+    params = {name: UncheckedParam(type="unchecked", kinds=tuple(each)) for name, each in kinds.items()}
+    return Model(id=model_id, result="unknown", base_credits=1, billing="METERED", params=params)
 
 
 def model_ids() -> list[str]:
@@ -212,6 +233,11 @@ def model_ids() -> list[str]:
 def providers() -> list[str]:
     """The names of all providers of the catalogue's models, sorted."""
     return sorted({get_model(model_id).provider for model_id in model_ids()})
+
+
+def find_model(model_id: str) -> Model | None:
+    """The model of that id; None where it has no file. Raises UsageError for a faulty file."""
+    return get_model(model_id) if source(model_id) or model_id in _shipped() else None
 
 
 def get_model(model_id: str) -> Model:
@@ -240,6 +266,8 @@ def _own_model(path: Path) -> Model:
         raise UsageError(f"{path}: {f'{where}: ' if where else ''}{fault['msg']}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from None
+    if model.is_unchecked:
+        raise UsageError(f"{path}: result: must be video, image or audio")
     if model.id != path.stem:
         raise UsageError(f"{path}: its id is {model.id!r}", hint="The file of a model has its name.")
     if model.id in _shipped():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -160,4 +162,60 @@ class ArrayParam(_Param):
         return f"a list of entries with {self._members}"
 
 
-Param = Annotated[SelectParam | NumberParam | TextParam | UrlParam | ArrayParam, Field(discriminator="type")]
+class UncheckedParam(_Param):
+    """A param that nobody knows but the manifest, which says of which `kinds` its values are; it goes as written."""
+
+    type: Literal["unchecked"]
+    kinds: tuple[str, ...]
+    default: None = None
+
+    def wire(self, value: object) -> Any:
+        """The value as it goes on the wire: of one of the kinds. Raises ValueError.
+
+        A text (a cell of a table) is read as the number or boolean that it has to be.
+        """
+        if isinstance(value, str) and "text" not in self.kinds:
+            with suppress(ValueError, RecursionError):
+                value = json.loads(value.lower() if value in ("TRUE", "True", "FALSE", "False") else value)
+        if kind_of_json(value) not in self.kinds:
+            raise ValueError(f"must be {self.allowed}")
+        return plain_json(value)
+
+    @property
+    def allowed(self) -> str:
+        return f"a {' or a '.join(self.kinds)}, as under `params`"
+
+
+def kind_of_json(value: object) -> str:
+    """What a value is in JSON, in the manual's words; "" for what no param can be."""
+    match value:
+        case bool():
+            return "boolean"
+        case int() | float() if math.isfinite(value):
+            return "number"
+        case str():
+            return "text"
+        case list():
+            return "list"
+        case _:
+            return ""
+
+
+def plain_json(value: Any) -> Any:
+    """The value of JSON's own types, a whole number as int."""
+    match value:
+        case bool() | str():
+            return value
+        case int():
+            return int(value)
+        case float():
+            return int(value) if value.is_integer() else float(value)
+        case list():
+            return [plain_json(each) for each in value]
+        case _:
+            return {str(name): plain_json(each) for name, each in value.items()}
+
+
+Param = Annotated[
+    SelectParam | NumberParam | TextParam | UrlParam | ArrayParam | UncheckedParam, Field(discriminator="type")
+]

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from . import Model, get_model, model_ids, source_text
+from . import MODEL_ID, Model, get_model, model_ids, source_text
 from .drift import differences
 from .served import BILLINGS, bounds_of, first, number_of, options_of, specs_of, text_of
 
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _RESULTS = ("video", "image", "audio")
 #: Bytes and MIME types of a reference where no model says otherwise (docs/api-files).
@@ -43,7 +42,7 @@ class Synced(NamedTuple):
 def sync(entry: Mapping[str, object]) -> Synced:
     """Hold an entry of the API's list against the catalogue, and make the file that would follow it."""
     name, kind = entry.get("id"), entry.get("category")
-    if not isinstance(name, str) or not _ID.fullmatch(name):
+    if not isinstance(name, str) or not MODEL_ID.fullmatch(name):
         return Synced(text_of(name) or "?", "skipped", ("its id cannot be the name of a file",))
     known = name in model_ids()
     if not known and kind not in _RESULTS:

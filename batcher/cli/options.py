@@ -141,8 +141,13 @@ def marked(function: _F) -> _F:
 
 
 def manifests(function: _F) -> _F:
-    """`MANIFEST…`, `--allow-path` and `--max-jobs`."""
+    """`MANIFEST…`, `--allow-path`, `--unchecked` and `--max-jobs`."""
     for decorate in (
+        click.option(
+            "--unchecked",
+            is_flag=True,
+            help="Let in models without a file in the catalogue; nobody checks their params or knows their price.",
+        ),
         click.option(
             "--max-jobs", type=click.IntRange(min=1), metavar="N", help="Allow so many jobs a manifest, over 100,000."
         ),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from batcher.catalog import get_model
+from batcher.catalog import whole_params
 from batcher.clock import iso_seconds, local_day, local_time
 from batcher.jobs import SHORT_ID
 from batcher.planning.forecast import UNTIL, JobLine, Outlook
@@ -41,7 +41,7 @@ def job_row(line: JobLine) -> dict[str, Any]:
         line.standing,
         spec.model,
         spec.prompt,
-        dict(get_model(spec.model).whole(spec.params)),
+        whole_params(spec.model, spec.params),
         [each.text for each in spec.reference.each] if spec.reference else [],
         spec.take,
         line.credits,

@@ -20,6 +20,7 @@ from batcher.errors import Kind, exit_code
 from batcher.ledger import LedgerReader
 from batcher.planning import CampaignPlan, CapLine, Plan
 from batcher.planning.forecast import JobLine, Schedule, outlook
+from batcher.planning.walk import CATALOGUE
 from batcher.report.table import csv_lines
 from batcher.state import open_reader
 from batcher.text import amount, count, duration, number, safe, what_differs
@@ -178,7 +179,7 @@ def _notes(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
         limit = workload.settings.limits.submit
         time = f"; submitting them takes at least {duration(plan.seconds)} at {limit}" if plan.seconds >= 1 else ""
         yield f"{amount(plan.credits)} for {count(plan.new, 'new job')}{time}."
-    if not all(quote.seen for quote in plan.quotes):
+    if any(quote.source == CATALOGUE for quote in plan.quotes):
         yield 'Prices of the catalogue are "from": the API names the real one with the first job of each class.'
     yield from _unpriced(plan, workload)
     for cap in plan.caps:
@@ -202,7 +203,8 @@ def _unpriced(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
     jobs = sum(quote.jobs for quote in plan.quotes if quote.is_unpriced)
     if not jobs:
         return
-    words = f"{count(jobs, 'job')} without a price beforehand (billing METERED or TOKEN_BASED)"
+    why = "no file in the catalogue" if workload.unchecked else "billing METERED or TOKEN_BASED"
+    words = f"{count(jobs, 'job')} without a price beforehand ({why})"
     if workload.unpriced is None:
         yield Text(f"{words}: a run buys none of them, unless --allow-unpriced N says what they may cost.", "yellow")
     else:
@@ -211,13 +213,20 @@ def _unpriced(plan: Plan, workload: Workload) -> Iterator[RenderableType]:
 
 def tell_notes(plan: Plan, terminal: Terminal) -> None:
     """Say on stderr what the manifests lose, or may not mean."""
+    tell_warnings(plan, terminal)
     for note in plan.notes:
         terminal.note(str(note))
 
 
+def tell_warnings(plan: Plan, terminal: Terminal) -> None:
+    """Say on stderr of which models nothing is checked."""
+    for warning in plan.warnings:
+        terminal.warn(str(warning))
+
+
 def notes_json(plan: Plan) -> list[dict[str, Any]]:
-    """The notes as docs/json.md has them."""
-    return [note._asdict() for note in plan.notes]
+    """The warnings and notes as docs/json.md has them."""
+    return [note._asdict() for note in (*plan.warnings, *plan.notes)]
 
 
 def plan_json(plan: Plan, workload: Workload, account: str | None) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from .environment import need_no_loop
 from .left_behind import left_behind_view
 from .options import until_line
 from .places import announce, remember
-from .plan_view import plan_view, tell_notes
+from .plan_view import plan_view, tell_notes, tell_warnings
 from .progress import Feed, Tally
 from .run_log import keep_summary
 from .signals import Signals
@@ -57,7 +57,8 @@ def make_request(
 
     @contextmanager
     def connect() -> Iterator[Provider]:
-        with simulated.running(state) if simulate else nullcontext(access.base_url) as base_url:
+        simulator = simulated.running(state, unchecked=workload.unchecked) if simulate else None
+        with simulator or nullcontext(access.base_url) as base_url:
             yield access.provider.connect(base_url, key, SystemClock(), account_name=access.name, allow_net=allow_net)
 
     return RunRequest(
@@ -99,6 +100,8 @@ def _run(request: RunRequest, terminal: Terminal, quiet: bool) -> RunOutcome:
             tell_notes(run.plan, terminal)
             terminal.say(*plan_view(run.plan, request.workload), *left_behind_view(run.plan.left_behind, request.state))
             terminal.say(*_budget_note(run), "")
+        elif request.buys:
+            tell_warnings(run.plan, terminal)
         if request.until is not None:
             terminal.say(until_line(request.until))
         signals.on_first = run.stop

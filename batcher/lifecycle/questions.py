@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import get_args
 
-from batcher.catalog import get_model
+from batcher.catalog import find_model
 from batcher.catalog.drift import differences
 from batcher.providers import Cause, Fatal, Refused, Retryable
 
@@ -34,7 +34,13 @@ class FreeQuestions:
         served = {entry.get("id"): entry for entry in found}
         told = []
         for name in models:
-            words = differences(get_model(name), served[name]) if name in served else ["the API does not list it"]
+            model = find_model(name)
+            if name not in served:
+                words = ["the API does not list it"]
+            elif model is None:
+                words = ["the API lists it: `batcher models --sync` writes a file for it"]
+            else:
+                words = differences(model, served[name])
             if words:
                 told.append(f"{name}: {'; '.join(words)}")
         return told

@@ -51,7 +51,7 @@ class Manifest:
     `campaign` is its identity in the ledger, `prompts` what an entry of a file's `prompts` may be, `keys` are a
     manifest's other keys (docs/manifest.md) with plain values: `matrix`, `params`, `budget`, `limits` … References and
     files of prompts are looked for below `folder`, and below `allow_paths`; `catalog` are folders of model files of
-    your own, for this process. Raises ManifestError with every fault.
+    your own, for this process; `unchecked` lets in models without a file. Raises ManifestError with every fault.
 
     What its rows, globs and combinations hold shows in `expand`.
     """
@@ -62,6 +62,7 @@ class Manifest:
     models: tuple[Model, ...]  # of its prompts
     settings: Settings
     notes: tuple[Problem, ...]  # what its texts lose, and is no fault
+    warnings: tuple[Problem, ...]  # models without a file, where they are let in
     _text: str = field(repr=False)  # hash of the bytes that were read
     _plan: CompiledManifest = field(repr=False)
     _files: Files = field(repr=False)
@@ -75,6 +76,7 @@ class Manifest:
         folder: str | os.PathLike[str] = ".",
         allow_paths: Sequence[str | os.PathLike[str]] = (),
         catalog: Sequence[str | os.PathLike[str]] = (),
+        unchecked: bool = False,
         **keys: Any,
     ) -> None:
         own_models.add(catalog)
@@ -85,7 +87,7 @@ class Manifest:
         except (TypeError, ValueError, RecursionError) as error:
             raise ManifestError([Problem(str(path), f"this is no plain data: {error}")]) from None
         with _nothing_collected():
-            self._fill(path, _hash(data), (json.loads(data), SourceMap(str(path))), problems, allow_paths)
+            self._fill(path, _hash(data), (json.loads(data), SourceMap(str(path))), problems, allow_paths, unchecked)
 
     def _fill(
         self,
@@ -94,6 +96,7 @@ class Manifest:
         parsed: tuple[Any, SourceMap] | None,
         problems: Problems,
         allow_paths: Sequence[str | os.PathLike[str]],
+        unchecked: bool,
     ) -> None:
         checked = None if parsed is None else check_document(*parsed, problems)
         if parsed is None or checked is None:
@@ -101,7 +104,7 @@ class Manifest:
         marks = parsed[1]
         del parsed  # a long manifest's data need not stay while it is compiled
         document, blind = checked
-        plan = compile_manifest(document, marks, problems, blind=blind)
+        plan = compile_manifest(document, marks, problems, blind=blind, unchecked=unchecked)
         files = Files(path.parent, [Path(each) for each in allow_paths])
         check_names(plan, files, problems)
         if problems.count:
@@ -115,6 +118,7 @@ class Manifest:
             "models": plan.models,
             "settings": document.settings(),
             "notes": tuple(problems.notes.values),
+            "warnings": tuple(problems.warnings.values),
             "_text": text,
             "_plan": plan,
             "_files": files,
@@ -152,7 +156,7 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """Of all that an expansion depends on but for what a witness sees."""
-        return fingerprint(self.path, self._text, self._files)
+        return fingerprint(self.path, self._text, self._files, self.models)
 
     def holds(self, inputs: Iterable[Input]) -> bool:
         """Whether everything that a witness saw is as it was."""
@@ -164,11 +168,12 @@ def load(
     *,
     allow_paths: Sequence[str | os.PathLike[str]] = (),
     catalog: Sequence[str | os.PathLike[str]] = (),
+    unchecked: bool = False,
 ) -> Manifest:
     """Read and check a manifest's file. References may lie below its folder and below `allow_paths`.
 
-    `catalog` are folders of model files of your own, for this process. Raises ManifestError with every problem of it,
-    and of what it names.
+    `catalog` are folders of model files of your own, for this process; `unchecked` lets in models without a file
+    (`Manifest.warnings`). Raises ManifestError with every problem of it, and of what it names.
     """
     own_models.add(catalog)
     file, problems = Path(path), Problems()
@@ -178,7 +183,7 @@ def load(
         parsed = None if data is None else parse(data, str(file), problems)
         text = _hash(data or b"")
         del data
-        manifest._fill(file, text, parsed, problems, allow_paths)
+        manifest._fill(file, text, parsed, problems, allow_paths, unchecked)
     return manifest
 
 

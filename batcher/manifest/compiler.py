@@ -23,6 +23,7 @@ from .scope import ANY_MODEL, NOTHING, ModelScope, ReferenceSlot, Teller
 from .tables import column_name
 from .templates import MARK as TEMPLATE_MARK
 from .templates import Template, compile_template, without_comments
+from .unchecked import WAYS, WRITTEN_TOO, stand_in, warning
 from .values import FAULTY, Faulty, Value, comparable, kept, shown
 
 #: Columns with a meaning of their own; also variables, but for `prompt` where it is the row's template.
@@ -85,16 +86,22 @@ class CompiledManifest:
 
 
 def compile_manifest(
-    document: Document, marks: SourceMap, problems: Problems, *, blind: bool = False
+    document: Document, marks: SourceMap, problems: Problems, *, blind: bool = False, unchecked: bool = False
 ) -> CompiledManifest:
-    """Compile a document; what is wrong with it goes into `problems`. `blind` as in `CompiledManifest`."""
-    return _Compiler(document, marks, problems, blind=blind).manifest()
+    """Compile a document; what is wrong with it goes into `problems`. `blind` as in `CompiledManifest`.
+
+    `unchecked`: a model may have no file in the catalogue.
+    """
+    return _Compiler(document, marks, problems, blind=blind, unchecked=unchecked).manifest()
 
 
 class _Compiler:
-    def __init__(self, document: Document, marks: SourceMap, problems: Problems, *, blind: bool) -> None:
-        self.document, self.marks = document, marks
+    def __init__(
+        self, document: Document, marks: SourceMap, problems: Problems, *, blind: bool, unchecked: bool
+    ) -> None:
+        self.document, self.marks, self.unchecked = document, marks, unchecked
         self.teller = Teller(marks, problems, blind=blind)
+        self.stand_ins: dict[str, Model] = {}
         self.model = self.known_model(document.model, ("model",))
         self.made_names: dict[str, int] = {}
         own = {n: each for n, each in enumerate(document.prompts) if isinstance(each, dict) and "model" in each}
@@ -135,10 +142,23 @@ class _Compiler:
         known = model_ids()
         if model_id in known:
             return get_model(model_id)
-        if not isinstance(model_id, Faulty):
-            hint = joined(did_you_mean(model_id, known), f"known: {listed(known)}")
+        if isinstance(model_id, Faulty):
+            return ANY_MODEL
+        if model_id in self.stand_ins:
+            return self.stand_ins[model_id]
+        meant = did_you_mean(model_id, known)
+        if not self.unchecked:
+            hint = joined(meant, f"known: {listed(known)}", WAYS)
             self.teller.tell(path, Fault(f"unknown model {shown(model_id)}", hint), blinds=True)
-        return ANY_MODEL
+            return ANY_MODEL
+        try:
+            model = stand_in(model_id, self.document)
+        except Fault as fault:
+            self.teller.tell(path, fault, blinds=True)
+            return ANY_MODEL
+        told = warning(model, meant)
+        self.teller.problems.warnings.add(self.marks.problem(path, told.message, hint=told.hint))
+        return self.stand_ins.setdefault(model_id, model)
 
     def checked_tags(self, tags: Mapping[str, Value], path: Path) -> dict[str, ParamValue]:
         for name in tags:
@@ -192,6 +212,8 @@ class _Compiler:
             shape = matrix.shape(own.keys(), NOTHING)
         if "references" in fields:
             references = scope.references(fields["references"], (*path, "references"))
+        elif model.is_unchecked:
+            references = scope.references(self.document.references, ("references",))
         if file is not None and not isinstance(file, Faulty):
             try:
                 check_kind(suffix_of(file), fields)
@@ -249,9 +271,12 @@ class _Compiler:
         return name if count == 1 else f"{name}-{count}"
 
 
-def explain_unused(name: str, params: Collection[str], whose: str, *, mentioned: bool) -> tuple[str, str]:
+def explain_unused(name: str, models: Collection[Model], *, mentioned: bool) -> tuple[str, str]:
     """Message and hint for an axis that makes no difference to any job."""
+    params = [param for model in models for param in model.params]
     if name in params or mentioned:
         return f"{name!r} varies nothing: in every job something nearer sets it", "remove it, or remove what is nearer"
-    hint = joined(did_you_mean(name, params), f"mention it as {{{{ {name} }}}} in a text, or remove it")
+    other = WRITTEN_TOO if any(model.is_unchecked for model in models) else ""
+    hint = joined(did_you_mean(name, params), f"mention it as {{{{ {name} }}}} in a text, or remove it", other)
+    whose = " or ".join(model.id for model in models)
     return f"no job uses {name!r}: it is no param of {whose} and no template mentions it", hint

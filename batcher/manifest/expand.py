@@ -321,9 +321,7 @@ class _Expansion:
     def tell_unused(self) -> None:
         """The axes that no job used; nothing while faults hide what would have used them."""
         for name, path in self.unused if not self.blind else ():
-            params = [param for maker in self.makers.values() for param in maker.model.params]
-            whose = " or ".join(self.makers)
-            message, hint = explain_unused(name, params, whose, mentioned=name in self.mentioned)
+            message, hint = explain_unused(name, self.plan.models, mentioned=name in self.mentioned)
             self.problems.add(self.plan.marks.problem(path, message, hint=hint, key=True))
 
     # -- rows ----------------------------------------------------------------------------------------------------

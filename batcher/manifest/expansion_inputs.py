@@ -49,10 +49,14 @@ _LIBRARIES = ("PyYAML", "Jinja2", "pydantic")
 Input = tuple[str, str, str]
 
 
-def fingerprint(path: Path, text: str, files: Files) -> str:
-    """Of all that an expansion depends on and that is known beforehand; `text` is the hash of the manifest's bytes."""
+def fingerprint(path: Path, text: str, files: Files, models: Iterable[Model]) -> str:
+    """Of all that an expansion depends on and that is known beforehand; `text` is the hash of the manifest's bytes.
+
+    Its `models` may be of the user's own files, which change without batcher.
+    """
     parts = [
         *(__version__, IDENTITY_VERSION, _code(), sys.version, *_libraries(), os.geteuid()),
+        [model.model_dump_json() for model in models],
         *(str(path.absolute()), [str(root) for root in files.roots], text),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

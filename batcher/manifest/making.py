@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from batcher.catalog import ArrayParam, Model
+from batcher.catalog import ArrayParam, Model, UncheckedParam
 from batcher.jobs import Identities, WireValue, clean_prompt, params_text
 from batcher.spelling import is_visible, utf16_length
 
@@ -81,6 +81,6 @@ class Maker:
 
 def _key_of(model: Model) -> Callable[[dict[str, Value]], Any]:
     """What is the same for variables that set the same params. Raises KeyError where one is missing."""
-    if any(isinstance(param, ArrayParam) for param in model.params.values()):
+    if any(isinstance(param, ArrayParam | UncheckedParam) for param in model.params.values()):
         return lambda variables: json.dumps([variables.get(name) for name in model.params])
     return itemgetter(*sorted(model.params)) if model.params else lambda _: None

@@ -68,6 +68,8 @@ class Problems(Notes):
     """What is wrong; and in `notes` what is right by the rules, and may not be what was meant."""
 
     notes: Notes = field(default_factory=lambda: Notes(keep=50))
+    #: what a person has asked for, and is to be told of at each run
+    warnings: Notes = field(default_factory=lambda: Notes(keep=50))
 
     def raise_if_any(self) -> None:
         """Raises ManifestError with all of them, if there are any."""

@@ -112,6 +112,8 @@ class Results:
         fitting = [other for other in others if (name := _name(other)) and named_like(name, glob)]
         if fitting:
             makes, takes = fitting[0].model, listed(list(entry.model.references.kinds))
+            if makes.is_unchecked:
+                return Fault(f"{shown(glob)}: what {makes.id} makes is not known: it has no file in the catalogue")
             if makes.result not in entry.model.references.kinds:
                 return Fault(f"{shown(glob)}: {makes.id} makes {makes.result}, and {entry.model.id} takes {takes}")
             return Fault(f"the prompts like {shown(glob)} make no job")

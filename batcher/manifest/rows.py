@@ -16,9 +16,10 @@ from .files import Cache
 from .matrix import Shape
 from .names import slug
 from .problems import Fault, Problems, did_you_mean, joined
-from .scope import ReferenceSlot
+from .scope import ReferenceSlot, no_references
 from .sources import NOT_WORKED_OUT, SourceRow
 from .templates import Piece, Template, comment_note, compile_template
+from .unchecked import WRITTEN_TOO
 from .values import Value, kind_of, shown, text_of, wire
 
 # Sets of names, and characters of a param's value, up to which they are kept for the next row.
@@ -178,7 +179,7 @@ class Rows:
     def own_reference(self, text: str, faults: list[tuple[str, Fault]]) -> tuple[ReferenceSlot, ...]:
         """The reference in the row's column `reference`."""
         if self.model.references.max_files == 0:
-            faults.append(("reference", Fault(f"{self.model.id} takes no references")))
+            faults.append(("reference", no_references(self.model)))
             return ()
         try:
             template = compile_template(text)
@@ -238,7 +239,8 @@ class Rows:
             if name not in self.used:
                 use = f"mention it as {{{{ {name} }}}} in a text" if name.isidentifier() else "name it under `columns`"
                 use += "; --by and --where know it in any case"
-                hint = joined(did_you_mean(name, set(known) - {name}), use)
+                other = WRITTEN_TOO if self.model.is_unchecked else ""
+                hint = joined(did_you_mean(name, set(known) - {name}), use, other)
                 unused = Fault(f"nothing uses the column {shown(name)}", hint)
                 self.problems.notes.add(row.header_problem(self.source, unused, name)._replace(row=0))
 

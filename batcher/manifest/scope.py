@@ -65,6 +65,14 @@ class ReferenceSlot(NamedTuple):
         return NOTHING.union(*(template.names for template in self.templates))
 
 
+def no_references(model: Model) -> Fault:
+    """Why a model gets none."""
+    if not model.is_unchecked:
+        return Fault(f"{model.id} takes no references")
+    hint = "write a file for it: `batcher models --sync`, or `batcher --catalog DIR`"
+    return Fault(f"which references {model.id} takes is not known: it has no file in the catalogue", hint)
+
+
 class Teller:
     """Tells faults at their place in the manifest; `blind` once one may hide which names are used."""
 
@@ -116,7 +124,7 @@ class ModelScope:
         outer = self.axes(document.matrix, ("matrix",), self.foreign)
         self.matrix = Matrix(outer, (), Rules(include), Rules(exclude))
         self.shape: Shape = self.matrix.shape(NOTHING, NOTHING)
-        reached = not self.foreign or model.references.max_files > 0
+        reached = not model.is_unchecked and (not self.foreign or model.references.max_files > 0)
         self.slots = self.references(document.references, ("references",)) if reached else ()
 
     def wired(self, name: str, value: Value, path: Path) -> Value:
@@ -209,7 +217,7 @@ class ModelScope:
                 slots.append(ReferenceSlot((), where))
                 continue
             if self.model.references.max_files == 0:
-                self.teller.tell(where, Fault(f"{self.model.id} takes no references"), blinds=True)
+                self.teller.tell(where, no_references(self.model), blinds=True)
                 continue
             parts = [self.part(one, where) for one in (each if isinstance(each, list) else [each])]
             known = tuple(part for part in parts if part is not None)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from batcher.catalog import ArrayParam, Model, NumberParam, SelectParam
+from batcher.catalog import ArrayParam, Model, NumberParam, SelectParam, UncheckedParam
 from batcher.jobs import WireValue
 from batcher.spelling import nfc
 
@@ -167,6 +167,11 @@ def wire(model: Model, name: str, value: Value) -> WireValue:
         for text in _texts(value):
             _check_characters(text)
         return param.wire(kept(value))
+    if isinstance(param, UncheckedParam):
+        for text in _texts(value):
+            _check_characters(text)
+        found: WireValue = param.wire(value.strip() if isinstance(value, str) else value)
+        return found
     if not isinstance(value, (str, int, float)):
         raise ValueError(f"must be {param.allowed}, not {kind_of(value)}")
     if isinstance(value, str):

@@ -75,6 +75,7 @@ class Plan:
     caps: tuple[CapLine, ...]
     seconds: float
     notes: tuple[Problem, ...] = ()  # what is right by the rules and may not be what was meant
+    warnings: tuple[Problem, ...] = ()  # models without a file, which `unchecked` lets in
     #: other campaigns of the ledger with something paid under way
     left_behind: tuple[LeftBehind, ...] = ()
     has_chains: bool = False

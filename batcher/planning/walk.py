@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TypeVar
 
 from batcher.errors import Problem, UsageError
-from batcher.jobs import SHORT_ID, UNSETTLED, JobId, JobSpec, Status, is_unpriced, job_id
+from batcher.jobs import SHORT_ID, UNCHECKED, UNSETTLED, JobId, JobSpec, Status, is_unpriced, job_id
 from batcher.ledger import NOT_IN_MANIFEST, KnownJob, LedgerReader, Price, last_final, seen_price
 from batcher.ledger.expansion_cache import CachedExpansion
 from batcher.settings import Budget, Selection
@@ -24,9 +24,16 @@ _LEFT_OUT = KnownJob(Status.CANCELLED, NOT_IN_MANIFEST)
 _UNBOUGHT = (Status.PLANNED, Status.CANCELLED)
 
 
+#: The source of a price that nothing but a model's file names.
+CATALOGUE = "catalogue, from"
+
+
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What the new jobs of one price class are expected to cost; `source` says who named the price."""
+    """What the new jobs of one price class are expected to cost; `source` says who named the price.
+
+    It is `seen` with a day, `catalogue, from`, or `unknown` for a model without a file.
+    """
 
     price_class: str
     jobs: int
@@ -190,7 +197,7 @@ def quote_of(price_class: str, jobs: int, catalog: int, seen: Price | None) -> Q
     """What so many jobs of a class are expected to cost, and where that price is from; `catalog` in credits each."""
     if seen and (credits_each := seen.quote(catalog)) == seen.credits:
         return Quote(price_class, jobs, credits_each, f"seen {seen.at[:10]}")
-    return Quote(price_class, jobs, catalog, "catalogue, from")
+    return Quote(price_class, jobs, catalog, "unknown" if price_class.endswith(UNCHECKED) else CATALOGUE)
 
 
 def _twins(spec: JobSpec) -> list[JobId]:

@@ -15,7 +15,7 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
-from batcher.catalog import Model, get_model, model_ids
+from batcher.catalog import Model, find_model, unchecked_model
 
 from .records import Json, StoredUpload, invalid
 
@@ -33,8 +33,20 @@ _ITEM_FIELDS = {"url", "kind", "name", "mimeType", "durationSeconds", "durationT
 _WIRE_TYPES: Mapping[str, tuple[type, ...]] = {"number": (int, float), "array": (list,)}  # else a text
 
 
-def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) -> tuple[Model, Json]:
-    """The model and the read body of a create call. Raises Rejection with `validation_failed`.
+def model_of(request: Json, unknown: str) -> Model | None:
+    """The model that a create names; one without a file takes anything and makes `unknown` (None where that is "")."""
+    name, params = request.get("model"), request.get("params", {})
+    model = find_model(name) if isinstance(name, str) else None
+    if model is None and unknown and isinstance(name, str) and isinstance(params, dict):
+        written = {key: [value] for key, value in params.items() if key != "referenceMediaItems"}
+        return unchecked_model(name, written).model_copy(update={"result": unknown})
+    return model
+
+
+def read_create(
+    body: bytes, find_upload: Callable[[str], StoredUpload | None], unknown: str = ""
+) -> tuple[Model, Json]:
+    """The model and the read body of a create call; `unknown` as in `model_of`. Raises Rejection (`validation_failed`).
 
     `find_upload` gives the upload that a URL names, and raises Refusal if that has expired.
     """
@@ -44,13 +56,13 @@ def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) 
         raise invalid("The body is not JSON in UTF-8.") from None
     if not isinstance(request, dict):
         raise invalid("The body is not a JSON object.")
-    unknown = set(request) - {"model", "prompt", "params", "client_request_id"}
-    if unknown:
-        raise invalid(f"Not accepted at the top level: {', '.join(sorted(unknown))}.")
-    name, prompt, params = request.get("model"), request.get("prompt"), request.get("params", {})
-    if name not in model_ids():
-        raise invalid(f"Unknown model: {name!r}.")
-    model = get_model(name)
+    strange = set(request) - {"model", "prompt", "params", "client_request_id"}
+    if strange:
+        raise invalid(f"Not accepted at the top level: {', '.join(sorted(strange))}.")
+    prompt, params = request.get("prompt"), request.get("params", {})
+    model = model_of(request, unknown)
+    if model is None:
+        raise invalid(f"Unknown model: {request.get('model')!r}.")
     check_request_id(request.get("client_request_id", ""))
     if model.prompt.is_none and prompt:
         raise invalid(f"{model.id} takes no prompt.")
@@ -60,7 +72,7 @@ def read_create(body: bytes, find_upload: Callable[[str], StoredUpload | None]) 
         raise invalid(f"The prompt is longer than {model.prompt.max} characters.")
     if not isinstance(params, dict):
         raise invalid("params is not an object.")
-    for key, value in params.items():
+    for key, value in params.items() if find_model(model.id) else ():
         if key == "referenceMediaItems":
             _check_references(model, value, find_upload)
         else:
@@ -143,9 +155,9 @@ def check_upload(kind: str, model_id: str | None, data: bytes) -> str:
         raise invalid(f"kind must be one of {', '.join(DEFAULT_LIMITS)}.")
     max_bytes, mime_types = DEFAULT_LIMITS[kind]
     if model_id is not None:
-        if model_id not in model_ids():
+        if (model := find_model(model_id)) is None:
             raise invalid(f"Unknown model: {model_id!r}.")
-        rule = get_model(model_id).references.kinds.get(kind)
+        rule = model.references.kinds.get(kind)
         if rule is None:
             raise invalid(f"{model_id} takes no file of kind {kind}.")
         max_bytes, mime_types = rule.max_bytes, rule.mime_types

@@ -117,6 +117,8 @@ class Switches(BaseModel):
     price_factor: Amount = 1.0
     #: `10:1.5`: after so many creates, this factor on top.
     price_rise: Annotated[tuple[Count, Amount] | None, split(":"), _NONE] = None
+    #: what a model makes that has no file; else the API does not know it
+    unknown_model: Annotated[str, one_of("", "video", "image", "audio")] = ""
     final_factor: Amount = 1.0  # times what was taken: what a success costs in the end
     failed_factor: Amount = 0.0  # the same for a task that fails
     reserved_says: Said = "truth"  # what `reserved_credits` says of what was taken

@@ -35,7 +35,7 @@ from .records import (
     format_of,
     invalid,
 )
-from .rules import Part, check_request_id, check_upload, describe, metered, read_create, read_multipart
+from .rules import Part, check_request_id, check_upload, describe, metered, model_of, read_create, read_multipart
 from .switches import SCOPES, Limit, Switches
 from .views import show_task, show_upload
 
@@ -246,7 +246,7 @@ class World:
             raise Rejection(409, "idempotency_conflict", "The key was used with another body.")
         if not call.key:
             self._violation("no_idempotency_key", f"a create without a key: {call.body[:200]!r}")
-        model, request = read_create(call.body, self._find_upload)
+        model, request = read_create(call.body, self._find_upload, self.switches.unknown_model)
         task = self._draw(call, model, request)
         if task.reserved > self._books.wallet:
             raise Rejection(self.switches.insufficient_status, "insufficient_credits", "The wallet holds too little.")
@@ -305,11 +305,16 @@ class World:
             issue = self._books.issue(task.id, self.now())
         return f"{base}/results/{self._result_token(task, issue.number)}/{self._file_name(task)}"
 
+    def _model(self, task: Task) -> Model:
+        model = model_of(task.request, self.switches.unknown_model or "video")
+        assert model is not None
+        return model
+
     def _result_token(self, task: Task, number: int) -> str:
         return f"{number}-{digest(self.seed, 'result', task.id, number)[:16]}"
 
     def _file_name(self, task: Task) -> str:
-        model = get_model(task.request["model"])
+        model = self._model(task)
         return f"{task.id}.{format_of(model.result, model.whole(task.request.get('params', {})))[0]}"
 
     def _result(self, subject: str) -> Task:
@@ -333,7 +338,7 @@ class World:
         return lifetime is not None and self.now() >= since + lifetime
 
     def _scene(self, task: Task) -> Scene:
-        model = get_model(task.request["model"])
+        model = self._model(task)
         sent = dict(task.request.get("params", {}))
         items = sent.pop("referenceMediaItems", [])
         token = self._upload_token(items[0]["url"]) if items else ""

@@ -55,6 +55,7 @@ def command(
     simulate: bool,
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
+    unchecked: bool,
     state: Path | None,
     **selection: Unpack[SelectionOptions],
 ) -> int:
@@ -66,7 +67,7 @@ def command(
         raise click.UsageError("a saved plan knows no time of the day: give --until to `run` with it")
     if online and simulate:
         raise click.UsageError("the simulator answers only while a run goes on: leave --online out")
-    workload = prepare(paths, allow_paths=allow_paths, **selection)
+    workload = prepare(paths, allow_paths=allow_paths, unchecked=unchecked, **selection)
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     terminal.as_json = terminal.as_json or form == "json"
@@ -81,6 +82,7 @@ def command(
         out=out,
         options={
             **selection,
+            "unchecked": unchecked,
             "allow_paths": [str(each.absolute()) for each in allow_paths],
             "marked": str(marked.absolute()) if (marked := selection["marked"]) else None,
         },

@@ -49,6 +49,7 @@ def command(
     *,
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
+    unchecked: bool,
     state: Path | None,
     until: float | None,
     allow_net: tuple[str, ...],
@@ -67,11 +68,12 @@ def command(
     """
     with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
         if len(paths) == 1 and is_saved(paths[0]):
-            if allow_paths or probe or any(value not in (None, (), "fair") for value in selection.values()):
+            given = [*selection.values(), allow_paths, unchecked or None, probe or None]
+            if any(value not in (None, (), "fair") for value in given):
                 raise click.UsageError("a saved plan says itself what is bought: leave selection and budget out")
             workload = prepare_saved(paths[0])
         else:
-            workload = prepare(paths, allow_paths=allow_paths, **selection)
+            workload = prepare(paths, allow_paths=allow_paths, unchecked=unchecked, **selection)
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if not dry_run:

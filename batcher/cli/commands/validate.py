@@ -22,10 +22,11 @@ def command(
     *,
     paths: tuple[Path, ...],
     allow_paths: tuple[Path, ...],
+    unchecked: bool,
     max_jobs: int | None,
 ) -> int:
     """Find every error of the manifests and of the files they name. Offline."""
-    workload = prepare(paths, allow_paths=allow_paths, max_jobs=max_jobs)
+    workload = prepare(paths, allow_paths=allow_paths, unchecked=unchecked, max_jobs=max_jobs)
     plan = workload.plan(None, None)
     campaigns = plan.campaigns
     tell_notes(plan, terminal)

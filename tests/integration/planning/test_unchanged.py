@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from support import PIXEL
 from workbooks import rows, workbook
 
 import batcher.manifest
+from batcher import own_models
 from batcher.catalog import Model, get_model
 from batcher.enrolling import begin_enrolment
 from batcher.errors import ManifestError, UsageError
@@ -184,6 +186,23 @@ def test_the_folder_and_batcher_itself_are_part_of_it(
     assert known(shelf, folder)
     moved = folder.rename(tmp_path / "moved")
     assert not known(shelf, moved)
+
+
+def test_a_model_file_of_ones_own_is_part_of_it(shelf: Shelf, folder: Path, tmp_path: Path) -> None:
+    shipped = (resources.files("batcher.catalog") / "grok-imagine-video.toml").read_text("utf-8")
+    try:
+        for price in (11, 12):
+            mine = tmp_path / str(price)
+            mine.mkdir()
+            text = shipped.replace("base_credits = 10", f"base_credits = {price}")
+            (mine / "grok-imagine-video.toml").write_text(text, "utf-8")
+            own_models.use([mine])
+            assert not known(shelf, folder)
+            bring(shelf, prepare([folder / "m.yaml"]))
+            assert known(shelf, folder)
+            assert {row["catalog_credits"] for row in shelf.rows("SELECT catalog_credits FROM wanted")} == {price}
+    finally:
+        own_models.use(())
 
 
 def test_the_catalogue_and_the_code_are_in_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
