@@ -54,7 +54,7 @@ def world(served: tuple[World, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     """It stands in for the process of `simulate=True`; the working folder is empty, the environment has no key."""
 
     @contextmanager
-    def here(state: Path) -> Iterator[str]:
+    def here(state: Path, *, unchecked: bool = False) -> Iterator[str]:
         yield served[1]
 
     monkeypatch.setattr(simulated, "running", here)
