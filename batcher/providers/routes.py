@@ -12,6 +12,7 @@ import re
 import ssl
 import urllib.request
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpcore2 as httpcore
@@ -20,12 +21,8 @@ import httpx2 as httpx
 from batcher.errors import UsageError
 
 from .addresses import ALLOW_NET, has_host, has_odd_characters, host_of, is_loopback
+from .connections import Connections
 
-#: Bytes that are taken from a connection at once: as many as asyncio gives. By 64 kB, which httpcore takes, a large
-#: result needs half as much of the processor again.
-httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 256 * 1024
-#: Idle connections that are kept; how many there are at once is the engine's business.
-_KEPT = 20
 _TLS_VARIABLES = ("SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE")
 _SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5h", "socks": "socks5h"}
 
@@ -75,7 +72,7 @@ class Routes:
         if route is not None and not _bypassed(url):
             return route
         if url.scheme not in self._direct:
-            self._direct[url.scheme] = Route(self._transport(secure=url.scheme == "https"))
+            self._direct[url.scheme] = Route(self._connections(secure=url.scheme == "https"))
         return self._direct[url.scheme]
 
     async def aclose(self) -> None:
@@ -95,18 +92,18 @@ class Routes:
             if not has_host(url) or has_odd_characters(text):
                 raise wrong
             tls = self._trusted() if scheme == "https" else None
-            return Route(self._transport(httpx.Proxy(url.copy_with(scheme=scheme), ssl_context=tls)), scheme)
+            found = httpx.Proxy(url.copy_with(scheme=scheme), ssl_context=tls)
         except (httpx.InvalidURL, ValueError, KeyError):
             raise wrong from None
-        except ImportError:
-            raise UsageError(
-                f"{variable} names a SOCKS proxy", hint="Install the package socksio beside batcher."
-            ) from None
+        if scheme.startswith("socks") and find_spec("socksio") is None:
+            raise UsageError(f"{variable} names a SOCKS proxy", hint="Install the package socksio beside batcher.")
+        url = found.url  # without the login
+        where = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        return Route(self._connections(httpcore.Proxy(where, found.raw_auth, ssl_context=tls)), scheme)
 
-    def _transport(self, proxy: httpx.Proxy | None = None, *, secure: bool = True) -> httpx.AsyncHTTPTransport:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
+    def _connections(self, proxy: httpcore.Proxy | None = None, *, secure: bool = True) -> Connections:
         tls = self._trusted() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        return httpx.AsyncHTTPTransport(verify=tls, limits=limits, proxy=proxy)
+        return Connections(tls, proxy)
 
     def _trusted(self) -> ssl.SSLContext:
         self._tls = self._tls or _tls(self._environment)

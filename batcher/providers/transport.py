@@ -1,8 +1,8 @@
 """Requests over httpx, bounded in time and bytes; what the transport raises becomes a `Retryable`.
 
 This room is the one place that imports httpx (as httpx2, its maintained continuation by the same author; httpx itself
-has had no release since 2024-12). Its transports are used without its client, which would keep cookies, take a login
-from a URL, and choose proxies where nobody can name the setting that is wrong.
+has had no release since 2024-12). Its requests and answers are used without its client, which would keep cookies,
+take a login from a URL, and choose proxies where nobody can name the setting that is wrong.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Transport:
                 finally:
                     # The answer is in hand: closing must neither lose it nor wait for the network.
                     with anyio.CancelScope(shield=True):
-                        await _leave(reply)
+                        await reply.aclose()
         except _Expired as late:
             return Retryable("expired", str(late))
         except Exception as error:
@@ -229,7 +229,7 @@ class Transport:
                 yield Stream(reply.status_code, found, chunks)
         finally:
             with anyio.CancelScope(shield=True):
-                await _leave(reply)
+                await reply.aclose()
 
     def is_own_origin(self, url: str) -> bool:
         """Whether a URL has the scheme, host and port of the API."""
@@ -295,22 +295,6 @@ async def _send(
     except BaseException:
         await made.aclose()
         raise
-
-
-async def _leave(reply: httpx.Response) -> None:
-    """Let go of an answer. Its connection is not used again if more has come than the answer.
-
-    What is left would be read as the answer to the next request: another job's task, say. Bytes that come later are
-    noticed by the pool, which trusts no idle connection that has something to read.
-    """
-    # The way down to h11's buffer; no public name leads there (httpcore2 2.16).
-    connection: Any = reply.stream
-    for name in ("_httpcore_stream", "_stream", "_connection"):
-        connection = getattr(connection, name, None)
-    protocol = getattr(connection, "_h11_state", None)
-    if protocol is not None and protocol.trailing_data[0]:
-        await reply.extensions["network_stream"].aclose()
-    await reply.aclose()
 
 
 async def _multipart(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import math
 import socket
+import ssl
 import struct
 import threading
 import tracemalloc
@@ -15,12 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 import anyio
+import httpx2 as httpx
 import pytest
 from support import VirtualClock
 
 from batcher.clock import Moment, since_boot
 from batcher.jobs import Intent, JobId
 from batcher.providers import Accepted, Conflict, Fatal, Refused, Retryable
+from batcher.providers.connections import Connections
 from batcher.providers.outcomes import Answer
 from batcher.providers.registry import RIVYA
 from batcher.providers.rivya import Rivya
@@ -304,6 +307,30 @@ def test_what_comes_after_an_answer_is_no_answer_to_the_next_request() -> None:
     assert isinstance(first, Accepted)
     assert isinstance(second, Accepted)
     assert (first.task.task_id, second.task.task_id) == ("task_1", "task_2")
+
+
+@pytest.mark.parametrize(
+    ("kept", "seconds", "connections"),
+    [(1, 5.0, 1), (0, 5.0, 3), (1, 0.0, 3)],
+    ids=["as long as it is young", "no more than are kept", "too old: the server may be closing it"],
+)
+def test_a_connection_is_used_again(kept: int, seconds: float, connections: int) -> None:
+    def answer(connection: socket.socket) -> None:
+        for _ in range(3 // connections):
+            read_request(connection)
+            connection.sendall(reply(TASK))
+        with suppress(OSError):
+            assert connection.recv(1) == b"", "closed by the client"
+
+    async def main(url: str) -> None:
+        ours = Connections(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), kept=kept, seconds=seconds)
+        for _ in range(3):
+            answer = await ours.handle_async_request(httpx.Request("GET", url))
+            assert await answer.aread() == TASK
+        await ours.aclose()
+
+    with server(*[answer] * connections) as base_url:
+        anyio.run(main, base_url)
 
 
 def test_slow_to_death_ends_at_the_deadline() -> None:
