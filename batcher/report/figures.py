@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TypeVar
 
 from batcher.clock import iso, local_day
 from batcher.jobs import ParamValue, Status
@@ -16,15 +15,13 @@ from batcher.ledger.queries.spend import (
     ContentRefusals,
     Credits,
     FailureCount,
+    Group,
     Key,
-    PurchaseTotals,
     WaitingTimes,
 )
 
 from .budget import Cap, Forecast, Seen, budget, forecast
 from .question import Question
-
-_Sums = TypeVar("_Sums", Attempts, Credits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +86,25 @@ class Report:
     forecast: Forecast
 
 
-def make_report(read: LedgerReader, question: Question, *, now: float, running: bool) -> Report:
+def make_report(
+    read: LedgerReader,
+    question: Question,
+    *,
+    now: float,
+    running: bool,
+    groups: Mapping[Key, Group] | None = None,
+) -> Report:
     """Read a report; all of it shows one state of the ledger.
 
     `now` is in seconds since the epoch; `running` says that a run is going, so that its rate is the present one.
-    Rows, total, troubles and prices are of the question's scope, caps and forecast of now for its campaigns.
+    Rows, total, troubles and prices are of the question's scope, caps and forecast of now for its campaigns. `groups`
+    are those of the question, where they were read already, in the same state.
     """
     with spend.snapshot(read):
-        rows, seen = _rows(read, question), cache(partial(seen_price, read))
-        campaigns = question.scope.campaigns or tuple(spend.campaign_names(read, question.scope.conditions))
+        scope, seen = question.scope, cache(partial(seen_price, read))
+        if groups is None:
+            groups = dict(spend.groups(read, scope, question.axes))
+        campaigns = scope.campaigns or tuple(spend.campaign_names(read, scope.conditions))
         runs = budgets.run_caps(read, campaigns)
         allowances = budgets.allowances(read, campaigns)
         caps = budget(read, runs, allowances, now=now, today=local_day(now, read.zone), running=running)
@@ -105,31 +112,24 @@ def make_report(read: LedgerReader, question: Question, *, now: float, running: 
             question=question,
             as_of=iso(now),
             running=running,
-            rows=rows,
-            total=_total(read, question, rows),
-            troubles=tuple(spend.troubles(read, question.scope)),
-            content_refusals=spend.content_refusals(read, question.scope),
+            rows=rows_of(groups, [axis.name for axis in question.axes]),
+            total=next(map(_figures, spend.fold(groups.items(), 0).values()), Figures()),
+            troubles=tuple(spend.troubles(read, scope)),
+            content_refusals=spend.content_refusals(read, scope),
             prices=tuple(_prices(read, question, seen)),
             caps=caps,
             forecast=forecast(read, campaigns, runs, caps, seen),
         )
 
 
-def _rows(read: LedgerReader, question: Question) -> tuple[GroupRow, ...]:
-    scope, axes = question.scope, question.axes
-    bought = dict(spend.bought(read, scope, axes))
-    waits = dict(spend.waits(read, scope, axes, {key: group.waited for key, group in bought.items()}))
-    jobs: dict[Key, dict[Status, int]] = {}
-    for key, status, count in spend.jobs(read, scope, axes):
-        jobs.setdefault(key, {})[Status(status)] = count
-    names = [axis.name for axis in axes]
-    keys = sorted(bought.keys() | jobs.keys(), key=lambda key: [value_order(value) for value in key])
-    rows = []
-    for key in keys:
-        money = bought.get(key, PurchaseTotals())
-        figures = Figures(jobs.get(key, {}), money.attempts, money.credits, money.files, waits.get(key))
-        rows.append(GroupRow(tuple(zip(names, key, strict=True)), figures))
-    return tuple(rows)
+def rows_of(groups: Mapping[Key, Group], axes: Sequence[str]) -> tuple[GroupRow, ...]:
+    """The groups by axes of these names, in the order of their values."""
+    keys = sorted(groups, key=lambda key: [value_order(value) for value in key])
+    return tuple(GroupRow(tuple(zip(axes, key, strict=True)), _figures(groups[key])) for key in keys)
+
+
+def _figures(found: Group) -> Figures:
+    return Figures(found.jobs, found.attempts, found.credits, found.files, spend.waiting_times(found.waits))
 
 
 def value_order(value: ParamValue | None) -> tuple[int, float, str]:
@@ -137,23 +137,6 @@ def value_order(value: ParamValue | None) -> tuple[int, float, str]:
     if value is None:
         return 0, 0, ""
     return (2, 0, value) if isinstance(value, str) else (1, value, "")
-
-
-def _total(read: LedgerReader, question: Question, rows: Sequence[GroupRow]) -> Figures:
-    """The sums of the groups; only the median of all has to be asked for."""
-    each = [row.figures for row in rows]
-    count = sum(figures.wait.count for figures in each if figures.wait)
-    return Figures(
-        jobs={status: sum(f.jobs.get(status, 0) for f in each) for status in Status},
-        attempts=_sum(Attempts, [f.attempts for f in each]),
-        credits=_sum(Credits, [f.credits for f in each]),
-        files=sum(f.files for f in each),
-        wait=dict(spend.waits(read, question.scope, (), {(): count})).get(()),
-    )
-
-
-def _sum(kind: type[_Sums], parts: Sequence[_Sums]) -> _Sums:
-    return kind(*(sum(getattr(part, each.name) for part in parts) for each in fields(kind)))
 
 
 def _prices(read: LedgerReader, question: Question, seen: Seen) -> Iterable[ClassPrice]:

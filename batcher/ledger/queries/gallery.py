@@ -130,10 +130,9 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
 
 def span(read: LedgerReader, scope: Scope) -> Span | None:
     """From the first to the last change of what a report counts; None where nothing is."""
-    where, values = where_of(scope, AT)
+    of_jobs, values = _of_jobs(scope)
     first, last = read.one(
-        "SELECT min(e.at), max(e.at) FROM events AS e WHERE e.job_id IN"
-        f" (SELECT w.id {LATEST} WHERE {where}) AND ifnull(e.at >= ?, 1)",
+        f"SELECT min(e.at), max(e.at) FROM events AS e WHERE {of_jobs} AND ifnull(e.at >= ?, 1)",
         [*values, scope.since],
     )
     if first is None:
@@ -148,31 +147,33 @@ def spending(read: LedgerReader, scope: Scope, within: Span) -> list[Spent]:
     """
     chosen, limits = where_of(replace(scope, since=None, until=None), "")
     ended = "coalesce(a.finished_at, a.submitted_at, a.intended_at)"
-    answered = f"coalesce(a.submitted_at, {ended})"
-    parts = (
-        "SELECT w.campaign, a.intended_at AS at, 0 AS settled, a.quoted_credits AS held",
-        f"SELECT w.campaign, {answered}, 0, a.hold_credits - a.quoted_credits",
-        f"SELECT w.campaign, {ended}, a.final_credits, -a.hold_credits",
-    )
-    conditions = ("1", "a.hold_credits <> a.quoted_credits", "a.final_credits IS NOT NULL")
-    changes = " UNION ALL ".join(
-        f"{part} {JOINED} WHERE {chosen} AND {condition}" for part, condition in zip(parts, conditions, strict=True)
-    )
-    step, values = _step("at", within)
+    steps = [_step(at, within) for at in ("a.intended_at", f"coalesce(a.submitted_at, {ended})", ended)]
     found = read.rows(
-        f"SELECT campaign, {step} AS step, sum(settled), sum(held) FROM ({changes}) GROUP BY 1, 2 ORDER BY 1, 2",
-        [*values, *limits * len(parts)],
+        f"SELECT w.campaign, {', '.join(step for step, _ in steps)}, sum(a.quoted_credits),"
+        " sum(a.hold_credits - a.quoted_credits), sum(a.final_credits),"
+        " sum(iif(a.final_credits IS NULL, 0, a.hold_credits))"
+        f" {JOINED} WHERE {chosen} GROUP BY 1, 2, 3, 4",
+        [*(value for _, values in steps for value in values), *limits],
     )
-    return [Spent(row[0], within.start + (row[1] + 1) * within.step, row[2], row[3]) for row in found]
+    changes: dict[tuple[str, int], list[int]] = {}
+    for campaign, intended, answered, finished, quoted, raised, final, freed in found:
+        parts = ((intended, 0, quoted), (answered, 0, raised), (finished, final or 0, -freed))
+        for step, settled, held in parts:
+            sums = changes.setdefault((campaign, step), [0, 0])
+            sums[0], sums[1] = sums[0] + settled, sums[1] + held
+    return [
+        Spent(campaign, within.start + (step + 1) * within.step, *sums)
+        for (campaign, step), sums in sorted(changes.items())
+    ]
 
 
 def moves(read: LedgerReader, scope: Scope, within: Span) -> list[StatusChange]:
     """How the jobs that a report counts went from status to status, step by step, from their beginnings on."""
-    where, limits = where_of(scope, AT)
+    of_jobs, limits = _of_jobs(scope)
     step, values = _step("at", within)
     found = read.rows(
         "WITH said AS (SELECT e.id, e.job_id, e.at, json_extract(e.detail, '$.to') AS new FROM events AS e"
-        f" WHERE e.job_id IN (SELECT w.id {LATEST} WHERE {where})),"
+        f" WHERE {of_jobs}),"
         " moved AS (SELECT at, lag(new) OVER (PARTITION BY job_id ORDER BY id) AS old, new FROM said"
         " WHERE new IS NOT NULL)"
         f" SELECT {step} AS step, old, new, count(*) FROM moved WHERE old IS NOT new GROUP BY 1, 2, 3 ORDER BY 1",
@@ -181,15 +182,12 @@ def moves(read: LedgerReader, scope: Scope, within: Span) -> list[StatusChange]:
     return [StatusChange(within.start + (row[0] + 1) * within.step, row[1], row[2], row[3]) for row in found]
 
 
-def waits(read: LedgerReader, scope: Scope, width: float) -> list[tuple[float, int]]:
-    """How many waits of succeeded purchases lie in which piece of `width` seconds: its lower end, and their number."""
-    where, values = where_of(scope, "a.intended_at")
-    found = read.rows(
-        f"SELECT cast({WAIT} / ? AS INTEGER) AS piece, count(*) {JOINED} WHERE {where} AND {WAITED}"
-        " GROUP BY 1 ORDER BY 1",
-        [width, *values],
-    )
-    return [(row[0] * width, row[1]) for row in found]
+def _of_jobs(scope: Scope) -> tuple[str, list[Any]]:
+    """Whether `events AS e` belongs to a job that a report counts, and the values of the question marks."""
+    if scope == Scope():
+        return "e.job_id IS NOT NULL", []
+    where, values = where_of(scope, AT)
+    return f"e.job_id IN (SELECT w.id {LATEST} WHERE {where})", values
 
 
 def _seconds(at: str) -> str:

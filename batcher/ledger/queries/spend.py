@@ -6,14 +6,14 @@ intent of its latest attempt or, if it was never bought, when its status moved l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from batcher.events import Event
-from batcher.jobs import ParamValue
+from batcher.jobs import ParamValue, Status
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD
 
@@ -23,6 +23,9 @@ from .sql import DIFFERENCE, KEPT, LATEST, SUPERSEDED, UNSAVED, marks
 # In the order of the file: an index would only lead up and down in it.
 ALL = "FROM attempts AS a NOT INDEXED"
 JOINED = f"{ALL} CROSS JOIN wanted AS w ON w.id = a.job_id"
+# Each job with each of its purchases, or without any; of these the latest one is that with which the job counts.
+_EVERY = "FROM wanted AS w NOT INDEXED LEFT JOIN attempts AS a ON a.job_id = w.id"
+_COUNTS = "w.attempt_id IS a.id"
 # When a job counts.
 AT = "coalesce(a.intended_at, w.updated_at)"
 # Closed at no cost and planned again (no key, short wallet, no connection): nobody's failure.
@@ -38,14 +41,14 @@ WAITED = (
 # julianday counts milliseconds in whole numbers; a difference of its doubles is off by less than 0.1 ms.
 WAIT = "round((julianday(a.finished_at) - julianday(a.submitted_at)) * 86400, 3)"
 _ATTEMPTS = {
-    "total": "count(*)",
+    "total": "count(a.id)",
     "succeeded": "sum(a.outcome IS 'succeeded')",
     "failed": "sum(a.outcome IS 'failed')",
     "refused": f"sum(a.outcome IS 'refused') - sum({_UNSENT})",
     "unsent": f"sum({_UNSENT})",
     "resolved": "sum(a.outcome IS 'resolved')",
     "doubtful": "sum(a.outcome IS 'doubtful')",
-    "open": "sum(a.outcome IS NULL)",
+    "open": "count(a.id) - count(a.outcome)",
 }
 _CREDITS = {
     "quoted": "sum(quoted_credits)",
@@ -55,10 +58,17 @@ _CREDITS = {
     "settled": "sum(coalesce(final_credits, 0))",
     "returned": f"sum(max(0, {HOLD} - coalesce(final_credits, {HOLD})))",
 }
-# What codes of a refusal for content have in them, as they come: no provider documents all of its own.
-_CONTENT = " OR ".join(f"a.error_code LIKE '%{word}%'" for word in ("moderation", "nsfw", "content_policy", "safety"))
 _FILE_COUNT = "(SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL)"
 _FILES = f"sum({_FILE_COUNT})"
+# The columns of a group: jobs by status, purchases by how they ended, credits, files.
+_SUMS = (
+    *(f"sum({_COUNTS} AND w.status = '{status}')" for status in Status),
+    *_ATTEMPTS.values(),
+    *(f"coalesce({sum_}, 0)" for sum_ in _CREDITS.values()),  # a job that was never bought has none
+    _FILES,
+)
+# What codes of a refusal for content have in them, as they come: no provider documents all of its own.
+_CONTENT = " OR ".join(f"a.error_code LIKE '%{word}%'" for word in ("moderation", "nsfw", "content_policy", "safety"))
 
 Key = tuple[ParamValue | None, ...]
 
@@ -128,16 +138,34 @@ class Credits:
         return self.held + self.settled + self.returned - self.reserved
 
 
-class PurchaseTotals(NamedTuple):
-    """The purchases of a group, and how many files of them are saved.
+class Group(NamedTuple):
+    """The sums of a group, in the order of `_SUMS`, and its waits: numbers with commas, for they may be many."""
 
-    `waited` is how many have a time of submission and one of success.
-    """
+    sums: tuple[int, ...]
+    waited: str
 
-    attempts: Attempts = Attempts()
-    credits: Credits = Credits()
-    waited: int = 0
-    files: int = 0
+    @property
+    def jobs(self) -> dict[Status, int]:
+        """How many jobs have which status."""
+        return {status: count for status, count in zip(Status, self.sums, strict=False) if count}
+
+    @property
+    def attempts(self) -> Attempts:
+        return Attempts(*self.sums[len(Status) : -1 - len(_CREDITS)])
+
+    @property
+    def credits(self) -> Credits:
+        return Credits(*self.sums[-1 - len(_CREDITS) : -1])
+
+    @property
+    def files(self) -> int:
+        """How many files are saved."""
+        return self.sums[-1]
+
+    @property
+    def waits(self) -> list[float]:
+        """Seconds from submission to result of each purchase that has both, in no order."""
+        return list(map(float, json.loads(f"[{self.waited}]")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,19 +230,31 @@ def models(read: LedgerReader) -> list[str]:
 # Groups
 
 
-def bought(read: LedgerReader, scope: Scope, axes: Sequence[Selector]) -> Iterator[tuple[Key, PurchaseTotals]]:
-    """The purchases by group; one group of all without axes, and none where nothing was bought."""
-    sums = [*_ATTEMPTS.values(), *_CREDITS.values(), f"sum({WAITED})", _FILES]
-    for key, row in _grouped(read, scope, axes, ", ".join(sums), JOINED, "a.intended_at"):
-        attempts, credits_ = Attempts(*row[: len(_ATTEMPTS)]), row[len(_ATTEMPTS) : -2]
-        if attempts.total:
-            yield key, PurchaseTotals(attempts, Credits(*credits_), *row[-2:])
+def groups(read: LedgerReader, scope: Scope, axes: Sequence[Selector]) -> Iterator[tuple[Key, Group]]:
+    """Each group of jobs and purchases; none where there are none."""
+    keys, values = _keys(axes)
+    where, limits = where_of(scope, AT)
+    columns = ", ".join([*keys, *_SUMS, f"group_concat(CASE WHEN {WAITED} THEN {WAIT} END)"])
+    grouping = ", ".join(str(place + 1) for place in range(len(axes)))
+    sql = f"SELECT {columns} {_EVERY} WHERE {where} GROUP BY {grouping or 'NULL'}"
+    for row in read.stream(sql, [*values, *limits]):
+        *found, waited = row
+        yield tuple(found[: len(axes)]), Group(tuple(found[len(axes) :]), waited or "")
 
 
-def jobs(read: LedgerReader, scope: Scope, axes: Sequence[Selector]) -> Iterator[tuple[Key, str, int]]:
-    """How many jobs of each group have which status."""
-    for key, (status, count) in _grouped(read, scope, axes, "w.status, count(*)", LATEST, AT, more=", w.status"):
-        yield key, status, count
+def fold(found: Iterable[tuple[Key, Group]], axes: int) -> dict[Key, Group]:
+    """The groups by their first `axes` values."""
+    parts: dict[Key, list[Group]] = {}
+    for key, group in found:
+        parts.setdefault(key[:axes], []).append(group)
+    return {key: _added(mine) for key, mine in parts.items()}
+
+
+def _added(parts: Sequence[Group]) -> Group:
+    if len(parts) == 1:
+        return parts[0]
+    sums = zip(*(part.sums for part in parts), strict=True)
+    return Group(tuple(map(sum, sums)), ",".join(part.waited for part in parts if part.waited))
 
 
 class Charged(NamedTuple):
@@ -282,36 +322,13 @@ def content_refusals(read: LedgerReader, scope: Scope) -> ContentRefusals:
     return ContentRefusals(*row)
 
 
-def waits(
-    read: LedgerReader, scope: Scope, axes: Sequence[Selector], counts: Mapping[Key, int]
-) -> Iterator[tuple[Key, WaitingTimes]]:
-    """The waits by group; `counts` has how many there are (`PurchaseTotals.waited`), in the same state of the ledger.
-
-    SQLite sorts them, on disk if they are many, and three of a group are kept.
-    """
-    keys, values = _keys(axes)
-    where, limits = where_of(scope, "a.intended_at")
-    order = ", ".join(str(place + 1) for place in range(len(keys) + 1))
-    source = ALL if scope.of_all_jobs and not axes else JOINED
-    sql = f"SELECT {', '.join([*keys, WAIT])} {source} WHERE {where} AND {WAITED} ORDER BY {order}"
-    for key, rows in groupby(read.stream(sql, [*values, *limits]), lambda row: row[:-1]):
-        n = counts[key]
-        low, high, ninth = (n + 1) // 2, n // 2 + 1, (9 * n + 9) // 10
-        found = {rank: row[-1] for rank, row in enumerate(rows, 1) if rank in (low, high, ninth)}
-        yield key, WaitingTimes(n, round((found[low] + found[high]) / 2, 3), found[ninth])
-
-
-def _grouped(
-    read: LedgerReader, scope: Scope, axes: Sequence[Selector], columns: str, source: str, at: str, *, more: str = ""
-) -> Iterator[tuple[Key, tuple[Any, ...]]]:
-    """Each group, and its figures in the order of `columns`."""
-    keys, values = _keys(axes)
-    where, limits = where_of(scope, at)
-    groups = ", ".join(str(place + 1) for place in range(len(axes))) + more
-    sql = f"SELECT {''.join(f'{key}, ' for key in keys)}{columns} {source} WHERE {where}"
-    grouping = f" GROUP BY {groups.removeprefix(', ')}" if groups else ""
-    for row in read.stream(sql + grouping, [*values, *limits]):
-        yield tuple(row)[: len(axes)], tuple(row)[len(axes) :]
+def waiting_times(waits: Sequence[float]) -> WaitingTimes | None:
+    """The median and the 90th percentile; None where nothing was waited for."""
+    if not waits:
+        return None
+    ordered, n = sorted(waits), len(waits)
+    median = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    return WaitingTimes(n, round(median, 3), ordered[(9 * n + 9) // 10 - 1])
 
 
 def _keys(axes: Sequence[Selector]) -> tuple[list[str], list[Any]]:

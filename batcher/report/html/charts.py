@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -184,8 +185,10 @@ def states_over_time(found: Sequence[StatusLevel], within: Span) -> Chart:
     )
 
 
-def waiting(pieces: Sequence[tuple[float, int]], width: float, found: WaitingTimes) -> Chart:
-    """How long results took, with the median and what nine out of ten did not exceed."""
+def waiting(waits: Sequence[float], found: WaitingTimes) -> Chart:
+    """How long results took, in seconds, with the median and what nine out of ten did not exceed (`found`)."""
+    width = _piece_width(max(found.p90 * 1.5, found.median))
+    pieces = [(place * width, n) for place, n in sorted(Counter(int(wait / width) for wait in waits).items())]
     rows = [{"from": start, "to": start + width, "jobs": n} for start, n in pieces]
     # Above the bars is room for what the rules say.
     top = alt.Scale(domainMax=1.3 * max(n for _, n in pieces), nice=False)
@@ -260,7 +263,7 @@ def cost_by_param(name: str, costs: Sequence[Cost]) -> Chart:
     )
 
 
-def piece_width(longest: float) -> float:
+def _piece_width(longest: float) -> float:
     """Seconds a bar of the waits stands for: a round number of which twenty or so cover the longest wait."""
     rough = max(longest, 1.0) / 20
     power = 10.0 ** math.floor(math.log10(rough))

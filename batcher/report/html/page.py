@@ -18,7 +18,7 @@ from batcher.ledger.decisions import select
 from batcher.ledger.queries import gallery as ledger
 from batcher.ledger.queries import selectors, spend
 from batcher.report import tables
-from batcher.report.figures import Report, make_report
+from batcher.report.figures import GroupRow, Report, make_report, rows_of
 from batcher.report.question import Question, find_axes
 from batcher.report.wallet import Reconciliation
 
@@ -60,15 +60,17 @@ def make_page(
     """
     links, scope = gallery.Links.between(state, target), question.scope
     with spend.snapshot(read):
-        report = make_report(read, question, now=now, running=running)
+        params = selectors.keys(read)["param"]
+        axes = {axis.name: axis for axis in (*question.axes, *find_axes(read, ["campaign", "day", *params]))}
+        groups = dict(spend.groups(read, scope, list(axes.values())))
+        asked = spend.fold(groups.items(), len(question.axes))
+        report = make_report(read, question, now=now, running=running, groups=asked)
         known = spend.campaign_names(read)
         alone = bool(scope.campaigns or scope.conditions) and len(known) > 1
         if alone:
             report = _without_others(report)
-        params = selectors.keys(read)["param"]
-        axes = find_axes(read, ["campaign", "day", *params])
-        split = make_report(read, Question(scope, axes), now=now, running=running)
-        drawn = list(_charts(read, report, split, params))
+        waits = [wait for group in groups.values() for wait in group.waits]
+        drawn = list(_charts(read, report, rows_of(groups, list(axes)), waits, params))
         data = gallery.data(
             ledger.cards(read, scope, CARDS),
             link=links.to,
@@ -111,29 +113,30 @@ def _without_others(report: Report) -> Report:
     return replace(report, caps=caps, forecast=replace(report.forecast, bites=bites))
 
 
-def _charts(read: LedgerReader, report: Report, split: Report, params: Sequence[str]) -> Iterator[Chart]:
+def _charts(
+    read: LedgerReader, report: Report, split: Sequence[GroupRow], waits: Sequence[float], params: Sequence[str]
+) -> Iterator[Chart]:
     scope, total = report.question.scope, report.total
     within = ledger.span(read, scope)
     if within is None:
         return
     caps = {(cap.cap, cap.name): cap.limit for cap in reversed(report.caps)}
     day_caps = [cap.limit for cap in report.caps if cap.cap == "day"]
-    costs = charts.costs(split.rows, "campaign")
+    costs = charts.costs(split, "campaign")
     largest = sorted(costs, key=lambda cost: -(cost.settled + cost.held))[:_CAMPAIGNS]
     spent = ledger.spending(read, scope, within)
     for cost in largest if total.attempts.total else ():
         name = str(cost.value)
         mine = [step for step in spent if step.campaign == name]
         yield charts.credits_over_time(name, mine, caps.get(("campaign", name)), within)
-    days = [day for day in charts.costs(split.rows, "day") if day.settled or day.held]
+    days = [day for day in charts.costs(split, "day") if day.settled or day.held]
     if days and (len(days) > 1 or day_caps):
         yield charts.credits_by_day(days, min(day_caps, default=None))
     if moves := ledger.moves(read, scope, within):
         yield charts.states_over_time(charts.states(moves), within)
     if total.wait is not None:
-        width = charts.piece_width(max(total.wait.p90 * 1.5, total.wait.median))
-        yield charts.waiting(ledger.waits(read, scope, width), width, total.wait)
+        yield charts.waiting(waits, total.wait)
     for param in params[:_PARAMS]:
-        found = charts.costs(split.rows, param)
+        found = charts.costs(split, param)
         if len(found) > 1:
             yield charts.cost_by_param(param, found)

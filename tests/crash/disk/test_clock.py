@@ -205,8 +205,7 @@ def test_waiting_times_across_a_jump_say_nothing(bench: Bench, step: float, know
     with bench.reader() as reader:
         [attempt, *_] = reader.rows("SELECT account, price_class FROM attempts")
         assert len(reader.waits(attempt["account"], attempt["price_class"], 50)) == known
-        bought = [each for _, each in spend.bought(reader, spend.Scope(), ())]
-        assert [each.waited for each in bought] == [known]
+        assert [len(group.waits) for _, group in spend.groups(reader, spend.Scope(), ())] == [known]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +255,7 @@ def test_a_day_is_one_of_the_ledgers_zone(bench: Bench, monkeypatch: pytest.Monk
         with bench.reader() as reader:
             assert [row[0] for row in reader.rows("SELECT timezone FROM meta")] == ["Pacific/Kiritimati"]
             assert {row[0] for row in reader.rows("SELECT day FROM attempts")} == {"2027-01-15"}
-            days = [key for key, _, _ in spend.jobs(reader, spend.Scope(), (selectors.own("day"),))]
+            days = [key for key, _ in spend.groups(reader, spend.Scope(), (selectors.own("day"),))]
             assert set(days) == {("2027-01-15",)}, "planned ones too"
             with pytest.raises(StorageError, match=r"'Mars/Olympus', which this machine does not know"):
                 zone_of("Mars/Olympus", bench.ledger_path)

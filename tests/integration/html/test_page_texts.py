@@ -90,7 +90,7 @@ def test_charts_are_drawings_of_text() -> None:
         charts.cost_by_param(nasty, [Cost(nasty, 1, 1, 10, 0), Cost(None, 1, 0, 0, 10)]),
         charts.credits_by_day([Cost(nasty, 1, 1, 10, 0), Cost("b", 1, 1, 20, 5)], 30),
         charts.credits_over_time(nasty, [], 10, Span(0, 10)),
-        charts.waiting([(0.0, 3), (5.0, 1)], 5.0, WaitingTimes(4, 2.5, 7.0)),
+        charts.waiting([1.0, 2.0, 3.0, 7.0], WaitingTimes(4, 2.5, 7.0)),
     ]
     for chart in drawn:
         root = ElementTree.fromstring(chart.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))

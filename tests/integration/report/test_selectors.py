@@ -82,8 +82,9 @@ def test_conditions_choose_the_same_jobs_everywhere(kept: Shelf, where: Sequence
     for what, column in (("jobs", "id"), ("attempts", "job_id"), ("events", "job_id")):
         rows = {int(row[column], 16) for row in export.sheet(read, what, scope)}
         assert rows == {number for number in found if number <= 3 or what != "attempts"}
-    assert sum(count for _, _, count in spend.jobs(read, scope, ())) == len(found)
-    settled = sum(group.credits.settled for _, group in spend.bought(read, scope, ()))
+    groups = [group for _, group in spend.groups(read, scope, ())]
+    assert sum(sum(group.jobs.values()) for group in groups) == len(found)
+    settled = sum(group.credits.settled for group in groups)
     assert settled == sum(9 + number for number in found if number <= 3)
     report = make_report(read, ask(read, now=EPOCH, where=where), now=EPOCH, running=False)
     assert bool(report.prices) == bool(settled)
