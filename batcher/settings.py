@@ -183,7 +183,7 @@ class Selection:
     chosen: frozenset[str] | None = None
     #: Whether what is chosen only shows prices: then the rest is left on purpose.
     probe: bool = False
-    #: Jobs that the selected ones are made from: they are selected whatever their names are.
+    #: Jobs that the selected ones are made from, and no others: they are selected whatever their names are.
     also: frozenset[str] = frozenset()
     #: Whether campaigns take turns by the credits that the run has committed for each; else one goes after the other.
     fair: bool = True

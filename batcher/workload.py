@@ -228,26 +228,27 @@ class Workload:
                     found.setdefault(name, spec.id)
         problems.raise_if_any()
         chosen = frozenset(job_id for name, job_id in found.items() if name not in under_way)
-        return replace(self, selection=replace(self.selection, chosen=chosen, probe=bool(chosen))).with_sources()
+        selection = replace(self.selection, chosen=chosen, probe=bool(chosen), also=frozenset())
+        return replace(self, selection=selection).with_sources()
 
     def with_sources(self) -> Self:
-        """The same with what the selected jobs are made from. Raises ManifestError."""
+        """The same with what the selected jobs are made from, as far as that is not selected. Raises ManifestError."""
         chosen = self.selection
         if not (chosen.only or chosen.chosen is not None) or not any(each.has_chains for each in self.manifests):
             return self
         problems = Problems()
-        needs, wanted = dict[JobId, list[JobId]](), list[JobId]()
+        needs, meant = dict[JobId, list[JobId]](), list[JobId]()
         for spec in (spec for each in self.inputs(problems, named=True) for spec in each.specs):
             needs[spec.id] = [one.job_id for one in sources_of(spec.reference)]
             if chosen.may_send(spec.name, spec.id):
-                wanted.append(spec.id)
+                meant.append(spec.id)
         problems.raise_if_any()
-        also = set[JobId]()
-        while wanted:
-            more = set(needs[wanted.pop()]) - also
-            also |= more
-            wanted += more
-        return replace(self, selection=replace(chosen, also=frozenset(also)))
+        found, left = set(meant), meant.copy()
+        while left:
+            more = set(needs[left.pop()]) - found
+            found |= more
+            left += more
+        return replace(self, selection=replace(chosen, also=frozenset(found.difference(meant))))
 
     def caps(self, plan: Plan, settings: Settings, until: float | None) -> Caps:
         """The caps that a run of this plan obeys; `until` is when it starts no new job (seconds since the epoch)."""

@@ -72,6 +72,9 @@ def unfinished(
                     continue
                 case status:
                     found[str(status)] += part.jobs
+    for source in read.known([JobId(each) for each in selection.also]).values() if selection.only else ():
+        if source.status not in (Status.PLANNED, Status.CANCELLED, Status.SUCCEEDED):
+            found[str(source.status)] += 1
     if selection.is_part and given_up:
         found[str(Status.PLANNED)] = given_up
     return dict(found)
