@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from batcher import marks
 from batcher.errors import UsageError
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader
-from batcher.ledger.decisions import Judge, behind_a_gate, check_all, select
+from batcher.ledger.decisions import JobReview, Judge, Left, behind_a_gate, check_all, file_of, select
 from batcher.spelling import named_like
 from batcher.text import count
 
@@ -27,7 +27,10 @@ def judge(
         check_all(ledger.read, decision, targets.jobs)
         found = marks.of_ledger(ledger.read, marked) if marked else None
         those = found and frozenset(found.favourites if verdict == "approved" else found.rejects)
-        outcome = carry_out(ledger, decision, _chosen(ledger.read, targets, name, those))
+        chosen = _chosen(ledger.read, targets, name, those)
+        kept = {} if name or marked or verdict == "rejected" else _rejected(ledger.read, targets, chosen)
+        outcome = carry_out(ledger, decision, [case.id for case in chosen if case.id not in kept])
+        outcome.left += [Left(case, f"it is rejected; if meant, approve {case.short}") for case in kept.values()]
     changed = outcome.changed
     summary = f"{count(len(changed), 'file')} {verdict}" if changed else f"Nothing to be {verdict}"
     rest = ". The next run goes on with what is made from them." if changed and verdict == "approved" else "."
@@ -36,7 +39,7 @@ def judge(
     return 0
 
 
-def _chosen(read: LedgerReader, targets: Targets, name: str | None, marked: frozenset[str] | None) -> Iterable[JobId]:
+def _chosen(read: LedgerReader, targets: Targets, name: str | None, marked: frozenset[str] | None) -> list[JobReview]:
     """The jobs that are meant. Raises UsageError for a name that none of the campaigns has."""
     cases = list(targets.jobs)
     for campaign in targets.campaigns:
@@ -45,4 +48,10 @@ def _chosen(read: LedgerReader, targets: Targets, name: str | None, marked: froz
     chosen = [case for case in cases if name is None or named_like(case.name, name)]
     if name is not None and not chosen:
         raise UsageError(f"--name {name} matches no prompt whose file waits for a person")
-    return [case.id for case in chosen if marked is None or case.id in marked]
+    return [case for case in chosen if marked is None or case.id in marked]
+
+
+def _rejected(read: LedgerReader, targets: Targets, chosen: Sequence[JobReview]) -> dict[JobId, JobReview]:
+    """Those that a person has rejected and that are meant by the name of their campaign only."""
+    named = {case.id for case in targets.jobs}
+    return {case.id: case for case in chosen if case.id not in named and file_of(read, case.id)[1] == "rejected"}

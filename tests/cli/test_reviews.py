@@ -40,6 +40,11 @@ def test_who_is_meant(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert cli("run", "story.yaml").code == 0
         statuses = [job["status"] for job in cli("jobs", "--json").document["jobs"]]
         assert statuses == ["succeeded"] * 4 + ["cancelled", "succeeded"]
+        answer = cli("approve", "story", "--json").document
+        assert [(job["name"], job["reason"].partition(";")[0]) for job in answer["left"]] == [
+            ("dawn", "it is approved already"),
+            ("dusk", "it is rejected"),
+        ], "what a person has rejected waits no more"
         assert cli("approve", jobs["dusk"]["id"]).code == 0
         assert cli("run", "story.yaml").code == 0
         assert len(place.world.oracle().tasks) == 6
