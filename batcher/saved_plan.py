@@ -16,9 +16,10 @@ from typing import Any
 from batcher.catalog import whole_params
 from batcher.errors import UsageError
 from batcher.fs import whole_file
-from batcher.jobs import SHORT_ID, JobId, JobSpec, source_text
+from batcher.jobs import SHORT_ID, JobId, JobSpec, ResultReference, source_text
 from batcher.ledger import LedgerReader
-from batcher.ledger.queries.plan_moves import changed_by_others, last_event, used_by
+from batcher.ledger.queries.jobs import file_of
+from batcher.ledger.queries.plan_moves import changed_by_others, last_event, unbought, used_by
 from batcher.planning import Plan
 from batcher.planning.forecast import JobLine
 
@@ -122,7 +123,7 @@ def save(
         "options": options,
         "total": sum(line.hold for line in bought),
         "ceilings": {line.spec.price_class: line.hold for line in bought},
-        "jobs": [_job(line) for line in bought],
+        "jobs": [_job(line, ledger) for line in bought],
     }
     document = json.loads(json.dumps(document))
     found = SavedPlan(_hash(document), document)
@@ -156,6 +157,7 @@ def moved(
     if ledger is not None:
         for job_id, what in changed_by_others(ledger, sorted(saved.jobs), saved.id, document["event"]):
             yield f"job {job_id[:SHORT_ID]} {what}"
+        yield from _other_files(document["jobs"], ledger)
     for name, credits_ in ceilings.items():
         if credits_ > document["ceilings"].get(name, 0):
             yield f"{name} costs {credits_:,} now, above its ceiling of {document['ceilings'].get(name, 0):,}"
@@ -188,7 +190,16 @@ def digest(specs: Iterable[JobSpec]) -> str:
     return found.hexdigest()
 
 
-def _job(line: JobLine) -> dict[str, Any]:
+def _other_files(jobs: Sequence[Mapping[str, Any]], ledger: LedgerReader) -> Iterator[str]:
+    """The jobs still to be bought of which a source had a file when the plan was made, and has that one no more."""
+    still = unbought(ledger, [job["id"] for job in jobs])
+    for job in jobs:
+        for each in job["references"] if job["id"] in still else ():
+            if (was := each.get("file")) and file_of(ledger, source := each["is"][1])[0] != was:
+                yield f"job {job['id'][:SHORT_ID]} was to be made from a file that job {source[:SHORT_ID]} has no more"
+
+
+def _job(line: JobLine, ledger: LedgerReader | None) -> dict[str, Any]:
     spec = line.spec
     return {
         "id": spec.id,
@@ -199,6 +210,7 @@ def _job(line: JobLine) -> dict[str, Any]:
         "params": whole_params(spec.model, spec.params),
         "references": [
             {"name": each.text, "is": json.loads(source_text(each))}
+            | ({"file": file_of(ledger, each.job_id)[0]} if ledger and isinstance(each, ResultReference) else {})
             for each in (spec.reference.each if spec.reference else ())
         ],
         "take": spec.take,

@@ -20,6 +20,7 @@ from batcher.events import Event
 from batcher.jobs import SHORT_ID, JobId, Status
 
 from .queries.jobs import JobReview as JobReview
+from .queries.jobs import file_of as file_of
 from .queries.jobs import has_campaign as has_campaign
 from .queries.jobs import review_of as review_of
 from .queries.jobs import select as select
@@ -104,17 +105,6 @@ def open_ledger(path: Path, clock: Clock) -> LedgerWriter:
     """The ledger for a decision. Takes no lock, so it makes and migrates nothing: raises StorageError instead."""
     LedgerReader.open(path).close()
     return LedgerWriter.open(path, clock)
-
-
-def file_of(read: LedgerReader, job_id: JobId) -> tuple[str | None, str | None]:
-    """The hash of a job's (first) saved file, and what a person has said of it."""
-    row = read.row(
-        "SELECT f.sha256, r.verdict FROM wanted AS w JOIN files AS f ON f.attempt_id = w.attempt_id AND f.number = 0"
-        " AND f.saved_at IS NOT NULL AND f.forgotten_at IS NULL LEFT JOIN reviews AS r ON r.sha256 = f.sha256"
-        " WHERE w.id = ? AND w.status = 'succeeded'",
-        (job_id,),
-    )
-    return (None, None) if row is None else (row["sha256"], row["verdict"])
 
 
 def behind_a_gate(read: LedgerReader, campaign: str) -> set[JobId]:

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 from cli.helpers import MANIFEST, Cli, Site
 
+from batcher.simulator.media import plain
+
 MOVED = "error: the plan does not hold any more, and nothing was sent:\n"
+
+
+CHAIN = (
+    "campaign: story\nmodel: grok-imagine-video\nprompts:\n"
+    '  - {name: still, model: grok-imagine, prompt: "{{ scene }}", matrix: {scene: [lake, dune]}}\n'
+    '  - {name: film, prompt: "Over the {{ scene }}", matrix: {scene: [lake, dune]},\n'
+    '     references: [{from: still, where: {scene: "{{ scene }}"}}]}\n'
+    "polling: {first: 10ms, every: 10ms}\n"
+)
 
 
 def charged(place: Site) -> int:
@@ -44,19 +55,43 @@ def test_a_plan_goes_on_after_a_part_of_it(cli: Cli, place: Site) -> None:
 
 def test_a_plan_goes_on_after_a_still_of_its_own_has_failed(cli: Cli, place: Site, tmp_path: Path) -> None:
     """The film that cannot be made now is not somebody else's doing."""
-    (tmp_path / "c.yaml").write_text(
-        "campaign: story\nmodel: grok-imagine-video\nprompts:\n"
-        '  - {name: still, model: grok-imagine, prompt: "{{ scene }}", matrix: {scene: [lake, dune]}}\n'
-        '  - {name: film, prompt: "Over the {{ scene }}", matrix: {scene: [lake, dune]},\n'
-        '     references: [{from: still, where: {scene: "{{ scene }}"}}]}\n'
-        "polling: {first: 10ms, every: 10ms}\n"
-    )
+    (tmp_path / "c.yaml").write_text(CHAIN)
     assert cli("plan", "c.yaml", "--out", "plan.json").code == 0
     place.world.switches.set({"fail_prompt": "lake"})
     assert cli("run", "plan.json").code == 1
     assert charged(place) == 3
     assert cli("run", "plan.json").code == 1
     assert charged(place) == 3
+
+
+@pytest.mark.parametrize("how", ["retaken", "planned again", "forgotten"])
+def test_a_film_is_made_from_the_still_that_its_plan_saw(cli: Cli, place: Site, tmp_path: Path, how: str) -> None:
+    """A still that is not of the plan is as it was, or nothing is sent; another take of a used one is no move."""
+    (tmp_path / "c.yaml").write_text(CHAIN)
+    assert cli("run", "c.yaml", "--only", "still").code == 0
+    assert cli("plan", "c.yaml", "--out", "plan.json").code == 0
+    still = cli("jobs", "--json").document["jobs"][0]["id"]
+
+    def touch() -> None:
+        if how == "forgotten":
+            assert cli("fetch", still, "--forget").code == 0
+            return
+        assert cli("retry", still, "--status", "succeeded").code == 0
+        place.app.media = plain(77)
+        if how == "retaken":
+            assert cli("run", "c.yaml", "--only", "still").code == 0
+
+    touch()
+    before = charged(place)
+    ran = cli("run", "plan.json")
+    assert (ran.code, charged(place)) == (2, before), ran
+    assert f"was to be made from a file that job {still[:12]} has no more" in ran.err
+    assert cli("run", "c.yaml", "--only", "still").code == 0
+    assert cli("fetch", still).code == 0
+    assert cli("plan", "c.yaml", "--out", "plan.json").code == 0
+    assert cli("run", "plan.json").code == 0
+    touch()
+    assert cli("run", "plan.json").code == 0
 
 
 def test_a_price_over_its_ceiling_stops_the_run_and_then_the_plan(cli: Cli, place: Site) -> None:

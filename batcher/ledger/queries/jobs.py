@@ -122,6 +122,17 @@ def bill(read: LedgerReader, run_id: int) -> Bill:
     return Bill(*read.one(f"SELECT {asked} FROM attempts WHERE run_id = ?", (run_id,)))
 
 
+def file_of(read: LedgerReader, job_id: JobId) -> tuple[str | None, str | None]:
+    """The hash of a job's (first) saved file, and what a person has said of it."""
+    row = read.row(
+        "SELECT f.sha256, r.verdict FROM wanted AS w JOIN files AS f ON f.attempt_id = w.attempt_id AND f.number = 0"
+        " AND f.saved_at IS NOT NULL AND f.forgotten_at IS NULL LEFT JOIN reviews AS r ON r.sha256 = f.sha256"
+        " WHERE w.id = ? AND w.status = 'succeeded'",
+        (job_id,),
+    )
+    return (None, None) if row is None else (row["sha256"], row["verdict"])
+
+
 def jobs(
     read: LedgerReader,
     *,

@@ -62,5 +62,11 @@ def changed_by_others(read: LedgerReader, jobs: Sequence[JobId], plan: str, sinc
                 yield job_id, f"is {there.status} by no run of this plan"
 
 
+def unbought(read: LedgerReader, jobs: Sequence[JobId]) -> frozenset[JobId]:
+    """Of these jobs those that are still to be bought, if anything is."""
+    known = read.known(jobs)
+    return frozenset(each for each in jobs if each not in known or known[each].status in _NOT_BOUGHT)
+
+
 def _runs(read: LedgerReader, plan: str) -> list[int]:
     return [row["id"] for row in read.rows("SELECT id FROM runs WHERE settings ->> '$.plan' = ?", (plan,))]
