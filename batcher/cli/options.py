@@ -18,6 +18,8 @@ from batcher.text import duration
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 STATE_VARIABLE = "BATCHER_STATE"
+#: What alerts can be of (docs/cli.md), and what stands for all of it.
+ALERT_KINDS = ("end", "stop", "cap", "price", "doubtful", "stall", "any")
 
 
 def named_state(function: _F) -> _F:
@@ -191,6 +193,29 @@ def until(function: _F) -> _F:
         metavar="HH:MM",
         help="Start no new job after this time of the day; what is under way goes on to its end.",
     )(function)
+
+
+def alerts(function: _F) -> _F:
+    """`--on EVENT CMD` and `--notify-file FILE`."""
+    kinds = click.Choice(ALERT_KINDS)
+    for decorate in (
+        click.option(
+            "--notify-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            envvar="BATCHER_NOTIFY_FILE",
+            show_envvar=True,
+            help="A file of Apprise URLs, for its owner only (0600), that are told too; BATCHER_NOTIFY has more.",
+        ),
+        click.option(
+            "--on",
+            type=(kinds, str),
+            multiple=True,
+            metavar="EVENT CMD",
+            help=f"Have a command told, as JSON on stdin: {', '.join(ALERT_KINDS)}; repeatable.",
+        ),
+    ):
+        function = decorate(function)
+    return function
 
 
 def selection(function: _F) -> _F:

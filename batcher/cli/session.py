@@ -12,6 +12,7 @@ import anyio
 
 from batcher import simulated
 from batcher.access import Access
+from batcher.alerts.targets import AlertTarget
 from batcher.clock import SystemClock
 from batcher.errors import Kind, Stopped, exit_code
 from batcher.ledger import Change
@@ -21,6 +22,7 @@ from batcher.run import Run, RunOutcome, RunRequest
 from batcher.text import count, number, safe
 from batcher.workload import Workload
 
+from .alerting import Alerting
 from .crash import redact
 from .display import Quiet, display_for
 from .environment import need_no_loop
@@ -73,13 +75,15 @@ def make_request(
     )
 
 
-def run_on_terminal(request: RunRequest, terminal: Terminal, *, quiet: bool) -> int:
-    """Do a run, keep its summary and show it; the exit code.
+def run_on_terminal(
+    request: RunRequest, terminal: Terminal, *, quiet: bool, targets: Sequence[AlertTarget] = ()
+) -> int:
+    """Do a run, keep its summary and show it; the exit code. `targets` are told what is worth an alert.
 
     Raises BatcherError for what keeps it from starting or breaks it off.
     """
     try:
-        result = _run(request, terminal, quiet)
+        result = _run(request, terminal, quiet, targets)
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
         return exit_code(stopped.kind)
@@ -90,7 +94,7 @@ def run_on_terminal(request: RunRequest, terminal: Terminal, *, quiet: bool) -> 
     return exit_code(result.ending.kind)
 
 
-def _run(request: RunRequest, terminal: Terminal, quiet: bool) -> RunOutcome:
+def _run(request: RunRequest, terminal: Terminal, quiet: bool, targets: Sequence[AlertTarget]) -> RunOutcome:
     screen = _Screen(request, terminal, quiet)
     run = Run(request, observers=[screen.tally, screen.tell])
     with Signals() as signals, run:
@@ -105,7 +109,17 @@ def _run(request: RunRequest, terminal: Terminal, quiet: bool) -> RunOutcome:
         if request.until is not None:
             terminal.say(until_line(request.until))
         signals.on_first = run.stop
-        return run.execute(lambda ready: screen.show(run, signals, ready))
+        alerting = Alerting(run, targets, screen.say)
+
+        async def beside(ready: Callable[[], None]) -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(alerting.watch)
+                await screen.show(run, signals, ready)
+
+        try:
+            return run.execute(beside)
+        finally:
+            alerting.finish(signals)
 
 
 def _budget_note(run: Run) -> Iterator[str]:
@@ -153,7 +167,7 @@ class _Screen:
 
         def stop(kind: Kind, reason: str) -> None:
             words = f"{reason}: no new job is started; open requests get up to 10 s. Ctrl-C leaves at once."
-            loop.call_soon_threadsafe(self._say, words)
+            loop.call_soon_threadsafe(self.say, words)
             run.stop(kind, reason)
 
         signals.on_first = stop
@@ -171,7 +185,8 @@ class _Screen:
             # What is left to do takes a moment, unless another program holds the ledger.
             signals.on_first = run.stop
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Say something beside the display."""
         (self._display or self._terminal).say(text)
 
 

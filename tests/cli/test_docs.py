@@ -149,7 +149,8 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
         for name, value in environment(place).items():
             monkeypatch.setenv(name, value)
         check(cli("run", "m.yaml", "--only", "reveal", "--limit", "1", "--json").document, "run", seen)
-        check(cli("run", "m.yaml", "--json").document, "run", seen)
+        check(cli("run", "m.yaml", "--json", "--on", "end", "sh -c 'cat > alert.json'").document, "run", seen)
+        check(json.loads(Path("alert.json").read_text()), "alert", seen)
         check(cli("credits", "--json").document, "credits", seen)
     status = cli("status", "--json").document
     check(status, "status", seen)
@@ -198,7 +199,7 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
     with site() as place:
         for name, value in environment(place).items():
             monkeypatch.setenv(name, value)
-        run = cli("run", "m.yaml", "--json").document
+        run = cli("run", "m.yaml", "--json", "--on", "end", "sh -c 'cat > alert.json'").document
     with site(faults=list(DOUBT)) as place:
         for name, value in environment(place).items():
             monkeypatch.setenv(name, value)
@@ -217,6 +218,7 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
     results = cli("results", "tiny", "--status", "planned", "--json").document
     for value, heading in [
         (run, "run"),
+        (json.loads(Path("alert.json").read_text()), "alert"),
         (run["credits"], "run.credits"),
         (doubtful, "run.doubtful_jobs[]"),
         (doubtful, "status.doubtful_jobs[]"),

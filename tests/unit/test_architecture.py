@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "limits": BASE | {"ledger", "providers"},
     "lifecycle": BASE | {"filetypes", "fs", "catalog", "ledger", "limits", "measures", "providers", "storage"},
     "engine": BASE | {"damage", "ledger", "lifecycle", "limits", "providers"},
+    "alerts": BASE | {"fs", "install", "ledger", "text"},
     "file_names": set(),
     "fonts": set(),
     "marks": {"errors", "ledger", "statuses"},
@@ -77,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"own_models", "state", "text", "workload"},
     "cli": BASE
     | {
+        "alerts",
         "catalog",
         "marks",
         "manifest",
@@ -121,6 +123,7 @@ ONLY_IN = {
     "rich": {"cli"},
     "altair": {"report"},
     "vl_convert": {"report"},
+    "apprise": {"alerts"},
 }
 
 
@@ -186,7 +189,7 @@ def test_each_library_has_its_rooms() -> None:
         ("print", {"simulator"}),  # the library never prints …
         ("exit", set()),  # … nor exits
         # Waiting is data; a display, a slow server, an outage and what was written down ahead may.
-        ("sleep", {"simulator", "cli", "engine", "limits"}),
+        ("sleep", {"simulator", "cli", "engine", "limits", "alerts"}),
     ],
 )
 def test_what_happens_in_one_place_only(call: str, rooms: set[str]) -> None:

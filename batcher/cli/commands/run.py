@@ -9,6 +9,7 @@ import click
 
 from batcher import simulated
 from batcher.cli import options
+from batcher.cli.alerting import targets_of
 from batcher.cli.environment import read_access
 from batcher.cli.left_behind import naming_fetch
 from batcher.cli.places import Sought, find_state, knowing
@@ -42,6 +43,7 @@ from batcher.workload import SelectionOptions, prepare, prepare_saved
     is_flag=True,
     help="Go on though the ledger does not know of logs or results that lie beside it.",
 )
+@options.alerts
 @click.option("-q", "--quiet", is_flag=True, help="No plan and no progress; only the summary and what goes wrong.")
 @options.as_json
 def command(
@@ -60,6 +62,8 @@ def command(
     simulate: bool,
     accept_old: bool,
     quiet: bool,
+    on: tuple[tuple[str, str], ...],
+    notify_file: Path | None,
     **selection: Unpack[SelectionOptions],
 ) -> int:
     """Buy, wait for and fetch what the manifests ask for.
@@ -88,6 +92,7 @@ def command(
         workload = probing
     if dry_run:
         return tell_plan(terminal, workload, folder, access, PlanRequest(until=until))
+    targets = targets_of(notify_file, on)
     asked = make_request(
         workload,
         folder,
@@ -101,4 +106,4 @@ def command(
         outer=folder.parent if simulate and folder != state else None,
     )
     with naming_fetch(lambda: [folder]):
-        return run_on_terminal(asked, terminal, quiet=quiet)
+        return run_on_terminal(asked, terminal, quiet=quiet, targets=targets)

@@ -26,6 +26,7 @@ from . import (
     version_13_allowance,
     version_14_unpriced,
     version_15_chains,
+    version_16_alerts,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -47,4 +48,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_13_allowance", version_13_allowance.SQL),
     ("version_14_unpriced", version_14_unpriced.SQL),
     ("version_15_chains", version_15_chains.SQL),
+    ("version_16_alerts", version_16_alerts.SQL),
 )
