@@ -22,7 +22,7 @@ from batcher.alerts.targets import CommandTarget, NotDelivered, read_urls
 from batcher.errors import UsageError
 from batcher.simulator.switches import DEFAULT_KEY
 
-CAPPED = MANIFEST + "budget: {campaign: 35}\n"
+CAPPED = MANIFEST.replace("limits: {", "limits: {in_flight: 1, ") + "budget: {campaign: 35}\n"
 #: Writes what it gets on stdin, and the names of its environment, as a line of a file.
 KEEP = "import json, os, sys; print(json.dumps([json.load(sys.stdin), sorted(os.environ)]), file=open('told', 'a'))"
 
