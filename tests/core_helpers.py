@@ -82,6 +82,7 @@ class StoreShelf(Generic[S]):
     clock: ManualClock = field(default_factory=ManualClock)
     account: Account = ACCOUNT
     caps: Caps = field(default_factory=Caps)
+    is_shared: bool = False  # by several processes that write
 
     def __post_init__(self) -> None:
         self.changes: list[Change] = []

@@ -6,10 +6,11 @@ one, each call whole or not at all. What each means stands where SQLite's writer
 suite holds it for every store (tests/integration/ledger).
 
 **What blocks the loop.** Nothing here is awaitable: SQLite answers inline, in well under a millisecond. A store behind
-a network has to be waited for, and this is where it is called on the event loop:
+a network (`batcher.cluster`) has to be waited for, and this is where it is called on the event loop:
 
 - By way of `lifecycle.group_commit.Commits`, which is awaited: all writes of lifecycle and engine but those below.
-  `Commits` calls `commit_group` itself; a store on a network makes that call awaitable, and nothing else has to change.
+  `Commits` calls `commit_group` itself, on a thread for a store on a network; that store takes one group at a time, and
+  reads on a connection of its own meanwhile.
 - `Lifecycle._send_purchase` marks an attempt whose sending was cut off (`maybe_received`): at once and without an
   await, for nothing may come between, whatever ends the task. It has to stay so: it is what `withdraw` trusts.
 - `Lifecycle.withdraw` looks and closes (`unsent`) in one go, at a run's end and where the engine judges whose trouble

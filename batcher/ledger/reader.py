@@ -281,7 +281,7 @@ class LedgerReader:
         """
         given = {"run_id": run_id, "campaign": campaign, "day": day, "allowance": allowance, "unpriced": unpriced}
         chosen = {name: value for name, value in given.items() if value is not None}
-        where = " AND ".join(f"{name} = ?" for name in chosen) or "1"
+        where = " AND ".join(f"{name} = ?" for name in chosen) or "1 = 1"
         sums = f"SELECT coalesce(sum(held), 0), coalesce(sum(settled), 0) FROM spent WHERE {where}"
         return CreditSum(*self.one(sums, list(chosen.values())))
 
@@ -293,7 +293,8 @@ class LedgerReader:
         """
         return self.figure(
             f"SELECT (SELECT coalesce(sum({COMMITTED}), 0) FROM attempts WHERE id > ?1 AND account = ?2)"
-            f" + (SELECT coalesce(sum(max(0, {HOLD} - coalesce(reserved_credits, 0))), 0) FROM attempts WHERE id <= ?1"
+            f" + (SELECT coalesce(sum(CASE WHEN {HOLD} > coalesce(reserved_credits, 0)"
+            f" THEN {HOLD} - coalesce(reserved_credits, 0) ELSE 0 END), 0) FROM attempts WHERE id <= ?1"
             " AND account = ?2 AND final_credits IS NULL AND (outcome IS NULL OR outcome = 'succeeded')"
             " AND submitted_at IS NOT NULL)",
             (attempt_id, account),

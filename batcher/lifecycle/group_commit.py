@@ -77,11 +77,17 @@ class _Groups(Generic[Operation]):
             group.done.set()
 
 
-class Commits:
-    """Group commit: the one way from tasks to the ledger."""
+async def inline(work: Callable[[], Any]) -> Any:
+    """Do it here and now: for virtual time, which does not wait for threads."""
+    return work()
 
-    def __init__(self, ledger: Store) -> None:
+
+class Commits:
+    """Group commit: the one way from tasks to the ledger; on a thread, if `offload` says so (a store on a network)."""
+
+    def __init__(self, ledger: Store, offload: Offload = inline) -> None:
         self._ledger = ledger
+        self._offload = offload
         self._groups = _Groups(self._perform)
 
     async def __call__(self, operation: Callable[[], T]) -> T:
@@ -95,17 +101,13 @@ class Commits:
     async def _perform(self, operations: Sequence[Callable[[], Any]]) -> Sequence[Any]:
         while True:
             try:
-                return self._ledger.commit_group(operations, patient=False)
+                found: Sequence[Any] = await self._offload(lambda: self._ledger.commit_group(operations, patient=False))
+                return found
             except Locked:
                 # Another program writes. Others move meanwhile, and what the API said of a purchase waits here.
                 if not self._ledger.still_waits():
                     raise
             await anyio.sleep(_AGAIN_SECONDS)
-
-
-async def inline(work: Callable[[], Any]) -> Any:
-    """Do it here and now: for virtual time, which does not wait for threads."""
-    return work()
 
 
 class Disk:

@@ -41,7 +41,10 @@ _STATES = f"SELECT * FROM {SOURCE_STATES} WHERE job_id = ? ORDER BY position"
 def enrol(t: Transaction, specs: Iterable[JobSpec]) -> None:
     """Write down what each job is made from; that stays, for it is a part of what the job is, but for the gates."""
     edges = [(s.id, n, one.job_id, one.gate) for s in specs for n, one in enumerate(sources_of(s.reference))]
-    t.many("INSERT INTO sources VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET gate = excluded.gate", edges)
+    t.many(
+        "INSERT INTO sources VALUES (?, ?, ?, ?) ON CONFLICT (job_id, position) DO UPDATE SET gate = excluded.gate",
+        edges,
+    )
     t.many(f"{_BEGIN} AND id = ? AND EXISTS ({_BOUGHT})", [(job_id,) for job_id, n, *_ in edges if n == 0])
 
 
@@ -116,7 +119,11 @@ def used(t: Transaction, job_id: JobId, reference: Reference | None) -> str | No
 
 def review(t: Transaction, sha256: str, verdict: str) -> None:
     """Keep what a person says of a file, whoever made it, and look at all that wait for it."""
-    t.run("INSERT OR REPLACE INTO reviews VALUES (?, ?, ?)", (sha256, verdict, t.at))
+    t.run(
+        "INSERT INTO reviews VALUES (?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET verdict = excluded.verdict,"
+        " at = excluded.at",
+        (sha256, verdict, t.at),
+    )
     sources = t.run(
         "SELECT DISTINCT a.job_id FROM files AS f JOIN attempts AS a ON a.id = f.attempt_id"
         " WHERE f.sha256 = ? AND f.sha256 IS NOT NULL AND f.number = 0",

@@ -12,7 +12,7 @@ from batcher import fs
 from batcher.clock import machine_zone
 from batcher.errors import BatcherError, StorageError
 
-from . import schema
+from . import copies, schema
 
 #: How long to wait for another process's write, in seconds (`retry` and friends write while a run goes on); a run waits
 #: as long as `retries.outage`.
@@ -23,13 +23,18 @@ _CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLIT
 
 
 def open_writer(
-    path: Path, *, ledger_id: str, at: str, factory: type[sqlite3.Connection] = sqlite3.Connection
+    path: Path,
+    *,
+    ledger_id: str,
+    at: str,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+    any_kind: bool = False,
 ) -> sqlite3.Connection:
     """A connection that commits durably: WAL, `synchronous=FULL`, explicit transactions.
 
     Makes the ledger where there is none, with this id, as of `at` (ISO 8601), and brings an older one up to date; then
     the caller holds the run lock. `factory` makes its connections. Raises StorageError, also for a file that is none of
-    ours, which is left as it is.
+    ours, which is left as it is, and unless `any_kind` is meant for a copy and for what has moved (`copies`).
     """
     with storage_errors(path):
         if not stands(path):
@@ -43,8 +48,11 @@ def open_writer(
                 wait_for_lock(connection)
                 schema.migrate(connection, path, stamp=at.replace(":", "")[:17])
             schema.check(connection, path)
+            if not any_kind:
+                copies.refuse(connection, path)
             if connection.execute("SELECT timezone FROM meta").fetchone()[0] is None:
                 connection.execute("UPDATE meta SET timezone = ?", (machine_zone(),))
+            connection.execute(f"PRAGMA busy_timeout = {round(WAIT_SECONDS * 1000)}")
         except BaseException:
             connection.close()
             raise
@@ -168,6 +176,10 @@ class Locked(StorageError):
     """Another program holds the ledger for writing."""
 
 
+class AlreadyThere(StorageError):
+    """What was to be written stands there already, or contradicts what does."""
+
+
 class storage_errors:  # noqa: N801  (a context manager, used like a function)
     """SQLite's and the system's errors as StorageError with what to do. A class, for every statement passes here."""
 
@@ -182,6 +194,7 @@ class storage_errors:  # noqa: N801  (a context manager, used like a function)
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.DatabaseError):
             found = Locked if is_busy(error) else StorageError
+            found = AlreadyThere if isinstance(error, sqlite3.IntegrityError) else found
             raise found(f"{self._path}: {error}", hint=_hint(str(error))) from error
         if isinstance(error, OSError) and not isinstance(error, BatcherError):
             hint = "Check the disk and the permissions."
@@ -207,8 +220,10 @@ def wait_for_lock(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA busy_timeout = {before}")
 
 
-def is_busy(error: sqlite3.DatabaseError) -> bool:
+def is_busy(error: BaseException) -> bool:
     """Whether another program's lock was in the way."""
+    if isinstance(error, Locked):
+        return True
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 

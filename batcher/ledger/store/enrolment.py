@@ -91,7 +91,7 @@ def _begin(write: Write, campaign: str, manifest: str) -> Enrolled:
     with write as t:
         t.run(
             "INSERT INTO campaigns (name, manifest, expansion) VALUES (?, ?, 1)"
-            " ON CONFLICT DO UPDATE SET expansion = expansion + 1, manifest = excluded.manifest",
+            " ON CONFLICT (name) DO UPDATE SET expansion = campaigns.expansion + 1, manifest = excluded.manifest",
             (campaign, manifest),
         )
         expansion_cache.forget(t, campaign)

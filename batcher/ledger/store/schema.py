@@ -16,7 +16,7 @@ from contextlib import closing
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from batcher import fs
 from batcher.errors import StorageError
@@ -85,6 +85,28 @@ def pending(connection: sqlite3.Connection, path: Path) -> bool:
     if not present:
         _refuse(connection, path)
     return present != known
+
+
+class LedgerTable(NamedTuple):
+    """A table of the ledger; `key` are the columns of its primary key."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+
+
+@cache
+def tables() -> tuple[LedgerTable, ...]:
+    """The tables that every database of this version has."""
+    found = []
+    with closing(sqlite3.connect(":memory:")) as connection:
+        fill(connection)
+        for made in shape.of(connection).values():
+            if made.kind == "table":
+                rows = connection.execute("SELECT name, pk FROM pragma_table_info(?)", (made.name,)).fetchall()
+                key = tuple(name for name, place in sorted(rows, key=lambda row: row[1]) if place)
+                found.append(LedgerTable(made.name, tuple(name for name, _ in rows), key))
+    return tuple(found)
 
 
 def differences(connection: sqlite3.Connection) -> list[str]:

@@ -37,7 +37,7 @@ def newest(read: LedgerReader, count: int, *, account: str | None = None, kind: 
     """
     found = read.rows(
         f"SELECT * FROM sends WHERE {'kind = ?1' if kind else 'id > ?1'}"
-        " AND (?2 IS NULL OR account IS NULL OR account = ?2) ORDER BY id DESC LIMIT ?3",
+        " AND (CAST(?2 AS TEXT) IS NULL OR account IS NULL OR account = ?2) ORDER BY id DESC LIMIT ?3",
         (kind or 0, account, count),
     )
     return list(map(_send, reversed(found)))
@@ -68,7 +68,7 @@ def forget(t: Transaction, seconds: float) -> None:
     believed = up is None or up >= seconds
     t.run(
         "DELETE FROM sends WHERE id < coalesce((SELECT id FROM sends"
-        " WHERE iif(boot_id = ?, boot_seconds >= ?, at >= ? OR (boot_id IS NOT NULL AND NOT ?))"
+        " WHERE CASE WHEN boot_id = ? THEN boot_seconds >= ? ELSE at >= ? OR (boot_id IS NOT NULL AND ? = 0) END"
         " AND id > (SELECT max(id) - ? FROM sends) ORDER BY id LIMIT 1), (SELECT max(id) + 1 FROM sends))",
         (boot, (up or 0.0) - seconds, iso(t.moment.wall - seconds), believed, _KEPT),
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import RLock
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -81,9 +82,8 @@ class Transaction:
 
     def insert(self, table: str, **columns: Any) -> int:
         values = tuple(columns.values())
-        cursor = self.run(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(values)})", values)
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(values)}) RETURNING id"
+        return int(self.value(sql, values))
 
     def update(self, table: str, row_id: int, **columns: Any) -> None:
         self.run(f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?", (*columns.values(), row_id))
@@ -179,19 +179,24 @@ class Writing:
         self._told = False
         self._hurry_at = math.inf
         self._owed: list[Callable[[], None]] = []
-        with self._errors:
-            connection.execute(f"PRAGMA busy_timeout = {round(WAIT_SECONDS * 1000)}")
+        self._turn = RLock()  # a store on a network commits on a thread
+        self._undoes = isinstance(connection, sqlite3.Connection)  # PostgreSQL gives the whole transaction up
         self._shared: _Shared | None = None
         self._open: Transaction | None = None
         self.run_id: int | None = None
 
     def __enter__(self) -> Transaction:
-        with self._errors:
-            # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
-            if self._shared is None:
-                self._begin()
-            else:
-                self._connection.execute("SAVEPOINT part")
+        self._turn.acquire()
+        try:
+            with self._errors:
+                # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
+                if self._shared is None:
+                    self._begin()
+                else:
+                    self._connection.execute("SAVEPOINT part")
+        except BaseException:
+            self._turn.release()
+            raise
         self._open = Transaction(
             self._connection, self._shared.begun if self._shared else self._now(), self.run_id, self._moved
         )
@@ -200,7 +205,7 @@ class Writing:
     @contextmanager
     def single(self) -> Iterator[Transaction]:
         """A transaction of one statement, which needs no savepoint in a group: if it fails, SQLite undoes it itself."""
-        if self._shared is None:
+        if self._shared is None or not self._undoes:
             with self as t:
                 yield t
         else:
@@ -213,7 +218,7 @@ class Writing:
         while True:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, Locked) as error:
                 if not is_busy(error):
                     raise
                 waited += WAIT_SECONDS
@@ -254,12 +259,18 @@ class Writing:
             with self as t:
                 t.event(event, detail=detail, at=at)
 
-        if self._shared is not None:
-            write()
-        else:
-            self._owed.append(write)
-            with suppress(Locked):
-                self.commit_group((), patient=False)
+        if not self._turn.acquire(blocking=False):
+            self._owed.append(write)  # a group is being committed on a thread
+            return
+        try:
+            if self._shared is not None:
+                write()
+            else:
+                self._owed.append(write)
+                with suppress(Locked):
+                    self.commit_group((), patient=False)
+        finally:
+            self._turn.release()
 
     def _now(self) -> Stamp:
         now = moment(self._clock)
@@ -269,39 +280,44 @@ class Writing:
         transaction, self._open = self._open, None
         assert transaction is not None
         alone = self._shared is None
-        with self._errors:
-            try:
-                if error is not None:
-                    raise error
-                self._connection.execute("COMMIT" if alone else "RELEASE part")
-            except BaseException:
-                self._undo(*(("ROLLBACK",) if alone else ("ROLLBACK TO part", "RELEASE part")))
-                raise
-        if self._shared is None:
+        try:
+            with self._errors:
+                try:
+                    if error is not None:
+                        raise error
+                    self._connection.execute("COMMIT" if alone else "RELEASE part")
+                except BaseException:
+                    self._undo(*(("ROLLBACK",) if alone else ("ROLLBACK TO part", "RELEASE part")))
+                    raise
+            if self._shared is not None:
+                self._shared.changes.extend(transaction.changes)
+        finally:
+            self._turn.release()
+        if alone:
             self._tell(transaction.changes)
-        else:
-            self._shared.changes.extend(transaction.changes)
 
     def commit_group(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
         """Do operations, each some transactions, in one; what each returned or raised. Raises StorageError.
 
         Unless `patient` it waits for another program's lock for a moment only (Locked).
         """
-        try:
-            with self._errors:
-                self._begin(patient=patient)
-                self._shared = shared = _Shared(self._now(), [])
-                try:
-                    for owed in self._owed:
-                        owed()
-                    found = [self._try(operation) for operation in operations]
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    self._undo("ROLLBACK")
-                    raise
-        finally:
-            self._shared = None
-        self._owed.clear()
+        with self._turn:
+            try:
+                with self._errors:
+                    self._begin(patient=patient)
+                    self._shared = shared = _Shared(self._now(), [])
+                    try:
+                        owed = list(self._owed)
+                        for note in owed:
+                            note()
+                        found = [self._try(operation) for operation in operations]
+                        self._connection.execute("COMMIT")
+                    except BaseException:
+                        self._undo("ROLLBACK")
+                        raise
+            finally:
+                self._shared = None
+            del self._owed[: len(owed)]
         self._tell(shared.changes)
         return found
 

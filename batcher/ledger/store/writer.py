@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from batcher.clock import Clock, iso
-from batcher.errors import BatcherError, UsageError
+from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 from batcher.ledger.queries import budgets, export
@@ -23,10 +23,10 @@ from batcher.measures import UNINSPECTED, Inspection
 
 from . import chains, enrolment, purchases, sends
 from .caps import Caps, Refusal, admission
-from .connection import open_writer
+from .connection import AlreadyThere, open_writer
 from .enrolment import Asked, Enrolled, EnrolmentStep, unknown
 from .sends import Send
-from .transaction import Observer, Stale, Writing
+from .transaction import Observer, Stale, Transaction, Writing
 
 _SENDS_KEPT_SECONDS = 25 * 3600.0  # the longest window of a rate is a day
 _WHOSE = {Place.SIMULATOR: "the simulator", Place.LOOPBACK: "an API on loopback", Place.NET: "the API on the net"}
@@ -41,7 +41,7 @@ class LedgerWriter:
         self._clock = clock
         self._write = Writing(connection, clock, observe, path, chains.settle)
         self.path = path
-        self.read = LedgerReader(connection, path)
+        self.read = self._reader()
         self._ledger_id = self.read.ledger_id
 
     @classmethod
@@ -60,6 +60,9 @@ class LedgerWriter:
         """
         connection = open_writer(path, ledger_id=secrets.token_hex(16), at=iso(clock.wall()), factory=factory)
         return cls(connection, path, clock, observe)
+
+    def _reader(self) -> LedgerReader:
+        return LedgerReader(self._connection, self.path)
 
     def close(self) -> None:
         self._connection.close()
@@ -115,14 +118,18 @@ class LedgerWriter:
                 settings=settings,
             )
             t.run_id = run_id
-            t.run(
-                "UPDATE attempts SET maybe_received = 1 WHERE id IN (SELECT attempt_id FROM wanted"
-                " WHERE status = 'submitting' AND campaign IN (SELECT name FROM campaigns))"
-            )
+            self._doubt_intents(t)
             sends.forget(t, _SENDS_KEPT_SECONDS)
             t.event(Event.RUN_STARTED, detail={"version": version, "campaigns": list(campaigns)})
         self._write.run_id = run_id
         return run_id
+
+    def _doubt_intents(self, t: Transaction) -> None:
+        """Whatever was intended before this run may have been received: nobody else works at it."""
+        t.run(
+            "UPDATE attempts SET maybe_received = 1 WHERE id IN (SELECT attempt_id FROM wanted"
+            " WHERE status = 'submitting' AND campaign IN (SELECT name FROM campaigns))"
+        )
 
     def end_run(self, *, exit_code: int, reason: str, left: Mapping[str, int] | None = None) -> None:
         """Close the run with exit code and reason in words; `left` counts why jobs did not come to their end."""
@@ -289,8 +296,9 @@ class LedgerWriter:
     def remember_upload(self, account: Account, upload: Upload) -> None:
         """Keep an upload: one row a file and account; a newer one takes its place."""
         with self._write as t:
+            t.run("DELETE FROM uploads WHERE account = ? AND sha256 = ?", (account.text, upload.sha256))
             t.run(
-                "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     account.text,
                     upload.sha256,
@@ -339,10 +347,8 @@ class LedgerWriter:
                     " WHERE attempt_id = ? AND number = ?",
                     (target, sha256, size, *found.measures, differs, attempt_id, number),
                 )
-        except BatcherError as error:
-            if isinstance(error.__cause__, sqlite3.IntegrityError):
-                return False
-            raise
+        except AlreadyThere:
+            return False
         return True
 
     def set_aside(self, job_id: JobId, attempt_id: int, number: int, *, path: str, sha256: str, why: str) -> None:
@@ -364,8 +370,8 @@ class LedgerWriter:
         with self._write as t:
             changed = t.run(
                 "UPDATE files SET forgotten_at = ? WHERE attempt_id = (SELECT attempt_id FROM wanted WHERE id = ?)"
-                " AND (forgotten_at IS NULL) = ?",
-                (t.at if forgotten else None, job_id, int(forgotten)),
+                f" AND forgotten_at IS {'NULL' if forgotten else 'NOT NULL'}",
+                (t.at if forgotten else None, job_id),
             ).rowcount
             if changed:
                 chains.settle(t, job_id)

@@ -57,8 +57,8 @@ def by_hand(shelf: Shelf) -> tuple[int, int]:
     return row["held"], row["settled"]
 
 
-#: Makes a store that lives in a folder, or comes back to it.
-Opener = Callable[[Path, ManualClock, Observer], Store]
+#: Makes a store, or comes back to it.
+Opener = Callable[[ManualClock, Observer], Store]
 StoresShelf = StoreShelf[Store]
 
 
@@ -66,12 +66,18 @@ def sqlite(folder: Path, clock: ManualClock, observe: Observer) -> Store:
     return LedgerWriter.open(folder / "ledger.db", clock, observe)
 
 
-STORES: list[Opener] = [sqlite]
+def postgresql(conninfo: str, clock: ManualClock, observe: Observer) -> Store:
+    from batcher.cluster.store import PostgresLedger
+
+    return PostgresLedger.connect(conninfo, clock, observe)
 
 
-@pytest.fixture(params=STORES, ids=lambda each: each.__name__)
+@pytest.fixture(params=["sqlite", "postgresql"])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoresShelf]:
-    made: StoresShelf = StoreShelf(partial(request.param, tmp_path))
+    opener: Opener = partial(sqlite, tmp_path)
+    if is_shared := request.param == "postgresql":
+        opener = partial(postgresql, request.getfixturevalue("postgres"))
+    made: StoresShelf = StoreShelf(opener, is_shared=is_shared)
     yield made
     made.ledger.close()
 

@@ -1,7 +1,7 @@
 """What every store promises, by the port's methods alone: money, moves, groups and what observers hear.
 
-Tests of what stands in SQLite's tables are those of `test_ledger_…`. A store that is to stand in its place is added to
-`STORES`, and nothing else.
+Tests of what stands in SQLite's tables are those of `test_ledger_…`. The fixture `shelf` has
+one of each kind.
 """
 
 from __future__ import annotations
@@ -45,9 +45,18 @@ def test_an_intent_is_committed_before_it_is_returned_and_comes_back_as_it_was(s
     phase = shelf.ledger.read.load(job_name(1)).phase
     assert isinstance(phase, Submitting)
     assert (phase.intent.key, phase.intent.body) == (intent.key, intent.body)
-    # Found at a start it may have been received, for good: no later sending takes it back.
-    assert phase.intent.maybe_received
+    shelf.ledger.maybe_received(phase.intent, "cut", "off")
     assert shelf.ledger.refused(phase.intent, "a", "b") is Status.DOUBTFUL
+
+
+def test_what_is_found_at_a_start_may_have_been_received_for_good(shelf: StoresShelf) -> None:
+    """No later sending takes it back. Where several work at a ledger, whoever takes a job over says so, not a start."""
+    shelf.enrol([make_spec(1)])
+    shelf.buy(1)
+    shelf.restart()
+    phase = shelf.ledger.read.load(job_name(1)).phase
+    assert isinstance(phase, Submitting)
+    assert phase.intent.maybe_received is not shelf.is_shared
 
 
 def test_each_attempt_has_a_key_of_its_own(shelf: StoresShelf) -> None:

@@ -27,6 +27,7 @@ from . import (
     version_14_unpriced,
     version_15_chains,
     version_16_alerts,
+    version_18_copies,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -49,4 +50,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_14_unpriced", version_14_unpriced.SQL),
     ("version_15_chains", version_15_chains.SQL),
     ("version_16_alerts", version_16_alerts.SQL),
+    ("version_18_copies", version_18_copies.SQL),
 )

@@ -1,0 +1,82 @@
+"""Who may work at which job, by the database's clock: claims with epochs, and the fence before each paid request.
+
+A claim is a row of its job for good: its epoch rises with each taking, so a worker that was stopped and comes back
+holds a number that nobody answers to any more.
+"""
+
+from __future__ import annotations
+
+from batcher.events import Event
+from batcher.jobs import Intent, JobId
+from batcher.ledger.store.transaction import Transaction
+
+from .postgres import PostgresConnection
+
+_TAKE = (
+    "INSERT INTO claims (job_id, epoch, worker, until)"
+    " VALUES (?1, 1, ?2, clock_timestamp() + make_interval(secs => ?3))"
+    " ON CONFLICT (job_id) DO UPDATE SET epoch = claims.epoch + 1, worker = excluded.worker, until = excluded.until"
+    " WHERE claims.until <= clock_timestamp() RETURNING epoch"
+)
+_UNANSWERED = (
+    "UPDATE attempts SET maybe_received = 1 WHERE maybe_received = 0 AND id = (SELECT attempt_id FROM wanted"
+    " WHERE id = ? AND status = 'submitting') RETURNING number"
+)
+_RENEW = (
+    "UPDATE claims SET until = clock_timestamp() + make_interval(secs => %s)"
+    " WHERE worker = %s AND until > clock_timestamp() RETURNING job_id"
+)
+# A stamp of the future (the database's clock was set back) says nothing of the key's age: then nothing is sent.
+_FENCE = (
+    "SELECT EXISTS (SELECT 1 FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
+    " JOIN claims AS c ON c.job_id = w.id WHERE w.id = %(job)s AND w.status = 'submitting' AND a.id = %(attempt)s"
+    " AND a.task_id IS NULL AND a.final_credits IS NULL AND c.epoch = %(epoch)s AND c.until > clock_timestamp()"
+    " AND a.intended_at::timestamptz BETWEEN clock_timestamp() - make_interval(secs => %(seconds)s)"
+    " AND clock_timestamp() + interval '5 seconds')"
+)
+
+
+def take(t: Transaction, job_id: JobId, worker: str, lease: float) -> int | None:
+    """Claim a job for so many seconds: the claim's epoch, or None while another claim of it holds.
+
+    What the claim before has intended it may have sent, or be sending: such an attempt is maybe received, for good.
+    """
+    found = t.run(_TAKE, (job_id, worker, lease)).fetchone()
+    if found is None:
+        return None
+    epoch = int(found[0])
+    if epoch > 1 and (attempt := t.run(_UNANSWERED, (job_id,)).fetchone()):
+        detail = {"code": "taken_over", "message": "another worker had this attempt, and its lease ran out"}
+        t.event(Event.MAYBE_RECEIVED, job_id=job_id, attempt=attempt[0], detail=detail)
+    return epoch
+
+
+def release(t: Transaction, job_id: JobId, epoch: int) -> bool:
+    """Give a claim back; whether it still was one."""
+    gone = "UPDATE claims SET until = clock_timestamp() WHERE job_id = ? AND epoch = ? AND until > clock_timestamp()"
+    return bool(t.run(gone, (job_id, epoch)).rowcount)
+
+
+def renew(connection: PostgresConnection, worker: str, lease: float) -> set[JobId]:
+    """Prolong the claims of a worker that have not run out; the jobs of which it has one. What ran out stays lost."""
+    return {JobId(row[0]) for row in connection.query(_RENEW, (lease, worker))}
+
+
+def expired(connection: PostgresConnection, limit: int) -> list[JobId]:
+    """Jobs under way whose claim ran out, the oldest first."""
+    rows = connection.query(
+        "SELECT c.job_id FROM claims AS c JOIN wanted AS w ON w.id = c.job_id WHERE c.until <= clock_timestamp()"
+        " AND w.status IN ('submitting', 'queued', 'processing') ORDER BY c.until LIMIT %s",
+        (limit,),
+    )
+    return [JobId(row[0]) for row in rows]
+
+
+def may_send(connection: PostgresConnection, intent: Intent, epoch: int, key_seconds: float) -> bool:
+    """The fence: whether this claim may send this intent now, all of it by the database's clock.
+
+    That is, the job is still submitting with this attempt, which has no task and is not closed, the claim is the newest
+    one and holds, and the key is younger than `key_seconds`.
+    """
+    given = {"job": intent.job_id, "attempt": intent.attempt_id, "epoch": epoch, "seconds": key_seconds}
+    return bool(connection.query(_FENCE, given)[0][0])

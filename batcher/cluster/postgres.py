@@ -1,0 +1,233 @@
+"""One connection to PostgreSQL, as the ledger's store takes a connection of SQLite; its errors in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any, Self, cast
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+
+from batcher.errors import StorageError
+from batcher.ledger.store.connection import AlreadyThere, Locked
+
+from .dialect import translate
+
+#: The lock under which all writing is serial; any number will do, as long as every version takes the same.
+LEDGER_LOCK = 0x6261_7463
+#: A worker that is stopped within a transaction holds up everybody: so long, in seconds, the server waits for it.
+IDLE_SECONDS = 1.5
+#: So long a statement waits for the lock in one piece.
+LOCK_SECONDS = 10.0
+_SESSION = (
+    "SET search_path = batcher; SET idle_in_transaction_session_timeout = {idle};"
+    f" SET lock_timeout = {round(LOCK_SECONDS * 1000)}; SET timezone = 'UTC'"
+)
+#: One state of the ledger for several questions.
+_SNAPSHOT = {"SAVEPOINT snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "RELEASE snapshot": "COMMIT"}
+#: A transaction that writes: from here to its end nobody else does.
+_BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock({LEDGER_LOCK}); SELECT extract(epoch FROM clock_timestamp())::float8"
+
+
+class Row(tuple[Any, ...]):
+    """A row that is read by number and by name, as `sqlite3.Row` is."""
+
+    __slots__ = ()
+    names: dict[str, int] = {}  # noqa: RUF012  (each query makes a class of its own)
+
+    def keys(self) -> list[str]:
+        return list(self.names)
+
+    def __getitem__(self, key: Any) -> Any:
+        return tuple.__getitem__(self, self.names[key] if isinstance(key, str) else key)
+
+
+def _given(values: Sequence[Any], numbered: bool) -> Any:
+    """Values as psycopg takes them: a truth is a number, as SQLite has it."""
+    plain = [int(value) if isinstance(value, bool) else value for value in values]
+    return {f"p{number}": value for number, value in enumerate(plain, 1)} if numbered else plain
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> Any:
+    """The rows of a query as `Row`: a factory of psycopg's."""
+    names = {column.name: place for place, column in enumerate(cursor.description or ())}
+    return type("Row", (Row,), {"__slots__": (), "names": names})
+
+
+class _Cursor(psycopg.Cursor[Row]):
+    """A statement without rows has none to fetch, as with SQLite."""
+
+    def fetchall(self) -> list[Row]:
+        return super().fetchall() if self.description is not None else []
+
+
+def shown(conninfo: str) -> str:
+    """Which database that is, for messages: without a password."""
+    try:
+        parts = conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        return "postgresql://…"
+    user = f"{parts['user']}@" if parts.get("user") else ""
+    port = f":{parts['port']}" if parts.get("port") else ""
+    service = f"?service={parts['service']}" if parts.get("service") else ""
+    return f"postgresql://{user}{parts.get('host') or ''}{port}/{parts.get('dbname') or ''}{service}"
+
+
+class PostgresConnection:
+    """A connection in autocommit, whose transactions begin with the ledger's lock. Raises StorageError.
+
+    It is made again where it was lost, but never within a transaction.
+    """
+
+    def __init__(self, conninfo: str, *, name: str = "batcher", idle_seconds: float = IDLE_SECONDS) -> None:
+        self._conninfo = conninfo
+        self._name = name
+        self._session = _SESSION.format(idle=round(idle_seconds * 1000))
+        self.place = shown(conninfo)
+        self._owner = 0
+        self.heard: Callable[[float], None] = lambda _: None  # the database's time, at each transaction's begin
+        self._open = self._connect()
+
+    def _connect(self) -> psycopg.Connection[Row]:
+        with postgres_errors(self.place):
+            made = psycopg.connect(
+                self._conninfo,
+                autocommit=True,
+                row_factory=_rows,
+                cursor_factory=_Cursor,
+                application_name=self._name,
+                connect_timeout=10,
+            )
+            made.execute(cast(Any, self._session))
+            return made
+
+    def begin(self) -> None:
+        """Begin a transaction in which nobody else writes. Raises Locked."""
+        if self._open.closed:
+            self._open = self._connect()
+        with postgres_errors(self.place):
+            try:
+                cursor = self._open.execute(_BEGIN)
+                while cursor.nextset():
+                    pass
+                [[now]] = cursor.fetchall()
+                self.heard(now)
+                self._owner = get_ident()
+            except psycopg.Error:
+                if not self._open.closed:
+                    self._open.execute("ROLLBACK")
+                raise
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> psycopg.Cursor[Row]:
+        """Run a statement that is written for SQLite."""
+        if sql == "BEGIN IMMEDIATE":
+            self.begin()
+            return self._open.cursor()
+        sql = _SNAPSHOT.get(sql, sql)
+        if sql == "COMMIT" and self._status != "INTRANS":
+            # PostgreSQL takes a COMMIT of what has failed for a ROLLBACK, and says nothing.
+            raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
+        if self._open.closed:
+            self._open = self._connect()
+        made, numbered = translate(sql)
+        with postgres_errors(self.place):
+            return self._open.execute(cast(Any, made), _given(values, numbered) or None)
+
+    def executemany(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for each of the rows, in few round trips."""
+        made, numbered = translate(sql)
+        rows = [_given(row, numbered) for row in values]
+        if rows:
+            with postgres_errors(self.place):
+                self._open.cursor().executemany(cast(Any, made), rows)
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._status in ("INTRANS", "INERROR")
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this thread is within a transaction that writes."""
+        return self._owner == get_ident() and self.in_transaction
+
+    @property
+    def _status(self) -> str:
+        return "" if self._open.closed else self._open.info.transaction_status.name
+
+    def script(self, sql: str) -> None:
+        """Run statements of PostgreSQL's own, as they stand."""
+        with postgres_errors(self.place):
+            self._open.execute(cast(Any, sql))
+
+    def query(self, sql: str, values: Any = None) -> list[Row]:
+        """The rows of a query in PostgreSQL's own words (`%s`)."""
+        if self._open.closed:
+            self._open = self._connect()
+        with postgres_errors(self.place):
+            return self._open.execute(cast(Any, sql), values).fetchall()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """One state of the database for several questions."""
+        self.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            yield
+        finally:
+            if self.in_transaction:
+                self.script("COMMIT")
+
+    @property
+    def raw(self) -> psycopg.Connection[Row]:
+        return self._open
+
+    def close(self) -> None:
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class postgres_errors:  # noqa: N801  (a context manager, used like a function)
+    """PostgreSQL's errors as StorageError with what to do. A class, for every statement passes here."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, psycopg.Error):
+            found = Locked if isinstance(error, errors.LockNotAvailable) else StorageError
+            found = AlreadyThere if isinstance(error, errors.UniqueViolation) else found
+            raise found(f"{self._place}: {_words(error)}", hint=_hint(error)) from error
+
+
+def _words(error: psycopg.Error) -> str:
+    """The first line of what the server says; libpq's texts may hold a connection string's password."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return re.sub(r"(password=)\S+|(://[^:/@\s]*:)[^@\s]*(?=@)", r"\1\2…", line)
+
+
+def _hint(error: psycopg.Error) -> str:
+    if isinstance(error, errors.LockNotAvailable):
+        return "Another worker holds the ledger for writing; run the same command again."
+    if isinstance(error, errors.InvalidSchemaName | errors.UndefinedTable):
+        return "`batcher cluster init` makes its tables."
+    if isinstance(error, errors.InsufficientPrivilege):
+        return "Grant this user the schema `batcher`, or connect as its owner."
+    if isinstance(error, psycopg.OperationalError):
+        return "Is the database up, and its address right (BATCHER_LEDGER)? Nothing is lost; run it again then."
+    return _AGAIN
+
+
+_AGAIN = "Run the same command again once the cause is gone; what was bought is kept."

@@ -1,0 +1,113 @@
+"""The ledger on PostgreSQL: `LedgerWriter`'s own code over another connection, and what many workers need besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+from batcher.clock import Clock
+from batcher.jobs import Intent, JobId
+from batcher.ledger import LedgerReader, LedgerWriter, Observer
+from batcher.ledger.store.transaction import Transaction
+
+from . import claims, schema
+from .database_clock import DatabaseClock
+from .postgres import PostgresConnection
+
+
+class _Reading:
+    """Reads on a connection of its own, but within a transaction of this thread on that one."""
+
+    def __init__(self, conninfo: str, writing: PostgresConnection) -> None:
+        self._writing = writing
+        self.own = PostgresConnection(conninfo, name="batcher reading", idle_seconds=0)
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        if self._writing.is_mine:
+            return self._writing.execute(sql, values)
+        return self.own.execute(sql, values)
+
+    def create_function(self, *_: Any, **__: Any) -> None:
+        """What SQLite's readers add to it, no question of a run asks for."""
+
+    def close(self) -> None:
+        self.own.close()
+
+
+class PostgresLedger(LedgerWriter):
+    """A writer of a ledger on PostgreSQL; there may be many. `read` may be asked on another thread than a group's."""
+
+    def __init__(self, conninfo: str, clock: Clock, observe: Observer) -> None:
+        self.clock = clock
+        self.connection = PostgresConnection(conninfo)
+        if isinstance(clock, DatabaseClock):
+            self.connection.heard = clock.heard
+        self._reading: _Reading | None = None
+        try:
+            schema.check(self.connection)
+            self._reading = _Reading(conninfo, self.connection)
+            # Both are what the store asks of a connection; the path is for messages.
+            super().__init__(cast(Any, self.connection), cast(Path, self.connection.place), clock, observe)
+        except BaseException:
+            self.close()
+            raise
+
+    def _reader(self) -> LedgerReader:
+        return LedgerReader(cast(Any, self._reading), cast(Path, self.connection.place))
+
+    @classmethod
+    def connect(cls, conninfo: str, clock: Clock | None = None, observe: Observer = lambda _: None) -> Self:
+        """Open the ledger of a database, on the database's clock unless another one is given (`clock`).
+
+        Raises StorageError when it holds no ledger, or one of another version.
+        """
+        return cls(conninfo, clock or DatabaseClock(), observe)
+
+    def _doubt_intents(self, t: Transaction) -> None:
+        """Others may be at work on what is intended: whoever takes a claim over does this (`claim`)."""
+
+    def now(self) -> float:
+        """The database's time, in seconds since the epoch."""
+        return float(self._apart.query("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])
+
+    # Claims (see `claims`)
+
+    def claim(self, job_id: JobId, worker: str, lease: float) -> int | None:
+        """Claim a job for so many seconds: its epoch, or None while another claim of it holds."""
+        with self._write as t:
+            return claims.take(t, job_id, worker, lease)
+
+    def release(self, job_id: JobId, epoch: int) -> bool:
+        """Give a claim back; whether it still was one."""
+        with self._write as t:
+            return claims.release(t, job_id, epoch)
+
+    def renew(self, worker: str, lease: float) -> set[JobId]:
+        """Prolong a worker's claims that have not run out; the jobs of which it still has one."""
+        return claims.renew(self._apart, worker, lease)
+
+    def expired(self, limit: int = 100) -> list[JobId]:
+        """Jobs under way whose claim ran out, the oldest first."""
+        return claims.expired(self._apart, limit)
+
+    def may_send(self, intent: Intent, epoch: int, key_seconds: float) -> bool:
+        """The fence, to be asked after the wait for a token, right before the socket (see `claims.may_send`)."""
+        return claims.may_send(self._apart, intent, epoch, key_seconds)
+
+    @property
+    def _apart(self) -> PostgresConnection:
+        """The connection that no group is committed on."""
+        assert self._reading is not None
+        return self._reading.own
+
+    def close(self) -> None:
+        self.connection.close()
+        if self._reading is not None:
+            self._reading.close()
+
+
+def create(conninfo: str, clock: Clock) -> bool:
+    """Make a database the ledger's, or bring an older one up to date; whether anything had to be done."""
+    with PostgresConnection(conninfo, idle_seconds=60) as connection:
+        return schema.create(connection, clock)

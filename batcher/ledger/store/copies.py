@@ -1,0 +1,109 @@
+"""Ledgers that are copies of one in a database, or have moved there: nobody buys with them; and filling a mirror.
+
+Two that buy from one ledger's state do not know of each other's purchases, so a copy says in `meta` what it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from batcher.errors import StorageError
+
+from . import schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CopyKind = Literal["mirror", "export", "moved"]
+_PROMOTE = "To go on with this one, knowing that what the other has bought since may be bought again: "
+_WHAT = {
+    "mirror": ("is a mirror of the ledger in {}", "Set BATCHER_LEDGER to that database. " + _PROMOTE),
+    "export": ("is a copy of the ledger in {}", "Use that one. " + _PROMOTE),
+    "moved": (
+        "has moved to {}, where its jobs go on",
+        "Set BATCHER_LEDGER to that database; `batcher export sqlite` brings a copy of it back.",
+    ),
+}
+
+
+class CopyMark(NamedTuple):
+    """What a ledger says of itself: what kind of copy it is, of which database, how far (`rev`) a mirror has got."""
+
+    kind: CopyKind | None
+    of: str
+    rev: int
+
+
+def copy_mark(connection: sqlite3.Connection) -> CopyMark:
+    """What a ledger is."""
+    kind, of, rev = connection.execute("SELECT copy_kind, copy_of, copy_rev FROM meta").fetchone()
+    return CopyMark(kind, of or "", rev or 0)
+
+
+def refuse(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StorageError for a ledger that is a copy, or has moved."""
+    found = copy_mark(connection)
+    if found.kind is not None:
+        what, hint = _WHAT[found.kind]
+        hint += "`run --accept-old-ledger`." if hint.endswith(_PROMOTE) else ""
+        raise StorageError(f"{path} {what.format(found.of)}", hint=hint)
+
+
+def promote(connection: sqlite3.Connection) -> bool:
+    """A person makes a copy a ledger of its own; whether it was one. What has moved stays where it is."""
+    sql = "UPDATE meta SET copy_kind = NULL, copy_of = NULL, copy_rev = NULL WHERE copy_kind IN ('mirror', 'export')"
+    return bool(connection.execute(sql).rowcount)
+
+
+def mark(connection: sqlite3.Connection, kind: CopyKind, of: str) -> None:
+    """Say what a ledger is from now on."""
+    connection.execute("UPDATE meta SET copy_kind = ?, copy_of = ?", (kind, of))
+
+
+class DeletedRow(NamedTuple):
+    """A row that is not there any more: its table and primary key."""
+
+    table: str
+    key: tuple[Any, ...]
+
+
+#: The rows of a table, as its columns stand in `schema.tables()`, in pages.
+Pages = Callable[[schema.LedgerTable], Iterable[Sequence[Sequence[Any]]]]
+
+
+def take_over(connection: sqlite3.Connection, changed: Pages, gone: Iterable[DeletedRow], rev: int | None) -> int:
+    """Bring rows into a ledger as they stand elsewhere, in the transaction of the caller; how many these were.
+
+    Sums come along as they are, so no trigger may count them again; foreign keys are off meanwhile. `rev` is kept.
+    """
+    triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    keys = {table.name: " AND ".join(f"{column} = ?" for column in table.key) for table in schema.tables()}
+    for table, key in gone:
+        connection.execute(f"DELETE FROM {table} WHERE {keys[table]}", key)
+    count = 0
+    for each in schema.tables():
+        for page in changed(each) if each.name != "meta" else ():
+            count += len(page)
+            if each.name == "files":  # a name may have passed from one to another
+                places = [each.columns.index(column) for column in each.key]
+                free = f"UPDATE files SET target = NULL WHERE {keys['files']}"
+                connection.executemany(free, [tuple(row[place] for place in places) for row in page])
+            connection.executemany(_put(each), page)
+    for _, sql in triggers:
+        connection.execute(sql)
+    if rev is not None:
+        connection.execute("UPDATE meta SET copy_rev = ?", (rev,))
+    return count
+
+
+def _put(table: schema.LedgerTable) -> str:
+    """The statement for a row that may be there already: it keeps its place then."""
+    rest = ", ".join(f"{column} = excluded.{column}" for column in table.columns if column not in table.key)
+    marks = ", ".join("?" * len(table.columns))
+    names = ", ".join(table.columns)
+    does = f"UPDATE SET {rest}" if rest else "NOTHING"
+    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT ({', '.join(table.key)}) DO {does}"

@@ -1,0 +1,125 @@
+"""Claims of jobs and the fence before a paid request, on a real PostgreSQL by its own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from core_helpers import job_name, make_spec, make_task
+
+from batcher.cluster.database_clock import DatabaseClock
+from batcher.cluster.store import PostgresLedger
+from batcher.events import Event
+from batcher.jobs import Account, Intent, Submitting
+from batcher.ledger import Caps, Change
+
+ACCOUNT = Account("https://api.test", "0123456789ab")
+JOB = job_name(1)
+
+
+class Workers:
+    """Two workers of one ledger, and a job that is planned."""
+
+    def __init__(self, conninfo: str) -> None:
+        self.conninfo = conninfo
+        self.changes = list[Change]()
+        self.one, self.other = (PostgresLedger.connect(conninfo, None, self.changes.append) for _ in range(2))
+        for step in self.one.enrolling("spring", "m.yaml", [make_spec(1)]):
+            step()
+        for each in (self.one, self.other):
+            each.start_run(version="1", pid=1, account=ACCOUNT.text, campaigns=["spring"], settings="{}")
+
+    def intend(self, ledger: PostgresLedger) -> Intent:
+        made = ledger.intend(
+            ledger.read.load(JOB), account=ACCOUNT, compose=lambda request_id: request_id.encode(), caps=Caps()
+        )
+        assert isinstance(made, Intent)
+        return made
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def run_out(self) -> None:
+        self.sql("UPDATE batcher.claims SET until = clock_timestamp() - interval '1 second'")
+
+
+@pytest.fixture
+def workers(postgres: str) -> Iterator[Workers]:
+    made = Workers(postgres)
+    yield made
+    made.one.close()
+    made.other.close()
+
+
+def test_a_job_is_one_workers_until_its_lease_runs_out(workers: Workers) -> None:
+    assert workers.one.claim(JOB, "a", 30) == 1
+    assert workers.other.claim(JOB, "b", 30) is None
+    assert workers.one.renew("a", 30) == {JOB}
+    workers.run_out()
+    assert workers.one.renew("a", 30) == set()  # what ran out stays lost
+    assert workers.other.claim(JOB, "b", 30) == 2
+    assert not workers.one.release(JOB, 1)
+    assert workers.other.release(JOB, 2)
+    assert workers.one.claim(JOB, "a", 30) == 3
+
+
+def test_a_takeover_makes_what_was_intended_maybe_received_and_tells_it(workers: Workers) -> None:
+    workers.one.claim(JOB, "a", 30)
+    workers.intend(workers.one)
+    assert not workers.changes[-1].detail.get("code")
+    workers.run_out()
+    assert workers.one.expired() == [JOB]
+    workers.other.claim(JOB, "b", 30)
+    phase = workers.other.read.load(JOB).phase
+    assert isinstance(phase, Submitting)
+    assert phase.intent.maybe_received
+    assert workers.changes[-1].event == Event.MAYBE_RECEIVED
+    assert workers.changes[-1].detail["code"] == "taken_over"
+
+
+def test_the_start_of_a_worker_says_nothing_of_what_others_are_sending(workers: Workers) -> None:
+    workers.one.claim(JOB, "a", 30)
+    workers.intend(workers.one)
+    workers.other.start_run(version="1", pid=2, account=ACCOUNT.text, campaigns=["spring"], settings="{}")
+    phase = workers.one.read.load(JOB).phase
+    assert isinstance(phase, Submitting)
+    assert not phase.intent.maybe_received
+
+
+@pytest.mark.parametrize("gone", ["", "lease", "epoch", "task", "old", "future", "closed"])
+def test_the_fence_lets_out_only_a_young_key_of_this_claim_that_has_no_task(workers: Workers, gone: str) -> None:
+    assert (epoch := workers.one.claim(JOB, "a", 30)) == 1
+    intent = workers.intend(workers.one)
+    match gone:
+        case "lease":
+            workers.run_out()
+        case "epoch":
+            workers.run_out()
+            workers.other.claim(JOB, "b", 30)
+        case "task":
+            workers.other.submitted(intent, make_task())
+        case "old":
+            workers.sql("UPDATE batcher.attempts SET intended_at = '2020-01-01T00:00:00Z'")
+        case "future":
+            workers.sql("UPDATE batcher.attempts SET intended_at = '2100-01-01T00:00:00Z'")
+        case "closed":
+            workers.other.unsent(intent, "not_sent", "")
+    assert workers.one.may_send(intent, epoch, 60) is (gone == "")
+
+
+def test_stamps_go_by_the_databases_clock_whatever_the_workers_own_says(postgres: str) -> None:
+    class Wrong(DatabaseClock):
+        def __init__(self, hours: int) -> None:
+            super().__init__()
+            self._ahead += hours * 3600
+
+    for hours in (-1, 1):
+        with_it = PostgresLedger.connect(postgres, Wrong(hours))
+        with_it.start_run(version="1", pid=1, account=ACCOUNT.text, campaigns=[], settings="{}")
+        [row] = with_it.read.rows("SELECT started_at FROM runs ORDER BY id DESC LIMIT 1")
+        found = psycopg.connect(postgres).execute("SELECT abs(extract(epoch FROM now() - %s::timestamptz))", row)
+        assert found.fetchone()[0] < 60  # type: ignore[index]
+        found.connection.close()
+        with_it.close()
