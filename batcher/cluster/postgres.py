@@ -180,6 +180,29 @@ class PostgresConnection:
             if self.in_transaction:
                 self.script("COMMIT")
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction that holds up nobody but who wants the same rows."""
+        with self._between("BEGIN"):
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A transaction of the ledger's, in which nobody else writes."""
+        with self._between("BEGIN IMMEDIATE"):
+            yield
+
+    @contextmanager
+    def _between(self, begin: str) -> Iterator[None]:
+        self.execute(begin)
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+
     @property
     def raw(self) -> psycopg.Connection[Row]:
         return self._open

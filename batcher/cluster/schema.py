@@ -136,8 +136,8 @@ CREATE TRIGGER files_added AFTER INSERT ON files FOR EACH ROW WHEN (NEW.saved_at
     EXECUTE FUNCTION files_count();
 CREATE TRIGGER files_saved AFTER UPDATE OF saved_at ON files FOR EACH ROW EXECUTE FUNCTION files_count()""".strip()
 
-#: What only a cluster has. `claims`: who works at a job, until when; the epoch rises with each claim. `migrations`: the
-#: version, by SQLite's names.
+#: What only a cluster has. `claims`: who works at a job, until when; the epoch rises with each claim. `slots`,
+#: `throttles`, `pauses`: see `limits`. `migrations`: the version, by SQLite's names.
 _CLUSTER = """
 CREATE TABLE claims (
     job_id text COLLATE "C" PRIMARY KEY,
@@ -147,6 +147,23 @@ CREATE TABLE claims (
 );
 CREATE INDEX claims_by_worker ON claims (worker);
 CREATE INDEX claims_until ON claims (until);
+CREATE TABLE slots (
+    account text NOT NULL,
+    limit_name text NOT NULL,
+    n bigint NOT NULL,
+    at timestamptz NOT NULL,
+    seconds float8 NOT NULL,
+    PRIMARY KEY (account, limit_name, n)
+);
+CREATE INDEX slots_free ON slots (account, limit_name, at);
+CREATE TABLE throttles (
+    account text NOT NULL,
+    limit_name text NOT NULL,
+    state text NOT NULL,
+    cut_at float8 NOT NULL DEFAULT '-Infinity',
+    PRIMARY KEY (account, limit_name)
+);
+CREATE TABLE pauses (account text PRIMARY KEY, until timestamptz, held_until timestamptz);
 CREATE TABLE migrations (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())""".strip()
 
 

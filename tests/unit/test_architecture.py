@@ -190,7 +190,7 @@ def test_each_library_has_its_rooms() -> None:
         ("print", {"simulator"}),  # the library never prints …
         ("exit", set()),  # … nor exits
         # Waiting is data; a display, a slow server, an outage and what was written down ahead may.
-        ("sleep", {"simulator", "cli", "engine", "limits", "alerts"}),
+        ("sleep", {"simulator", "cli", "engine", "limits", "alerts", "cluster"}),
     ],
 )
 def test_what_happens_in_one_place_only(call: str, rooms: set[str]) -> None:

@@ -1,0 +1,145 @@
+"""Workers share the limits of an account by rows of a real PostgreSQL: exact, and one's 429 slows all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from itertools import pairwise
+
+import anyio
+import psycopg
+import pytest
+from core_helpers import ACCOUNT, OTHER
+
+from batcher.cluster.database_clock import DatabaseClock
+from batcher.cluster.limits import SharedLimiter, SharedLimits
+from batcher.cluster.postgres import PostgresConnection
+from batcher.cluster.store import PostgresLedger
+from batcher.errors import UsageError
+from batcher.lifecycle import Commits
+from batcher.providers import Retryable
+from batcher.settings import Limits, Rate
+
+
+def limits(submit: Rate, requests: Rate) -> Limits:
+    return Limits(submit=submit, requests=requests)
+
+
+FEW = limits(Rate(2, 60), Rate(3, 60))
+
+
+@pytest.fixture
+def opened(postgres: str) -> Iterator[list[PostgresConnection]]:
+    made = [PostgresConnection(postgres) for _ in range(2)]
+    yield made
+    for each in made:
+        each.close()
+
+
+def later(conninfo: str, seconds: float) -> None:
+    """Let time pass for the slots: what they were taken for lies so much farther back."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("UPDATE batcher.slots SET at = at - make_interval(secs => %s)", (seconds,))
+        connection.execute("UPDATE batcher.pauses SET until = until - make_interval(secs => %s)", (seconds,))
+
+
+def test_no_more_than_stated_are_let_out_in_a_window_whoever_asks(
+    opened: list[PostgresConnection], postgres: str
+) -> None:
+    one, other = (SharedLimits(each, ACCOUNT.text, FEW) for each in opened)
+    assert [one.take("submit").wait, other.take("submit").wait] == [0, 0]
+    assert 59 < one.take("submit").wait <= 60.3
+    assert other.take("poll").wait == 0  # one more request, none of these a submission
+    assert one.take("poll").wait > 59
+    later(postgres, 61)
+    assert one.take("submit").wait == 0
+    other.release()
+    with closing(PostgresConnection(postgres)) as third:
+        assert SharedLimits(third, OTHER.text, FEW).take("submit").wait == 0  # another account has its own
+
+
+def test_one_workers_429_slows_all_and_its_retry_after_is_everybodys(
+    opened: list[PostgresConnection], postgres: str
+) -> None:
+    wide = limits(Rate(100, 60), Rate(200, 60))
+    one, other = (SharedLimits(each, ACCOUNT.text, wide) for each in opened)
+    sent = [one.take("submit").at for _ in range(10)]
+    one.refused("submit", sent[-1], 30.0)
+    assert 29 < other.take("submit").wait <= 30
+    assert 29 < other.take("poll").wait <= 30
+    later(postgres, 31)
+    first = other.take("submit")
+    assert first.wait == 0
+    assert 0 < one.take("submit").wait < 60  # at even distances now
+    one.refused("submit", sent[0], None)  # of the same burst: no second cut
+    with psycopg.connect(postgres) as connection:
+        assert connection.execute("SELECT count(*) FROM batcher.throttles").fetchall() == [(1,)]
+    one.let_in("submit", first.at)
+
+
+def test_an_outage_holds_all_but_who_asks_whether_it_is_over(opened: list[PostgresConnection]) -> None:
+    one, other = (SharedLimits(each, ACCOUNT.text, FEW) for each in opened)
+    one.pause(70, column="held_until")
+    assert other.take("submit").wait > 60
+    assert one.take("credits", probe=True).wait == 0
+    one.release()
+    assert other.take("submit").wait == 0
+
+
+def test_other_limits_are_refused_while_somebody_works_at_these_and_what_was_sent_counts_on(
+    opened: list[PostgresConnection], postgres: str
+) -> None:
+    SharedLimits(opened[0], ACCOUNT.text, FEW).take("submit")
+    more = limits(Rate(4, 60), Rate(3, 60))
+    with pytest.raises(UsageError, match=r"sending at limits\.submit: 2 in 60 s, and this run states 4 in 60 s"):
+        SharedLimits(opened[1], ACCOUNT.text, more)
+    later(postgres, 601)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("UPDATE batcher.slots SET at = clock_timestamp() - interval '700 seconds' WHERE n = 1")
+    found = SharedLimits(opened[1], ACCOUNT.text, more)
+    assert [found.take("submit").wait for _ in range(3)] == [0, 0, 0]
+
+
+def test_many_workers_use_what_is_stated_and_never_more(postgres: str) -> None:
+    """In threads, as workers are processes: 40 in any second, for two of them."""
+    rate = Rate(40, 1)
+    taken = list[float]()
+
+    def work() -> None:
+        with closing(PostgresConnection(postgres)) as connection:
+            shared = SharedLimits(connection, ACCOUNT.text, limits(rate, rate))
+            while len(taken) < 100:
+                found = shared.take("submit")
+                if found.wait:
+                    threading.Event().wait(min(found.wait, 0.02))
+                else:
+                    taken.append(found.at)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    stamps = sorted(taken)
+    assert all(later_ - earlier >= 1 for earlier, later_ in zip(stamps, stamps[40:], strict=False))
+    assert len(list(pairwise(stamps))) >= 99
+
+
+def test_a_limiter_takes_its_slot_right_before_a_request_and_tells_the_others(
+    opened: list[PostgresConnection], postgres: str
+) -> None:
+    async def main() -> None:
+        with closing(PostgresLedger.connect(postgres)) as ledger:
+            shared = SharedLimits(opened[0], ACCOUNT.text, FEW)
+            limiter = SharedLimiter(ledger, FEW, DatabaseClock(), Commits(ledger), ACCOUNT.text, shared)
+            async with limiter.slot("submit") as slot:
+                slot.write()
+                assert SharedLimits(opened[1], ACCOUNT.text, FEW)._take(["submit"], probe=False).wait == 0
+                slot.go()
+                await limiter.take("submit")  # as the fence does
+                slot.heard(Retryable("rate_limited", "slow down", throttled=True, retry_after=20.0))
+            assert 19 < SharedLimits(opened[1], ACCOUNT.text, FEW).take("poll").wait <= 20
+
+    anyio.run(partial(main))
