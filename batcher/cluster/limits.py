@@ -65,7 +65,7 @@ SELECT extract(epoch FROM (SELECT at FROM now))::float8 AS at, (SELECT count(*) 
 
 
 class Grant(NamedTuple):
-    """What came of asking for room: `at` is the database's time; `wait` seconds until there is some, 0: it was taken."""
+    """What came of asking for room: `at` is the database's time, `wait` seconds until there is some; 0: taken."""
 
     at: float
     wait: float
