@@ -6,6 +6,7 @@ reader here measures nothing: it is not checked, and never said to differ.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ def _differences(wanted: Wanted, kind: FileType | None, found: Measures) -> Iter
         bearable = max(_SECONDS, _PART_OF_SECONDS * wanted.seconds)
         if abs(found.seconds - wanted.seconds) > bearable:
             yield Difference("duration", f"{wanted.seconds:g} s", f"{round(found.seconds, 1):g} s")
-    sides = re.fullmatch(r"(\d+):(\d+)", wanted.ratio or "")
+    sides = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", wanted.ratio or "")
     if sides and found.width and found.height:
         shown = found.width / found.height
         if abs(shown * int(sides[2]) / int(sides[1]) - 1) > _PART_OF_RATIO:
@@ -117,9 +118,9 @@ def _film(file: BinaryIO) -> Measures:
 
 
 def _movie(file: BinaryIO) -> bytes:
-    """The content of the box `moov`. Raises struct.error where there is none."""
-    place = 0
-    while True:
+    """The content of the box `moov`. Raises struct.error or ValueError where there is none."""
+    place, end = 0, file.seek(0, io.SEEK_END)
+    while place < end:  # no disk goes as far as a box may say that it does
         file.seek(place)
         length, name = struct.unpack(">I4s", file.read(8))
         head = 8
@@ -130,6 +131,7 @@ def _movie(file: BinaryIO) -> bytes:
         if length < head:  # to the end of the file, and no index before it
             raise ValueError
         place += length
+    raise ValueError
 
 
 def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 
 import pytest
 from media import film, picture
@@ -51,6 +52,13 @@ FILES: dict[str, tuple[bytes, Measures]] = {
 def test_what_a_file_measures(name: str) -> None:
     content, wanted = FILES[name]
     assert measure(io.BytesIO(content), sniff(content)) == wanted
+
+
+def test_a_box_that_ends_where_no_disk_goes(tmp_path: Path) -> None:
+    path = tmp_path / "far.mp4"
+    path.write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0" + struct.pack(">I4sQ", 1, b"free", 1 << 62) + b"x" * 50)
+    with path.open("rb") as file:
+        assert measure(file, sniff(file.read(32))) == Measures()
 
 
 @pytest.mark.parametrize("name", FILES)
