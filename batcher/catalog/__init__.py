@@ -10,13 +10,14 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from batcher import own_models
 from batcher.errors import UsageError
@@ -34,6 +35,8 @@ from .params import UrlParam as UrlParam
 
 #: What a model's id may be: the name of a file too.
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+#: What a job may be said to cost at the most.
+_MOST_CREDITS = 1_000_000_000
 #: Width over height, as the pages write it.
 _RATIO = re.compile(r"\d+:\d+")
 
@@ -104,7 +107,7 @@ class Model(CatalogValue):
     id: str
     provider: str = "rivya"
     result: Literal["video", "image", "audio", "unknown"]
-    base_credits: int
+    base_credits: int = Field(ge=1, le=_MOST_CREDITS)
     billing: Literal["FIXED", "METERED", "TOKEN_BASED"] = "FIXED"
     price_params: tuple[str, ...] = ()
     price_reference: bool = False
@@ -121,19 +124,29 @@ class Model(CatalogValue):
             raise ValueError(f"identity_defaults and the params' defaults differ in {', '.join(missing)}")
         return self
 
+    @model_validator(mode="after")
+    def _what_it_names_is_there(self) -> Self:
+        for name in (*self.price_params, *filter(None, [self.seconds])):
+            if name not in self.params:
+                raise ValueError(f"it has no param {name!r}")
+        return self
+
     def lacking(self, params: Mapping[str, WireValue]) -> list[str]:
-        """The params that a job has to set and does not."""
-        return [n for n, p in self.params.items() if p.required and n not in params and self.default(n) is None]
+        """The params that a job has to set and does not: also those whose frozen default is allowed no more."""
+        needed = (name for name, param in self.params.items() if param.required or name in self.identity_defaults)
+        return [name for name in needed if name not in params and self.default(name) is None]
 
     def ignored(self, params: Mapping[str, WireValue]) -> list[str]:
         """The params among these that do not count for a job with a reference: two such jobs buy the same thing."""
         return [name for name in params if self.params[name].when == "no reference"]
 
     def default(self, name: str) -> ParamValue | None:
-        """What a job has where it does not set the param, in wire type."""
+        """What a job has where it does not set the param, in wire type; None where the model does not take that."""
         value = self.identity_defaults.get(name)
         param = self.params[name]
-        return None if value is None or isinstance(param, ArrayParam) else param.wire(value)
+        with suppress(ValueError):
+            return None if value is None or isinstance(param, ArrayParam) else param.wire(value)
+        return None
 
     def whole(self, params: Mapping[str, WireValue]) -> dict[str, WireValue]:
         """The params of a job at their value, defaults included, in the order of the model's page."""
@@ -163,9 +176,10 @@ class Model(CatalogValue):
         whole = self.whole(params)
         seconds = whole.get(self.seconds or "")
         ratio = None if has_reference else whole.get(self.ratio or "")
-        return Wanted(
-            self.result, None if seconds is None else float(str(seconds)), None if ratio is None else str(ratio)
-        )
+        lasts = None
+        with suppress(ValueError):  # an `auto` among the seconds
+            lasts = None if seconds is None else float(str(seconds))
+        return Wanted(self.result, lasts, None if ratio is None else str(ratio))
 
     def price_class(self, params: Mapping[str, WireValue], *, has_reference: bool) -> str:
         """The price class of a job: the model and every setting that may move its price.

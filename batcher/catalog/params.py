@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from batcher.jobs import ParamValue
+
+_LEAST_STEP = 1e-6
 
 
 class CatalogValue(BaseModel):
@@ -58,10 +60,10 @@ class NumberParam(_Param):
     """A JSON number between `min` and `max` in steps of `step` counted from `min` (from 0 without one)."""
 
     type: Literal["number"]
-    min: float | None = None
-    max: float | None = None
-    step: float | None = None
-    default: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
+    step: Annotated[FiniteFloat, Field(ge=_LEAST_STEP)] | None = None
+    default: FiniteFloat | None = None
 
     def wire(self, value: ParamValue) -> int | float:
         """The value as it goes on the wire, a whole number as int. Raises ValueError with what is allowed."""
@@ -76,7 +78,7 @@ class NumberParam(_Param):
             raise ValueError(f"must be {self.allowed}")
         if self.step is not None:
             steps = (number - (self.min or 0)) / self.step
-            if abs(steps - round(steps)) > 1e-9:
+            if not math.isfinite(steps) or abs(steps - round(steps)) > 1e-9:
                 raise ValueError(f"must be {self.allowed}")
             # a value that is a hair off would be another job at another price: what is sent is the grid's own
             number = float(Decimal(str(self.min or 0)) + round(steps) * Decimal(str(self.step)))

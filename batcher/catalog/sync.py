@@ -55,13 +55,16 @@ def sync(entry: Mapping[str, object]) -> Synced:
         notes += (f"{each}: no such param in the catalogue" for each in data["params"] if each not in _params(name))
         if not notes:
             return Synced(name, "same")
+    text = toml(data)
     try:
-        Model.model_validate(data)
+        Model.model_validate(tomllib.loads(text))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"]))
         return Synced(name, "skipped", (*notes, f"no file can be made of it: {where}: {fault['msg']}"))
-    return Synced(name, "changed" if known else "new", tuple(notes), toml(data))
+    except tomllib.TOMLDecodeError as error:  # two names that differ in what no file can hold
+        return Synced(name, "skipped", (*notes, f"no file can be made of it: {error}"))
+    return Synced(name, "changed" if known else "new", tuple(notes), text)
 
 
 def _params(name: str) -> Mapping[str, object]:
@@ -153,7 +156,7 @@ def _references(entry: Mapping[str, object]) -> dict[str, Any]:
     if not isinstance(media, dict):
         return {}
     listed = entry.get("file_kinds")
-    kinds = [kind for kind in (listed if isinstance(listed, list) else []) if kind in _LIMITS]
+    kinds = [kind for kind in _LIMITS if isinstance(listed, list) and kind in listed]
     most = number_of(first(media, ("max_files", "maxFiles", "max"))) or 1
     limits = {kind: {"max_bytes": _LIMITS[kind][0], "mime_types": _LIMITS[kind][1]} for kind in kinds}
     return {"max_files": max(1, int(most)), **limits} if kinds else {}
@@ -176,10 +179,15 @@ def _lines(data: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else json.dumps(name)
+    return name if _BARE.fullmatch(name) else _json(name)
 
 
 def _value(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return json.dumps(value, ensure_ascii=False)
+    return _json(value)
+
+
+def _json(value: object) -> str:
+    """As JSON of what a TOML file may hold: no half of a character."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode().replace("\x7f", "\\u007f")

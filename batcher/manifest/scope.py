@@ -23,7 +23,7 @@ from .values import FAULTY, Faulty, Value, shown, wire
 ANY_MODEL = Model(
     id="?",
     result="video",
-    base_credits=0,
+    base_credits=1,
     references=ReferenceRule(
         max_files=1, image=KindRule(max_bytes=1 << 27, mime_types=("image/jpeg", "image/png", "image/webp"))
     ),

@@ -49,6 +49,12 @@ def test_one_is_added_and_one_overridden(cli: Cli, tmp_path: Path) -> None:
     [
         ("grok-imagine-video", ("duration = 6\nresolution", "duration = 10\nresolution"), "identity_defaults differ"),
         ("grok-imagine-video", ("base_credits = 10", 'base_credits = "ten"'), "base_credits: Input should be"),
+        ("grok-imagine-video", ("base_credits = 10", "base_credits = 0"), "base_credits: Input should be greater than"),
+        ("grok-imagine-video", ("base_credits = 10", "base_credits = -5"), "base_credits: Input should be greater"),
+        ("grok-imagine-video", ("step = 1", "step = 0"), "step: Input should be greater than"),
+        ("grok-imagine-video", ("step = 1", "step = nan"), "step: Input should be a finite number"),
+        ("grok-imagine-video", ('price_params = ["mode"', 'price_params = ["mod"'), "it has no param 'mod'"),
+        ("grok-imagine-video", ('seconds = "duration"', 'seconds = "length"'), "it has no param 'length'"),
         ("other", ("", ""), "its id is 'grok-imagine-video'"),
         ("grok-imagine-video", ("[prompt]", "[prompt"), "Expected"),
     ],

@@ -41,6 +41,7 @@ def test_what_is_said_is_followed_and_the_rest_stays() -> None:
     assert new.params["mode"].allowed == "fun | wild"
     assert new.params["resolution"] == old.params["resolution"]
     assert new.identity_defaults == old.identity_defaults, "frozen: what is bought is not bought again"
+    assert (old.lacking({}), new.lacking({}), new.lacking({"mode": "fun"})) == ([], ["mode"], [])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,10 @@ def test_a_model_that_has_no_file() -> None:
         ({"id": "../../x", "category": "video"}, "its id cannot be the name of a file"),
         ({"category": "video"}, "its id cannot be the name of a file"),
         ({"id": "talk", "category": "chat"}, "it makes no video, image or audio (chat)"),
+        (
+            {"id": "half", "category": "image", "params": [{"key": "a\ud800"}, {"key": "a\ud801"}]},
+            "no file can be made of it: Cannot declare ('params', 'a?') twice (at line 14, column 13)",
+        ),
         ({"id": "soon", "category": "video", "api_status": "coming_soon"}, "the API does not take it (coming_soon)"),
     ],
 )
@@ -96,5 +101,6 @@ def test_what_is_skipped(entry: dict[str, Any], why: str) -> None:
 
 
 def test_toml_holds_any_plain_data() -> None:
-    data = {"a": 'q"\\\n', "b": [1, "é"], "c": {"d e": {"f": 0.5}, "g": True}, "h": 2}
+    data = {"a": 'q"\\\n\x7f', "b": [1, "é"], "c": {"d e 😀": {"f": 0.5}, "g": True}, "h": 2}
     assert tomllib.loads(toml(data)) == data
+    assert tomllib.loads(toml({"a\ud800": ["\ud800"]})) == {"a?": ["?"]}, "half a character"
