@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path, PurePosixPath
 
 from batcher.errors import StorageError
@@ -77,6 +78,19 @@ def is_own(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def open_own(path: Path, offset: int) -> BufferedRandom:
+    """Open a file of ours for writing at `offset`; what was behind it is dropped. Raises OSError.
+
+    A link, or another name of a file, goes first: writing there would change something elsewhere.
+    """
+    if not is_own(path):
+        path.unlink(missing_ok=True)
+    file = os.fdopen(open_regular(path, os.O_RDWR | os.O_CREAT), "r+b")
+    file.truncate(offset)
+    file.seek(offset)
+    return file
 
 
 def look(root: Path, relative: str, size: int) -> str:

@@ -11,7 +11,7 @@ import io
 import json
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from enum import Enum
 from io import BufferedRandom, BufferedReader
@@ -106,21 +106,22 @@ class Artifacts:
         with an error, all that came is written. Raises Unusable when the result is too long, TooSlow when so little
         comes that others should have the place.
         """
-        arriving, fresh = _Arriving(part, offset), 0
-        async with aclosing(chunks):
-            try:
-                with anyio.move_on_after(LEAST_SECONDS) as patience:
-                    async for chunk in chunks:
-                        arriving.add(chunk)
-                        fresh += len(chunk)
-                        if fresh >= LEAST_BYTES:
-                            fresh, patience.deadline = 0, anyio.current_time() + LEAST_SECONDS
-                if patience.cancelled_caught:
-                    raise TooSlow(f"less than {LEAST_BYTES:,} bytes came in {LEAST_SECONDS:.0f} s")
-            except BaseException:
-                arriving.write()
-                raise
-        return arriving.end()
+        fresh = 0
+        with closing(_Arriving(part, offset)) as arriving:
+            async with aclosing(chunks):
+                try:
+                    with anyio.move_on_after(LEAST_SECONDS) as patience:
+                        async for chunk in chunks:
+                            arriving.add(chunk)
+                            fresh += len(chunk)
+                            if fresh >= LEAST_BYTES:
+                                fresh, patience.deadline = 0, anyio.current_time() + LEAST_SECONDS
+                    if patience.cancelled_caught:
+                        raise TooSlow(f"less than {LEAST_BYTES:,} bytes came in {LEAST_SECONDS:.0f} s")
+                except BaseException:
+                    arriving.write()
+                    raise
+                return arriving.end()
 
     def finish(self, part: Path, content: bytes | None, *, total: int | None, kind: str) -> Whole:
         """Judge a part file and sync it; `content` is all of it if it is not written yet (product.md, promise 6).
@@ -333,27 +334,39 @@ class _Arriving:
 
     def __init__(self, part: Path, offset: int) -> None:
         self._part = part
-        self._written = offset
-        self._held = bytearray()
+        self._end = offset
+        self._held, self._bytes = list[bytes](), 0
+        self._file: BufferedRandom | None = None
 
     def add(self, chunk: bytes) -> None:
-        self._held += chunk
-        if self._written + len(self._held) > RESULT_BYTES:
+        self._held.append(chunk)
+        self._bytes += len(chunk)
+        self._end += len(chunk)
+        if self._end > RESULT_BYTES:
             raise Unusable(f"the result is longer than {RESULT_BYTES} bytes")
-        if len(self._held) > _HELD_BYTES:
+        if self._bytes > _HELD_BYTES:
             self.write()
 
     def write(self) -> None:
-        with disk_errors(self._part), _open_at(self._part, self._written) as file:
-            file.write(self._held)
-        self._written += len(self._held)
+        """Write what is held, as it came: to put it together first would take as long again."""
+        with disk_errors(self._part):
+            if self._file is None:
+                self._file = fs.open_own(self._part, self._end - self._bytes)
+            self._file.writelines(self._held)
+            self._file.flush()
         self._held.clear()
+        self._bytes = 0
 
     def end(self) -> bytes | None:
-        if not self._written:
-            return bytes(self._held)
+        if self._bytes == self._end:
+            return b"".join(self._held)
         self.write()
         return None
+
+    def close(self) -> None:
+        if self._file is not None:
+            with disk_errors(self._part):
+                self._file.close()
 
 
 def _opened(part: Path) -> BufferedReader:
@@ -362,20 +375,10 @@ def _opened(part: Path) -> BufferedReader:
 
 def _write(part: Path, content: bytes) -> None:
     """Let a part file hold this and nothing else, on the disk."""
-    with _open_at(part, 0) as file:
+    with fs.open_own(part, 0) as file:
         file.write(content)
         file.flush()
         fs.fsync(file.fileno())
-
-
-def _open_at(part: Path, offset: int) -> BufferedRandom:
-    if not fs.is_own(part):
-        # A link, or another name of a file: writing there would change something elsewhere.
-        part.unlink(missing_ok=True)
-    file = os.fdopen(fs.open_regular(part, os.O_RDWR | os.O_CREAT), "r+b")
-    file.truncate(offset)
-    file.seek(offset)
-    return file
 
 
 def _make_data(part: Path) -> None:
