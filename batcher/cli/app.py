@@ -37,6 +37,7 @@ COMMANDS = {
     "cancel": "Do not send planned jobs, until a retry.",
     "report": "Show what came of it and what it cost, what is left, and what the rest will cost.",
     "watch": "Watch a run that goes on elsewhere, until it ends.",
+    "listen": "Take the API's webhooks as hints, so that a run asks at once.",
     "export": "Jobs, attempts, events … as CSV or JSONL; a copy of the ledger.",
     "results": "Print the paths of saved files, for scripts.",
     "models": "List the models of the catalogue, or all about one.",

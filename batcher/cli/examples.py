@@ -44,6 +44,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("batcher report --invoice --price 0.02 --currency EUR --by client", "what it comes to, as money"),
     ),
     "watch": (("batcher watch", "the run that goes on elsewhere, live"),),
+    "listen": (("batcher listen --port 8790", "for a tunnel that the API's webhooks come through"),),
     "export": (("batcher export jobs --format csv --output jobs.csv", "every job as a row"),),
     "results": (("batcher results spring | xargs -d '\\n' cp -t out", "copy its files"),),
     "models": (

@@ -26,6 +26,7 @@ from batcher.settings import Selection
 from .arrivals import Arrivals
 from .backlog import Backlog, WorkItem
 from .ending import Ending, ending_of, one_error
+from .hints import Hints
 from .leftover import leftovers, to_review, unfinished
 from .lull import Lull
 from .outage import Outages
@@ -65,10 +66,8 @@ class Engine:
         run_id: int | None = None,
     ) -> None:
         ledger, clock, settings, limiter = context.ledger, context.clock, context.settings, context.limiter
-        self._ledger = ledger
-        self._lifecycle = lifecycle
-        self._limiter = limiter
-        self._settings = settings
+        self._ledger, self._lifecycle = ledger, lifecycle
+        self._limiter, self._settings = limiter, settings
         self._campaigns = campaigns
         self._damage, self._selection = damage, selection
         self._clock = clock
@@ -94,6 +93,7 @@ class Engine:
         self._proven = False  # whether this key may read tasks
         self._first: JobId | None = None  # the job that is to show it
         self._outages = Outages(context, lifecycle, self.halted)
+        self._hints = Hints(ledger, clock, self._queues[Stage.POLL], self.open, settings.polling.every)
         self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
         self._over = False
         self._scope = anyio.CancelScope()
@@ -334,8 +334,8 @@ class Engine:
         with self._watching:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._outages.watch, self._answers_again)
-                group.start_soon(self._stalled.watch)
-                group.start_soon(self._preflight.at_models)
+                for watch in (self._stalled.watch, self._preflight.at_models, self._hints.watch):
+                    group.start_soon(watch)
                 if self._lifecycle.caps.keep is not None and self._backlog.has_jobs:
                     group.start_soon(self._watch_wallet)
 

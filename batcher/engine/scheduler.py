@@ -42,10 +42,12 @@ class Scheduler(Generic[T]):
         elif self._watcher and due < self._watched_until:
             self._watcher.set()
 
-    def hasten(self, seconds: float) -> None:
-        """Let nothing be due later than in so many seconds."""
+    def hasten(self, seconds: float, only: T | None = None) -> None:
+        """Let nothing, or `only` this item not, be due later than in so many seconds."""
         latest = self._clock.monotonic() + seconds
-        self._heap = [(min(due, latest), order, item) for due, order, item in self._heap]
+        self._heap = [
+            (min(due, latest) if only is None or item is only else due, order, item) for due, order, item in self._heap
+        ]
         heapq.heapify(self._heap)
         if self._watcher:
             self._watcher.set()

@@ -253,6 +253,11 @@ class LedgerReader:
 
     # Money
 
+    def hints(self, after: int) -> list[tuple[int, JobId]]:
+        """The jobs whose tasks are said to have moved, with the number of each hint after this one, in order."""
+        found = self.rows("SELECT id, job_id FROM hints WHERE id > ? ORDER BY id", (after,))
+        return [(row["id"], JobId(row["job_id"])) for row in found]
+
     def waits(self, account: str, price_class: str, limit: int) -> list[tuple[float, float]]:
         """Of the newest tasks of a class that succeeded, oldest first: when last seen unfinished, and when finished.
 

@@ -45,7 +45,7 @@ class PollSchedule:
         state.asked += 1
         room = self._context.limiter.poll_interval(state.under_way)
         seconds = self._of(state.price_class).next_poll(age, polled=state.asked > 1, room=room)
-        now = self._context.clock.monotonic()
+        now = state.asked_at = self._context.clock.monotonic()
         state.poll_at = now + seconds
         if state.under_way < _MANY:
             return Reschedule(Stage.POLL, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 from enum import Enum
@@ -46,7 +47,7 @@ class JobRunState:
     `price_asked`: how often a success was asked for its price, None before it waits for nothing else; `ended`
     (monotonic seconds) is when it ended, `left` what was left of it before; `idle` for how many seconds the run has
     waited for nothing but prices, None where it does something else. `under_way` is how many jobs the run has bought
-    or is buying, and `poll_at` when it is to be asked for (monotonic seconds).
+    or is buying, `poll_at` when it is to be asked for, and `asked_at` when it was last (monotonic seconds).
     """
 
     repeats: int = 0
@@ -77,6 +78,7 @@ class JobRunState:
     idle: float | None = None
     under_way: int = 1
     poll_at: float = 0.0
+    asked_at: float = -math.inf
 
     def in_trouble(self, kind: str, now: float) -> float:
         """Note a trouble and return for how many seconds it has lasted."""

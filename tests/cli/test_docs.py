@@ -167,6 +167,7 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check(cli("plan", "m.yaml", "--jobs", "--state", "new", "--json").document, "plan", seen)
     (tmp_path / "noted.yaml").write_text("campaign: noted\nmodel: grok-imagine-video\nprompts:\n  - A boat # at dawn\n")
     check(cli("validate", "noted.yaml", "--json").document, "validate", seen)
+    check({"version": 1, "url": "", "pid": 1, "ledger": ""}, "listen", seen)  # tests/cli/test_listen.py
     check({"left_behind": [LeftBehind("tiny", "m.yaml", 1, 0, 10)._asdict()]}, "plan", seen)
     check({"running": {"pid": 1, "started": None}}, "status", seen)
     check(cli("report", "--json").document, "report", seen)

@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "lifecycle": BASE | {"filetypes", "fs", "catalog", "ledger", "limits", "measures", "providers", "storage"},
     "engine": BASE | {"damage", "ledger", "lifecycle", "limits", "providers"},
     "alerts": BASE | {"fs", "install", "ledger", "text"},
+    "listening": {"clock", "errors", "ledger"},
     "file_names": set(),
     "fonts": set(),
     "marks": {"errors", "ledger", "statuses"},
@@ -80,6 +81,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": BASE
     | {
         "alerts",
+        "listening",
         "catalog",
         "marks",
         "manifest",

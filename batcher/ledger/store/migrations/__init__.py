@@ -28,6 +28,7 @@ from . import (
     version_15_chains,
     version_16_alerts,
     version_18_copies,
+    version_19_hints,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -51,4 +52,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_15_chains", version_15_chains.SQL),
     ("version_16_alerts", version_16_alerts.SQL),
     ("version_18_copies", version_18_copies.SQL),
+    ("version_19_hints", version_19_hints.SQL),
 )
