@@ -29,6 +29,7 @@ def report_view(report: Report, ledger: Path, reconciliation: Reconciliation | N
     yield from _groups(report)
     wrong = tables.troubles(report)
     parts = [
+        ("Chains", tables.chains(report.chains) if report.chains else None),
         ("What went wrong", wrong if wrong.rows or wrong.notes else None),
         ("Prices", tables.prices(report.prices) if report.prices else None),
         ("Budget", tables.caps(report) if report.caps else None),

@@ -32,6 +32,7 @@ def report_json(report: Report, reconciliation: Reconciliation | None = None) ->
         "total": figures_json(report.total),
         "troubles": [asdict(trouble) for trouble in report.troubles],
         "content_refusals": asdict(report.content_refusals),
+        "chains": [each._asdict() | {"total": each.total} for each in report.chains],
         "prices": [{**asdict(price), "difference": price.difference} for price in report.prices],
         "budget": [_cap(cap) for cap in report.caps],
         "forecast": _forecast(report.forecast),

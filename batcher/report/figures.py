@@ -9,7 +9,8 @@ from functools import cache, partial
 from batcher.clock import iso, local_day
 from batcher.jobs import ParamValue, Status
 from batcher.ledger import LedgerReader, seen_price
-from batcher.ledger.queries import budgets, spend
+from batcher.ledger.queries import budgets, chains, spend
+from batcher.ledger.queries.chains import ChainCounts
 from batcher.ledger.queries.spend import (
     Attempts,
     ContentRefusals,
@@ -84,6 +85,7 @@ class Report:
     prices: tuple[ClassPrice, ...]
     caps: tuple[Cap, ...]
     forecast: Forecast
+    chains: tuple[ChainCounts, ...] = ()
 
 
 def make_report(
@@ -119,6 +121,7 @@ def make_report(
             prices=tuple(_prices(read, question, seen)),
             caps=caps,
             forecast=forecast(read, campaigns, runs, caps, seen),
+            chains=tuple(chains.counts(read, question.scope)),
         )
 
 

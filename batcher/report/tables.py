@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batcher.jobs import SHORT_ID, ParamValue, Status
+from batcher.ledger.queries.chains import ChainCounts
 from batcher.text import amount, count, duration, moment, number, percent, wait, what_differs
 
 from .budget import Cap, Forecast
@@ -115,6 +116,33 @@ def _groups(report: Report, *figures: _Figure) -> Table:
     if many:
         rows.append(["total", *[""] * (len(names) - 1), *(show(report.total) for _, show in figures)])
     return Table(_columns(names, (title for title, _ in figures)), rows, total=many)
+
+
+_CHAINS = {
+    "total": "chains",
+    "whole": "whole",
+    "under_way": "under way",
+    "ready": "ready",
+    "review": "for review",
+    "waiting": "waiting",
+    "source_rejected": "source rejected",
+    "source_failed": "source failed",
+    "failed": "failed",
+    "doubtful": "doubtful",
+    "cancelled": "cancelled",
+}
+
+
+def chains(found: Sequence[ChainCounts]) -> Table:
+    """How many chains have come how far."""
+    some = [name for name in _CHAINS if name in ("total", "whole") or any(getattr(each, name) for each in found)]
+    rows = [[each.campaign, *(number(getattr(each, name)) for name in some)] for each in found]
+    if len(found) > 1:
+        rows.append(["total", *(number(sum(getattr(each, name) for each in found)) for name in some)])
+    notes = []
+    if any(each.review for each in found):
+        notes.append("For review: `batcher approve` or `batcher reject` says whether their sources will do.")
+    return Table(_columns(["campaign"], [_CHAINS[name] for name in some]), rows, total=len(found) > 1, notes=notes)
 
 
 def left_out(report: Report) -> str:

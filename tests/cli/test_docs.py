@@ -19,6 +19,7 @@ from batcher.cli import app
 from batcher.cli.examples import EXAMPLES
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
+from batcher.ledger.queries.chains import ChainCounts
 from batcher.ledger.queries.left_behind import LeftBehind
 from batcher.simulator.__main__ import make_parser
 
@@ -171,7 +172,7 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check({"left_behind": [LeftBehind("tiny", "m.yaml", 1, 0, 10)._asdict()]}, "plan", seen)
     check({"running": {"pid": 1, "started": None}}, "status", seen)
     check(cli("report", "--json").document, "report", seen)
-    check(REPORT, "report", seen)
+    check(REPORT | {"chains": [ChainCounts("")._asdict() | {"total": 0}]}, "report", seen)
     check(cli("report", "--timeline", "--json").document, "timeline", seen)
     check(TIMELINE, "timeline", seen)
     check(cli("watch", "--once", "--json").document, "watch", seen)
@@ -246,6 +247,7 @@ def test_the_page_names_no_member_that_is_not_there(cli: Cli, monkeypatch: pytes
         (REPORT["total"], "report.total"),
         *((REPORT["total"][name], f"report.total.{name}") for name in ("jobs", "attempts", "credits", "wait")),
         *((REPORT[name][0], f"report.{name}[]") for name in ("rows", "troubles", "prices", "budget")),
+        (ChainCounts("")._asdict() | {"total": 0}, "report.chains[]"),
         (REPORT["forecast"], "report.forecast"),
         *((REPORT["forecast"][name][0], f"report.forecast.{name}[]") for name in ("campaigns", "bites")),
         (REPORT["reconcile"], "report.reconcile"),

@@ -31,7 +31,14 @@ _REFERENCES = (
     + _EACH.format(text="w.reference", sha256="w.reference_sha256")
     + ") END"
 )
-_JSON = {"params": dict, "vars": dict, "tags": dict, "references": list, "files": list}
+# What a job is made from, with the file that went along, if it was bought.
+_SOURCES = (
+    "(SELECT json_group_array(json_object('job', source_id, 'target', target, 'size', size)) FROM"
+    " (SELECT s.source_id, f.target, f.size FROM sources AS s LEFT JOIN attempts AS b ON b.job_id = s.source_id"
+    " AND b.number = a.used ->> ('$.\"' || s.source_id || '\".attempt')"
+    " LEFT JOIN files AS f ON f.attempt_id = b.id AND f.number = 0 WHERE s.job_id = w.id ORDER BY s.position))"
+)
+_JSON = {"params": dict, "vars": dict, "tags": dict, "references": list, "sources": list, "files": list}
 
 
 class Card(NamedTuple):
@@ -40,7 +47,8 @@ class Card(NamedTuple):
     `settled` and `held` are the credits of all its purchases, `files` the saved files of the latest one (relative to
     the state folder; width over height of the first is its `shape`), `task` the id of its task. `code` and `message`
     are the ledger's, `wait` is in seconds. Each of `references` has its `text`, and whether that is a `url` (else a
-    path), each of `files` its `target` and `size` in bytes.
+    path), each of `files` its `target` and `size` in bytes. Each of `sources` is a `job` whose result it is made from,
+    with the `target` and `size` of the file that went along (None before it was bought).
     """
 
     id: str
@@ -52,6 +60,7 @@ class Card(NamedTuple):
     vars: dict[str, Any]
     tags: dict[str, Any]
     references: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
     take: int
     status: str
     attempts: int
@@ -107,7 +116,7 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
     saved = f"f.attempt_id = a.id AND {KEPT}"
     sql = (
         "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.vars, w.tags,"
-        f' {_REFERENCES} AS "references", w.take, w.status, coalesce(a.number, 0) AS attempts,'
+        f' {_REFERENCES} AS "references", {_SOURCES} AS sources, w.take, w.status, coalesce(a.number, 0) AS attempts,'
         " (SELECT coalesce(sum(final_credits), 0) FROM attempts WHERE job_id = w.id) AS settled,"
         f" (SELECT coalesce(sum({OPEN_HOLD}), 0) FROM attempts WHERE job_id = w.id) AS held,"
         " (SELECT json_group_array(json_object('target', target, 'size', size)) FROM"

@@ -16,7 +16,7 @@ from .shell import render
 
 #: So many jobs have a card.
 CARDS = 5000
-_SCRIPTS = ("jobs.js", "films.js", "gallery.js", "marks.js", "keys.js")
+_SCRIPTS = ("jobs.js", "films.js", "gallery.js", "chains.js", "marks.js", "keys.js")
 
 
 def client_page(
@@ -35,7 +35,15 @@ def client_page(
     def link(target: str, _: int) -> str | None:
         return "./" + quote(links[target]) if target in links else None
 
-    shown = (card._replace(references=[_bare(each) for each in card.references]) for card in cards)
+    cards = list(cards)
+    ids = {card.id for card in cards}
+    shown = (
+        card._replace(
+            references=[_bare(each) for each in card.references],
+            sources=[each for each in card.sources if each["job"] in ids],
+        )
+        for card in cards
+    )
     data = gallery.data(shown, link=link, ledger_id=f"{ledger_id} for {title}", without=gallery.OWN)
     return render(
         "bundle.html.j2",

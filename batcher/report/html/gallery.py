@@ -103,7 +103,14 @@ def data(found: Iterable[Card], *, link: Link, ledger_id: str, without: Collecti
 def _rows(found: Iterable[Card], link: Link) -> Iterator[dict[str, Any]]:
     for card in found:
         links = [link(str(file["target"]), int(file["size"])) for file in card.files]
-        yield card._asdict() | {"files": [each for each in links if each], "gone": int(None in links)}
+        sources = [
+            [each["job"], link(each["target"], each["size"]) if each["target"] else None] for each in card.sources
+        ]
+        yield card._asdict() | {
+            "files": [each for each in links if each],
+            "gone": int(None in links),
+            "sources": sources,
+        }
 
 
 def fresh(campaigns: Iterable[str], taken: Collection[str]) -> dict[str, str]:

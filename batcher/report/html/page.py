@@ -31,7 +31,7 @@ CARDS = 5000
 #: So many campaigns have a chart of their own, those that cost most.
 _CAMPAIGNS = 4
 _PARAMS = 6
-_SCRIPTS = ("jobs.js", "manifest.js", "films.js", "gallery.js", "marks.js", "owner.js", "keys.js")
+_SCRIPTS = ("jobs.js", "manifest.js", "films.js", "gallery.js", "chains.js", "marks.js", "owner.js", "keys.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def make_page(
         waits = [wait for group in groups.values() for wait in group.waits]
         drawn = list(_charts(read, report, rows_of(groups, list(axes)), waits, params))
         data = gallery.data(
-            ledger.cards(read, scope, CARDS),
+            (_placed(card, state.resolve()) for card in ledger.cards(read, scope, CARDS)),
             link=links.to,
             ledger_id=read.ledger_id,
         )
@@ -93,6 +93,7 @@ def make_page(
         charts=[(chart, Markup(chart.svg)) for chart in drawn],  # noqa: S704  (made of escaped text)
         groups=[("Jobs", tables.jobs(report)), ("Credits", tables.bought(report)), ("Course", tables.course(report))],
         more=tables.left_out(report),
+        chains=tables.chains(report.chains),
         troubles=tables.troubles(report),
         prices=tables.prices(report.prices),
         meters=list(glance.meters(report)),
@@ -104,6 +105,15 @@ def make_page(
         left_out=left_out,
     )
     return Page(text, len(data["rows"]), left_out)
+
+
+def _placed(card: ledger.Card, state: Path) -> ledger.Card:
+    """The card with whole paths: a result that another job was made from stands there as it lies below the state."""
+    if not card.sources:
+        return card
+    texts = [str(each["text"]) for each in card.references]
+    whole = [str(state / text) if text.startswith("results/") else text for text in texts]
+    return card._replace(references=[each | {"text": text} for each, text in zip(card.references, whole, strict=True)])
 
 
 def _without_others(report: Report) -> Report:

@@ -25,7 +25,7 @@ const Gallery = (() => {
   const nameOf = (url) => make("bdi", { dir: "ltr" }, fileName(url));
   const count = (n, noun) => `${number.format(n)} ${noun}${n === 1 ? "" : "s"}`;
   /* What a page for the ledger's owner says of a job besides: on its card, as rows of its details, and below both. */
-  const more = { said: () => [], rows: () => [], card: () => [], body: () => [] };
+  const more = { said: () => [], rows: () => [], card: () => [], body: () => [], chain: () => [], chained: () => [] };
 
   /* ---- what this browser keeps */
 
@@ -127,6 +127,7 @@ const Gallery = (() => {
       make("p", { class: "meta" },
         file ? make("a", { href: file, tabindex: "-1" }, nameOf(file)) : null,
         file ? " " : null, make("code", { title: job.id }, job.id.slice(0, 12))),
+      ...more.chain(job),
       ...more.card(job),
     );
     showMark(job);
@@ -141,17 +142,20 @@ const Gallery = (() => {
       ["status", job.status], ["reason", [job.code, job.message].filter(Boolean).join(": ")], ["campaign", job.campaign],
       ["model", job.model], ...Object.entries(job.all).map(([name, value]) => [name, shown(value) + (name in job.params ? "" : " (the model's default)")]),
       ...Object.entries(job.vars), ...Object.entries(job.tags ?? {}),
-      ...job.references.map((it) => ["reference", it.text]), ["take", job.take], ...more.rows(job), ["job", job.id],
+      ...job.references.filter((it) => !it.text.startsWith("result:")).map((it) => ["reference", it.text]), ["take", job.take], ...more.rows(job), ["job", job.id],
     ].filter(([, value]) => value !== null && value !== undefined && value !== "");
     Films.pause(job);
+    for (const film of byId("job-body").querySelectorAll("video")) film.pause();
     const shows = job.files.map((file) => large(job, file)).filter(Boolean);
     byId("job-body").replaceChildren(
       ...[...shows, make("p", { class: "prompt full", dir: "auto" }, job.prompt),
-        make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, outside(name)), make("dd", {}, outside(String(value)))]),
+        make("dl", {}, ...more.chained(job).flatMap(([name, node]) => [make("dt", {}, name), make("dd", {}, node)]),
+          ...rows.flatMap(([name, value]) => [make("dt", {}, outside(name)), make("dd", {}, outside(String(value)))]),
           ...(job.files.length ? [make("dt", {}, job.files.length > 1 ? "files" : "file"),
             make("dd", {}, ...job.files.flatMap((url) => [make("a", { href: url }, nameOf(url)), " "]))] : [])),
         ...more.body(job)]);
-    byId("job").showModal();
+    if (!byId("job").open) byId("job").showModal(); /* else it leads from one job of a chain to another */
+    byId("job").scrollTop = 0;
     const [first] = shows;
     if (first?.tagName === "VIDEO" && !still.matches) { first.muted = !Films.isSound(first.src); first.play().catch(() => {}); }
   };
@@ -359,5 +363,5 @@ const Gallery = (() => {
     });
   };
 
-  return { begin, mark, marked, replaceMarks, heard, more, details, visible, does: {}, byId, make, count, matrix };
+  return { begin, mark, marked, replaceMarks, heard, more, details, visible, does: {}, byId, make, count, matrix, PICTURE };
 })();

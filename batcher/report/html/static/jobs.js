@@ -15,11 +15,15 @@ const Jobs = (() => {
       job[name] = name in data.shared ? data.shared[name][row[at]] : row[at];
     });
     job.all = { ...(data.defaults[job.model] ?? {}), ...job.params };
-    job.referenceName = job.references.map((it) => last(it.text)).join(" + ") || null;
     const kept = [...Object.values(job.vars), ...Object.values(job.tags ?? {})].map(String);
     job.search = [job.name, job.prompt, job.id, job.task, ...kept, ...job.files.map(fileName)].join("\n").toLowerCase();
     return job;
   });
+  /* A result that is not there yet is called by the prompt that makes it. */
+  const byId = new Map(all.map((job) => [job.id, job]));
+  const RESULT = "result:";
+  const nameOf = ({ text }) => text.startsWith(RESULT) ? byId.get(text.slice(RESULT.length))?.name ?? "result" : last(text);
+  for (const job of all) job.referenceName = job.references.map(nameOf).join(" + ") || null;
 
   /* What a grid can be laid out by, and filtered by: name, and the value of a job. As on the command line a bare name
      is the job's own, then a param, a variable, a tag. */
@@ -62,11 +66,15 @@ const Jobs = (() => {
 
   /* A spreadsheet makes a job or two a row: then a prompt a line would be mostly holes. */
   const isSheet = values.get("prompt").length * 2 > all.length;
+  /* A chain stands in a row, if a variable tells it from others: what its films are made from comes before them. */
+  const chained = all.filter((job) => job.sources.length);
+  const threads = grouping.filter(({ kind, name }) => kind === "var" && chained.every((job) => axes.get(name)(job) !== undefined));
   const layout = () => {
+    if (chained.length) return { rows: threads[0]?.name ?? (values.get("prompt").length > 1 && !isSheet ? "prompt" : ""), columns: "" };
     if (isSheet) return { rows: groups("campaign") ? "campaign" : "", columns: "" };
     const columns = [EVERY, ...params, "reference"].find((name) => groups(name) && values.get(name).length <= 6) ?? "";
     return { rows: values.get("prompt").length > 1 ? "prompt" : params.find((name) => name !== columns) ?? "", columns };
   };
 
-  return { all, data, axes, values, grouping, axesToLayBy, layout, EVERY, shown, fileName };
+  return { all, byId, data, axes, values, grouping, axesToLayBy, layout, EVERY, shown, fileName };
 })();
