@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from batcher.catalog import whole_params
 from batcher.errors import UsageError
 from batcher.fs import whole_file
@@ -28,6 +30,55 @@ _MARK = "batcher_plan"
 #: Moves that are told one by one.
 _TOLD = 10
 _HEAD_BYTES = 200
+_AGAIN = "Make it again: batcher plan --out"
+
+
+class _Part(BaseModel):
+    """What a plan's file has to hold, for what is read of it; it may have been written by anybody."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _ManifestFile(_Part):
+    path: str
+    sha256: str
+
+
+class _Reference(_Part):
+    made_of: tuple[str, str] = Field(alias="is", strict=False)
+    file: str | None = None
+
+
+class _PlannedJob(_Part):
+    id: str
+    references: list[_Reference]
+
+
+class _Options(_Part):
+    model_config = ConfigDict(extra="forbid")
+
+    only: list[str]
+    limit: int | None
+    max_jobs: int | None
+    budget: int | None
+    unpriced: int | None
+    order: str
+    sample: str | None
+    marked: str | None
+    allow_paths: list[str]
+    unchecked: bool
+
+
+class _Document(_Part):
+    account: str
+    ledger: str | None
+    event: int
+    manifests: list[_ManifestFile]
+    expansion: str
+    options: _Options
+    total: int
+    ceilings: dict[str, int]
+    jobs: list[_PlannedJob]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +130,16 @@ def load(path: Path) -> SavedPlan:
         document = json.loads(path.read_bytes())
         name = document.pop("id")
         if document.pop(_MARK) != VERSION:
-            raise UsageError(
-                f"{path} is a plan of another version of batcher", hint="Make it again: batcher plan --out"
-            )
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UsageError(f"{path} is no whole plan: {error}", hint="Make it again: batcher plan --out") from None
+            raise UsageError(f"{path} is a plan of another version of batcher", hint=_AGAIN)
+        _Document.model_validate(document)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise UsageError(f"{path} is no whole plan: {where}: {fault['msg']}", hint=_AGAIN) from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path} is no whole plan: {error}", hint=_AGAIN) from None
     if name != _hash(document):
-        raise UsageError(f"{path} was changed since it was made", hint="Make it again: batcher plan --out")
+        raise UsageError(f"{path} was changed since it was made", hint=_AGAIN)
     return SavedPlan(name, document)
 
 

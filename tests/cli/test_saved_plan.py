@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -158,3 +159,29 @@ def test_what_moved_is_told_before_anything_is_sent(
 def test_no_plan_without_a_key_and_none_over_another_file(cli: Cli, tmp_path: Path) -> None:
     assert "a plan is saved for one account" in cli("plan", "m.yaml", "--out", "plan.json").err
     assert not (tmp_path / "plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "told"),
+    [
+        ("total", "90", "total: Input should be a valid integer"),
+        ("ceilings", None, "ceilings: Input should be a valid dictionary"),
+        ("manifests", ["m.yaml"], "manifests.0: Input should be"),
+        ("jobs", [{"id": "x"}], "jobs.0.references: Field required"),
+        ("options", {"state": "/"}, "options.only: Field required"),
+        ("id", "[" * 100_000, "maximum recursion depth"),
+    ],
+)
+def test_a_plan_that_somebody_else_wrote(
+    cli: Cli, place: Site, tmp_path: Path, member: str, value: object, told: str
+) -> None:
+    """Its hash is right, what it holds is not: told, and never a traceback."""
+    assert cli("plan", "m.yaml", "--out", "plan.json").code == 0
+    saved = json.loads((tmp_path / "plan.json").read_text())
+    rest = {name: part for name, part in saved.items() if name not in ("batcher_plan", "id")} | {member: value}
+    name = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    text = json.dumps({"batcher_plan": 1, "id": name, **rest})
+    (tmp_path / "plan.json").write_text(text if member != "id" else f'{{"batcher_plan": 1, "id": {value}')
+    ran = cli("run", "plan.json")
+    assert (ran.code, charged(place)) == (2, 0)
+    assert f"is no whole plan: {told}" in ran.err
