@@ -15,8 +15,8 @@ import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,7 @@ import anyio.to_thread
 
 from batcher import __version__
 from batcher.clock import Clock, SystemClock, iso, iso_seconds
+from batcher.controls import read_values
 from batcher.damage import Found, find_damage
 from batcher.engine import GRACE_SECONDS, Arrivals, Ending, Engine, ToBuy
 from batcher.engine.driver import Companion, Driver
@@ -34,78 +35,20 @@ from batcher.enrolling import begin_enrolment
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 from batcher.events import Event
 from batcher.jobs import Status
-from batcher.ledger import Change, LedgerWriter, Observer, decisions, hold_lock, traces
+from batcher.ledger import Change, LedgerWriter, Observer, control, decisions, hold_lock, traces
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.budgets import used_before
-from batcher.ledger.queries.lookup import Place
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
 from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter
-from batcher.planning import Plan
 from batcher.providers import Provider
+from batcher.request import RunOutcome as RunOutcome
+from batcher.request import RunRequest as RunRequest
 from batcher.state import LEDGER, prepare_folder
 from batcher.storage import Artifacts, keep_log
-from batcher.workload import Workload
 
-#: Opens what a run buys from, for a block: entered once its jobs are enrolled, left when the run has ended.
-Connect = Callable[[], AbstractContextManager[Provider]]
 #: Runs an async function to its end.
 Loop = Callable[[Callable[[], Awaitable[Ending]]], Ending]
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What a run is asked to do, and where.
-
-    `account` is the name of the account in the ledger, `place` where its API is. Unless it `buys`, it only goes on with
-    what is bought. `until` is when it starts no new job any more, in seconds since the epoch. `accept_old`: a person
-    accepts that the ledger does not know of logs and results beside it. `outer` is the state folder around `state`, if
-    there is one. `command` is for the log: what was typed. `redact` takes keys out of what is written down.
-    """
-
-    workload: Workload
-    state: Path
-    connect: Connect = field(repr=False)
-    account: str
-    place: Place
-    redact: Callable[[str], str] = field(repr=False)
-    download: bool = True
-    until: float | None = None
-    buys: bool = True
-    accept_old: bool = False
-    outer: Path | None = None
-    command: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """What a run came to; `seconds` is how long it took, `started` its row's time, `fetched` counts jobs with a file.
-
-    `used_before` is what earlier runs took under the same budget of a run (in credits), 0 without one. `dropped` tells
-    of observers that failed.
-    """
-
-    run_id: int
-    started: str
-    ending: Ending
-    plan: Plan
-    bill: jobs.Bill
-    used_before: int
-    campaigns: list[jobs.CampaignState]
-    doubtful: list[decisions.JobReview]
-    fetched: int
-    seconds: float
-    dropped: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> Kind:
-        """Why it ended; `DONE` when everything selected is done."""
-        return self.ending.kind
-
-    @property
-    def reason(self) -> str:
-        """The same in words."""
-        return self.ending.reason
 
 
 class Run:
@@ -211,6 +154,25 @@ class Run:
         if ledger := getattr(self, "ledger", None):
             ledger.hurry(GRACE_SECONDS)  # the loop may stand in a wait for another program's lock
         self._driver.stop(kind, reason)
+
+    def pause(self) -> None:
+        """Start no new job until `resume`; what is under way is finished. As `batcher ctl pause`, from any thread."""
+        self.ask("pause")
+
+    def resume(self) -> None:
+        """Start new jobs again."""
+        self.ask("resume")
+
+    def resize(self, *, in_flight: int | None = None, submit: str | None = None, requests: str | None = None) -> None:
+        """Have other limits, for this run: jobs in flight, and rates such as `60/minute`. Raises UsageError."""
+        given = {"in_flight": in_flight, "submit": submit, "requests": requests}
+        self.ask(
+            "limits", read_values("limits", [f"{name}={value}" for name, value in given.items() if value is not None])
+        )
+
+    def ask(self, word: control.Word, values: control.Asked = MappingProxyType({})) -> None:
+        """Write down what is asked of this run, which obeys within a second. Raises UsageError once it has ended."""
+        control.ask(self.ledger.path, self._clock, word, values, who=control.asker())
 
     async def _drive(self, provider: Provider, beside: Companion | None) -> Ending:
         return await self._driver.drive(lambda: self.compose(provider), provider.aclose, beside)

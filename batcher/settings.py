@@ -7,6 +7,7 @@ Durations are in seconds, sums in credits.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -31,6 +32,20 @@ class Rate:
     def __str__(self) -> str:
         unit = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}.get(self.seconds)
         return f"{self.count}/{unit or f'{self.seconds:g}s'}"
+
+
+_RATE = re.compile(r"([0-9]{1,9}) ?/ ?([a-z]+)")
+RATES = "must be a rate like 2/second, 30/minute, 500/hour or 1000/day (/s /m /h /d)"
+
+
+def parse_rate(text: str) -> Rate:
+    """The rate that a text states. Raises ValueError with what is allowed."""
+    found = _RATE.fullmatch(text.strip())
+    if not found or found[2] not in UNITS:
+        raise ValueError(RATES)
+    if not 1 <= int(found[1]) <= 1_000_000:
+        raise ValueError(f"{RATES} with a number from 1 to 1,000,000")
+    return Rate(int(found[1]), UNITS[found[2]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +123,7 @@ def _lowest(values: Sequence[int | None]) -> int | None:
     return min((v for v in values if v is not None), default=None)
 
 
-def _both(one: Rate, other: Rate) -> Rate:
+def both(one: Rate, other: Rate) -> Rate:
     """A rate that keeps both: one of the two if it implies the other, else fewer requests in the shorter window or
     single ones at even distances.
 
@@ -147,8 +162,8 @@ def strictest(all_settings: Sequence[Settings]) -> Settings:
     keeps = [s.budget.keep for s in all_settings if s.budget.keep is not None]
     return Settings(
         limits=Limits(
-            submit=reduce(_both, [x.submit for x in limits]),
-            requests=reduce(_both, [x.requests for x in limits]),
+            submit=reduce(both, [x.submit for x in limits]),
+            requests=reduce(both, [x.requests for x in limits]),
             in_flight=min(x.in_flight for x in limits),
             downloads=min(x.downloads for x in limits),
         ),

@@ -35,6 +35,7 @@ COMMANDS = {
     "approve": "Say that files will do for what is made from them.",
     "reject": "Say that files will not do for what is made from them.",
     "cancel": "Do not send planned jobs, until a retry.",
+    "ctl": "Pause, resume or drain the run that goes on; change its limits and budgets.",
     "report": "Show what came of it and what it cost, what is left, and what the rest will cost.",
     "watch": "Watch a run that goes on elsewhere, until it ends.",
     "listen": "Take the API's webhooks as hints, so that a run asks at once.",

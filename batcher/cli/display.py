@@ -41,6 +41,7 @@ class Quiet:
     def __init__(self, terminal: Terminal, feed: Feed) -> None:
         self._terminal = terminal
         self._feed = feed
+        self.hint = ""  # which keys mean something
 
     def say(self, text: str) -> None:
         self._terminal.say(text)
@@ -128,7 +129,8 @@ class Moving(_Ticking):
             print_on(self._terminal.err, line)  # above what moves; there it stays
         self._errors.extend(self._feed.news())
         message = self._message or self._feed.tally.notice
-        self._live.update(frame(self._feed, list(self._errors), message, self._terminal.err.width), refresh=True)
+        picture = frame(self._feed, list(self._errors), message, self._terminal.err.width, self.hint)
+        self._live.update(picture, refresh=True)
 
     def __enter__(self) -> Self:
         self._live.start(refresh=False)
@@ -149,7 +151,7 @@ def display_for(terminal: Terminal, feed: Feed, *, quiet: bool) -> Quiet:
     return Moving(terminal, feed) if terminal.live else Plain(terminal, feed)
 
 
-def frame(feed: Feed, errors: list[str], message: str, width: int) -> RenderableType:
+def frame(feed: Feed, errors: list[str], message: str, width: int, hint: str = "") -> RenderableType:
     """One picture of the live display."""
     lines: list[RenderableType] = [_top(feed, width)]
     states = Text()
@@ -161,6 +163,8 @@ def frame(feed: Feed, errors: list[str], message: str, width: int) -> Renderable
     lines += [_one_line(Text(f"  {line}", "red")) for line in errors]
     if message:
         lines.append(_one_line(Text(f"  {message}", "bold yellow")))
+    if hint:
+        lines.append(_one_line(Text(f"  {hint}", "dim")))
     return Group(*lines)
 
 

@@ -36,6 +36,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "reject": (("batcher reject 3f9a", "nothing is made from this one"),),
     "cancel": (("batcher cancel spring", "send nothing more of it"),),
+    "ctl": (
+        ("batcher ctl pause", "no new job starts; `batcher ctl resume` goes on"),
+        ("batcher ctl limits submit=60/minute in_flight=40", "other limits, for this run"),
+        ("batcher ctl budget run=800 --yes", "this run may take 800 credits"),
+        ("batcher ctl drain", "finish what is under way, and end"),
+    ),
     "report": (
         ("batcher report --by campaign,duration", "what it cost, by campaign and duration"),
         ("batcher report --timeline", "what happened in the night"),

@@ -12,8 +12,9 @@ from batcher.clock import local_day
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, Status
 from batcher.ledger import Change, LedgerReader
-from batcher.ledger.cap_room import CapRoom, StatedCaps, room_under
+from batcher.ledger.cap_room import CapRoom, StatedCaps, asked_caps, room_under
 from batcher.ledger.queries.jobs import job_name
+from batcher.ledger.store import commands
 from batcher.measures import in_words
 from batcher.planning.room import jobs_with_room, waiting_jobs
 from batcher.text import duration, number, safe, short
@@ -46,6 +47,7 @@ class Tally:
         self.moves = 0
         self.download = True
         self.halted = ""
+        self.paused = ""
         self._outages: dict[str, str] = {}  # what is dead, and why
         self._paces: dict[str, str] = {}
         self.troubles: deque[JobTrouble] = deque(maxlen=1000)
@@ -87,6 +89,13 @@ class Tally:
                 self._trouble(change, "file", f"not as asked for: {in_words(change.detail['differs'])}")
             case Event.PRICE_ROSE:
                 self._trouble(change, "price", "{expected} credits expected, {taken} taken".format_map(change.detail))
+            case Event.COMMANDED:
+                self.told.append(safe(change.detail.get("message")))
+                if state := change.detail["set"].get("state"):
+                    self.paused = str(state[1]) and safe(change.detail.get("message"))
+            case Event.COMMANDS_KEPT:
+                self.told.append(safe(change.detail.get("message")))
+                self.paused = safe(change.detail.get("state") and change.detail.get("message"))
             case Event.LOOKED | Event.WALLET_ODD:
                 self.told.append(safe(change.detail.get("message")))
             case Event.HALTED:
@@ -124,6 +133,9 @@ class Tally:
         """What holds the run up as a whole, if anything does."""
         if self.halted:
             return f"no new job is started: {self.halted}"
+        if self.paused:
+            goes_on = "" if self.paused.startswith("draining") else "; `batcher ctl resume` goes on"
+            return f"{self.paused}: no new job starts{goes_on}"
         for what, why in self._outages.items():
             dead = "the API does not answer" if what == "api" else "no create is answered"
             return f"{dead}{f' ({why})' if why else ''}; it is asked again and again, and no job's repeats are spent"
@@ -246,7 +258,8 @@ class Feed:
     def _look(self) -> Sums:
         run = self._read.spent(run_id=self._run_id)
         today = local_day(self._wall(), self._read.zone)
-        rooms = list(room_under(self._caps, self._campaigns, self._read.spent, run_id=self._run_id, day=today))
+        caps = asked_caps(self._caps, commands.controls(self._read, self._run_id))
+        rooms = list(room_under(caps, self._campaigns, self._read.spent, run_id=self._run_id, day=today))
         tightest = min((room for room in rooms if not room.unpriced), key=lambda room: room.left, default=None)
         out = self._without_room(rooms)
         if tightest is None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,8 @@ from batcher import simulated
 from batcher.access import Access
 from batcher.alerts.targets import AlertTarget
 from batcher.clock import SystemClock
-from batcher.errors import Kind, Stopped, exit_code
-from batcher.ledger import Change
+from batcher.errors import BatcherError, Kind, Stopped, exit_code
+from batcher.ledger import Change, control
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.run import Run, RunOutcome, RunRequest
@@ -26,6 +29,7 @@ from .alerting import Alerting
 from .crash import redact
 from .display import Quiet, display_for
 from .environment import need_no_loop
+from .keys import HINT, listen, single_keys
 from .left_behind import left_behind_view
 from .options import until_line
 from .places import announce, remember
@@ -38,6 +42,16 @@ from .terminal import ReaderGone, Terminal
 
 #: Saved files that have been changed: so many are named.
 _CHANGED_TOLD = 20
+#: What a key asks of the run.
+_KEYS: dict[str, tuple[Any, ...]] = {
+    "p": ("pause",),
+    "r": ("resume",),
+    "d": ("drain",),
+    **dict.fromkeys("+=", ("limits", control.more_in_flight)),
+    **dict.fromkeys("-−", ("limits", control.fewer_in_flight)),
+}
+#: Within so many seconds a second `d` means it.
+_DRAIN_SECONDS = 5.0
 
 
 def make_request(
@@ -137,6 +151,7 @@ class _Screen:
         self._terminal = terminal
         self._quiet = quiet
         self._display: Quiet | None = None
+        self._drains = -math.inf  # when `d` was pressed first
         self.tally = Tally()
 
     def tell(self, change: Change) -> None:
@@ -172,10 +187,13 @@ class _Screen:
 
         signals.on_first = stop
         try:
-            with display:
-                self._display = display
+            with display, single_keys() if self._terminal.live and not self._quiet else nullcontext(False) as keys:
+                self._display, display.hint = display, HINT if keys else ""
                 ready()
-                await display.watch()
+                async with anyio.create_task_group() as group:
+                    if keys:
+                        group.start_soon(listen, partial(self._pressed, run))
+                    await display.watch()
         except Exception as error:
             self._display = None
             self._terminal.warn(redact(f"the display ended: {type(error).__name__}: {error}; the run goes on"))
@@ -188,6 +206,20 @@ class _Screen:
     def say(self, text: str) -> None:
         """Say something beside the display."""
         (self._display or self._terminal).say(text)
+
+    async def _pressed(self, run: Run, key: str) -> None:
+        """Do what a key means; the run tells of it when it has heard."""
+        then, self._drains = self._drains, -math.inf
+        if key == "d" and time.monotonic() - then > _DRAIN_SECONDS:
+            self._drains = time.monotonic()
+            self._say("d once more drains: no new job starts, and the run ends when what is under way is finished")
+        elif key in _KEYS:
+            try:
+                await anyio.to_thread.run_sync(partial(run.ask, *_KEYS[key]))
+            except BatcherError as error:
+                self._say(safe(error.message))
+            else:
+                self._say("")
 
 
 def _tell_damage(missing: int, changed: Sequence[str], state: Path, terminal: Terminal, *, thorough: bool) -> None:

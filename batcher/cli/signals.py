@@ -17,6 +17,8 @@ from typing import Any, Self
 
 from batcher.errors import Kind, Stopped, StorageError, exit_code
 
+from .keys import restore
+
 _KINDS = {
     signal.SIGINT: (Kind.INTERRUPTED, "interrupted"),
     signal.SIGTERM: (Kind.TERMINATED, "asked to end (SIGTERM)"),
@@ -76,6 +78,7 @@ class Signals:
 
 def leave(code: int) -> None:
     """End this process now; what is on disk is complete at any instant."""
+    restore()
     with suppress(OSError):  # a terminal that is gone
         if os.isatty(2):
             os.write(2, b"\x1b[?25h\n")  # a live display hides the cursor

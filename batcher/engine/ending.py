@@ -41,7 +41,7 @@ def ending_of(
     kinds = list(halts)
     if probe:
         kinds.append((Kind.CAPPED, "it was a probe for prices, the rest stays planned"))
-    caps = sorted({refusal.words for refusal in refusals} - {"price", "until"})
+    caps = sorted({refusal.words for refusal in refusals} - {"price", "until", "paused", "draining"})
     if any(refusal.cap == "until" for refusal in refusals):
         kinds.append((Kind.CAPPED, "the time of --until has come"))
     elif caps:

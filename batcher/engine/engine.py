@@ -18,19 +18,20 @@ from batcher.damage import Damage
 from batcher.errors import Kind, ManifestError
 from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
-from batcher.ledger import Refusal, Stale
+from batcher.ledger import PlannedJob, Refusal, Stale
 from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Reschedule, Stage, Step
-from batcher.providers import Fatal
 from batcher.settings import Selection
 
 from .arrivals import Arrivals
 from .backlog import Backlog, WorkItem
+from .control import Control
 from .ending import Ending, ending_of, one_error
 from .hints import Hints
 from .leftover import leftovers, to_review, unfinished
 from .lull import Lull
 from .outage import Outages
 from .preflight import Preflight
+from .readings import HALTS, Readings
 from .scheduler import Scheduler
 from .stalled import Stalled
 
@@ -38,10 +39,10 @@ from .stalled import Stalled
 GRACE_SECONDS = 10.0
 #: No new job starts while more results than this wait for a download: their URLs may not live long.
 FETCH_BACKLOG = 100
-#: Seconds between two readings of the wallet, and before one that failed is tried again.
-_READING_SECONDS = 60.0
-_READING_AGAIN_SECONDS = 10.0
-_HALTS = {"key": Kind.KEY, "credits": Kind.CAPPED, "wait": Kind.UNREACHABLE}
+#: Why a job is held that waits for nothing but time, or a word.
+_HELD = frozenset({"paused"})
+#: Refusals that are no cap of the user's.
+_NO_CAP = _HELD | {"draining", "price"}
 #: Seconds between the first polls of tasks that an earlier run bought: thousands at once would come at once again after
 #: each interval, and wait for each other.
 _APART_SECONDS = 0.002
@@ -87,13 +88,16 @@ class Engine:
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
         self._caps_met: set[str] = set()
-        self._reading, self._readings = anyio.Lock(), 0
         self._barred: set[JobId] = set()  # jobs whose downloads ended for this cause, and none without it since
         self._barred_by = ""
         self._proven = False  # whether this key may read tasks
         self._first: JobId | None = None  # the job that is to show it
         self._outages = Outages(context, lifecycle, self.halted)
         self._hints = Hints(ledger, clock, self._queues[Stage.POLL], self.open, settings.polling.every)
+        self._readings = Readings(
+            lifecycle, self._preflight, settings.retries.times, self.halted, lambda: bool(self._halts), self._changed
+        )
+        self._control = Control(ledger, limiter, settings.limits, changed=self._changed, drain=self._drain)
         self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
         self._over = False
         self._scope = anyio.CancelScope()
@@ -105,6 +109,7 @@ class Engine:
         read = self._ledger.read
         for item, stage in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
             self.add(item, stage, next(apart) * _APART_SECONDS if stage is Stage.POLL else 0.0)
+        self._control.look()
         requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
         workers = dict.fromkeys(Stage, self._settings.limits.downloads) | {Stage.SUBMIT: requests, Stage.POLL: requests}
         with self._scope:
@@ -146,7 +151,7 @@ class Engine:
     async def _staff(self, group: TaskGroup, stage: Stage, number: int) -> None:
         """Let so many workers begin in a stage; a run looks at the wallet before it buys."""
         if stage is Stage.SUBMIT and self._backlog.has_jobs:
-            await self._look()
+            await self._readings.look()
             self._preflight.done()
         for _ in range(number):
             group.start_soon(self._work, stage)
@@ -157,7 +162,7 @@ class Engine:
                 step = await self._advance(item, stage)
             except Stale:
                 step = Reschedule(stage)  # a person decided meanwhile: look again
-            if isinstance(step, Deferred) and step.refusal.cap == "reading" and await self._read_again():
+            if isinstance(step, Deferred) and step.refusal.cap == "reading" and await self._readings.again():
                 step = Reschedule(stage)
             self._place(item, stage, step)
 
@@ -178,7 +183,8 @@ class Engine:
             if stage is Stage.SUBMIT and self._searching:
                 await anyio.lowlevel.checkpoint()  # others move too, however far the next selected job is
                 continue
-            if stage is Stage.SUBMIT and not self.open and not self._backlog.growing:  # nor may anything be started
+            # nor may anything be started, now or later
+            if stage is Stage.SUBMIT and not self.open and not self._backlog.growing and not self._waits:
                 if self._stalled.judge_last(any(refusal.cap == "price" for refusal in self._backlog.closed)):
                     continue
                 self._over = True
@@ -197,12 +203,12 @@ class Engine:
             self._halts
             or self._limiter.creates.down
             or self._waits_for_proof
-            or self.in_flight >= self._settings.limits.in_flight
+            or self.in_flight >= self._control.limits.in_flight
             or (limit is not None and self._started >= limit)
             or len(self._queues[Stage.FETCH]) >= FETCH_BACKLOG
         ):
             return None
-        found = self._backlog.next(lambda job: job.id in self.open or job.id in self._given_up, self._committed)
+        found = self._planned()
         if found is None:
             self._searching = self._backlog.searching
             return None
@@ -213,6 +219,29 @@ class Engine:
         self._started += 1
         self.in_flight += 1
         return item
+
+    def _planned(self) -> PlannedJob | None:
+        """The next job that may be bought, as far as that is a matter of time, or of a person's word."""
+        while found := self._backlog.next(lambda job: job.id in self.open or job.id in self._given_up, self._committed):
+            if not self._control.paused or (no := self._lifecycle.refusal(found)) is None:
+                return found
+            self._backlog.close(found, no)
+        return None
+
+    def _drain(self, who: str) -> None:
+        """End once what is under way is finished; the command itself is written down already."""
+        if not self._halts:
+            self._halts.append((Kind.CAPPED, f"drained by {who}"))
+
+    @property
+    def _waits(self) -> bool:
+        """Whether nothing is under way, and yet more may be bought later."""
+        return not self._halts and any(refusal.cap in _HELD for refusal in self._backlog.closed)
+
+    def _changed(self) -> None:
+        """More or less may be started than before."""
+        self._backlog.reopen(self._lifecycle.refusal)
+        self._queues[Stage.SUBMIT].wake_all()
 
     def _committed(self, campaign: str) -> int:
         """The credits that this run has committed for a campaign, and those of jobs on their way to an intent."""
@@ -260,7 +289,7 @@ class Engine:
                 # The price may have been named, or credits come free, since the refusal: then nobody else would look.
                 self._backlog.reopen(self._lifecycle.refusal)
             case Abort(halt):
-                self.halted(_HALTS[halt.reason], f"{halt.code}: {halt.message}")
+                self.halted(HALTS[halt.reason], f"{halt.code}: {halt.message}")
             case Done(status, left):
                 self.finished(item, status, left)
                 self._backlog.reopen(self._lifecycle.refusal)
@@ -324,7 +353,7 @@ class Engine:
 
     def _tell_of_cap(self, refusal: Refusal) -> None:
         """Write down, once a run, that a cap has kept a job from being bought."""
-        if refusal.cap != "price" and refusal.words not in self._caps_met:
+        if refusal.cap not in _NO_CAP and refusal.words not in self._caps_met:
             self._caps_met.add(refusal.words)
             self._ledger.note(Event.CAP_REACHED, cap=refusal.words, message=refusal.message)
 
@@ -334,10 +363,10 @@ class Engine:
         with self._watching:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._outages.watch, self._answers_again)
-                for watch in (self._stalled.watch, self._preflight.at_models, self._hints.watch):
+                for watch in (self._stalled.watch, self._preflight.at_models, self._hints.watch, self._control.watch):
                     group.start_soon(watch)
                 if self._lifecycle.caps.keep is not None and self._backlog.has_jobs:
-                    group.start_soon(self._watch_wallet)
+                    group.start_soon(self._readings.watch)
 
     def _answers_again(self) -> None:
         """Nobody was let in for a while: what each met in that time says nothing of it."""
@@ -345,49 +374,6 @@ class Engine:
         self._lifecycle.calmed()
         for item in self.open.values():
             item.state.answered()
-
-    async def _look(self) -> None:
-        """Tell how far the wallet goes; what is to be kept of it has to be known, else buying may go on without."""
-        if (keep := self._lifecycle.caps.keep) is None:
-            if short := await self._preflight.at_wallet():
-                self.halted(*short)
-            return
-        await self._first_reading()
-        if self._readings:
-            self._preflight.tell_kept(keep)
-
-    async def _first_reading(self) -> None:
-        """Know the wallet before the next purchase, if some of it is to be kept; else there is none."""
-        trouble = None
-        for _ in range(self._settings.retries.times + 1):
-            trouble = await self._lifecycle.read_wallet()
-            if trouble is None:
-                self._readings += 1
-                return
-            if isinstance(trouble, Fatal):
-                break
-            await anyio.sleep(_READING_AGAIN_SECONDS)
-        why = f"{trouble.code}: {trouble.message}" if trouble else ""
-        if isinstance(trouble, Fatal) and not self._readings:
-            self.halted(_HALTS[trouble.reason], why)
-        else:  # what is bought goes on, whatever keeps the wallet from being read
-            self.halted(Kind.CAPPED, f"the wallet could not be read, which budget.keep needs ({why})")
-
-    async def _read_again(self) -> bool:
-        """Have the wallet read by one of those that wait for it; False when it cannot be."""
-        known = self._readings
-        async with self._reading:
-            if known == self._readings and not self._halts:
-                await self._first_reading()
-            return known != self._readings and not self._halts
-
-    async def _watch_wallet(self) -> None:
-        """Read the wallet now and then: others spend from it too."""
-        while True:
-            await anyio.sleep(_READING_SECONDS)
-            await self._lifecycle.read_wallet()
-            self._backlog.reopen(self._lifecycle.refusal)
-            self._queues[Stage.SUBMIT].wake()
 
     # The end
 

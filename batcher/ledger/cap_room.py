@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from batcher.statuses import is_unpriced
@@ -11,6 +11,7 @@ from batcher.statuses import is_unpriced
 from .reader import CreditSum
 
 if TYPE_CHECKING:
+    from batcher.controls import Controls
     from batcher.settings import Allowance
 
 
@@ -27,6 +28,33 @@ class StatedCaps(Protocol):
     def day(self) -> int | None: ...
     @property
     def unpriced(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedCaps:
+    run: int | None
+    campaigns: Mapping[str, int]
+    allowances: Mapping[str, Allowance]
+    day: int | None
+    unpriced: int | None
+
+
+def asked_caps(own: StatedCaps, asked: Controls, *, tightens: bool = False) -> StatedCaps:
+    """A run's own caps with those that people gave instead; `tightens`: of its total only a lower one counts."""
+    if not asked.values:
+        return own
+    campaigns = {
+        name: cap
+        for name in dict.fromkeys([*own.campaigns, *asked.named("campaign")])
+        if (cap := asked.cap(f"campaign:{name}", own.campaigns.get(name))) is not None
+    }
+    allowances = {
+        campaign: replace(each, total=total)
+        for campaign, each in own.allowances.items()
+        if (total := asked.cap(f"allowance:{each.name}", each.total)) is not None
+    }
+    run = asked.cap("run", own.run, tightens=tightens)
+    return _AskedCaps(run, campaigns, allowances, asked.cap("day", own.day), own.unpriced)
 
 
 #: `LedgerReader.spent`, or what stands for it where there is no ledger yet.

@@ -16,6 +16,7 @@ a network (`batcher.cluster`) has to be waited for, and this is where it is call
 - `Lifecycle.withdraw` looks and closes (`unsent`) in one go, at a run's end and where the engine judges whose trouble
   it was: nobody may send between the look and the close.
 - `note` (outages, limits, halts, readings): written at once, or with the next group where another program writes.
+- `commanded`, once a second: whether another program has written, and then what people ask of the run.
 - `hurry`, `still_waits`: no I/O.
 - Reads (`Store.read`): `load` before each step and after a doubtful answer, pages of planned jobs (`pending`), prices
   and caps that have no room (`refusal`), the wallet's sums; `upload`, `waits`, `saved`, `newest_sends`, `sends_after`
@@ -30,6 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from batcher.controls import Controls
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 from batcher.measures import Inspection
@@ -109,6 +111,7 @@ class Store(Protocol):
     def start_run(self, *, version: str, pid: int, account: str, campaigns: Sequence[str], settings: str) -> int: ...
     def end_run(self, *, exit_code: int, reason: str, left: Mapping[str, int] | None = None) -> None: ...
     def note(self, event: Event, **detail: Any) -> None: ...
+    def commanded(self) -> Controls | None: ...
 
     # Requests to the API's host, for the rate windows
 

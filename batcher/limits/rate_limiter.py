@@ -53,6 +53,12 @@ class _Limit:
         self.throttle = Throttle(rate)
         self.cut = False  # as the ledger's events tell it
 
+    def restate(self, rate: Rate, stamps: Sequence[float]) -> None:
+        """State it anew; `stamps` are of the newest requests, as the log has them."""
+        self.rate = rate
+        self.window = self.window.restated(rate, stamps)
+        self.throttle.restate(rate)
+
     def wait(self, now: float) -> float:
         return max(self.window.wait(now), self.throttle.wait(now))
 
@@ -174,11 +180,14 @@ class RateLimiter:
     def _remember(self, limits: Limits) -> None:
         """Take in what earlier runs have sent."""
         self._last_send = self._ledger.last_send()
-        requests = self._ledger.newest_sends(limits.requests.count, account=self._account)
-        submits = self._ledger.newest_sends(limits.submit.count, account=self._account, kind="submit")
-        for limit, log in ((self._requests, requests), (self._submits, submits)):
-            for stamp in self._sent_by(log):
-                limit.window.add(stamp)
+        self.restate(limits)
+
+    def restate(self, limits: Limits) -> None:
+        """Obey other limits from now on, over what was sent before too."""
+        for limit, rate, kind in ((self._requests, limits.requests, None), (self._submits, limits.submit, "submit")):
+            log = self._ledger.newest_sends(rate.count, account=self._account, kind=kind)
+            limit.restate(rate, self._sent_by(log))
+        self._look_again()
 
     def _learn(self, *, but: int = 0) -> None:
         """Take in what another process has sent meanwhile (`batcher credits`); `but` is a row of our own."""

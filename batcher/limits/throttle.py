@@ -43,6 +43,11 @@ class Throttle:
         self._pause = PAUSE_SECONDS
         self._refused_since: float | None = None
 
+    def restate(self, rate: Rate) -> None:
+        """Another rate is stated; what the API was found to bear stays."""
+        self.horizon = min(rate.seconds, _HORIZON_SECONDS)
+        self._stated = rate.count / self.horizon
+
     @property
     def cut(self) -> bool:
         """Whether the pace is below the stated rate."""

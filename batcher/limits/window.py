@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 from batcher.settings import Rate
 
@@ -18,6 +19,17 @@ class Window:
         self._rate = rate
         self._stamps: deque[float] = deque(maxlen=rate.count)
         self.reserved = 0
+
+    def restated(self, rate: Rate, log: Sequence[float]) -> Window:
+        """The same requests under another rate. `log` has stamps from before the oldest that is known here, too.
+
+        What is known here is when they left, which the log says less exactly.
+        """
+        found = Window(rate)
+        found.reserved = self.reserved
+        for stamp in (*log[: max(0, len(log) - len(self._stamps))], *self._stamps):
+            found.add(stamp)
+        return found
 
     def add(self, stamp: float) -> None:
         """A request was sent at `stamp`; one that is heard of late counts like the newest."""

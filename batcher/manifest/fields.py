@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from batcher.catalog import model_ids, providers
-from batcher.settings import UNITS, Rate
+from batcher.settings import RATES, Rate, parse_rate
 from batcher.spelling import nfc
 
 from .problems import Fault, did_you_mean, joined, listed
@@ -29,7 +29,6 @@ MAX_TEXT = 100_000
 MAX_NAME = 100
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(ms|s|m|h)")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_RATE = re.compile(r"([0-9]{1,9}) ?/ ?([a-z]+)")
 _JINJA_WORDS = frozenset(
     ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"]
 )
@@ -106,15 +105,12 @@ def duration(low: float, high: float) -> Any:
 
 
 def _rate(value: Any) -> Rate:
-    allowed = "must be a rate like 2/second, 30/minute, 500/hour or 1000/day (/s /m /h /d)"
     if not isinstance(value, str):
-        raise wrong(f"{allowed}, not {kind_of(value)}")
-    found = _RATE.fullmatch(value.strip())
-    if not found or found[2] not in UNITS:
-        raise wrong(f"is {shown(value)}; {allowed}")
-    if not 1 <= int(found[1]) <= 1_000_000:
-        raise wrong(f"is {shown(value)}; {allowed} with a number from 1 to 1,000,000")
-    return Rate(int(found[1]), UNITS[found[2]])
+        raise wrong(f"{RATES}, not {kind_of(value)}")
+    try:
+        return parse_rate(value)
+    except ValueError as error:
+        raise wrong(f"is {shown(value)}; {error}") from None
 
 
 def _text(value: Any) -> str:

@@ -108,7 +108,8 @@ def _of_whole_runs(
 
 def _ends(runs: Sequence[RunEntry], notes: Sequence[Note]) -> Iterator[tuple[int | None, str, str | None, str | None]]:
     capped = {run.id for run in runs if run.state == "ended" and run.exit_code == exit_code(Kind.CAPPED)}
-    known = {note.run_id for note in notes if note.event in (Event.HALTED, Event.CAP_REACHED)}
+    drained = {note.run_id for note in notes if note.event == Event.COMMANDED and note.detail.get("command") == "drain"}
+    known = drained | {note.run_id for note in notes if note.event in (Event.HALTED, Event.CAP_REACHED)}
     for note in notes:
         cap, message = (note.detail.get(name) for name in ("cap", "message"))
         if note.event == Event.HALTED:

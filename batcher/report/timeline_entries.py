@@ -52,6 +52,8 @@ _SAID = {
     "cap_reached": ("cap", "message"),
     "looked": ("of", "message"),
     "wallet_odd": ("what", "message"),
+    "commanded": ("command", "message"),
+    "commands_kept": ("state", "message"),
 }
 
 
@@ -179,7 +181,7 @@ def of_notes(notes: Sequence[Note], apart: float) -> list[TimelineEntry]:
                 )
             case Event.LIMIT_RESTORED if lines.get(cut):
                 lines.change(cut, until=at)
-            case Event.HALTED | Event.CAP_REACHED | Event.LOOKED | Event.WALLET_ODD:
+            case _ if event in _SAID:
                 code, message = (_text(detail.get(name)) for name in _SAID[event])
                 entry = TimelineEntry(event, at, at, run, code=code, message=message, place=(id_, 5))
                 lines.all.append(entry)

@@ -14,7 +14,7 @@ import pytest
 import batcher
 
 ROOT = Path(batcher.__file__).parent
-BASE = {"errors", "events", "statuses", "jobs", "clock", "settings", "spelling"}
+BASE = {"errors", "events", "statuses", "jobs", "clock", "controls", "settings", "spelling"}
 
 # room: rooms of ours that it may import. `clock`, `settings`, `spelling`, `filetypes` are values that anybody may need.
 ALLOWED: dict[str, set[str]] = {
@@ -54,6 +54,8 @@ ALLOWED: dict[str, set[str]] = {
     "state": {"errors", "fs", "ledger"},
     "saved_plan": BASE | {"catalog", "fs", "ledger", "planning"},
     "workload": BASE | {"ledger", "manifest", "marks", "planning", "providers", "saved_plan"},
+    "controls": {"errors", "settings"},
+    "request": BASE | {"engine", "ledger", "planning", "providers", "workload"},
     "enrolling": {"jobs", "ledger", "manifest"},
     "run": BASE
     | {
@@ -67,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "manifest",
         "planning",
         "providers",
+        "request",
         "state",
         "workload",
     },

@@ -129,6 +129,11 @@ def events_after(read: LedgerReader, event_id: int) -> Iterator[EventRow]:
     yield from _events(read, "id > ?", (event_id,))
 
 
+def commands_after(read: LedgerReader, run_id: int, event_id: int) -> list[EventRow]:
+    """What people have asked of a run after this event, oldest first."""
+    return list(_events(read, "id > ? AND run_id = ? AND event = ?", (event_id, run_id, Event.COMMANDED)))
+
+
 def _events(read: LedgerReader, where: str, values: Sequence[object]) -> Iterator[EventRow]:
     for row in read.stream(f"SELECT * FROM events WHERE {where} ORDER BY id", values):
         yield EventRow(row["id"], row["at"], row["run_id"], _change(row))

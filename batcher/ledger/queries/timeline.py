@@ -19,10 +19,10 @@ from .spend import ALL, JOINED, Scope, where_of
 from .sql import UNSAVED, marks
 
 #: What happens to a run as a whole (`cap_reached`: {cap, message}; `looked`: {of, message};
-#: `wallet_odd`: {what, message}).
+#: `wallet_odd`: {what, message}; `commanded`: {command, message}; `commands_kept`: {state, message}).
 NOTES = (
     *(Event.HALTED, Event.OUTAGE_BEGAN, Event.OUTAGE_ENDED, Event.LIMIT_CUT, Event.LIMIT_RESTORED, Event.CAP_REACHED),
-    *(Event.RUN_ENDED, Event.LOOKED, Event.WALLET_ODD),
+    *(Event.RUN_ENDED, Event.LOOKED, Event.WALLET_ODD, Event.COMMANDED, Event.COMMANDS_KEPT),
 )
 _TROUBLES = (Event.FAILED, Event.REFUSED, Event.DOUBTFUL, Event.MAYBE_RECEIVED, Event.LATE_ANSWER)
 _JOB_EVENTS = (

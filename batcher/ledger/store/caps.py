@@ -7,12 +7,12 @@ from functools import cache
 from typing import NamedTuple
 
 from batcher.clock import local_day, local_time
-from batcher.ledger.cap_room import CapRoom, room_under
+from batcher.ledger.cap_room import CapRoom, asked_caps, room_under
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Allowance, Selection
 from batcher.statuses import JobId, is_unpriced
 
-from . import chains
+from . import chains, commands
 from .prices import class_waits, expected_price, last_final
 
 #: A wallet reading that is older, in seconds, lets nothing through (product.md, promise 3).
@@ -55,8 +55,8 @@ class Caps:
 class Refusal:
     """Why a job was not admitted.
 
-    `cap` is `until`, `unpriced`, `price`, `ceiling`, `run`, `campaign`, `allowance`, `day`, `keep` or `reading`;
-    `name` says which campaign or allowance. `quote` is what would have been held for the job.
+    `cap` is `paused`, `draining`, `until`, `unpriced`, `price`, `ceiling`, `run`, `campaign`, `allowance`, `day`,
+    `keep` or `reading`; `name` says which campaign or allowance. `quote` is what would have been held for the job.
     """
 
     cap: str
@@ -92,6 +92,10 @@ def admission(
     """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
     if caps.until is not None and now >= caps.until:
         return Refusal("until", f"no job is started after {local_time(caps.until)}", catalog_credits)
+    asked = commands.controls(read, run_id)
+    if asked.state:
+        return Refusal(asked.state, f"{asked.state} by {asked.who}", catalog_credits)
+    stated = asked_caps(caps, asked, tightens=bool(caps.ceilings))  # a saved plan's total is not raised
     unpriced = is_unpriced(price_class)
     if unpriced and caps.unpriced is None:
         words = "the API names no price of such a job beforehand; --allow-unpriced N lets them cost N together"
@@ -103,7 +107,7 @@ def admission(
     hold = max(quote, last_final(read, account, price_class))
     if hold > (ceiling := caps.ceilings.get(price_class, hold)):
         return Refusal("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
-    rooms = list(room_under(caps, (campaign,), read.spent, run_id=run_id, day=day, unpriced=unpriced))
+    rooms = list(room_under(stated, (campaign,), read.spent, run_id=run_id, day=day, unpriced=unpriced))
     if caps.keep is not None:
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
         rooms.append(CapRoom("keep", left, caps.keep))
@@ -112,7 +116,7 @@ def admission(
             return _refusal(room, hold)
     if caps.chains:
         every = tuple(dict.fromkeys((campaign, *caps.chains)))
-        of_all = list(room_under(caps, every, read.spent, run_id=run_id, day=day))
+        of_all = list(room_under(stated, every, read.spent, run_id=run_id, day=day))
         of_all += [room for room in rooms if room.cap == "keep"]
         job = chains.Link(job_id, "", campaign, price_class, catalog_credits)
         if refusal := _no_room_for_chains(read, caps, account, of_all, job, hold):

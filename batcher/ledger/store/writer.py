@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from batcher.clock import Clock, iso
+from batcher.controls import Controls
 from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
@@ -21,7 +22,7 @@ from batcher.ledger.queries.lookup import Place
 from batcher.ledger.reader import LedgerReader
 from batcher.measures import UNINSPECTED, Inspection
 
-from . import chains, enrolment, purchases, sends
+from . import chains, commands, enrolment, purchases, sends
 from .caps import Caps, Refusal, admission
 from .connection import AlreadyThere, open_writer
 from .enrolment import Asked, Enrolled, EnrolmentStep, unknown
@@ -43,6 +44,7 @@ class LedgerWriter:
         self.path = path
         self.read = self._reader()
         self._ledger_id = self.read.ledger_id
+        self._asked = commands.Watch(self.read, observe)
 
     @classmethod
     def open(
@@ -121,6 +123,7 @@ class LedgerWriter:
             self._doubt_intents(t)
             sends.forget(t, _SENDS_KEPT_SECONDS)
             t.event(Event.RUN_STARTED, detail={"version": version, "campaigns": list(campaigns)})
+            self._asked.begin(t)
         self._write.run_id = run_id
         return run_id
 
@@ -140,11 +143,16 @@ class LedgerWriter:
                     "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
                     (t.at, exit_code, reason, self._write.run_id),
                 )
+                commands.forget(t)
                 t.event(Event.RUN_ENDED, detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
 
         [failed] = self._write.commit_group([end])  # with the notes that a lock has kept out
         if failed is not None:
             raise failed
+
+    def commanded(self) -> Controls | None:
+        """What people ask of this run, at the first call and when others have written since; observers hear of it."""
+        return self._asked.look(self._write.run_id)
 
     def note(self, event: Event, **detail: Any) -> None:
         """Write down something that happened to the run as a whole.

@@ -29,6 +29,7 @@ from . import (
     version_16_alerts,
     version_18_copies,
     version_19_hints,
+    version_20_commands,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -53,4 +54,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_16_alerts", version_16_alerts.SQL),
     ("version_18_copies", version_18_copies.SQL),
     ("version_19_hints", version_19_hints.SQL),
+    ("version_20_commands", version_20_commands.SQL),
 )

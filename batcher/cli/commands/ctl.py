@@ -1,0 +1,126 @@
+"""`batcher ctl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import click
+
+from batcher.cli import options
+from batcher.cli.open_ledger import need_reader
+from batcher.cli.terminal import Grid, Terminal, table
+from batcher.clock import SystemClock, local_day
+from batcher.controls import Value, read_values
+from batcher.errors import UsageError
+from batcher.ledger import LedgerReader
+from batcher.ledger.queries import jobs
+from batcher.state import LEDGER
+from batcher.text import safe
+
+Action = Literal["pause", "resume", "drain", "limits", "budget", "status"]
+_THEN = {
+    "paused": "no new job starts; what is under way is finished. `batcher ctl resume` goes on.",
+    "draining": "no new job starts; the run ends when what is under way is finished.",
+    "": "new jobs start.",
+}
+
+
+@click.command()
+@click.argument("action", metavar="ACTION", type=click.Choice(get_args(Action)))
+@click.argument("words", metavar="[NAME=VALUE]...", nargs=-1)
+@click.option("--yes", is_flag=True, help="Do not ask before a cap is raised.")
+@options.ledger
+def command(terminal: Terminal, *, action: Action, words: tuple[str, ...], yes: bool, state: Path) -> int:
+    """Ask something of the run that goes on; it obeys within a second.
+
+    pause, resume, drain (finish what is under way, and end); limits submit=60/minute requests=N/minute in_flight=40;
+    budget run=N day=N campaign:NAME=N allowance:NAME=N, in credits; status shows what holds. It holds for that run, and
+    over a crash of it as far as it is stricter than what the next one begins with.
+    """
+    values = _values(action, words)
+    with closing(need_reader(state)) as read:
+        going = jobs.holder(state, read) is not None
+    changed = {} if action == "status" else _ask(terminal, state, action, values, yes=yes, going=going)
+    if changed is None:
+        terminal.say("Nothing was changed.")
+        return 1
+    with closing(need_reader(state)) as read:
+        document = {"changed": changed, **_standing(read, going=going)}
+    terminal.answer(document, *_view(document))
+    return 0
+
+
+def _values(action: Action, words: tuple[str, ...]) -> dict[str, Value]:
+    if action in ("limits", "budget"):
+        return read_values(action, words)
+    if words:
+        raise UsageError(f"`batcher ctl {action}` takes nothing more than that, and there is {words[0]!r}")
+    return {}
+
+
+def _ask(
+    terminal: Terminal, state: Path, action: Action, values: Mapping[str, Value], *, yes: bool, going: bool
+) -> dict[str, list[Any]] | None:
+    """What was changed, by its words; None where a person does not want that."""
+    from batcher.ledger.control import RaisesCaps, ask, asker
+
+    assert action != "status", "which asks nothing of the run"
+    path, clock = state / LEDGER, SystemClock()
+    try:
+        return ask(path, clock, action, values, who=asker(), raises=yes, going=going)
+    except RaisesCaps as raising:
+        if not terminal.can_ask:
+            raise
+        if not terminal.ask(f"{safe(raising.message).capitalize()}. Is that meant?"):
+            return None
+        return ask(path, clock, action, values, who=asker(), raises=True, going=going)
+
+
+def _standing(read: LedgerReader, *, going: bool) -> dict[str, Any]:
+    from batcher.ledger.control import run_control
+
+    if (run := run_control(read)) is None:
+        return {"run": None, "going": False, "state": None, "by": None, "limits": {}, "budget": []}
+    caps = ((what.partition(".")[2], cap) for what, cap in run.values.items() if what.startswith("budget."))
+    return {
+        "run": run.run_id,
+        "going": going,
+        "state": run.controls.state or "buying",
+        "by": run.controls.who or None,
+        "limits": {
+            what.partition(".")[2]: value if isinstance(value, int) else str(value)
+            for what, value in run.values.items()
+            if what.startswith("limits.")
+        },
+        "budget": [
+            {"cap": name, "credits": cap, "used": _used(read, name, run.run_id)}
+            for name, cap in caps
+            if cap is not None
+        ],
+    }
+
+
+def _used(read: LedgerReader, name: str, run_id: int) -> int:
+    kind, _, of = name.partition(":")
+    day = local_day(SystemClock().wall(), read.zone)
+    counted: dict[str, dict[str, Any]] = {"run": {"run_id": run_id}, "day": {"day": day}}
+    return read.spent(**counted.get(kind, {kind: of})).committed
+
+
+def _view(document: Mapping[str, Any]) -> Iterator[str | Grid]:
+    if document["run"] is None:
+        yield "No run is going."
+        return
+    state = "" if document["state"] == "buying" else document["state"]
+    if not document["going"]:
+        yield f"Run {document['run']} was cut off. The next one begins {state or 'as ever'}."
+        return
+    by = f" by {safe(document['by'])}" if document["by"] else ""
+    yield f"Run {document['run']}{f' is {state}{by}' if state else ''}: {_THEN[state]}"
+    yield f"Limits: {', '.join(f'{name} {value}' for name, value in document['limits'].items())}"
+    if document["budget"]:
+        rows = [(safe(each["cap"]), each["credits"], each["used"]) for each in document["budget"]]
+        yield table(("budget", "credits", "used"), rows)

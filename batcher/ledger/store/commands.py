@@ -1,0 +1,123 @@
+"""What people ask of the run that goes on: rows of `commands`, as long as that run has not ended.
+
+They are read in the transaction that admits a job, so a cap that was lowered holds from its commit on.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from batcher.controls import DRAINING, PAUSED, Controls, Given, Value
+from batcher.events import Event
+from batcher.ledger.queries import progress
+from batcher.ledger.reader import LedgerReader
+from batcher.settings import Rate
+
+from .transaction import Observer, Transaction
+
+NOTHING = Controls()
+_MOST = 10**12
+
+
+def controls(read: LedgerReader, run_id: int | None) -> Controls:
+    """What is asked of a run; what was asked of one before it, which was cut off, is kept where it tightens.
+
+    Of a kept cap on a run what the runs since then took is gone. A row that is not as batcher writes it says nothing.
+    """
+    rows = read.rows("SELECT what, value, who, run_id FROM commands")
+    if not rows:
+        return NOTHING
+    state, who, values = "", "", dict[str, Given]()
+    for row in rows:
+        kept = row["run_id"] != run_id
+        if row["what"] == "state":
+            state, who = _state(row["value"]), row["who"]
+        elif (value := read_value(row["what"], row["value"])) is not None:
+            if kept and row["what"] == "budget.run" and isinstance(value, int):
+                value = max(0, value - _taken(read, row["run_id"], run_id))
+            values[row["what"]] = Given(value, kept)
+    return Controls(PAUSED if state == PAUSED else DRAINING if state == DRAINING else "", who, values)
+
+
+def _taken(read: LedgerReader, since: int, before: int | None) -> int:
+    """What the runs took from one on, before another (None: all of them), in credits."""
+    return read.figure(
+        "SELECT sum(held + settled) FROM spent WHERE run_id >= ? AND run_id < ?", (since, before or _MOST)
+    )
+
+
+def _state(text: str) -> str:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ""
+    return found if isinstance(found, str) else ""
+
+
+def read_value(what: str, text: str) -> Value | None:
+    """The value in a row; None for one that batcher does not write."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    if what in ("limits.submit", "limits.requests"):
+        count, seconds = found if isinstance(found, list) and len(found) == 2 else (0, 0)
+        fits = type(count) is int and type(seconds) in (int, float) and 0 < count < _MOST and 0 < seconds < _MOST
+        return Rate(count, float(seconds)) if fits else None
+    least = 1 if what == "limits.in_flight" else 0
+    return found if type(found) is int and least <= found < _MOST else None
+
+
+def written(value: Value) -> Any:
+    """A value as JSON has it."""
+    return [value.count, value.seconds] if isinstance(value, Rate) else value
+
+
+class Watch:
+    """Looks for what people ask of a run that goes on, and lets observers hear of it."""
+
+    def __init__(self, read: LedgerReader, observe: Observer) -> None:
+        self._read = read
+        self._observe = observe
+        self._version = -1  # of the ledger at the last look
+        self._told = 0  # the newest event then
+
+    def begin(self, t: Transaction) -> None:
+        """Write down, as a run's first word, what an earlier one that was cut off leaves to it."""
+        found = controls(self._read, t.run_id)
+        if found != NOTHING:
+            what = [*([f"{found.state} by {found.who}"] if found.state else []), *sorted(found.values)]
+            message = f"kept from the run that was cut off: {', '.join(what)}"
+            t.event(Event.COMMANDS_KEPT, detail={"state": found.state, "message": message})
+        self._told = progress.last_event(self._read)
+
+    def look(self, run_id: int | None) -> Controls | None:
+        """What is asked of the run, at the first call and when others have written since the last one; else None."""
+        before, self._version = self._version, progress.version(self._read)
+        if before == self._version or run_id is None:
+            return None
+        last = progress.last_event(self._read)
+        for event in progress.commands_after(self._read, run_id, self._told):
+            self._observe(event.change)
+        self._told = last
+        return controls(self._read, run_id)
+
+
+def forget(t: Transaction) -> None:
+    """They hold as long as their run."""
+    t.run("DELETE FROM commands")
+
+
+def put(t: Transaction, what: str, value: object, who: str) -> None:
+    """Write a value down for the run of this transaction, in place of an older one."""
+    t.run(
+        "INSERT INTO commands VALUES (?, ?, ?, ?, ?) ON CONFLICT (what) DO UPDATE SET value = excluded.value,"
+        " who = excluded.who, at = excluded.at, run_id = excluded.run_id",
+        (what, json.dumps(value), who, t.at, t.run_id),
+    )
+
+
+def take_back(t: Transaction, what: str) -> None:
+    """Let a value be the run's own again."""
+    t.run("DELETE FROM commands WHERE what = ?", (what,))

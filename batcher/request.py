@@ -1,0 +1,75 @@
+"""What a run is asked to do, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batcher.engine import Ending
+from batcher.errors import Kind
+from batcher.ledger import decisions
+from batcher.ledger.queries import jobs
+from batcher.ledger.queries.lookup import Place
+from batcher.planning import Plan
+from batcher.providers import Provider
+from batcher.workload import Workload
+
+#: Opens what a run buys from, for a block: entered once its jobs are enrolled, left when the run has ended.
+Connect = Callable[[], AbstractContextManager[Provider]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a run is asked to do, and where.
+
+    `account` is the name of the account in the ledger, `place` where its API is. Unless it `buys`, it only goes on with
+    what is bought. `until` is when it starts no new job any more, in seconds since the epoch. `accept_old`: a person
+    accepts that the ledger does not know of logs and results beside it. `outer` is the state folder around `state`, if
+    there is one. `command` is for the log: what was typed. `redact` takes keys out of what is written down.
+    """
+
+    workload: Workload
+    state: Path
+    connect: Connect = field(repr=False)
+    account: str
+    place: Place
+    redact: Callable[[str], str] = field(repr=False)
+    download: bool = True
+    until: float | None = None
+    buys: bool = True
+    accept_old: bool = False
+    outer: Path | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What a run came to; `seconds` is how long it took, `started` its row's time, `fetched` counts jobs with a file.
+
+    `used_before` is what earlier runs took under the same budget of a run (in credits), 0 without one. `dropped` tells
+    of observers that failed.
+    """
+
+    run_id: int
+    started: str
+    ending: Ending
+    plan: Plan
+    bill: jobs.Bill
+    used_before: int
+    campaigns: list[jobs.CampaignState]
+    doubtful: list[decisions.JobReview]
+    fetched: int
+    seconds: float
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """Why it ended; `DONE` when everything selected is done."""
+        return self.ending.kind
+
+    @property
+    def reason(self) -> str:
+        """The same in words."""
+        return self.ending.reason
