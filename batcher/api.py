@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from types import MappingProxyType
 from typing import Literal, Self, Unpack
 
 from batcher import own_models, simulated
 from batcher.access import Access
 from batcher.clock import SystemClock, iso_seconds
+from batcher.controls import limits_of
 from batcher.errors import Kind, StorageError, UsageError
 from batcher.jobs import Status
-from batcher.ledger import Change, LedgerReader, hold_lock
+from batcher.ledger import Change, LedgerReader, control, hold_lock
 from batcher.ledger.decisions import (
     Cancel,
     Closed,
@@ -165,6 +167,26 @@ class Ledger:
         with self._reading() as read:
             for row in job_queries.jobs(read, campaign=campaign, statuses=statuses, conditions=named) if read else ():
                 yield record_of(row, self.state)
+
+    # The run that goes on, whoever began it
+
+    def pause(self) -> None:
+        """Let it start no new job until `resume`; what is under way is finished. Raises UsageError without a run."""
+        self._ask("pause")
+
+    def resume(self) -> None:
+        """Let it start new jobs again."""
+        self._ask("resume")
+
+    def resize(self, *, in_flight: int | None = None, submit: str | None = None, requests: str | None = None) -> None:
+        """Give it other limits: jobs in flight, and rates such as `60/minute`. Raises UsageError."""
+        self._ask("limits", limits_of(in_flight=in_flight, submit=submit, requests=requests))
+
+    def _ask(self, word: control.Word, values: control.Asked = MappingProxyType({})) -> None:
+        self._check_open()
+        if not (self.state / LEDGER).exists():
+            raise UsageError(f"there is no ledger in {self.state}, and no run")
+        control.ask(self.state / LEDGER, SystemClock(), word, values, who=control.asker())
 
     # What a person decides
 

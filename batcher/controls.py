@@ -75,6 +75,11 @@ def read_values(word: str, given: Sequence[str]) -> dict[str, Value]:
     return found
 
 
+def limits_of(**given: int | str | None) -> dict[str, Value]:
+    """The limits that are given, by their words. Raises UsageError."""
+    return read_values("limits", [f"{name}={value}" for name, value in given.items() if value is not None])
+
+
 _NAMES = {
     "limits": "it takes submit=N/minute, requests=N/minute and in_flight=N",
     "budget": "it takes run=N, day=N, campaign:NAME=N and allowance:NAME=N, in credits",

@@ -27,7 +27,7 @@ import anyio.to_thread
 
 from batcher import __version__
 from batcher.clock import Clock, SystemClock, iso, iso_seconds
-from batcher.controls import read_values
+from batcher.controls import limits_of
 from batcher.damage import Found, find_damage
 from batcher.engine import GRACE_SECONDS, Arrivals, Ending, Engine, ToBuy
 from batcher.engine.driver import Companion, Driver
@@ -165,10 +165,7 @@ class Run:
 
     def resize(self, *, in_flight: int | None = None, submit: str | None = None, requests: str | None = None) -> None:
         """Have other limits, for this run: jobs in flight, and rates such as `60/minute`. Raises UsageError."""
-        given = {"in_flight": in_flight, "submit": submit, "requests": requests}
-        self.ask(
-            "limits", read_values("limits", [f"{name}={value}" for name, value in given.items() if value is not None])
-        )
+        self.ask("limits", limits_of(in_flight=in_flight, submit=submit, requests=requests))
 
     def ask(self, word: control.Word, values: control.Asked = MappingProxyType({})) -> None:
         """Write down what is asked of this run, which obeys within a second. Raises UsageError once it has ended."""

@@ -27,7 +27,7 @@ class Control:
         changed: Callable[[], None],
         drain: Callable[[str], None],
     ) -> None:
-        """`own` are the run's limits. `changed` is called when more or less may be started than before, `drain` with who
+        """`own` are the run's limits. `changed` is called when more or less may be started, `drain` with who
         asks that the run comes to its end."""
         self._ledger = ledger
         self._limiter = limiter

@@ -171,6 +171,8 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check({"version": 1, "url": "", "pid": 1, "ledger": ""}, "listen", seen)  # tests/cli/test_listen.py
     check({"left_behind": [LeftBehind("tiny", "m.yaml", 1, 0, 10)._asdict()]}, "plan", seen)
     check({"running": {"pid": 1, "started": None}}, "status", seen)
+    check(cli("ctl", "status", "--json").document, "ctl", seen)
+    check({"budget": [{"cap": "run", "credits": 1, "used": 0}]}, "ctl", seen)
     check(cli("report", "--json").document, "report", seen)
     check(REPORT | {"chains": [ChainCounts("")._asdict() | {"total": 0}]}, "report", seen)
     check(cli("report", "--timeline", "--json").document, "timeline", seen)

@@ -1,0 +1,102 @@
+"""`batcher ctl`: what is asked of the run that goes on, as people and programs ask it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cli.helpers import Cli
+from core_helpers import Shelf, make_spec
+
+from batcher.ledger import hold_lock
+
+CAPS: dict[str, object] = {
+    "limits": {"submit": {"count": 30, "seconds": 60.0}, "requests": {"count": 120, "seconds": 60.0}, "in_flight": 20},
+    "caps": {"run": 300, "campaigns": {"spring": 100}, "allowances": {"spring": {"name": "night", "total": 500}}},
+}
+
+
+@contextmanager
+def going(settings: dict[str, object], *, held: bool = True) -> Iterator[Shelf]:
+    """A run that goes on in `state`, or was cut off there."""
+    Path("state").mkdir(mode=0o700)
+    shelf = Shelf(Path("state/ledger.db"))
+    shelf.enrol([make_spec(1)])
+    shelf.ledger.start_run(version="1", pid=1, account="a", campaigns=["spring"], settings=json.dumps(settings))
+    try:
+        if held:
+            with hold_lock(Path("state"), started="2027-01-15T08:00:00Z"):
+                yield shelf
+        else:
+            yield shelf
+    finally:
+        shelf.ledger.close()
+
+
+def test_it_writes_down_what_is_asked_and_shows_what_holds(cli: Cli) -> None:
+    with going(CAPS) as shelf:
+        assert "is paused by" in cli("ctl", "pause").out
+        changed = json.loads(cli("ctl", "limits", "submit=60/minute", "in_flight=40", "--json").out)
+        assert changed["changed"] == {"limits.submit": ["30/minute", "60/minute"], "limits.in_flight": [20, 40]}
+        assert cli("ctl", "budget", "campaign:spring=50").code == 0, "tightening is free"
+        refused = cli("ctl", "budget", "run=400", "campaign:spring=70")
+        assert (refused.code, "run 300 → 400, campaign:spring 50 → 70" in refused.err) == (2, True)
+        assert "--yes" in refused.err
+        assert cli("ctl", "budget", "run=400", "--yes").code == 0
+        standing = json.loads(cli("ctl", "status", "--json").out)
+        assert (standing["state"], standing["going"], standing["run"]) == ("paused", True, 2)
+        assert standing["limits"] == {"submit": "60/minute", "requests": "120/minute", "in_flight": 40}
+        caps = {each["cap"]: (each["credits"], each["used"]) for each in standing["budget"]}
+        assert caps == {"run": (400, 0), "campaign:spring": (50, 0), "allowance:night": (500, 0)}
+        events = [json.loads(row["detail"]) for row in shelf.rows("SELECT * FROM events WHERE event = 'commanded'")]
+        assert [each["command"] for each in events] == ["pause", "limits", "budget", "budget"]
+        assert len({each["who"] for each in events}) == 1
+        assert {row["run_id"] for row in shelf.rows("SELECT * FROM events WHERE event = 'commanded'")} == {2}
+        assert cli("ctl", "resume").code == 0
+        shelf.ledger.end_run(exit_code=0, reason="done")
+        assert shelf.rows("SELECT * FROM commands") == []
+    assert cli("ctl", "pause").code == 2
+    assert "No run is going" in cli("ctl", "status").out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("pause", "now"), "takes nothing more"),
+        (("limits",), "limits of what?"),
+        (("limits", "submit=60", "downloads=3", "in_flight=0"), "'submit=60'.*'downloads=3'.*'in_flight=0'"),
+        (("budget", "campaign=3", "run:x=1", "day=-1", "run=1e3", "keep=3"), "'campaign=3'.*'run:x=1'.*'keep=3'"),
+        (
+            ("budget", "campaign:sprig=3"),
+            "no campaign:sprig.*It has allowance:night, campaign:spring, day",
+        ),
+        (("stop",), "is not one of"),
+    ],
+)
+def test_what_it_does_not_take(cli: Cli, words: tuple[str, ...], told: str) -> None:
+    with going(CAPS) as shelf:
+        found = cli("ctl", *words)
+        assert (found.code, bool(re.search(told, found.err, re.DOTALL))) == (2, True), found.err
+        assert shelf.rows("SELECT * FROM commands") == []
+
+
+def test_a_saved_plans_total_is_not_raised(cli: Cli) -> None:
+    with going(CAPS | {"plan": "p"}):
+        assert cli("ctl", "budget", "run=200").code == 0
+        found = cli("ctl", "budget", "run=400", "--yes")
+        assert (found.code, "saved plan" in found.err) == (2, True)
+
+
+def test_of_a_run_that_was_cut_off_only_its_pause_is_anybodys_matter(cli: Cli) -> None:
+    with going(CAPS) as shelf:
+        cli("ctl", "pause")
+        shelf.ledger.close()
+    shelf.restart()
+    assert "The next one begins paused" in cli("ctl", "status").out
+    assert cli("ctl", "budget", "run=1").code == 2
+    assert "begins as ever" in cli("ctl", "resume").out
+    shelf.ledger.close()
