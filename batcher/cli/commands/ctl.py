@@ -28,7 +28,7 @@ _THEN = {
 }
 
 
-@click.command()
+@click.command(short_help="Pause, resume or drain the run that goes on; change its limits and budgets.")
 @click.argument("action", metavar="ACTION", type=click.Choice(get_args(Action)))
 @click.argument("words", metavar="[NAME=VALUE]...", nargs=-1)
 @click.option("--yes", is_flag=True, help="Do not ask before a cap is raised.")
