@@ -212,14 +212,14 @@ class _Screen:
         then, self._drains = self._drains, -math.inf
         if key == "d" and time.monotonic() - then > _DRAIN_SECONDS:
             self._drains = time.monotonic()
-            self._say("d once more drains: no new job starts, and the run ends when what is under way is finished")
+            self.say("d once more drains: no new job starts, and the run ends when what is under way is finished")
         elif key in _KEYS:
             try:
                 await anyio.to_thread.run_sync(partial(run.ask, *_KEYS[key]))
             except BatcherError as error:
-                self._say(safe(error.message))
+                self.say(safe(error.message))
             else:
-                self._say("")
+                self.say("")
 
 
 def _tell_damage(missing: int, changed: Sequence[str], state: Path, terminal: Terminal, *, thorough: bool) -> None:

@@ -11,7 +11,7 @@ from batcher.ledger import Store
 from batcher.limits import RateLimiter
 from batcher.settings import Limits
 
-#: Seconds between two looks. That costs one question to SQLite, which reads no file for it.
+#: Seconds between two looks, each a question for the newest event.
 LOOK_SECONDS = 1.0
 
 

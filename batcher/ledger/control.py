@@ -93,12 +93,13 @@ def ask(
     Raises UsageError where there is no such run or value, RaisesCaps unless it `raises`, StorageError.
     """
     with closing(open_ledger(path, clock)) as ledger:
-        return _ask(ledger, word, values, who=who, raises=raises, going=going)
+        return ask_of(ledger, word, values, who=who, raises=raises, going=going)
 
 
-def _ask(
-    ledger: LedgerWriter, word: Word, values: Asked, *, who: str, raises: bool, going: bool
+def ask_of(
+    ledger: LedgerWriter, word: Word, values: Asked, *, who: str, raises: bool = False, going: bool = True
 ) -> dict[str, list[Any]]:
+    """The same of a ledger that is open."""
     with ledger._write as t:
         run = run_control(ledger.read)
         if run is None or (not going and word not in ("pause", "resume")):

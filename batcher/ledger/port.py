@@ -16,7 +16,7 @@ a network (`batcher.cluster`) has to be waited for, and this is where it is call
 - `Lifecycle.withdraw` looks and closes (`unsent`) in one go, at a run's end and where the engine judges whose trouble
   it was: nobody may send between the look and the close.
 - `note` (outages, limits, halts, readings): written at once, or with the next group where another program writes.
-- `commanded`, once a second: whether another program has written, and then what people ask of the run.
+- `commanded`, once a second: whether there is a newer event, and then what people ask of the run.
 - `hurry`, `still_waits`: no I/O.
 - Reads (`Store.read`): `load` before each step and after a doubtful answer, pages of planned jobs (`pending`), prices
   and caps that have no room (`refusal`), the wallet's sums; `upload`, `waits`, `saved`, `newest_sends`, `sends_after`

@@ -80,28 +80,26 @@ class Watch:
     def __init__(self, read: LedgerReader, observe: Observer) -> None:
         self._read = read
         self._observe = observe
-        self._version = -1  # of the ledger at the last look
-        self._told = 0  # the newest event then
+        self._run_id: int | None = None
+        self._last = 0  # the newest event at the last look: whoever asks something writes one
 
     def begin(self, t: Transaction) -> None:
         """Write down, as a run's first word, what an earlier one that was cut off leaves to it."""
+        self._last, self._run_id = progress.last_event(self._read) - 1, t.run_id
         found = controls(self._read, t.run_id)
         if found != NOTHING:
             what = [*([f"{found.state} by {found.who}"] if found.state else []), *sorted(found.values)]
             message = f"kept from the run that was cut off: {', '.join(what)}"
             t.event(Event.COMMANDS_KEPT, detail={"state": found.state, "message": message})
-        self._told = progress.last_event(self._read)
 
-    def look(self, run_id: int | None) -> Controls | None:
-        """What is asked of the run, at the first call and when others have written since the last one; else None."""
-        before, self._version = self._version, progress.version(self._read)
-        if before == self._version or run_id is None:
+    def __call__(self) -> Controls | None:
+        """What is asked of the run, at the first call and when something may have changed since the last; else None."""
+        before, self._last = self._last, progress.last_event(self._read)
+        if before == self._last or self._run_id is None:
             return None
-        last = progress.last_event(self._read)
-        for event in progress.commands_after(self._read, run_id, self._told):
+        for event in progress.commands_after(self._read, self._run_id, before):
             self._observe(event.change)
-        self._told = last
-        return controls(self._read, run_id)
+        return controls(self._read, self._run_id)
 
 
 def forget(t: Transaction) -> None:

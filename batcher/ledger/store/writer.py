@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from batcher.clock import Clock, iso
-from batcher.controls import Controls
 from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
@@ -44,7 +43,7 @@ class LedgerWriter:
         self.path = path
         self.read = self._reader()
         self._ledger_id = self.read.ledger_id
-        self._asked = commands.Watch(self.read, observe)
+        self.commanded = commands.Watch(self.read, observe)  # what people ask of the run that goes on
 
     @classmethod
     def open(
@@ -123,7 +122,7 @@ class LedgerWriter:
             self._doubt_intents(t)
             sends.forget(t, _SENDS_KEPT_SECONDS)
             t.event(Event.RUN_STARTED, detail={"version": version, "campaigns": list(campaigns)})
-            self._asked.begin(t)
+            self.commanded.begin(t)
         self._write.run_id = run_id
         return run_id
 
@@ -139,20 +138,13 @@ class LedgerWriter:
 
         def end() -> None:
             with self._write as t:
-                t.run(
-                    "UPDATE runs SET ended_at = ?, exit_code = ?, reason = ? WHERE id = ?",
-                    (t.at, exit_code, reason, self._write.run_id),
-                )
+                t.update("runs", self._write.run_id or 0, ended_at=t.at, exit_code=exit_code, reason=reason)
                 commands.forget(t)
                 t.event(Event.RUN_ENDED, detail={"exit_code": exit_code, "reason": reason, "left": dict(left or {})})
 
         [failed] = self._write.commit_group([end])  # with the notes that a lock has kept out
         if failed is not None:
             raise failed
-
-    def commanded(self) -> Controls | None:
-        """What people ask of this run, at the first call and when others have written since; observers hear of it."""
-        return self._asked.look(self._write.run_id)
 
     def note(self, event: Event, **detail: Any) -> None:
         """Write down something that happened to the run as a whole.

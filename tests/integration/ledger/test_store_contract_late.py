@@ -11,9 +11,10 @@ from core_helpers import ACCOUNT, OTHER, job_name, make_spec, make_task
 from integration.ledger.helpers import StoresShelf, priced, shelf, state
 from support import EPOCH
 
+from batcher.controls import Controls
 from batcher.events import Event
 from batcher.jobs import Intent, Status, Submitting, Succeeded, Upload
-from batcher.ledger import Caps, Refusal, Stale
+from batcher.ledger import Caps, LedgerWriter, Refusal, Stale, control
 
 __all__ = ["priced", "shelf"]
 
@@ -159,3 +160,34 @@ def test_requests_are_remembered_over_restarts_for_a_day(shelf: StoresShelf) -> 
     shelf.restart()
     assert [(send.id, send.kind) for send in shelf.ledger.newest_sends(9)] == [(second, "submit")]
     assert shelf.ledger.newest_sends(9, kind="poll") == []
+
+
+# What people ask of a run
+
+
+def refused(shelf: StoresShelf, number: int) -> str:
+    made = shelf.intend(number)
+    assert isinstance(made, Refusal)
+    return made.cap
+
+
+def test_what_is_asked_holds_in_the_transaction_that_buys_until_the_run_ends(priced: StoresShelf) -> None:
+    ledger = priced.ledger
+    assert isinstance(ledger, LedgerWriter)
+    begun = ledger.commanded()
+    assert (begun, ledger.commanded()) == (Controls(), None)
+    control.ask_of(ledger, "pause", {}, who="ann@desk")
+    control.ask_of(ledger, "budget", {"budget.campaign:spring": 15}, who="ann@desk")
+    asked = ledger.commanded()
+    assert asked is not None
+    assert (asked.state, asked.who, asked.cap("campaign:spring", None)) == ("paused", "ann@desk", 15)
+    assert [told["command"] for told in priced.told(Event.COMMANDED)][-2:] == ["pause", "budget"]
+    assert refused(priced, 1) == "paused"
+    control.ask_of(ledger, "resume", {}, who="ann@desk")
+    priced.buy(1)
+    assert refused(priced, 2) == "campaign"
+    assert control.run_control(ledger.read) is not None
+    ledger.end_run(exit_code=3, reason="enough")
+    assert control.run_control(ledger.read) is None
+    priced.start()
+    assert ledger.commanded() == Controls()
