@@ -18,6 +18,7 @@ import httpcore2 as httpcore
 import httpx2 as httpx
 
 from .addresses import Origin, origin_of
+from .streams import Network
 
 #: Bytes that are taken from a connection at once: as many as asyncio gives. By 64 kB, which httpcore takes, a large
 #: result needs half as much of the processor again.
@@ -45,7 +46,9 @@ class Connections(httpx.AsyncBaseTransport):
         seconds: float = KEPT_SECONDS,
     ) -> None:
         # It only makes them: it knows of those alone that it takes itself.
-        self._maker = httpcore.AsyncConnectionPool(ssl_context=tls, proxy=proxy, keepalive_expiry=seconds)
+        self._maker = httpcore.AsyncConnectionPool(
+            ssl_context=tls, proxy=proxy, keepalive_expiry=seconds, network_backend=Network()
+        )
         self._kept, self._seconds = kept, seconds
         self._idle: list[_Idle] = []  # what has been idle for longest comes first
 

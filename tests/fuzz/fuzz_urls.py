@@ -12,17 +12,18 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 from unittest.mock import patch
 
 import anyio
-import anyio.abc
+import httpcore2 as httpcore
 
 from batcher.clock import SystemClock
 from batcher.providers import Redirected
 from batcher.providers.rivya import Rivya
+from batcher.providers.streams import Network
 
 KEY = "rvya_sk_key-of-nobody"
 API_HOST, API_PORT = "127.0.0.1", 8123
@@ -60,7 +61,7 @@ def urls(number: int, seed: int) -> Iterator[str]:
         yield "".join(parts)
 
 
-class _Wire(anyio.abc.ByteStream):
+class _Wire(httpcore.AsyncNetworkStream):
     """A connection to somebody who answers with a redirect to the next URL, and whatever it is sent."""
 
     def __init__(self, seen: Callable[[bytes], None], location: bytes) -> None:
@@ -68,24 +69,21 @@ class _Wire(anyio.abc.ByteStream):
         self._answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\n"
         self._answer += b"Location: " + location + b"\r\n\r\n"
 
-    async def send(self, item: bytes) -> None:
-        self._seen(item)
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._seen(buffer)
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         answer, self._answer = self._answer[:max_bytes], self._answer[max_bytes:]
-        if not answer:
-            raise anyio.EndOfStream
         return answer
 
-    async def send_eof(self) -> None:
-        pass
+    async def start_tls(self, *_: object, **__: object) -> NoReturn:
+        raise httpcore.ConnectError("nobody speaks TLS here")
 
     async def aclose(self) -> None:
         pass
 
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return {anyio.abc.SocketAttribute.remote_address: lambda: ("93.184.216.34", 443)}  # every name leads to it
+    def get_extra_info(self, info: str) -> Any:
+        return ("93.184.216.34", 443) if info == "server_addr" else None  # every name leads to it
 
 
 class Strangers:
@@ -98,8 +96,8 @@ class Strangers:
 
     @contextmanager
     def instead_of_sockets(self) -> Iterator[None]:
-        async def connect_tcp(remote_host: str, remote_port: int, **_: Any) -> _Wire:
-            where = (remote_host, remote_port)
+        async def connect_tcp(_: Network, host: str, port: int, **__: Any) -> _Wire:
+            where = (host, port)
 
             def seen(data: bytes) -> None:
                 self.asked[where] += 1
@@ -107,10 +105,7 @@ class Strangers:
 
             return _Wire(seen, self.location)
 
-        def no_tls(*_: Any, **__: Any) -> NoReturn:
-            raise OSError("nobody speaks TLS here")
-
-        with patch("anyio.connect_tcp", connect_tcp), patch("anyio.streams.tls.TLSStream.wrap", no_tls):
+        with patch.object(Network, "connect_tcp", connect_tcp):
             yield
 
 

@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 import anyio
-import anyio.abc
+import httpcore2 as httpcore
 import pytest
 from integration.providers.test_transport_sockets import read_request, reply, server
 from support import VirtualClock
@@ -14,6 +14,7 @@ from support import VirtualClock
 from batcher.providers import Gone, Incoming, Redirected, Retryable
 from batcher.providers.addresses import is_public, networks
 from batcher.providers.rivya import Rivya
+from batcher.providers.streams import Network
 
 KEY = "rvya_sk_test"
 
@@ -90,10 +91,10 @@ def test_a_private_address_is_not_even_connected_to(host: str) -> None:
 def test_fake_addresses_come_with_what_to_do(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """A VPN that answers every name with an address of its own: seen when the connection is made."""
 
-    async def connect_tcp(remote_host: str, remote_port: int, **_: object) -> Elsewhere:
+    async def connect_tcp(*_: object, **__: object) -> Elsewhere:
         return Elsewhere(address)
 
-    monkeypatch.setattr("anyio.connect_tcp", connect_tcp)
+    monkeypatch.setattr(Network, "connect_tcp", connect_tcp)
     found = fetch("https://rivya.test", "https://media.example/a.mp4")
     assert isinstance(found, Gone)
     assert found.local == "address"
@@ -106,28 +107,17 @@ def test_fake_addresses_come_with_what_to_do(monkeypatch: pytest.MonkeyPatch, ad
     assert isinstance(fetch("https://rivya.test", "https://media.example/a.mp4"), Retryable)
 
 
-class Elsewhere(anyio.abc.SocketStream):
+class Elsewhere(httpcore.AsyncNetworkStream):
     """A connection to an address where nobody says anything."""
 
     def __init__(self, address: str) -> None:
         self._address = address
 
-    @property
-    def extra_attributes(self) -> Any:
-        return {anyio.abc.SocketAttribute.remote_address: lambda: (self._address, 443)}
+    def get_extra_info(self, info: str) -> Any:
+        return (self._address, 443) if info == "server_addr" else None
 
-    @property
-    def _raw_socket(self) -> Any:
-        raise NotImplementedError
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        raise anyio.EndOfStream
-
-    async def send(self, item: bytes) -> None:
-        pass
-
-    async def send_eof(self) -> None:
-        pass
+    async def start_tls(self, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
+        raise httpcore.ConnectError("no greeting")
 
     async def aclose(self) -> None:
         pass
@@ -179,10 +169,10 @@ def test_a_local_api_may_name_local_results() -> None:
 def test_a_local_api_may_name_no_others(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """Neither by its address nor by a name that leads there."""
 
-    async def connect_tcp(remote_host: str, remote_port: int, **_: object) -> Elsewhere:
+    async def connect_tcp(*_: object, **__: object) -> Elsewhere:
         return Elsewhere(host.strip("[]"))
 
-    monkeypatch.setattr("anyio.connect_tcp", connect_tcp)
+    monkeypatch.setattr(Network, "connect_tcp", connect_tcp)
     for url in (f"http://{host}:9/a.mp4", "https://media.example/a.mp4"):
         found = fetch("http://127.0.0.1:9", url)
         assert isinstance(found, Gone)

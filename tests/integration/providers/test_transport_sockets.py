@@ -9,11 +9,14 @@ import math
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from shutil import which
 
 import anyio
 import httpx2 as httpx
@@ -331,6 +334,60 @@ def test_a_connection_is_used_again(kept: int, seconds: float, connections: int)
 
     with server(*[answer] * connections) as base_url:
         anyio.run(main, base_url)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for 127.0.0.1, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    words = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2 -subj /CN=here -addext"
+    if (openssl := which("openssl")) is None:
+        pytest.skip("no openssl here")
+    command = [openssl, *words.split(), "subjectAltName=IP:127.0.0.1", "-keyout", str(path)]
+    made = subprocess.run(command, check=True, capture_output=True).stdout
+    path.write_bytes(path.read_bytes() + made)
+    return path
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_long_bodies_go_both_ways(tls: bool, certificate: Path) -> None:
+    """More than the system and we take in at once, to and from somebody who does one thing after the other."""
+    there, back = bytes(range(256)) * 8_192, b"film" * 500_000
+    trusted = ssl.create_default_context(cafile=certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def answer(connection: socket.socket) -> None:
+        with closing(context.wrap_socket(connection, server_side=True) if tls else connection) as stream:
+            for _ in range(2):
+                assert read_request(stream).endswith(there)
+                stream.sendall(reply(back))
+
+    async def main(url: str) -> None:
+        ours = Connections(trusted)
+        for _ in range(2):
+            request = httpx.Request("POST", url, content=there)
+            answer = await ours.handle_async_request(request)
+            await anyio.sleep(0.01)  # it comes faster than it is read
+            assert await answer.aread() == back
+        await ours.aclose()
+
+    with server(answer) as base_url:
+        anyio.run(main, base_url.replace("http:", "https:") if tls else base_url)
+
+
+def test_a_certificate_that_nobody_trusts(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def greet(connection: socket.socket) -> None:
+        with suppress(OSError):
+            context.wrap_socket(connection, server_side=True)
+
+    with server(greet) as base_url:
+        found = submit(base_url.replace("http:", "https:"))[0]
+    assert isinstance(found, Retryable)
+    assert (found.cause, found.maybe_received) == ("certificate", False)
 
 
 def test_slow_to_death_ends_at_the_deadline() -> None:
