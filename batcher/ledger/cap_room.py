@@ -28,6 +28,8 @@ class StatedCaps(Protocol):
     def day(self) -> int | None: ...
     @property
     def unpriced(self) -> int | None: ...
+    @property
+    def quoted(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class CapRoom:
     """One cap and what is held or settled under it, in credits; `name` says which campaign or allowance.
 
     It holds for these campaigns together; for all where none is named. `unpriced`: only for jobs without a price
-    beforehand.
+    beforehand; False: only for the others.
     """
 
     cap: str
@@ -74,7 +76,7 @@ class CapRoom:
     used: int
     name: str = ""
     campaigns: tuple[str, ...] = ()
-    unpriced: bool = False
+    unpriced: bool | None = None
 
     @property
     def words(self) -> str:
@@ -88,7 +90,8 @@ class CapRoom:
 
     def covers(self, campaign: str, price_class: str) -> bool:
         """Whether a job of this class counts under it."""
-        return (not self.campaigns or campaign in self.campaigns) and (not self.unpriced or is_unpriced(price_class))
+        fits = self.unpriced is None or self.unpriced == is_unpriced(price_class)
+        return fits and (not self.campaigns or campaign in self.campaigns)
 
 
 def room_under(
@@ -102,6 +105,8 @@ def room_under(
     for each in campaigns if unpriced else ():
         used = spent(campaign=each, unpriced=True).committed
         yield CapRoom("unpriced", caps.unpriced or 0, used, campaigns=(each,), unpriced=True)
+    if caps.quoted is not None:
+        yield CapRoom("run", caps.quoted, spent(run_id=run_id, unpriced=False).committed, unpriced=False)
     if caps.run is not None:
         yield CapRoom("run", caps.run, spent(run_id=run_id).committed)
     for each in campaigns:

@@ -98,8 +98,12 @@ class Plan:
     @property
     def most(self) -> int:
         """What a run may take where nothing else caps it: the quotes, and what jobs without a price may cost."""
-        priced = sum(quote.credits for each in self.campaigns for quote in each.quotes if not quote.is_unpriced)
-        return priced + sum(max(0, cap.limit - cap.used) for cap in self.caps if cap.unpriced)
+        return self.quoted + sum(max(0, cap.limit - cap.used) for cap in self.caps if cap.unpriced)
+
+    @property
+    def quoted(self) -> int:
+        """What the new jobs with a price beforehand are expected to cost."""
+        return sum(quote.credits for quote in self.quotes if not quote.is_unpriced)
 
 
 def make_plan(
@@ -246,7 +250,7 @@ def caps_for(
     """
     caps = _stated(wanted, settings, run_budget)
     if run_budget is None and not caps.campaigns and not caps.allowances and caps.day is None:
-        caps = replace(caps, run=plan.most)
+        caps = replace(caps, run=plan.most, quoted=plan.quoted if plan.most > plan.quoted else None)
     return replace(caps, keep=settings.budget.keep, until=until)
 
 

@@ -26,6 +26,7 @@ class RunSettings(NamedTuple):
     limits: dict[str, tuple[int, float]]
     allowances: dict[str, Allowance]
     unpriced: int | None
+    quoted: int | None
 
 
 def read_settings(value: Any) -> RunSettings:
@@ -47,6 +48,7 @@ def read_settings(value: Any) -> RunSettings:
             if (allowance := _allowance(of_kind(stated, dict)))
         },
         unpriced=_whole(caps.get("unpriced")),
+        quoted=_whole(caps.get("quoted")),
     )
 
 

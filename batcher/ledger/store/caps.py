@@ -49,6 +49,8 @@ class Caps:
     selection: Selection = field(default_factory=Selection)
     #: What jobs without a price beforehand may hold and cost of each campaign, over all runs; None: none is bought.
     unpriced: int | None = None
+    #: What the others may cost in this run, where its plan's total is its cap and some are without a price.
+    quoted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,18 @@ def test_what_they_cost_is_bounded_over_runs_and_each_waits_for_the_price_of_the
     assert held == [6, 18, 18, 18, 18], "each at the dearest of its class so far, at least the base"
 
 
+def test_others_take_nothing_of_what_they_may_cost(bench: Bench) -> None:
+    """Where the plan's total is the cap: jobs whose price has doubled stop at what they were quoted."""
+    film = "  - {name: film, model: grok-imagine-video, prompt: 'Boat {{ n }}', matrix: {n: [1, 2, 3, 4, 5, 6]}}\n"
+    path = bench.write(HEAD + f"prompts:\n  - Hello\n{film}{FAST}")
+    bench.unpriced = 1000
+    bench.switches.set({"price_factor": 2})
+    assert bench.run(path).caps == ("run",)
+    with bench.reader() as reader:
+        assert reader.spent(unpriced=False).committed == 60
+        assert reader.spent(unpriced=True).committed == 12
+
+
 def test_they_count_under_the_other_caps_too(bench: Bench) -> None:
     spoken(bench, [10, 20, 30])
     path = bench.write((bench.folder / "manifest.yaml").read_text() + "budget: {campaign: 12}\n")
