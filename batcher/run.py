@@ -229,8 +229,7 @@ class Run:
         request, workload = self.request, self.request.workload
         whole = traces.has_files(request.state, workload.campaigns)  # then all jobs are held against them first
         steps = begin_enrolment(self.ledger, workload.manifests, self._unchanged, self._check_stopped, whole=whole)
-        models = {manifest.campaign: manifest.model.id for manifest in workload.manifests}
-        to_buy = [ToBuy(models[c.campaign], q.jobs, q.credits_each) for c in self.plan.campaigns for q in c.quotes]
+        to_buy = [ToBuy(q.price_class.partition(" ")[0], q.jobs, q.credits_each) for q in self.plan.quotes]
         self._arrivals = Arrivals(to_buy, steps)
         if self.plan.new:
             self._accept(traces.of_files(self.ledger.read, request.state, workload.campaigns))
@@ -315,7 +314,7 @@ class Run:
 
     def _settings(self) -> dict[str, Any]:
         until = None if self.caps.until is None else iso(self.caps.until)
-        caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep", "unpriced")}
+        caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep", "unpriced", "quoted")}
         caps["allowances"] = {name: asdict(allowance) for name, allowance in self.caps.allowances.items()}
         workload = self.request.workload
         chosen = workload.selection

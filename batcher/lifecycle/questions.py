@@ -31,7 +31,7 @@ class FreeQuestions:
         found = await self._context.ask("models", self._context.provider.models, heeds=_speaks_of_all)
         if not isinstance(found, list) or not found:
             return []
-        served = {entry.get("id"): entry for entry in found}
+        served = {name: entry for entry in found if isinstance(name := entry.get("id"), str)}
         told = []
         for name in models:
             model = find_model(name)

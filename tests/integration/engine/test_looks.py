@@ -135,14 +135,17 @@ def test_models_that_moved_are_told_and_stop_nothing(bench: Bench, rule: dict[st
     class Moved(Rivya):
         async def models(self) -> Any:
             found = await super().models()
-            return [entry | {"base_credits": 12} for entry in found] if isinstance(found, list) else found
+            return [{"id": []}, *(each | {"base_credits": 12} for each in found)] if isinstance(found, list) else found
 
     bench.client = Moved
     faults(bench, *([rule] if rule else []))
     bench.switches.run_seconds = (5, 6)
-    done(bench.run(manifest(bench, "Boat", "Ship")))
+    path = manifest(bench, "Boat", "Ship")
+    path.write_text(path.read_text().replace("prompts:", "prompts:\n  - {name: still, prompt: Dawn, model: z-image}"))
+    done(bench.run(path))
     assert len(seen(bench, "models")) == 1
-    said = [] if rule else ["grok-imagine-video: base credits are 12, 10 in the catalogue"]
+    moved = {"grok-imagine-video": 10, "z-image": 1}
+    said = [] if rule else [f"{name}: base credits are 12, {n} in the catalogue" for name, n in moved.items()]
     assert told(bench, "models") == said
     assert "outage_began" not in events(bench)
 
