@@ -39,6 +39,7 @@ class _AskedCaps:
     allowances: Mapping[str, Allowance]
     day: int | None
     unpriced: int | None
+    quoted: int | None
 
 
 def asked_caps(own: StatedCaps, asked: Controls, *, tightens: bool = False) -> StatedCaps:
@@ -56,7 +57,8 @@ def asked_caps(own: StatedCaps, asked: Controls, *, tightens: bool = False) -> S
         if (total := asked.cap(f"allowance:{each.name}", each.total)) is not None
     }
     run = asked.cap("run", own.run, tightens=tightens)
-    return _AskedCaps(run, campaigns, allowances, asked.cap("day", own.day), own.unpriced)
+    quoted = own.quoted if run is not None and run <= (own.run or 0) else None  # a plan's total that was raised is none
+    return _AskedCaps(run, campaigns, allowances, asked.cap("day", own.day), own.unpriced, quoted)
 
 
 #: `LedgerReader.spent`, or what stands for it where there is no ledger yet.
