@@ -184,8 +184,8 @@ class RateLimiter:
 
     def restate(self, limits: Limits) -> None:
         """Obey other limits from now on, over what was sent before too."""
-        for limit, rate, kind in ((self._requests, limits.requests, None), (self._submits, limits.submit, "submit")):
-            log = self._ledger.newest_sends(rate.count, account=self._account, kind=kind)
+        for limit, rate in ((self._requests, limits.requests), (self._submits, limits.submit)):
+            log = self._ledger.newest_sends(rate.count, account=self._account, submissions=limit is self._submits)
             limit.restate(rate, self._sent_by(log))
         self._look_again()
 

@@ -29,16 +29,17 @@ def after(read: LedgerReader, send_id: int) -> list[Send]:
     return list(map(_send, read.rows("SELECT * FROM sends WHERE id > ? ORDER BY id", (send_id,))))
 
 
-def newest(read: LedgerReader, count: int, *, account: str | None = None, kind: str | None = None) -> list[Send]:
-    """The newest `count` rows that count for an account (None: all rows), of one kind or of all, oldest first.
+def newest(read: LedgerReader, count: int, *, account: str | None = None, submissions: bool = False) -> list[Send]:
+    """The newest `count` rows that count for an account (None: all rows), oldest first; only `submissions` or all.
 
     A row of no account counts for every account. No index has the accounts: rows of another one are passed over, once
     a run, and there is a day of them at most.
     """
+    which = "kind = 'submit'" if submissions else "id > 0"  # word for word as the index `sends_of_submissions` has it
     found = read.rows(
-        f"SELECT * FROM sends WHERE {'kind = ?1' if kind else 'id > ?1'}"
-        " AND (CAST(?2 AS TEXT) IS NULL OR account IS NULL OR account = ?2) ORDER BY id DESC LIMIT ?3",
-        (kind or 0, account, count),
+        f"SELECT * FROM sends WHERE {which}"
+        " AND (CAST(?1 AS TEXT) IS NULL OR account IS NULL OR account = ?1) ORDER BY id DESC LIMIT ?2",
+        (account, count),
     )
     return list(map(_send, reversed(found)))
 

@@ -186,9 +186,9 @@ class LedgerWriter:
         """The newest request (row id), whosever it is; 0 where there is none."""
         return sends.last(self.read)
 
-    def newest_sends(self, count: int, *, account: str | None = None, kind: str | None = None) -> list[Send]:
-        """The newest `count` requests that count for an account (None: all), of one kind or of all, oldest first."""
-        return sends.newest(self.read, count, account=account, kind=kind)
+    def newest_sends(self, count: int, *, account: str | None = None, submissions: bool = False) -> list[Send]:
+        """The newest `count` requests that count for an account (None: all), oldest first; `submissions` or all."""
+        return sends.newest(self.read, count, account=account, submissions=submissions)
 
     def sends_after(self, send_id: int) -> list[Send]:
         """The requests after `send_id`, oldest first."""

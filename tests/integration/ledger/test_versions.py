@@ -119,7 +119,7 @@ def test_what_was_sent_before_accounts_counts_for_all_of_them(tmp_path: Path, mo
         assert before
         for account in ("https://api.test#one", "https://api.test#other"):
             assert len(sends.newest(today.read, 99, account=account)) == count
-            assert len(sends.newest(today.read, 99, account=account, kind="submit")) >= 1
+            assert len(sends.newest(today.read, 99, account=account, submissions=True)) >= 1
 
 
 @pytest.mark.parametrize(

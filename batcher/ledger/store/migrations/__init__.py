@@ -30,6 +30,7 @@ from . import (
     version_18_copies,
     version_19_hints,
     version_20_commands,
+    version_21_sends,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -55,4 +56,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_18_copies", version_18_copies.SQL),
     ("version_19_hints", version_19_hints.SQL),
     ("version_20_commands", version_20_commands.SQL),
+    ("version_21_sends", version_21_sends.SQL),
 )
