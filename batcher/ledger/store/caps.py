@@ -164,6 +164,20 @@ def _no_room_for_chains(
     def asked(links: list[chains.Link]) -> list[int]:
         return [sum(each) for each in zip(*(asked_by(*link[2:]) for link in links), strict=True)]
 
+    def surely_fits() -> bool:
+        """Whether all that is begun and this chain fit, counted by class: there may be thousands."""
+        sums = asked(own)
+        for name in caps.chains:
+            counted = chains.begun_counts(read, name)
+            if counted is None:
+                return False
+            for price_class, catalog, jobs in counted:
+                each = asked_by(name, price_class, catalog)
+                sums = [total + jobs * more for total, more in zip(sums, each, strict=True)]
+        return all(more == 0 or more <= room.left for more, room in zip(sums, rooms, strict=True))
+
+    if not is_made and surely_fits():
+        return None
     kept = {each.id for each in own}
     left = [room.left for room in rooms]
     for campaign in () if is_made else caps.chains:

@@ -141,6 +141,15 @@ _BEGUN = (
     " AND w.status = 'planned' AND w.begun AND w.expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
     " ORDER BY w.position, s.position"
 )
+# The same counted, where each of them is made from what is begun, and nothing else from it.
+_BEGUN_COUNTS = (
+    "SELECT w.price_class, w.catalog_credits, count(*) AS jobs, sum(CASE WHEN"
+    " EXISTS (SELECT 1 FROM sources AS t WHERE t.source_id = w.id)"
+    " OR EXISTS (SELECT 1 FROM sources AS s CROSS JOIN wanted AS u WHERE s.job_id = w.id AND u.id = s.source_id"
+    " AND u.status = 'planned') THEN 1 ELSE 0 END) AS needs_more FROM wanted AS w INDEXED BY wanted_begun"
+    " WHERE w.campaign = ?1 AND w.status = 'planned' AND w.begun"
+    " AND w.expansion = (SELECT expansion FROM campaigns WHERE name = ?1) GROUP BY w.price_class, w.catalog_credits"
+)
 _LINK = "SELECT w.id, w.name, w.campaign, w.price_class, w.catalog_credits FROM"
 _NEEDS = f"{_LINK} sources AS s JOIN wanted AS w ON w.id = s.source_id WHERE s.job_id = ? AND w.status = 'planned'"
 _MADE_FROM = (
@@ -182,6 +191,17 @@ def chain_from(read: LedgerReader, job: Link, selection: Selection) -> list[Link
 def is_made(read: LedgerReader, job_id: JobId) -> bool:
     """Whether a job is made from results of others."""
     return read.row("SELECT 1 FROM sources WHERE job_id = ? LIMIT 1", (job_id,)) is not None
+
+
+def begun_counts(read: LedgerReader, campaign: str) -> list[tuple[str, int, int]] | None:
+    """Price class, catalogue's credits and number of the jobs that chains which are begun lack, whatever is selected.
+
+    None where one of them needs more than itself: `begun_chains` has what.
+    """
+    found = read.rows(_BEGUN_COUNTS, (campaign,))
+    if any(row["needs_more"] for row in found):
+        return None
+    return [(row["price_class"], row["catalog_credits"], row["jobs"]) for row in found]
 
 
 def begun_chains(read: LedgerReader, campaign: str, selection: Selection) -> Iterator[list[Link]]:
