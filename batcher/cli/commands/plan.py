@@ -9,6 +9,7 @@ import click
 
 from batcher import simulated
 from batcher.cli import options
+from batcher.cli.cron import cron_line
 from batcher.cli.environment import read_access
 from batcher.cli.places import Sought, find_state
 from batcher.cli.plan_view import PlanRequest, tell_plan
@@ -40,6 +41,7 @@ from batcher.workload import SelectionOptions, prepare
     metavar="FILE",
     help="Save it; `run FILE` buys exactly that.",
 )
+@click.option("--cron", is_flag=True, help="Only print a line for crontab that runs this at ten every evening.")
 @options.as_json
 def command(
     terminal: Terminal,
@@ -51,6 +53,7 @@ def command(
     online: bool,
     fail_over: int | None,
     out: Path | None,
+    cron: bool,
     until: float | None,
     simulate: bool,
     paths: tuple[Path, ...],
@@ -71,6 +74,11 @@ def command(
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     terminal.as_json = terminal.as_json or form == "json"
+    if cron:
+        if terminal.as_json or form != "text" or jobs or online or bom or not (rows is fail_over is out is None):
+            raise click.UsageError("--cron prints a line for crontab and nothing else: leave out what shows or saves")
+        terminal.line(cron_line(terminal.typed, Path.cwd()))
+        return 0
     asked = PlanRequest(
         jobs=jobs or rows is not None,
         rows=rows,
