@@ -41,6 +41,7 @@ from batcher.ledger.queries.budgets import used_before
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
 from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter
+from batcher.log_bridge import LogBridge
 from batcher.providers import Provider
 from batcher.request import RunOutcome as RunOutcome
 from batcher.request import RunRequest as RunRequest
@@ -73,7 +74,7 @@ class Run:
         self.request = request
         self.settings = replace(workload.settings, download=workload.settings.download and request.download)
         self.found = Found()  # saved files that are not as they were; known when the engine begins
-        self._observers = list(observers)
+        self._observers: list[Observer] = [*observers, LogBridge(request.redact)]
         self._dropped: list[str] = []
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311  (jitter)

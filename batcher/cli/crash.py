@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,9 +73,19 @@ def _words(error: BaseException) -> str:
 
 def redact(text: str) -> str:
     """The text without any key, however it is written: as it is, in a URL, in JSON, as Python shows it, in Base64."""
-    for key in secrets():
-        text = without(text, key)
-    return _KEY_LIKE.sub("[key]", text)
+    return redactor()(text)
+
+
+def redactor() -> Callable[[str], str]:
+    """The same for many texts: the keys of environment and `.env` as they are now."""
+    keys = secrets()
+
+    def redacted(text: str) -> str:
+        for key in keys:
+            text = without(text, key)
+        return _KEY_LIKE.sub("[key]", text)
+
+    return redacted
 
 
 def _state(argv: Sequence[str]) -> Path:

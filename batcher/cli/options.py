@@ -195,6 +195,12 @@ def until(function: _F) -> _F:
     )(function)
 
 
+def verbose(function: _F) -> _F:
+    """`-v`, repeatable."""
+    help_ = "Show each move of a job; -vv: all that is logged."
+    return click.option("-v", "--verbose", count=True, help=help_)(function)
+
+
 def alerts(function: _F) -> _F:
     """`--on EVENT CMD` and `--notify-file FILE`."""
     kinds = click.Choice(ALERT_KINDS)

@@ -22,6 +22,7 @@ from batcher.ledger import Change, control
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.run import Run, RunOutcome, RunRequest
+from batcher.telemetry import Telemetry
 from batcher.text import count, number, safe
 from batcher.workload import Workload
 
@@ -31,6 +32,7 @@ from .display import Quiet, display_for
 from .environment import need_no_loop
 from .keys import HINT, listen, single_keys
 from .left_behind import left_behind_view
+from .observing import gauge, log_shown, telemetry_of
 from .options import until_line
 from .places import announce, remember
 from .plan_view import plan_view, tell_notes, tell_warnings
@@ -90,14 +92,18 @@ def make_request(
 
 
 def run_on_terminal(
-    request: RunRequest, terminal: Terminal, *, quiet: bool, targets: Sequence[AlertTarget] = ()
+    request: RunRequest, terminal: Terminal, *, quiet: bool, verbose: int = 0, targets: Sequence[AlertTarget] = ()
 ) -> int:
     """Do a run, keep its summary and show it; the exit code. `targets` are told what is worth an alert.
+
+    `verbose` shows what is logged: the moves of jobs, from 2 on all there is.
 
     Raises BatcherError for what keeps it from starting or breaks it off.
     """
     try:
-        result = _run(request, terminal, quiet, targets)
+        screen = _Screen(request, terminal, quiet)
+        with log_shown(screen.say, verbose), telemetry_of(lambda: screen.run, download=request.download) as telemetry:
+            result = _run(screen, request, terminal, quiet, targets, telemetry)
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
         return exit_code(stopped.kind)
@@ -108,9 +114,15 @@ def run_on_terminal(
     return exit_code(result.ending.kind)
 
 
-def _run(request: RunRequest, terminal: Terminal, quiet: bool, targets: Sequence[AlertTarget]) -> RunOutcome:
-    screen = _Screen(request, terminal, quiet)
-    run = Run(request, observers=[screen.tally, screen.tell])
+def _run(
+    screen: _Screen,
+    request: RunRequest,
+    terminal: Terminal,
+    quiet: bool,
+    targets: Sequence[AlertTarget],
+    telemetry: Telemetry | None,
+) -> RunOutcome:
+    run = screen.run = Run(request, observers=[screen.tally, screen.tell, *filter(None, [telemetry])])
     with Signals() as signals, run:
         if run.is_new:
             terminal.say(f"New ledger: {safe(run.ledger.path.absolute())}")
@@ -128,6 +140,7 @@ def _run(request: RunRequest, terminal: Terminal, quiet: bool, targets: Sequence
         async def beside(ready: Callable[[], None]) -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(alerting.watch)
+                group.start_soon(gauge, telemetry, run, screen.tally)
                 await screen.show(run, signals, ready)
 
         try:
@@ -145,6 +158,8 @@ def _budget_note(run: Run) -> Iterator[str]:
 
 class _Screen:
     """What a person sees of a run while it goes on."""
+
+    run: Run
 
     def __init__(self, request: RunRequest, terminal: Terminal, quiet: bool) -> None:
         self._request = request

@@ -1,4 +1,4 @@
-"""The recipes of docs/overnight.md: units, plist and Dockerfile as their tools read them; cron's line as cron runs it."""
+"""The recipes of docs/overnight.md: units, plist and Dockerfile as their tools read them; cron's line as cron does."""
 
 from __future__ import annotations
 

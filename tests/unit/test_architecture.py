@@ -44,6 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "lifecycle": BASE | {"filetypes", "fs", "catalog", "ledger", "limits", "measures", "providers", "storage"},
     "engine": BASE | {"damage", "ledger", "lifecycle", "limits", "providers"},
     "alerts": BASE | {"fs", "install", "ledger", "text"},
+    "log_bridge": {"events", "ledger", "statuses"},
+    "telemetry": BASE | {"ledger"},
     "listening": {"clock", "errors", "ledger"},
     "file_names": set(),
     "fonts": set(),
@@ -66,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
         "ledger",
         "lifecycle",
         "limits",
+        "log_bridge",
         "manifest",
         "planning",
         "providers",
@@ -85,6 +88,8 @@ ALLOWED: dict[str, set[str]] = {
     | {
         "alerts",
         "listening",
+        "log_bridge",
+        "telemetry",
         "catalog",
         "marks",
         "manifest",
@@ -130,6 +135,7 @@ ONLY_IN = {
     "altair": {"report"},
     "vl_convert": {"report"},
     "apprise": {"alerts"},
+    "opentelemetry": {"telemetry", "cli"},
 }
 
 

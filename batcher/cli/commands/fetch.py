@@ -33,6 +33,7 @@ from batcher.workload import remembered
 @click.option("--forget", is_flag=True, help="These files are not wanted any more, until `fetch JOB`.")
 @click.option("--accept", "accepting", is_flag=True, help="Take what is kept under unverified/ as the result.")
 @click.option("--simulate", is_flag=True, help="For what `run --simulate` has bought.")
+@options.verbose
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the summary and what goes wrong.")
 @options.ledger
 def command(
@@ -43,6 +44,7 @@ def command(
     accepting: bool,
     simulate: bool,
     quiet: bool,
+    verbose: int,
     state: Path,
 ) -> int:
     """Ask for what the API has, download it, and hold every saved file against its hash: a missing one is brought back;
@@ -69,7 +71,7 @@ def command(
         simulated.need_extra()
     access.need_key()
     asked = make_request(workload, folder, access, terminal, simulate=simulate, buys=False)
-    return run_on_terminal(asked, terminal, quiet=quiet)
+    return run_on_terminal(asked, terminal, quiet=quiet, verbose=verbose)
 
 
 def _campaigns(read: LedgerReader, targets: Targets, *, everything: bool) -> list[str]:

@@ -75,7 +75,7 @@ def command(
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     terminal.as_json = terminal.as_json or form == "json"
     if cron:
-        if terminal.as_json or form != "text" or jobs or online or bom or not (rows is fail_over is out is None):
+        if terminal.as_json or form != "text" or jobs or online or bom or (rows, fail_over, out) != (None,) * 3:
             raise click.UsageError("--cron prints a line for crontab and nothing else: leave out what shows or saves")
         terminal.line(cron_line(terminal.typed, Path.cwd()))
         return 0

@@ -44,6 +44,7 @@ from batcher.workload import SelectionOptions, prepare, prepare_saved
     help="Go on though the ledger does not know of logs or results that lie beside it.",
 )
 @options.alerts
+@options.verbose
 @click.option("-q", "--quiet", is_flag=True, help="No plan and no progress; only the summary and what goes wrong.")
 @options.as_json
 def command(
@@ -62,6 +63,7 @@ def command(
     simulate: bool,
     accept_old: bool,
     quiet: bool,
+    verbose: int,
     on: tuple[tuple[str, str], ...],
     notify_file: Path | None,
     **selection: Unpack[SelectionOptions],
@@ -106,4 +108,4 @@ def command(
         outer=folder.parent if simulate and folder != state else None,
     )
     with naming_fetch(lambda: [folder]):
-        return run_on_terminal(asked, terminal, quiet=quiet, targets=targets)
+        return run_on_terminal(asked, terminal, quiet=quiet, verbose=verbose, targets=targets)

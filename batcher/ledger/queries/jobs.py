@@ -218,6 +218,12 @@ def job_name(read: LedgerReader, job_id: JobId) -> str:
     return str(row["name"]) if row else ""
 
 
+def about(read: LedgerReader, job_id: JobId) -> dict[str, str]:
+    """What tells a job from others: id, campaign, name and model."""
+    row = read.row("SELECT id, campaign, name, model FROM wanted WHERE id = ?", (job_id,))
+    return dict(row) if row else {}
+
+
 def _plain(row: sqlite3.Row, decode: Sequence[str] = ()) -> dict[str, Any]:
     """A row as a JSON value; `decode` names the columns that hold JSON."""
     found = {name: row[name] for name in row.keys()}  # noqa: SIM118  (iterating a Row gives its values)
