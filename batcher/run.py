@@ -38,6 +38,7 @@ from batcher.jobs import Status
 from batcher.ledger import Change, LedgerWriter, Observer, control, decisions, hold_lock, traces
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.budgets import used_before
+from batcher.ledger.store import copies
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
 from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter
@@ -103,6 +104,8 @@ class Run:
                 self._tell("ledger_opening", path=path)
             elif not request.accept_old:
                 traces.refuse(path, traces.without_ledger(request.state))
+            if request.accept_old and not self.is_new:
+                copies.promote(path, iso(self._clock.wall()))
             self.ledger = self._open_ledger(path, self._clock, self._observe)
             stack.callback(self.ledger.close)
             self.ledger.belong(request.place)

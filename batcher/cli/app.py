@@ -43,6 +43,7 @@ COMMANDS = {
     "results": "Print the paths of saved files, for scripts.",
     "models": "List the models of the catalogue, or all about one.",
     "credits": "Ask for the wallet; show it beside the ledger's sums.",
+    "cluster": "Set up and look at a ledger on PostgreSQL, for many machines.",
     "doctor": "Check whether everything is in order.",
     "schema": "Print the JSON Schema of manifests, for editors.",
     "simulator": "Run the simulator of the API on loopback, until Ctrl-C.",

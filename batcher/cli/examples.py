@@ -58,6 +58,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("batcher models --sync", "what the API says of its models by now"),
     ),
     "credits": (("batcher credits", "the wallet beside the ledger's sums"),),
+    "cluster": (
+        ("batcher cluster init", "make the ledger's tables where BATCHER_LEDGER says"),
+        ("batcher cluster import state/ledger.db", "move a SQLite ledger there, with its keys"),
+    ),
     "doctor": (("batcher doctor --online", "is everything in order, the API's side too?"),),
     "schema": (("batcher schema > manifest.schema.json", "help while you type, in editors"),),
     "simulator": (("batcher simulator --port 8000 --fail-rate 0.1", "one in ten tasks fails"),),

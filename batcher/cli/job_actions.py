@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batcher.clock import SystemClock
 from batcher.errors import AmbiguousJob, UnknownJob
 from batcher.jobs import JobId, Status
 from batcher.ledger import LedgerReader, LedgerWriter
@@ -21,14 +20,13 @@ from batcher.ledger.decisions import (
     Left,
     decide,
     has_campaign,
-    open_ledger,
     review_of,
     select,
 )
 from batcher.ledger.queries.selectors import Condition
-from batcher.state import LEDGER
 from batcher.text import count, number, safe, short
 
+from .database import open_decisive
 from .open_ledger import need_reader
 from .terminal import Terminal
 
@@ -37,7 +35,7 @@ from .terminal import Terminal
 def decisive_ledger(state: Path) -> Iterator[LedgerWriter]:
     """The ledger of a state folder, open for decisions, also while a run is going. Raises StorageError."""
     need_reader(state).close()
-    with closing(open_ledger(state / LEDGER, SystemClock())) as ledger:
+    with closing(open_decisive(state)) as ledger:
         yield ledger
 
 

@@ -19,6 +19,7 @@ from batcher.state import LEDGER, SIMULATED, owner_of
 from batcher.text import safe
 
 from . import open_ledger
+from .database import mirror_folder, named_database
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def find_state(terminal: Terminal, named: Path | None, sought: Sought) -> Path:
     Raises UsageError when several ledgers know it, or manifests lead to different ones; StorageError for a ledger
     that cannot be asked.
     """
+    if not sought.simulate and (conninfo := named_database(named)):
+        listing = list_file()
+        return mirror_folder(conninfo, listing.parent if listing else None)
     if named is not None:
         return _simulated(named) if sought.simulate else named
     usual = _usual(sought)

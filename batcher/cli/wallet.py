@@ -14,10 +14,10 @@ from batcher.access import Access
 from batcher.clock import SystemClock
 from batcher.errors import ApiUnavailable, KeyRefused, UsageError
 from batcher.events import Event
-from batcher.ledger import LedgerWriter
 from batcher.providers import Fatal, Refused, Retryable
-from batcher.state import LEDGER, open_reader
+from batcher.state import open_reader
 
+from .database import open_decisive
 from .environment import need_no_loop
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def read_wallet(access: Access, state: Path) -> Wallet:
     if reader is None:
         return Wallet(account, _credits(access))
     reader.close()
-    with closing(LedgerWriter.open(state / LEDGER, SystemClock())) as ledger:
+    with closing(open_decisive(state)) as ledger:
         ledger.stamp("credits", account)
         found = _credits(access)
         ledger.commit_group([partial(ledger.note, Event.WALLET_READ, account=account, credits=found)])

@@ -17,7 +17,7 @@ from batcher.errors import StorageError
 from batcher.ledger.store import copies
 from batcher.ledger.store import schema as sqlite_schema
 from batcher.ledger.store.connection import open_writer, storage_errors
-from batcher.ledger.store.copies import CopyKind, DeletedRow
+from batcher.ledger.store.copies import DeletedRow
 
 from . import schema
 from .postgres import PostgresConnection, postgres_errors
@@ -34,25 +34,6 @@ class Pulled(NamedTuple):
 
 def pull(conninfo: str, path: Path) -> Pulled:
     """Bring a mirror up to date, or make it. Raises StorageError, also where `path` is no mirror of this database."""
-    return _take(conninfo, path, "mirror")
-
-
-def export(conninfo: str, path: Path) -> Pulled:
-    """A copy of the ledger at `path`, which must not exist; nobody buys with it unless a person promotes it."""
-    if path.exists() or path.is_symlink():
-        raise StorageError(f"{path} exists already", hint="Move it away, or name another file.")
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        found = _take(conninfo, part, "export")
-        part.rename(path)
-    finally:
-        for left in (part, Path(f"{part}-wal"), Path(f"{part}-shm")):
-            left.unlink(missing_ok=True)
-    return found
-
-
-def _take(conninfo: str, path: Path, kind: CopyKind) -> Pulled:
     with PostgresConnection(conninfo, name="batcher mirror", idle_seconds=60) as there, storage_errors(path):
         schema.check(there)
         with postgres_errors(there.place), there.snapshot():
@@ -67,10 +48,10 @@ def _take(conninfo: str, path: Path, kind: CopyKind) -> Pulled:
                 here.execute("PRAGMA busy_timeout = 30000")
                 here.execute("BEGIN IMMEDIATE")
                 try:
-                    since = _check(here, path, meta["ledger_id"], kind, there.place)
+                    since = _check(here, path, meta["ledger_id"], there.place)
                     here.execute(
                         "UPDATE meta SET created_at = ?, place = ?, timezone = ?, copy_kind = ?, copy_of = ?",
-                        (meta["created_at"], meta["place"], meta["timezone"], kind, there.place),
+                        (meta["created_at"], meta["place"], meta["timezone"], "mirror", there.place),
                     )
                     newest = _newest(there)
                     rev = max([since, *newest.values()])
@@ -87,17 +68,15 @@ def _take(conninfo: str, path: Path, kind: CopyKind) -> Pulled:
                     if here.in_transaction:
                         here.execute("ROLLBACK")
                     raise
-                if kind == "export":
-                    here.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return Pulled(rows, rev)
 
 
-def _check(here: Any, path: Path, ledger_id: str, kind: CopyKind, of: str) -> int:
+def _check(here: Any, path: Path, ledger_id: str, of: str) -> int:
     """How far the mirror has got. Raises StorageError when it is none of this ledger."""
     own = here.execute("SELECT ledger_id, (SELECT count(*) FROM wanted) AS jobs FROM meta").fetchone()
     found = copies.copy_mark(here)
     fresh = found.kind is None and not own["jobs"]
-    if own["ledger_id"] != ledger_id or not (fresh or found.kind == kind):
+    if own["ledger_id"] != ledger_id or not (fresh or found.kind == "mirror"):
         raise StorageError(f"{path} is no mirror of the ledger in {of}", hint="Move it away: it is made anew.")
     return found.rev
 

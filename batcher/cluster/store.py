@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 from batcher.clock import Clock
 from batcher.jobs import Intent, JobId
 from batcher.ledger import LedgerReader, LedgerWriter, Observer
+from batcher.ledger.store.connection import open_reader
 from batcher.ledger.store.transaction import Transaction
 
 from . import claims, schema
@@ -17,28 +18,32 @@ from .postgres import PostgresConnection
 
 
 class _Reading:
-    """Reads on a connection of its own, but within a transaction of this thread on that one."""
+    """Reads on a connection of its own, or in a mirror, but within a transaction of this thread on that one."""
 
-    def __init__(self, conninfo: str, writing: PostgresConnection) -> None:
+    def __init__(self, conninfo: str, writing: PostgresConnection, mirror: Any) -> None:
         self._writing = writing
-        self.own = PostgresConnection(conninfo, name="batcher reading", idle_seconds=0)
+        self.apart = PostgresConnection(conninfo, name="batcher reading", idle_seconds=0)
+        self._own: Any = mirror or self.apart
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
         if self._writing.is_mine:
             return self._writing.execute(sql, values)
-        return self.own.execute(sql, values)
+        return self._own.execute(sql, values)
 
-    def create_function(self, *_: Any, **__: Any) -> None:
-        """What SQLite's readers add to it, no question of a run asks for."""
+    def create_function(self, *words: Any, **named: Any) -> None:
+        """What SQLite's readers add to it; no question of a run asks for that."""
+        if self._own is not self.apart:
+            self._own.create_function(*words, **named)
 
     def close(self) -> None:
-        self.own.close()
+        self._own.close()
+        self.apart.close()
 
 
 class PostgresLedger(LedgerWriter):
     """A writer of a ledger on PostgreSQL; there may be many. `read` may be asked on another thread than a group's."""
 
-    def __init__(self, conninfo: str, clock: Clock, observe: Observer) -> None:
+    def __init__(self, conninfo: str, clock: Clock, observe: Observer, mirror: Any = None) -> None:
         self.clock = clock
         self.connection = PostgresConnection(conninfo)
         if isinstance(clock, DatabaseClock):
@@ -46,7 +51,7 @@ class PostgresLedger(LedgerWriter):
         self._reading: _Reading | None = None
         try:
             schema.check(self.connection)
-            self._reading = _Reading(conninfo, self.connection)
+            self._reading = _Reading(conninfo, self.connection, mirror)
             # Both are what the store asks of a connection; the path is for messages.
             super().__init__(cast(Any, self.connection), cast(Path, self.connection.place), clock, observe)
         except BaseException:
@@ -63,6 +68,11 @@ class PostgresLedger(LedgerWriter):
         Raises StorageError when it holds no ledger, or one of another version.
         """
         return cls(conninfo, clock or DatabaseClock(), observe)
+
+    @classmethod
+    def beside(cls, conninfo: str, mirror: Path) -> Self:
+        """Open the ledger of a database for a person's decisions: what is asked outside of them, its mirror answers."""
+        return cls(conninfo, DatabaseClock(), lambda _: None, open_reader(mirror))
 
     def _doubt_intents(self, t: Transaction) -> None:
         """Others may be at work on what is intended: whoever takes a claim over does this (`claim`)."""
@@ -99,7 +109,7 @@ class PostgresLedger(LedgerWriter):
     def _apart(self) -> PostgresConnection:
         """The connection that no group is committed on."""
         assert self._reading is not None
-        return self._reading.own
+        return self._reading.apart
 
     def close(self) -> None:
         self.connection.close()

@@ -21,7 +21,15 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command line in this process, in a folder of its own with the manifest `m.yaml`."""
     monkeypatch.chdir(tmp_path)
-    for name in ("RIVYA_API_KEY", "RIVYA_BASE_URL", "BATCHER_STATE", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+    for name in (
+        "RIVYA_API_KEY",
+        "RIVYA_BASE_URL",
+        "BATCHER_STATE",
+        "BATCHER_LEDGER",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLUMNS",
+    ):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "m.yaml").write_text(MANIFEST)
 

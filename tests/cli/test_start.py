@@ -51,6 +51,7 @@ HEAVY = {
         "batcher.ledger.decisions",
     ),
     *("batcher.cli.crash", "batcher.cli.console"),
+    *("psycopg", "procrastinate", "obstore", "batcher.cluster"),
 }
 LIGHT = HEAVY | {"click", "json", "sqlite3", "dataclasses", "inspect", "pathlib", "batcher.errors", "batcher.cli"}
 

@@ -90,6 +90,7 @@ ALLOWED: dict[str, set[str]] = {
         "listening",
         "log_bridge",
         "telemetry",
+        "cluster",
         "catalog",
         "marks",
         "manifest",

@@ -69,12 +69,11 @@ def _ask(access: Access | None, ledger: Path | None) -> Iterator[Check]:
         return
     import anyio
 
+    from batcher.cli.database import open_decisive
     from batcher.cli.wallet import ask
-    from batcher.clock import SystemClock
-    from batcher.ledger.decisions import open_ledger
 
     if ledger is not None:
-        with closing(open_ledger(ledger, SystemClock())) as writer:
+        with closing(open_decisive(ledger.parent)) as writer:
             for kind in ("credits", "models"):
                 writer.stamp(kind, access.account)
     wallet, models = anyio.run(ask, access, "credits", "models")

@@ -11,6 +11,7 @@ import click
 
 from batcher import simulated
 from batcher.cli import options
+from batcher.cli.database import named_database
 from batcher.cli.environment import read_access
 from batcher.cli.job_actions import Targets, decisive_ledger, find_targets
 from batcher.cli.open_ledger import need_reader
@@ -104,6 +105,11 @@ def _forget(terminal: Terminal, folder: Path, targets: Targets) -> int:
 def _accept(terminal: Terminal, folder: Path, targets: Targets) -> int:
     artifacts = Artifacts(folder)
     taken: list[str] = []
+    if named_database():
+        raise UsageError(
+            "with a ledger on PostgreSQL a worker may be fetching these files",
+            hint="Drain the run and stop the workers first; this release accepts files on SQLite only.",
+        )
     with hold_lock(folder, started=iso_seconds(time.time())), decisive_ledger(folder) as ledger:
         for job_id in _meant(ledger.read, targets):
             taken += accept(ledger, artifacts, ledger.read.load(job_id))

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
+from batcher.cli.database import named_database
 from batcher.cli.job_actions import Targets, carry_out_on, decisive_ledger, find_targets, told
 from batcher.cli.terminal import Terminal
 from batcher.clock import iso_seconds
@@ -55,7 +56,7 @@ def command(
     with decisive_ledger(state) as ledger, ExitStack() as stack:
         targets = find_targets(ledger.read, words, terminal)
         some = _some(ledger.read, targets, name, code, conditions)
-        alone = Status.SUCCEEDED in chosen
+        alone = Status.SUCCEEDED in chosen and not named_database()  # where others may be at work, nobody is alone
         if alone:
             # A run might be fetching the very result that is to be bought again: with the lock there is none.
             try:

@@ -13,6 +13,7 @@ from typing import Any
 from batcher.errors import UsageError
 from batcher.fs import is_below
 from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store import copies
 from batcher.ledger.store.amounts import OPEN_HOLD
 
 from .selectors import jobs_meeting
@@ -134,7 +135,7 @@ def _values(read: LedgerReader, sql: str, values: Sequence[str], chosen: Sheet) 
 def copy(read: LedgerReader, target: Path) -> None:
     """Fill the empty file `target` with a copy of the ledger as it is at this moment; a run may go on writing.
 
-    The copy is one plain file (no WAL). Raises StorageError.
+    The copy is one plain file (no WAL), and says that it is one: nobody buys with it. Raises StorageError.
     """
     # The connection is read-only in any case; `query_only` counts the new file as a write.
     read.row("PRAGMA query_only = OFF")
@@ -142,6 +143,7 @@ def copy(read: LedgerReader, target: Path) -> None:
         read.row("VACUUM INTO ?", (str(target),))
     finally:
         read.row("PRAGMA query_only = ON")
+    copies.mark_export(target, str(read.path.absolute()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,16 @@ Two that buy from one ledger's state do not know of each other's purchases, so a
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from batcher.errors import StorageError
+from batcher.events import Event
 
-from . import schema
+from . import schema, shape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,15 +54,33 @@ def refuse(connection: sqlite3.Connection, path: Path) -> None:
         raise StorageError(f"{path} {what.format(found.of)}", hint=hint)
 
 
-def promote(connection: sqlite3.Connection) -> bool:
-    """A person makes a copy a ledger of its own; whether it was one. What has moved stays where it is."""
-    sql = "UPDATE meta SET copy_kind = NULL, copy_of = NULL, copy_rev = NULL WHERE copy_kind IN ('mirror', 'export')"
-    return bool(connection.execute(sql).rowcount)
+def promote(path: Path, at: str) -> None:
+    """A person makes a copy a ledger of its own, as of `at`, which is an event. What has moved stays where it is."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        if not shape.columns(connection, "meta") >= {"copy_kind", "copy_of"}:
+            return  # of an older version, which knows of no copies
+        connection.execute("BEGIN IMMEDIATE")
+        found = copy_mark(connection)
+        if found.kind in ("mirror", "export"):
+            connection.execute("UPDATE meta SET copy_kind = NULL, copy_of = NULL, copy_rev = NULL")
+            connection.execute(
+                "INSERT INTO events (at, event, detail) VALUES (?, ?, ?)",
+                (at, Event.OLD_LEDGER_ACCEPTED, json.dumps({"traces": 1, "first": [f"{found.kind} of {found.of}"]})),
+            )
+        connection.execute("COMMIT")
 
 
 def mark(connection: sqlite3.Connection, kind: CopyKind, of: str) -> None:
     """Say what a ledger is from now on."""
     connection.execute("UPDATE meta SET copy_kind = ?, copy_of = ?", (kind, of))
+
+
+def mark_export(path: Path, of: str) -> None:
+    """Say of a fresh copy that it is one, of the ledger at `of` or of what that is a mirror of."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        own = copy_mark(connection)
+        if own.kind != "moved":  # that buys as little
+            mark(connection, "export", own.of or of)
 
 
 class DeletedRow(NamedTuple):

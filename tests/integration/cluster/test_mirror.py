@@ -18,7 +18,7 @@ from batcher.cluster.store import PostgresLedger
 from batcher.errors import StorageError
 from batcher.jobs import Status
 from batcher.ledger import LedgerReader, LedgerWriter, decisions
-from batcher.ledger.queries import health
+from batcher.ledger.queries import export, health
 from batcher.ledger.store import copies, schema
 
 
@@ -94,13 +94,15 @@ def test_copies_do_not_buy_until_a_person_promotes_them(
 ) -> None:
     path = tmp_path / "ledger.db"
     shelf.enrol([make_spec(1)])
-    (mirror.pull if kind == "mirror" else mirror.export)(postgres, path)
-    LedgerReader.open(path).close()
+    mirror.pull(postgres, tmp_path / "mirror.db")
+    with closing(LedgerReader.open(tmp_path / "mirror.db")) as read:
+        if kind == "export":
+            export.copy(read, path)
+    path = path if kind == "export" else tmp_path / "mirror.db"
     for opened in (LedgerWriter.open, decisions.open_ledger):
         with pytest.raises(StorageError, match="of the ledger in postgresql://"):
             opened(path, SystemClock())
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        assert copies.promote(connection)
+    copies.promote(path, "2027-01-15T08:00:00.000000Z")
     with closing(LedgerWriter.open(path, ManualClock())) as ledger:
         assert ledger.read.ledger_id == shelf.ledger.read.ledger_id
 
@@ -110,5 +112,3 @@ def test_a_mirror_is_of_one_ledger(shelf: StoreShelf[PostgresLedger], postgres: 
     LedgerWriter.open(path, ManualClock()).close()
     with pytest.raises(StorageError, match="is no mirror of the ledger in"):
         mirror.pull(postgres, path)
-    with pytest.raises(StorageError, match="exists already"):
-        mirror.export(postgres, path)

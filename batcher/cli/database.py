@@ -1,0 +1,74 @@
+"""The ledger's database, if the environment names one, and its mirror on this machine, which readers work on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batcher.clock import SystemClock
+from batcher.errors import UsageError
+from batcher.install import install_hint
+from batcher.state import LEDGER, prepare_folder
+
+if TYPE_CHECKING:
+    from batcher.ledger import LedgerWriter
+
+LEDGER_VARIABLE = "BATCHER_LEDGER"
+
+
+def named_database(state: Path | None = None) -> str | None:
+    """The connection string of the ledger's database; None where the ledger is a file.
+
+    Raises UsageError where it is no such string, where `state` names another ledger, and where the extra is missing.
+    """
+    named = os.environ.get(LEDGER_VARIABLE, "").strip()
+    if not named:
+        return None
+    if not named.startswith(("postgresql://", "postgres://")):
+        raise UsageError(f"{LEDGER_VARIABLE} is no postgresql://… URL", hint="Leave it unset for SQLite (--state).")
+    if state is not None:
+        raise UsageError(
+            f"--state (or BATCHER_STATE) and {LEDGER_VARIABLE} name two ledgers",
+            hint=f"Leave one of them out: {state}, or the database.",
+        )
+    try:
+        import batcher.cluster.postgres  # noqa: F401  (brings psycopg along, or what libpq lacks)
+    except ImportError as error:
+        raise UsageError(
+            f"a ledger on PostgreSQL needs the extra `cluster` ({error})", hint=install_hint("cluster")
+        ) from None
+    return named
+
+
+def mirror_folder(conninfo: str, base: Path | None) -> Path:
+    """The folder of the mirror of a database's ledger, brought up to date. Raises StorageError, UsageError.
+
+    `base` is the user's folder for such things, None where there is none.
+    """
+    import hashlib
+
+    from batcher.cluster.mirror import pull
+    from batcher.cluster.postgres import shown
+
+    if base is None:
+        raise UsageError("there is no home folder to keep a mirror in", hint="Set XDG_STATE_HOME to a folder.")
+    folder = base / "mirrors" / hashlib.sha256(shown(conninfo).encode()).hexdigest()[:16]
+    prepare_folder(folder)
+    pull(conninfo, folder / LEDGER)
+    return folder
+
+
+def open_decisive(state: Path) -> LedgerWriter:
+    """The ledger that a person's decisions are written to, be there a run or not: a state folder's, or the database's.
+
+    What is asked outside of a decision the mirror in `state` answers then. Raises StorageError.
+    """
+    conninfo = named_database()
+    if conninfo is None:
+        from batcher.ledger.decisions import open_ledger
+
+        return open_ledger(state / LEDGER, SystemClock())
+    from batcher.cluster.store import PostgresLedger
+
+    return PostgresLedger.beside(conninfo, state / LEDGER)

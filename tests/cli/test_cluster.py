@@ -1,0 +1,123 @@
+"""A ledger on PostgreSQL from the command line: set up, looked at by a mirror, decided about, moved in, copied out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from cli.helpers import Cli
+from core_helpers import Shelf, StoreShelf, job_name, make_spec, make_task
+
+from batcher.cluster.store import PostgresLedger
+from batcher.jobs import Status
+
+
+@pytest.fixture
+def database(cli: Cli, postgres: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a database, as a user names it, with a password that no page may show."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    parts = conninfo_to_dict(postgres)
+    host = str(parts.get("host", "")).replace("/", "%2F")
+    url = f"postgresql://{parts.get('user', '')}:s3cret@{host}/{parts['dbname']}"
+    monkeypatch.setenv("BATCHER_LEDGER", url)
+    return url
+
+
+def with_jobs(url: str) -> None:
+    """A failed job and a planned one."""
+    shelf = StoreShelf(lambda clock, observe: PostgresLedger.connect(url, clock, observe))
+    shelf.enrol([make_spec(1), make_spec(2, price_class="other")])
+    shelf.ledger.submitted(shelf.buy(1), make_task(1, Status.FAILED, reserved_credits=10, final_credits=0))
+    shelf.ledger.close()
+
+
+def test_what_looks_reads_a_mirror_and_decisions_go_to_the_database(cli: Cli, database: str, tmp_path: Path) -> None:
+    with_jobs(database)
+    assert cli("status", "--json").document["campaigns"][0]["statuses"] == {"failed": 1, "planned": 1}
+    assert cli("retry", "spring", "--json").code == 0
+    assert cli("cancel", job_name(2)[:31] + "2", "--json").code == 0
+    listed = cli("jobs", "--json").document["jobs"]
+    assert {job["status"] for job in listed} == {"planned", "cancelled"}
+    assert cli("retry", "nobody").code == 2
+    shown = cli("cluster", "status")
+    assert (shown.code, "2 jobs, 0 jobs under way" in shown.err) == (0, True)
+    for words in (("report",), ("show", "0" * 31 + "1"), ("watch", "--once"), ("export", "jobs"), ("doctor",)):
+        ran = cli(*words)
+        assert ran.code in (0, 1), ran
+        assert "s3cret" not in ran.out + ran.err
+    assert not (tmp_path / "state").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+
+
+def test_a_copy_does_not_buy(cli: Cli, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_jobs(database)
+    Path("state").mkdir()
+    assert cli("export", "sqlite", "--output", "state/ledger.db").code == 0
+    monkeypatch.delenv("BATCHER_LEDGER")
+    assert cli("jobs", "--json").code == 0
+    ran = cli("retry", "spring")
+    assert (ran.code, "is a copy of the ledger in postgresql://" in ran.err) == (7, True)
+    assert "--accept-old-ledger" in ran.err
+
+
+def test_a_ledger_moves_in_and_refuses_from_then_on(cli: Cli, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("state").mkdir()
+    shelf = Shelf(Path("state/ledger.db"))
+    shelf.enrol([make_spec(1)])
+    shelf.buy(1)
+    shelf.ledger.close()
+    ran = cli("cluster", "import", "state/ledger.db")
+    assert ran.code == 0, ran
+    assert "1 job and 1 purchase, with their keys" in ran.err
+    assert cli("status", "--json").document["campaigns"][0]["statuses"] == {"submitting": 1}
+    monkeypatch.delenv("BATCHER_LEDGER")
+    ran = cli("cancel", "spring")
+    assert (ran.code, "has moved to postgresql://" in ran.err, "s3cret" in ran.err) == (7, True, False)
+
+
+def test_init_makes_the_tables_once(cli: Cli, bare_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from psycopg.conninfo import conninfo_to_dict
+
+    parts = conninfo_to_dict(bare_postgres)
+    host = str(parts.get("host", "")).replace("/", "%2F")
+    monkeypatch.setenv("BATCHER_LEDGER", f"postgresql://{parts.get('user', '')}@{host}/{parts['dbname']}")
+    before = cli("status")
+    assert (before.code, "`batcher cluster init` makes its tables" in before.err) == (7, True)
+    assert "is ready" in cli("cluster", "init").err
+    assert "was ready" in cli("cluster", "init").err
+    assert cli("status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("ledger", "words", "told"),
+    [
+        ("postgresql://x@127.0.0.1:1/b", ("status", "--state", "state"), "name two ledgers"),
+        ("mysql://x", ("status",), "no postgresql://"),
+        ("", ("cluster", "init"), "BATCHER_LEDGER is not set"),
+        ("postgresql://x@127.0.0.1:1/b", ("cluster", "import"), "LEDGER goes with import"),
+    ],
+)
+def test_what_is_meant_is_refused_where_it_is_not_clear(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, ledger: str, words: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setenv("BATCHER_LEDGER", ledger)
+    ran = cli(*words)
+    assert (ran.code, told in ran.err) == (2, True), ran
+
+
+def test_a_database_that_is_not_there_is_told_without_its_password(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("BATCHER_LEDGER", "postgresql://me:s3cret@127.0.0.1:1/batcher")
+    ran = cli("status")
+    assert (ran.code, "s3cret" in ran.out + ran.err) == (7, False)
+    assert "postgresql://me@127.0.0.1:1/batcher" in ran.err
+
+
+def test_without_the_extra_it_says_how_to_get_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "batcher.cluster.postgres", raising=False)
+    monkeypatch.setenv("BATCHER_LEDGER", "postgresql://me@127.0.0.1:1/batcher")
+    ran = cli("status")
+    assert (ran.code, "[cluster]" in ran.err) == (2, True)

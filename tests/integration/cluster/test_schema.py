@@ -1,0 +1,84 @@
+"""The database has SQLite's tables, columns, indexes and triggers, and its own beside them; versions are told apart."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg
+import pytest
+from core_helpers import ManualClock
+
+from batcher.cluster import dialect
+from batcher.cluster import schema as ours
+from batcher.cluster.postgres import PostgresConnection
+from batcher.cluster.store import PostgresLedger, create
+from batcher.errors import StorageError
+from batcher.ledger.store import schema, shape
+
+
+def test_both_databases_have_the_same_tables_columns_indexes_and_triggers(postgres: str) -> None:
+    made = shape.made_by(tuple(step for _, step in schema.MIGRATIONS)).values()
+    with psycopg.connect(postgres) as there:
+        for table in schema.tables():
+            found = there.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema = 'batcher' AND table_name = %s"
+                " ORDER BY ordinal_position",
+                (table.name,),
+            )
+            assert [row[0] for row in found] == [*table.columns, "rev"], table.name
+        indexes = {row[0] for row in there.execute("SELECT indexname FROM pg_indexes WHERE schemaname = 'batcher'")}
+        assert {each.name for each in made if each.kind == "index"} <= indexes
+        triggers = {row[0] for row in there.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")}
+    # A new trigger of SQLite has to be written for PostgreSQL, too (`schema._TRIGGERS`).
+    assert {each.name for each in made if each.kind == "trigger"} == ours.TRIGGERS <= triggers
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("INSERT INTO batcher.migrations VALUES ('version_99')", "newer version of batcher \\(version_99\\)"),
+        ("DELETE FROM batcher.migrations WHERE name = 'version_15_chains'", "older version.*without version_15_chains"),
+        ("DROP SCHEMA batcher CASCADE", "holds no ledger"),
+    ],
+)
+def test_another_version_is_refused(postgres: str, change: str, told: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as there:
+        there.execute(change)
+    with pytest.raises(StorageError, match=told):
+        PostgresLedger.connect(postgres)
+
+
+def test_a_version_without_a_way_is_left_as_it_is(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as there:
+        there.execute("DELETE FROM batcher.migrations WHERE name = 'version_15_chains'")
+        with pytest.raises(StorageError, match="has no way from there"):
+            create(postgres, ManualClock())
+        assert there.execute("SELECT count(*) FROM batcher.meta").fetchall() == [(1,)]
+
+
+def test_a_transaction_that_has_failed_is_not_taken_for_a_commit(postgres: str) -> None:
+    """PostgreSQL takes a COMMIT of it for a ROLLBACK, and says nothing."""
+    with closing(PostgresConnection(postgres)) as there:
+        there.execute("BEGIN IMMEDIATE")
+        there.execute("INSERT INTO accounts VALUES (?, ?, ?)", ("a", "rivya", "credits"))
+        with pytest.raises(StorageError):
+            there.execute("SELECT nonsense")
+        with pytest.raises(StorageError, match="the transaction has failed"):
+            there.execute("COMMIT")
+        there.execute("ROLLBACK")
+        assert there.execute("SELECT count(*) FROM accounts").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("sqlite", "postgres"),
+    [
+        ("SELECT '?' WHERE a = ? AND b LIKE '50%'", "SELECT '?' WHERE a = %s AND b LIKE '50%%'"),
+        ("SELECT ?1 WHERE a = ?1 OR b = ?2", "SELECT %(p1)s WHERE a = %(p1)s OR b = %(p2)s"),
+        ("outcome IS NOT 'doubtful' OR x IS NOT NULL", "outcome IS DISTINCT FROM 'doubtful' OR x IS NOT NULL"),
+        ("FROM a INDEXED BY b WHERE NOT c.begun", "FROM a WHERE NOT c.begun = 1"),
+        ("INSERT OR IGNORE INTO a VALUES (?)", "INSERT INTO a VALUES (%s) ON CONFLICT DO NOTHING"),
+        ("a CROSS JOIN b AS c ON c.id = a.id", "a JOIN b AS c ON c.id = a.id"),
+    ],
+)
+def test_statements_are_translated(sqlite: str, postgres: str) -> None:
+    assert dialect.translate(sqlite).sql == postgres
