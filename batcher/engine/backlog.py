@@ -38,7 +38,8 @@ class WorkItem:
 class _Cursor:
     """How far the planned jobs of one class of a campaign have been handed out; `page` is turned round.
 
-    `part` says which of them: sources of others have their own, for these need more room. `refused` met `refusal`.
+    `part` says which of them: sources of others have their own, for these need more room, each as much as what is made
+    from it: `refused` has the first job that met a refusal, by what it makes.
     """
 
     campaign: str
@@ -47,8 +48,16 @@ class _Cursor:
     after: int = -1
     page: list[PlannedJob] = field(default_factory=list)
     at_end: bool = False
-    refusal: Refusal | None = None
-    refused: PlannedJob | None = None
+    refused: dict[str, tuple[PlannedJob, Refusal]] = field(default_factory=dict)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether none of its jobs may be started at present."""
+        return bool(self.refused) and self.part != "source"
+
+    def back_to(self, job: PlannedJob) -> None:
+        """Hand this job out again, and all behind it."""
+        self.after, self.page, self.at_end = min(self.after, job.position - 1), [], False
 
     def again(self) -> None:
         """Look from the first one on: any of them may have become ready."""
@@ -113,7 +122,7 @@ class Backlog:
         if self._selection.fair and len(waiting) > 1:
             waiting.sort(key=committed)
         for campaign in waiting:
-            ready = [c for c in self._cursors[campaign] if c.refusal is None and self._look(c, skip)]
+            ready = [c for c in self._cursors[campaign] if not c.is_closed and self._look(c, skip)]
             if self.searching:
                 return None  # else a class whose search is done would go before one of an earlier place
             if ready:
@@ -130,7 +139,8 @@ class Backlog:
         while not cursor.at_end:
             while cursor.page:
                 found = cursor.page[-1]
-                if self._selection.may_send(found.name, found.id) and not skip(found):
+                open_ = found.makes not in cursor.refused
+                if open_ and self._selection.may_send(found.name, found.id) and not skip(found):
                     return True
                 cursor.after = cursor.page.pop().position
             self._pages += 1
@@ -143,12 +153,11 @@ class Backlog:
         return False
 
     def close(self, job: PlannedJob, refusal: Refusal) -> None:
-        """Pass over the class of a job that was refused; `reopen` comes back to this very job."""
+        """Pass over the jobs of a class that make what the refused one makes; `reopen` comes back to this very job."""
         for cursor in self._cursors[job.campaign]:
             if (cursor.price_class, cursor.part) == (job.price_class, job.part):
-                cursor.refusal, cursor.refused = refusal, job
-                cursor.after = min(cursor.after, job.position - 1)
-                cursor.page, cursor.at_end = [], False
+                first, _ = cursor.refused.get(job.makes, (job, refusal))
+                cursor.refused[job.makes] = min(first, job, key=lambda each: each.position), refusal
 
     def _all(self) -> Iterator[_Cursor]:
         return chain.from_iterable(self._cursors.values())
@@ -156,7 +165,7 @@ class Backlog:
     @property
     def closed(self) -> list[Refusal]:
         """Why classes are passed over."""
-        return [cursor.refusal for cursor in self._all() if cursor.refusal]
+        return [refusal for cursor in self._all() for _, refusal in cursor.refused.values()]
 
     def reopen(self, refusal: Callable[[PlannedJob], Refusal | None]) -> None:
         """Credits may have come free, a price been named or a result come: take up what there is room for again.
@@ -166,8 +175,12 @@ class Backlog:
         for cursor in self._all():
             if cursor.part == "ready":
                 cursor.again()
-            if cursor.refused and cursor.refusal:
-                cursor.refusal = refusal(cursor.refused)
+            for makes, (job, _) in list(cursor.refused.items()):
+                if found := refusal(job):
+                    cursor.refused[makes] = job, found
+                else:
+                    del cursor.refused[makes]
+                    cursor.back_to(job)
 
 
 def _more(cursor: _Cursor) -> bool:

@@ -39,7 +39,7 @@ ChainPart = Literal["none", "source", "ready"]
 
 
 class PlannedJob(NamedTuple):
-    """A planned job in manifest order."""
+    """A planned job in manifest order; of a source `makes` is the price class of the first job that is made from it."""
 
     id: JobId
     campaign: str
@@ -48,6 +48,7 @@ class PlannedJob(NamedTuple):
     catalog_credits: int
     price_class: str
     part: ChainPart = "none"
+    makes: str = ""
 
 
 class SourceState(NamedTuple):

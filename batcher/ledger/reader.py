@@ -38,6 +38,11 @@ _UNSAVED = (
     " ON a.id = u.attempt_id CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
     " WHERE w.campaign = ? AND w.status = 'succeeded'"
 )
+# The price class of the first planned job that is made from a job of `wanted`.
+_MAKES = (
+    "coalesce((SELECT u.price_class FROM sources AS s CROSS JOIN wanted AS u ON u.id = s.job_id"
+    " WHERE s.source_id = wanted.id AND u.status = 'planned' ORDER BY u.position LIMIT 1), '')"
+)
 
 
 class LedgerReader:
@@ -184,16 +189,17 @@ class LedgerReader:
         """
         of = "EXISTS (SELECT 1 FROM sources WHERE source_id = wanted.id)"
         which = {"none": f"IS NULL AND NOT {of}", "source": f"IS NULL AND {of}", "ready": "= 0"}[part]
+        makes = _MAKES if part == "source" else "''"
         found = self.rows(
-            "SELECT id, name, position, catalog_credits FROM wanted WHERE campaign = ?1 AND status = 'planned'"
-            f" AND waiting {which}"
+            f"SELECT id, name, position, catalog_credits, {makes} FROM wanted"
+            f" WHERE campaign = ?1 AND status = 'planned' AND waiting {which}"
             " AND price_class = ?2 AND expansion = (SELECT expansion FROM campaigns WHERE name = ?1)"
             " AND position > ?3 ORDER BY position LIMIT ?4",
             (campaign, price_class, after, limit),
         )
         return [
-            PlannedJob(JobId(r["id"]), campaign, r["name"], r["position"], r["catalog_credits"], price_class, part)
-            for r in found
+            PlannedJob(JobId(job_id), campaign, name, position, catalog_credits, price_class, part, made)
+            for job_id, name, position, catalog_credits, made in found
         ]
 
     def sources(self, job_id: JobId) -> list[SourceState]:

@@ -56,6 +56,15 @@ CASES = {
     "class-mates without films": Case({"a": (ONE + PICS, "campaign: 13")}, {"pic": 3}),
     "a chain before others": Case({"a": (ONE + PLAIN, "campaign: 35")}, {"still": 1, "film": 1, "plain": 2}),
     "a film too dear keeps nobody out": Case({"a": (STILL + FILM + DEAR, "campaign: 32")}, {"still": 2, "film": 2}),
+    "a dear chain keeps no cheap one out": Case(
+        {
+            "a": (
+                STILL + DEAR.replace("a, b, c, d, e", "a, c") + FILM.replace("a, b, c, d, e", "b, d, e"),
+                "campaign: 31",
+            )
+        },
+        {"still": 2, "film": 2},
+    ),
     "a chain of three": Case({"a": (ONE + LONGER + PICS, "campaign: 84")}, {"still": 1, "film": 1, "longer": 1}),
     "a chain of three, one short": Case({"a": (ONE + LONGER + PICS, "campaign: 83")}, {"pic": 3}),
     "a day of two campaigns": Case(
