@@ -22,10 +22,8 @@ from .terminal import Terminal
 _HEAD = 400
 
 
-def check_page(target: Path, *, needs_extra: bool = True) -> None:
-    """Raises UsageError when the extra is missing, or when something else has the file's place; before any work."""
-    if needs_extra:
-        html.need_extra()
+def check_page(target: Path) -> None:
+    """Raises UsageError when something else has the file's place; before any work."""
     if str(target) == "-":
         raise UsageError("--html needs a file: what is linked lies relative to it", hint="Name one: --html report.html")
     if not target.parent.is_dir():

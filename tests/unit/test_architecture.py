@@ -133,8 +133,6 @@ ONLY_IN = {
     "procrastinate": {"cluster"},
     "psycopg": {"cluster"},
     "rich": {"cli"},
-    "altair": {"report"},
-    "vl_convert": {"report"},
     "apprise": {"alerts"},
     "opentelemetry": {"telemetry", "cli"},
 }

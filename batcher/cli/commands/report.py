@@ -121,7 +121,7 @@ def command(
     if not as_invoice and (prices or currency or output):
         raise UsageError("--price, --currency and --output belong to --invoice", hint="Type --invoice too.")
     if page is not None:
-        check_page(page, needs_extra=not as_invoice)
+        check_page(page)
     options.need_csv("csv" if as_invoice else form, bom=bom)
     terminal.as_json |= form == "json"
     now = time.time()
@@ -183,7 +183,7 @@ def _write_page(
 ) -> None:
     """Write the page, whole or absent, and say where it is. Raises UsageError and StorageError."""
     check_page(target)  # again: the wallet may have taken its time
-    # Altair and vl-convert take their time to load, and only this needs them.
+    # Jinja2 takes its time to load, and only this needs it.
     from batcher.report.html.page import make_page
 
     page = make_page(

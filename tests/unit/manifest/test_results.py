@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jsonschema
 import pytest
 from unit.manifest.helpers import problems_of, write
 
@@ -142,6 +143,5 @@ prompts:
     ],
 )
 def test_editors_know_the_params_of_a_prompts_own_model(more: dict[str, object], fine: bool) -> None:
-    jsonschema = pytest.importorskip("jsonschema")  # comes with altair
     document = {"campaign": "a", "model": "grok-imagine-video", "prompts": [{"prompt": "x", **more}]}
     assert jsonschema.Draft202012Validator(json_schema()).is_valid(document) is fine
