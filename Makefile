@@ -58,18 +58,18 @@ bench-full: .venv/bench.stamp
 # A venv's own pip may be too old to know groups of dependencies.
 .venv/dev.stamp: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cluster,notify,otel,report,simulator,xlsx]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cluster,mcp,notify,otel,report,simulator,xlsx]' --group dev
 	touch $@ .venv/demo.stamp
 
 .venv-lowest/stamp: .venv/dev.stamp pyproject.toml
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[cluster,notify,otel,report,simulator,xlsx]' --group dev
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[cluster,mcp,notify,otel,report,simulator,xlsx]' --group dev
 	touch $@
 
 .venv/bench.stamp: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cluster,notify,otel,report,simulator,xlsx]' --group bench
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cluster,mcp,notify,otel,report,simulator,xlsx]' --group bench
 	touch $@ .venv/demo.stamp
 
 clean:

@@ -39,6 +39,7 @@ COMMANDS = {
     "report": "Show what came of it and what it cost, what is left, and what the rest will cost.",
     "watch": "Watch a run that goes on elsewhere, until it ends.",
     "listen": "Take the API's webhooks as hints, so that a run asks at once.",
+    "mcp": "Serve plan, status, report, jobs and approved plans to an agent (MCP).",
     "export": "Jobs, attempts, events … as CSV or JSONL; a copy of the ledger.",
     "results": "Print the paths of saved files, for scripts.",
     "models": "List the models of the catalogue, or all about one.",

@@ -51,6 +51,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "watch": (("batcher watch", "the run that goes on elsewhere, live"),),
     "listen": (("batcher listen --port 8790", "for a tunnel that the API's webhooks come through"),),
+    "mcp": (("batcher mcp --state state", "what an agent's configuration starts"),),
     "export": (("batcher export jobs --format csv --output jobs.csv", "every job as a row"),),
     "results": (("batcher results spring | xargs -d '\\n' cp -t out", "copy its files"),),
     "models": (

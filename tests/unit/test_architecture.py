@@ -134,6 +134,7 @@ ONLY_IN = {
     "psycopg": {"cluster"},
     "rich": {"cli"},
     "apprise": {"alerts"},
+    "mcp": {"cli"},
     "opentelemetry": {"telemetry", "cli"},
 }
 

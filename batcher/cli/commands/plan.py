@@ -12,6 +12,7 @@ from batcher.cli import options
 from batcher.cli.cron import cron_line
 from batcher.cli.environment import read_access
 from batcher.cli.places import Sought, find_state
+from batcher.cli.plan_approval import approve_plan
 from batcher.cli.plan_view import PlanRequest, tell_plan
 from batcher.cli.terminal import Terminal
 from batcher.workload import SelectionOptions, prepare
@@ -41,6 +42,11 @@ from batcher.workload import SelectionOptions, prepare
     metavar="FILE",
     help="Save it; `run FILE` buys exactly that.",
 )
+@click.option(
+    "--approve",
+    is_flag=True,
+    help="Let a program buy this saved plan, once (`batcher mcp`); asks, and needs a person at a terminal.",
+)
 @click.option("--cron", is_flag=True, help="Only print a line for crontab that runs this at ten every evening.")
 @options.as_json
 def command(
@@ -54,6 +60,7 @@ def command(
     fail_over: int | None,
     out: Path | None,
     cron: bool,
+    approve: bool,
     until: float | None,
     simulate: bool,
     paths: tuple[Path, ...],
@@ -63,6 +70,8 @@ def command(
     **selection: Unpack[SelectionOptions],
 ) -> int:
     """Show what a run would do and cost, and how far its caps let it come. Offline, unless --online; buys nothing."""
+    if approve:
+        return approve_plan(terminal, paths, state, simulate=simulate)
     options.need_csv(form, bom=bom)
     if form == "csv" and terminal.as_json:
         raise click.UsageError("--format csv and --json are two answers: ask for one of them")

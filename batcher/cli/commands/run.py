@@ -13,6 +13,7 @@ from batcher.cli.alerting import targets_of
 from batcher.cli.environment import read_access
 from batcher.cli.left_behind import naming_fetch
 from batcher.cli.places import Sought, find_state, knowing
+from batcher.cli.plan_approval import use_approval
 from batcher.cli.plan_view import PlanRequest, tell_plan
 from batcher.cli.price_probe import ask_for_probe
 from batcher.cli.session import make_request, run_on_terminal
@@ -43,6 +44,7 @@ from batcher.workload import SelectionOptions, prepare, prepare_saved
     is_flag=True,
     help="Go on though the ledger does not know of logs or results that lie beside it.",
 )
+@click.option("--approved", metavar="HASH", help="For programs: only as the saved plan that a person has approved so.")
 @options.alerts
 @options.verbose
 @click.option("-q", "--quiet", is_flag=True, help="No plan and no progress; only the summary and what goes wrong.")
@@ -62,6 +64,7 @@ def command(
     dry_run: bool,
     simulate: bool,
     accept_old: bool,
+    approved: str | None,
     quiet: bool,
     verbose: int,
     on: tuple[tuple[str, str], ...],
@@ -95,6 +98,7 @@ def command(
     if dry_run:
         return tell_plan(terminal, workload, folder, access, PlanRequest(until=until))
     targets = targets_of(notify_file, on)
+    use_approval(workload.saved, approved, folder)
     asked = make_request(
         workload,
         folder,

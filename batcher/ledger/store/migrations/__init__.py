@@ -31,6 +31,7 @@ from . import (
     version_19_hints,
     version_20_commands,
     version_21_sends,
+    version_22_approvals,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -57,4 +58,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_19_hints", version_19_hints.SQL),
     ("version_20_commands", version_20_commands.SQL),
     ("version_21_sends", version_21_sends.SQL),
+    ("version_22_approvals", version_22_approvals.SQL),
 )

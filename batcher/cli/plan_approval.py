@@ -1,0 +1,63 @@
+"""`plan --approve`: a person at a terminal lets a program buy a saved plan, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from batcher.errors import UsageError
+from batcher.ledger import approvals
+from batcher.ledger.control import asker
+from batcher.ledger.lock import is_held
+from batcher.saved_plan import SavedPlan, is_saved
+from batcher.text import amount, count, number, safe
+from batcher.workload import prepare_saved
+
+from .job_actions import decisive_ledger
+from .places import Sought, find_state
+from .terminal import Terminal
+
+
+def approve_plan(terminal: Terminal, paths: Sequence[Path], state: Path | None, *, simulate: bool) -> int:
+    """Show what the plan buys at most, ask, and write the approval down; the exit code.
+
+    Raises UsageError where nobody is there to be asked, and for what is no saved plan or cannot be one any more.
+    """
+    if len(paths) != 1 or not is_saved(paths[0]):
+        raise UsageError("--approve takes one saved plan", hint="batcher plan … --out plan.json writes it.")
+    [path] = paths
+    workload = prepare_saved(path)
+    saved = workload.saved
+    assert saved is not None, "prepare_saved has it"
+    if not terminal.can_ask:
+        raise UsageError("a plan is approved by a person at a terminal, and there is none here")
+    folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
+    with decisive_ledger(folder) as ledger:
+        names = ", ".join(workload.campaigns)
+        total, left = int(saved.document["total"]), saved.left(ledger.read)
+        terminal.say(
+            f"Plan {saved.id}",
+            f"{safe(path)}: {count(len(saved.jobs), 'job')} of {safe(names)}",
+            f"It may cost {amount(total)} at most, of which {number(left)} are left.",
+            f"Account {safe(saved.document['account'])}, ledger {safe(ledger.path.absolute())}",
+        )
+        if not terminal.ask("Let a program buy exactly this, once?"):
+            terminal.say("Nothing was approved.")
+            return 1
+        approvals.approve(ledger, saved.id, path.absolute(), asker())
+    terminal.answer({"approved": saved.id}, f"Approved: {saved.id}")
+    return 0
+
+
+def use_approval(saved: SavedPlan | None, named: str | None, folder: Path) -> None:
+    """Take the approval that was `named` for the run about to begin; None needs none, for a person runs it.
+
+    While another run is going it is left, for this one will be refused. Raises UsageError.
+    """
+    if named is None:
+        return
+    if saved is None or saved.id != named:
+        raise UsageError("--approved goes with the saved plan of that very hash")
+    if not is_held(folder):
+        with decisive_ledger(folder) as ledger:
+            approvals.use(ledger, named)
