@@ -88,7 +88,8 @@ class PostgresConnection:
         self._name = name
         self._session = _SESSION.format(idle=round(idle_seconds * 1000))
         self.place = shown(conninfo)
-        self._owner = 0
+        self._owner = 0  # the thread that has begun a transaction
+        self._within = False
         self.heard: Callable[[float], None] = lambda _: None  # the database's time, at each transaction's begin
         self._open = self._connect()
 
@@ -107,20 +108,37 @@ class PostgresConnection:
 
     def begin(self) -> None:
         """Begin a transaction in which nobody else writes. Raises Locked."""
-        if self._open.closed:
-            self._open = self._connect()
+        self._within = False
         with postgres_errors(self.place):
             try:
-                cursor = self._open.execute(_BEGIN)
+                cursor = self._ask(_BEGIN)
                 while cursor.nextset():
                     pass
                 [[now]] = cursor.fetchall()
-                self.heard(now)
-                self._owner = get_ident()
             except psycopg.Error:
                 if not self._open.closed:
                     self._open.execute("ROLLBACK")
                 raise
+        self.heard(now)
+        self._owner, self._within = get_ident(), True
+
+    def _ask(self, sql: str, values: Any = None) -> psycopg.Cursor[Row]:
+        """Run a statement, on a new connection where the old one was lost; never in the midst of a transaction.
+
+        One that changes nothing, or only begins, is asked once more where nobody could know that beforehand.
+        """
+        if self._open.closed:
+            if self._within:
+                raise StorageError(f"{self.place}: the connection was lost within a transaction", hint=_AGAIN)
+            self._open = self._connect()
+        alone = not self.in_transaction
+        try:
+            return self._open.execute(cast(Any, sql), values)
+        except psycopg.OperationalError:
+            if not (alone and self._open.closed and sql.startswith(("SELECT", "WITH", "BEGIN"))):
+                raise
+        self._open = self._connect()
+        return self._open.execute(cast(Any, sql), values)
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> psycopg.Cursor[Row]:
         """Run a statement that is written for SQLite."""
@@ -131,11 +149,12 @@ class PostgresConnection:
         if sql == "COMMIT" and self._status != "INTRANS":
             # PostgreSQL takes a COMMIT of what has failed for a ROLLBACK, and says nothing.
             raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
-        if self._open.closed:
-            self._open = self._connect()
         made, numbered = translate(sql)
         with postgres_errors(self.place):
-            return self._open.execute(cast(Any, made), _given(values, numbered) or None)
+            found = self._ask(made, _given(values, numbered) or None)
+        if sql in ("COMMIT", "ROLLBACK"):
+            self._within = False
+        return found
 
     def executemany(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
         """Run a statement for each of the rows, in few round trips."""
@@ -161,14 +180,12 @@ class PostgresConnection:
     def script(self, sql: str) -> None:
         """Run statements of PostgreSQL's own, as they stand."""
         with postgres_errors(self.place):
-            self._open.execute(cast(Any, sql))
+            self._ask(sql)
 
     def query(self, sql: str, values: Any = None) -> list[Row]:
         """The rows of a query in PostgreSQL's own words (`%s`)."""
-        if self._open.closed:
-            self._open = self._connect()
         with postgres_errors(self.place):
-            return self._open.execute(cast(Any, sql), values).fetchall()
+            return self._ask(sql, values).fetchall()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
