@@ -26,9 +26,10 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bGLOB 'results/\?\*'", "LIKE 'results/_%'"),
         (r"\b(NOT |AND |WHERE )((?:\w+\.)?(?:begun|gate|clock_jumped))\b(?! *[=<>])", r"\1\2 = 1"),
         # With max() SQLite takes the other columns from the row that has the maximum.
-        (r"(?<=[T,] )max\(((?:\w+|coalesce\([^()]*\)))\)((?: AS \w+)?), ([a-z]\w+|coalesce\([^()]*\))", _OF_MAXIMUM),
+        (r"(?<=[T,] )max\(((?:\w+|coalesce\([^()]*\)))\)((?: AS \w+)?), (coalesce\([^()]*\)|[a-z]\w+)", _OF_MAXIMUM),
         (r"(?<=[ (])\+(?=[a-z]\w+)", ""),
         (r"\bINSERT OR IGNORE INTO (\w+)(.*)$", r"INSERT INTO \1\2 ON CONFLICT DO NOTHING"),
+        (r"\b(\w+\.\w+) ->> \('\$\.\"' \|\| (\w+\([^()]*\)) \|\| '\"\.(\w+)'\)", r"CAST(\1 AS jsonb) -> \2 ->> '\3'"),
         (r"\b(\w+(?:\.\w+)?) ->> ", r"CAST(\1 AS jsonb) ->> "),
     )
 )
@@ -48,11 +49,18 @@ def translate(sql: str) -> Translated:
         sql = pattern.sub(replacement, sql)
     numbered = bool(re.search(r"\?\d", re.sub(_TEXT, "''", sql)))
 
+    newest = 0  # a mark without a number is the next one after the highest so far
+
     def place(found: re.Match[str]) -> str:
+        nonlocal newest
         if found[1] is not None:
             return found[1].replace("%", "%%")
         if found[0] == "%":
             return "%%"
-        return f"%(p{found[2]})s" if found[2] else "%s"
+        if not numbered:
+            return "%s"
+        number = int(found[2] or newest + 1)
+        newest = max(newest, number)
+        return f"%(p{number})s"
 
     return Translated(_PLACE.sub(place, sql), numbered)

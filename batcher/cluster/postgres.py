@@ -10,6 +10,8 @@ from typing import Any, Self, cast
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 
 from batcher.errors import StorageError
@@ -58,6 +60,14 @@ def _rows(cursor: psycopg.Cursor[Any]) -> Any:
     return type("Row", (Row,), {"__slots__": (), "names": names})
 
 
+class _Sum(Loader):
+    """A sum of whole numbers is one; PostgreSQL gives it as `numeric`."""
+
+    def load(self, data: Buffer) -> int | float:
+        text = bytes(data).decode()
+        return float(text) if "." in text or text == "NaN" else int(text)
+
+
 class _Cursor(psycopg.Cursor[Row]):
     """A statement without rows has none to fetch, as with SQLite."""
 
@@ -103,6 +113,7 @@ class PostgresConnection:
                 application_name=self._name,
                 connect_timeout=10,
             )
+            made.adapters.register_loader("numeric", _Sum)
             made.execute(cast(Any, self._session))
             return made
 

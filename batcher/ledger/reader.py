@@ -352,7 +352,8 @@ class LedgerReader:
             " ON o.id = ?1 AND a.account = o.account AND a.price_class = o.price_class AND a.id <> o.id"
             " ORDER BY a.id DESC LIMIT 50) AS a JOIN files AS f ON f.attempt_id = a.id AND f.number = ?2"
             " JOIN wanted AS w ON w.id = a.job_id WHERE own.id = ?1 AND f.saved_at IS NOT NULL AND f.width IS NOT NULL"
-            " AND w.reference IS NULL AND (?3 IS NULL OR a.params ->> ?3 IS own.params ->> ?3)"
+            " AND w.reference IS NULL AND (CAST(?3 AS TEXT) IS NULL"
+            " OR coalesce(a.params ->> ?3, '') = coalesce(own.params ->> ?3, ''))"
             " ORDER BY a.id DESC LIMIT 1",
             (attempt_id, number, same),
         )
@@ -373,7 +374,7 @@ class LedgerReader:
         These are all but cancelled ones and succeeded ones with their files. Without `named` the names are empty: then
         no job has to be looked up.
         """
-        name = "w.name" if named else "''"
+        name = "w.name" if named else "CAST('' AS TEXT)"
         newest = "(SELECT expansion FROM campaigns WHERE name = ?1)"
         yield from (
             PromptOutcome(row["name"], Status(row["status"]), saved=True, jobs=row["n"])

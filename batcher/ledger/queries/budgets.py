@@ -216,9 +216,10 @@ class Counted:
 def counted(read: LedgerReader, account: str, since: str) -> Counted | None:
     """What counted at the newest reading, if the account has bought since its mark with an answer after `since`."""
     row = read.row(
-        "SELECT json_extract(detail, '$.counted'), json_extract(detail, '$.mark'), json_extract(detail, '$.most')"
-        f" FROM events WHERE {_OF_WALLET} AND json_valid(detail) AND json_extract(detail, '$.account') = ?"
-        " AND json_type(detail, '$.counted') = 'integer' ORDER BY id DESC LIMIT 1",
+        "SELECT CAST(json_extract(detail, '$.counted') AS BIGINT), CAST(json_extract(detail, '$.mark') AS BIGINT),"
+        f" CAST(json_extract(detail, '$.most') AS BIGINT) FROM events WHERE {_OF_WALLET} AND json_valid(detail)"
+        " AND json_extract(detail, '$.account') = ? AND json_type(detail, '$.counted') = 'integer'"
+        " ORDER BY id DESC LIMIT 1",
         (account,),
     )
     if row is None:
