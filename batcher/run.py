@@ -46,6 +46,7 @@ from batcher.log_bridge import LogBridge
 from batcher.providers import Provider
 from batcher.request import RunOutcome as RunOutcome
 from batcher.request import RunRequest as RunRequest
+from batcher.settings import buying_time
 from batcher.state import LEDGER, prepare_folder
 from batcher.storage import Artifacts, keep_log
 
@@ -186,7 +187,8 @@ class Run:
     def _recorded(self) -> Iterator[None]:
         """From `start_run` to `end_run`, which is written whatever happens in between."""
         workload, ledger = self.request.workload, self.ledger
-        self.caps = workload.caps(self.plan, self.settings, self.request.until)
+        time = buying_time(self.settings, self._clock.wall(), self.request.until)
+        self.caps = workload.caps(self.plan, self.settings, time)
         ledger.wait_for_locks(
             self.settings.retries.outage, lambda message: self._tell("ledger_locked", message=message)
         )

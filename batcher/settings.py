@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import NamedTuple
 
 from .errors import UsageError
 from .spelling import named_like
+from .windows import BuyingWindow, ReadyBy, next_open
 
 UNITS = {"second": 1.0, "s": 1.0, "minute": 60.0, "m": 60.0, "hour": 3600.0, "h": 3600.0, "day": 86400.0, "d": 86400.0}
 
@@ -109,6 +111,15 @@ class Settings:
     #: Campaigns of a run whose results stay where they are, and such as want no sidecars.
     left_there: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
+    #: Of the jobs that came to their end, so many percent that failed stop a run.
+    failed_percent: int | None = None
+    #: A job that holds more credits stops it.
+    price_above: int | None = None
+    #: So many jobs in a row that pages of something in between kept out stop it.
+    blocked_in_a_row: int | None = None
+    #: New jobs start only while all of these are open, and if they will be done by each of these times.
+    windows: tuple[BuyingWindow, ...] = ()
+    ready_by: tuple[ReadyBy, ...] = ()
 
     def downloads(self, campaign: str) -> bool:
         """Whether this campaign's results are fetched (`results.download` holds for its own campaign)."""
@@ -179,10 +190,43 @@ def strictest(all_settings: Sequence[Settings]) -> Settings:
             outage=min(x.outage for x in retries),
         ),
         failures_in_a_row=min(s.failures_in_a_row for s in all_settings),
+        failed_percent=_lowest([s.failed_percent for s in all_settings]),
+        price_above=_lowest([s.price_above for s in all_settings]),
+        blocked_in_a_row=_lowest([s.blocked_in_a_row for s in all_settings]),
+        windows=tuple(dict.fromkeys(window for s in all_settings for window in s.windows)),
+        ready_by=tuple(dict.fromkeys(by for s in all_settings for by in s.ready_by)),
         budget=Budget(day=_lowest([s.budget.day for s in all_settings]), keep=max(keeps, default=None)),
         download=any(s.download for s in all_settings),
         sidecars=any(s.sidecars for s in all_settings),
     )
+
+
+class BuyingTime(NamedTuple):
+    """When a run may start new jobs, in seconds since the epoch; None: no bound. `closed_by` names what `until` is."""
+
+    since: float | None = None
+    until: float | None = None
+    closed_by: str = "until"
+    ready_by: float | None = None
+
+
+ANY_TIME = BuyingTime()
+
+
+def buying_time(settings: Settings, now: float, until: float | None) -> BuyingTime:
+    """When a run that begins now may start new jobs: the windows as they are open now or next, and `--until`.
+
+    Raises UsageError where windows are never open together.
+    """
+    since, closed_by = None, "until"
+    if settings.windows:
+        if (span := next_open(settings.windows, now)) is None:
+            raise UsageError("the windows of these manifests are never open together", hint="Run them one by one.")
+        since = span.opens if span.opens > now else None
+        if span.closes < math.inf and (until is None or span.closes < until):
+            until, closed_by = span.closes, "window"
+    ready_by = min((by.next(max(now, since or now)) for by in settings.ready_by), default=None)
+    return BuyingTime(since, until, closed_by, ready_by)
 
 
 @dataclass(frozen=True, slots=True)

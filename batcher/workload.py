@@ -27,7 +27,7 @@ from batcher.planning.walk import Chooser, ClassPrices, JobWalk
 from batcher.providers.registry import KnownProvider, only
 from batcher.saved_plan import SavedPlan, moved, refuse_moved, save
 from batcher.saved_plan import load as load_saved
-from batcher.settings import Selection, Settings, merged
+from batcher.settings import BuyingTime, Selection, Settings, merged
 
 # How far the good manifests are searched for faults when another one is faulty already.
 _SEARCH = 100_000
@@ -250,9 +250,9 @@ class Workload:
             left += more
         return replace(self, selection=replace(chosen, also=frozenset(found.difference(meant))))
 
-    def caps(self, plan: Plan, settings: Settings, until: float | None) -> Caps:
-        """The caps that a run of this plan obeys; `until` is when it starts no new job (seconds since the epoch)."""
-        caps = caps_for(plan, self.inputs(Problems()), settings, self.budget, until)
+    def caps(self, plan: Plan, settings: Settings, time: BuyingTime) -> Caps:
+        """The caps that a run of this plan obeys; `time` is when it may start new jobs."""
+        caps = caps_for(plan, self.inputs(Problems()), settings, self.budget, time)
         # how far `--limit` comes nobody knows beforehand
         chains = tuple(each.campaign for each in self.manifests if each.has_chains and self.selection.limit is None)
         ceilings = self.saved.ceilings if self.saved else {}
@@ -291,12 +291,12 @@ class Workload:
         )
 
     def lines(
-        self, plan: Plan, ledger: LedgerReader | None, account: str | None, *, seconds: float | None = None
+        self, plan: Plan, ledger: LedgerReader | None, account: str | None, schedule: Schedule | None = None
     ) -> Iterator[JobLine]:
         """Every job, in the order of buying, with what it costs and which cap of the plan stops it.
 
-        After so many `seconds` (None: never) no job is started any more. Raises ManifestError at the end for what has
-        become faulty since the plan.
+        With a new `schedule` none is bought that it sends too late. Raises ManifestError at the end for what has become
+        faulty since the plan.
         """
         problems = Problems()
         yield from job_lines(
@@ -306,8 +306,7 @@ class Workload:
             account=account,
             selection=self.selection,
             max_jobs=self.max_jobs,
-            schedule=None if seconds is None else Schedule(self.settings.limits, ledger, account),
-            seconds=seconds or 0.0,
+            schedule=schedule if schedule is not None and schedule.ends else None,
         )
         problems.raise_if_any()
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from batcher.clock import local_day, local_time, next_time
 from batcher.statuses import Status
 from batcher.text import duration
+
+if TYPE_CHECKING:
+    from batcher.settings import BuyingTime
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -179,10 +182,16 @@ class _TimeOfDay(click.ParamType[float]):
         return next_time(int(found[1]), int(found[2]), time.time())
 
 
-def until_line(until: float) -> str:
-    """When no job is started any more, in words."""
-    left = duration(max(0.0, until - time.time()))
-    return f"No job is started after {local_day(until, None)} {local_time(until)} (in {left})."
+def time_lines(buying: BuyingTime) -> Iterator[str]:
+    """When new jobs start, and when no more do, in words."""
+    for words, at in (
+        ("New jobs start at {} (window)", buying.since),
+        ("No job is started after {}", buying.until),
+        ("No job is started that would not be done by {}", buying.ready_by),
+    ):
+        if at is not None:
+            left = duration(max(0.0, at - time.time()))
+            yield f"{words.format(f'{local_day(at, None)} {local_time(at)}')} (in {left})."
 
 
 def until(function: _F) -> _F:

@@ -10,7 +10,8 @@ from typing import Any
 from batcher.catalog import whole_params
 from batcher.clock import iso_seconds, local_day, local_time
 from batcher.jobs import SHORT_ID
-from batcher.planning.forecast import UNTIL, JobLine, Outlook
+from batcher.ledger.cap_room import TIMES
+from batcher.planning.forecast import JobLine, Outlook
 from batcher.text import amount, count, number, safe
 
 #: The members of a job's row, in the order of the CSV's columns.
@@ -55,7 +56,7 @@ def job_view(line: JobLine) -> Iterator[str]:
     """The same for people, in a few lines."""
     row = job_row(line)
     price = "" if line.credits is None else f", {amount(line.credits)} ({line.source})"
-    cap = "" if line.stopped_by == UNTIL else "cap "
+    cap = "" if line.stopped_by in TIMES else "cap "
     stopped = f"; stopped by {cap}{_stop(line.stopped_by)}" if line.stopped_by else ""
     words = {"unselected": "not selected", "under_way": "under way"}.get(line.standing, line.standing)
     yield ""
@@ -68,7 +69,7 @@ def job_view(line: JobLine) -> Iterator[str]:
 
 
 def _stop(name: str) -> str:
-    return "the time of --until" if name == UNTIL else name
+    return {"until": "the time of --until", "window": "the window closes"}.get(name, name)
 
 
 def outlook_view(ahead: Outlook) -> Iterator[str]:

@@ -22,12 +22,13 @@ from batcher.planning import CampaignPlan, CapLine, Plan
 from batcher.planning.forecast import JobLine, Schedule, outlook
 from batcher.planning.walk import CATALOGUE
 from batcher.report.table import csv_lines
+from batcher.settings import buying_time
 from batcher.state import open_reader
 from batcher.text import amount, count, duration, number, safe, what_differs
 from batcher.workload import Workload
 
 from .left_behind import left_behind_json, left_behind_view
-from .options import until_line
+from .options import time_lines
 from .plan_jobs import JOB_COLUMNS, chains_view, job_row, job_view, outlook_json, outlook_view
 from .terminal import Terminal, table, with_total
 from .wallet import read_wallet
@@ -83,18 +84,22 @@ def tell_plan(
             plan = replace(plan, caps=(*plan.caps, _wallet_line(wallet, plan, workload, ledger, account or "")))
         tell_notes(plan, terminal)
 
-        seconds = None if asked.until is None else asked.until - time.time()
+        now = time.time()
+        buying = buying_time(workload.settings, now, asked.until)
+
+        def schedule() -> Schedule:
+            return Schedule(workload.settings.limits, ledger, account, buying, now)
 
         def lines() -> Iterator[JobLine]:
-            return workload.lines(plan, ledger, account, seconds=seconds)
+            return workload.lines(plan, ledger, account, schedule())
 
         if asked.out is not None:
             saved = workload.save_plan(asked.out, plan, ledger, account, asked.options, time.time())
             sure = f"{count(len(saved.jobs), 'job')} for at most {amount(saved.document['total'])}"
             terminal.say(f"Saved {safe(asked.out)}: {sure}; buy exactly that: batcher run {safe(asked.out)}")
-        ahead = outlook(plan, lines, Schedule(workload.settings.limits, ledger, account), seconds=seconds)
+        ahead = outlook(plan, lines, schedule())
         document = plan_json(plan, workload, account) | {"buys": outlook_json(ahead)}
-        at = [] if asked.until is None else [until_line(asked.until)]
+        at = time_lines(buying) if plan.new else ()
         how_far = (*outlook_view(ahead), *chains_view(ahead), *at)
         view = (*plan_view(plan, workload), *how_far, *left_behind_view(plan.left_behind, state))
         rows = islice(lines(), asked.rows)

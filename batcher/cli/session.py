@@ -22,6 +22,7 @@ from batcher.ledger import Change, control
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.run import Run, RunOutcome, RunRequest
+from batcher.settings import buying_time
 from batcher.telemetry import Telemetry
 from batcher.text import count, number, safe
 from batcher.workload import Workload
@@ -33,7 +34,7 @@ from .environment import need_no_loop
 from .keys import HINT, listen, single_keys
 from .left_behind import left_behind_view
 from .observing import gauge, log_shown, telemetry_of
-from .options import until_line
+from .options import time_lines
 from .places import announce, remember
 from .plan_view import plan_view, tell_notes, tell_warnings
 from .progress import Feed, Tally
@@ -132,8 +133,8 @@ def _run(
             terminal.say(*_budget_note(run), "")
         elif request.buys:
             tell_warnings(run.plan, terminal)
-        if request.until is not None:
-            terminal.say(until_line(request.until))
+        if request.buys:
+            terminal.say(*time_lines(buying_time(run.settings, time.time(), request.until)))
         signals.on_first = run.stop
         alerting = Alerting(run, targets, screen.say)
 

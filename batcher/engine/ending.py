@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batcher.errors import Kind, StorageError, first_of
-from batcher.ledger import Refusal
+from batcher.ledger import HELD, TIMES, Refusal
+
+#: Refusals that are no cap of the user's.
+NO_CAP = frozenset({"price", "draining", *HELD, *TIMES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,9 @@ def ending_of(
     kinds = list(halts)
     if probe:
         kinds.append((Kind.CAPPED, "it was a probe for prices, the rest stays planned"))
-    caps = sorted({refusal.words for refusal in refusals} - {"price", "until", "paused", "draining"})
-    if any(refusal.cap == "until" for refusal in refusals):
-        kinds.append((Kind.CAPPED, "the time of --until has come"))
+    caps = sorted({refusal.words for refusal in refusals} - NO_CAP)
+    if late := [TIMES[refusal.cap] for refusal in refusals if refusal.cap in TIMES]:
+        kinds.append((Kind.CAPPED, late[0]))
     elif caps:
         kinds.append((Kind.CAPPED, f"no room left under: {', '.join(caps)}"))
     if to_review:

@@ -18,14 +18,14 @@ from batcher.damage import Damage
 from batcher.errors import Kind, ManifestError
 from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
-from batcher.ledger import PlannedJob, Refusal, Stale
+from batcher.ledger import HELD, TIMES, PlannedJob, Refusal, Stale
 from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Reschedule, Stage, Step
 from batcher.settings import Selection
 
 from .arrivals import Arrivals
 from .backlog import Backlog, WorkItem
 from .control import Control
-from .ending import Ending, ending_of, one_error
+from .ending import NO_CAP, Ending, ending_of, one_error
 from .hints import Hints
 from .leftover import leftovers, to_review, unfinished
 from .lull import Lull
@@ -34,15 +34,12 @@ from .preflight import Preflight
 from .readings import HALTS, Readings
 from .scheduler import Scheduler
 from .stalled import Stalled
+from .stop_rules import StopRules
 
 #: Seconds that open paid requests get after a first signal (product.md, exit 130 / 143).
 GRACE_SECONDS = 10.0
 #: No new job starts while more results than this wait for a download: their URLs may not live long.
 FETCH_BACKLOG = 100
-#: Why a job is held that waits for nothing but time, or a word.
-_HELD = frozenset({"paused"})
-#: Refusals that are no cap of the user's.
-_NO_CAP = _HELD | {"draining", "price"}
 #: Seconds between the first polls of tasks that an earlier run bought: thousands at once would come at once again after
 #: each interval, and wait for each other.
 _APART_SECONDS = 0.002
@@ -84,7 +81,7 @@ class Engine:
         self._started = 0
         self._searching = False
         self.in_flight = 0  # jobs bought or being bought, without those that only lack their file
-        self._row_of_failures = 0
+        self._stops = StopRules(settings)
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
         self._caps_met: set[str] = set()
@@ -97,7 +94,9 @@ class Engine:
         self._readings = Readings(
             lifecycle, self._preflight, settings.retries.times, self.halted, lambda: bool(self._halts), self._changed
         )
-        self._control = Control(ledger, limiter, settings.limits, changed=self._changed, drain=self._drain)
+        self._control = Control(
+            context, lifecycle.caps, changed=self._changed, drain=self._drain, beside=self._hints.look
+        )
         self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
         self._over = False
         self._scope = anyio.CancelScope()
@@ -109,7 +108,7 @@ class Engine:
         read = self._ledger.read
         for item, stage in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
             self.add(item, stage, next(apart) * _APART_SECONDS if stage is Stage.POLL else 0.0)
-        self._control.look()
+        self._control.begin(to_buy=self._backlog.has_jobs)
         requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
         workers = dict.fromkeys(Stage, self._settings.limits.downloads) | {Stage.SUBMIT: requests, Stage.POLL: requests}
         with self._scope:
@@ -223,7 +222,7 @@ class Engine:
     def _planned(self) -> PlannedJob | None:
         """The next job that may be bought, as far as that is a matter of time, or of a person's word."""
         while found := self._backlog.next(lambda job: job.id in self.open or job.id in self._given_up, self._committed):
-            if not self._control.paused or (no := self._lifecycle.refusal(found)) is None:
+            if not self._control.holds or (no := self._lifecycle.refusal(found)) is None:
                 return found
             self._backlog.close(found, no)
         return None
@@ -236,7 +235,7 @@ class Engine:
     @property
     def _waits(self) -> bool:
         """Whether nothing is under way, and yet more may be bought later."""
-        return not self._halts and any(refusal.cap in _HELD for refusal in self._backlog.closed)
+        return not self._halts and any(refusal.cap in HELD for refusal in self._backlog.closed)
 
     def _changed(self) -> None:
         """More or less may be started than before."""
@@ -314,7 +313,7 @@ class Engine:
         """A job went on to another stage: its price is named, or a part of its hold may have come free."""
         self._backlog.reopen(self._lifecycle.refusal)
         if to in (Stage.FETCH, Stage.PRICE):
-            self._row_of_failures = 0
+            self._stops.goes_on()
         self._queues[Stage.SUBMIT].wake()
 
     def finished(self, item: WorkItem, status: Status, left: str) -> None:
@@ -322,12 +321,8 @@ class Engine:
             self._left[left] += 1
         if status is Status.PLANNED:
             self._given_up.add(item.job_id)
-        if status is Status.SUCCEEDED:
-            self._row_of_failures = 0
-        elif status is Status.FAILED:
-            self._row_of_failures += 1
-            if self._row_of_failures == self._settings.failures_in_a_row:
-                self.halted(Kind.CAPPED, f"{self._row_of_failures} jobs failed in a row (stop.failures_in_a_row)")
+        if rule := self._stops.ended(status, blocked=item.state.blocked):
+            self.halted(Kind.CAPPED, rule)
 
     def halted(self, kind: Kind, reason: str) -> None:
         if any(known == kind for known, _ in self._halts):
@@ -353,7 +348,9 @@ class Engine:
 
     def _tell_of_cap(self, refusal: Refusal) -> None:
         """Write down, once a run, that a cap has kept a job from being bought."""
-        if refusal.cap not in _NO_CAP and refusal.words not in self._caps_met:
+        if refusal.cap == "price_above":
+            self.halted(Kind.CAPPED, refusal.message)
+        if refusal.cap not in NO_CAP - TIMES.keys() and refusal.words not in self._caps_met:
             self._caps_met.add(refusal.words)
             self._ledger.note(Event.CAP_REACHED, cap=refusal.words, message=refusal.message)
 
@@ -363,7 +360,7 @@ class Engine:
         with self._watching:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._outages.watch, self._answers_again)
-                for watch in (self._stalled.watch, self._preflight.at_models, self._hints.watch, self._control.watch):
+                for watch in (self._stalled.watch, self._preflight.at_models, self._control.watch):
                     group.start_soon(watch)
                 if self._lifecycle.caps.keep is not None and self._backlog.has_jobs:
                     group.start_soon(self._readings.watch)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import anyio
-
 from batcher.clock import Clock
 from batcher.jobs import JobId
 from batcher.ledger import Store
 
 from .backlog import WorkItem
 from .scheduler import Scheduler
-
-_LOOK_SECONDS = 1.0
 
 
 class Hints:
@@ -23,14 +19,8 @@ class Hints:
         self, ledger: Store, clock: Clock, polls: Scheduler[WorkItem], open_jobs: Mapping[JobId, WorkItem], every: float
     ) -> None:
         self._ledger, self._clock, self._polls, self._open, self._every = ledger, clock, polls, open_jobs, every
-        self._newest = 0
-
-    async def watch(self) -> None:
-        """Look again and again. What was said before this run began is no news: it asks for every task anyway."""
-        self._newest = max((number for number, _ in self._ledger.read.hints(0)), default=0)
-        while True:
-            await anyio.sleep(_LOOK_SECONDS)
-            self.look()
+        # What was said before this run began is no news: it asks for every task anyway.
+        self._newest = max((number for number, _ in ledger.read.hints(0)), default=0)
 
     def look(self) -> None:
         """Take up what is new."""

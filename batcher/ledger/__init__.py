@@ -6,10 +6,11 @@ What writes is imported when its name is asked for (PEP 562): a command that onl
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .cap_room import HELD, TIMES
 from .lock import hold_lock
 from .reader import CreditSum, KnownJob, LedgerReader, PlannedJob, PromptOutcome
 from .store.connection import Locked, storage_errors
-from .store.prices import Price, expected_price, last_final, seen_price
+from .store.prices import NEWEST_WAITS, Price, expected_price, last_final, seen_price, slow_wait
 
 if TYPE_CHECKING:
     from .port import Store, StoreReader
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from .store.writer import LedgerWriter
 
 __all__ = [
+    "HELD",
+    "NEWEST_WAITS",
     "NOT_IN_MANIFEST",
+    "TIMES",
     "Caps",
     "Change",
     "CreditSum",
@@ -42,6 +46,7 @@ __all__ = [
     "hold_lock",
     "last_final",
     "seen_price",
+    "slow_wait",
     "storage_errors",
 ]
 

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from batcher.settings import Allowance
 
 
+#: Refusals that only say that it is too late, and what a run says that ended for them.
+TIMES = {
+    "until": "the time of --until has come",
+    "window": "the window has closed",
+    "ready_by": "nothing more would be done in time (ready_by)",
+}
+#: Refusals that are over some time, without any job of this run.
+HELD = frozenset({"paused", "opening"})
+
+
 class StatedCaps(Protocol):
     """What a run may commit, in credits; None means no cap (of jobs without a price: none is bought)."""
 

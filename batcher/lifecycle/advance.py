@@ -218,7 +218,8 @@ class Lifecycle:
 
     def _seconds_left(self) -> float:
         """For how long new jobs may be started."""
-        return math.inf if self.caps.until is None else self.caps.until - self._clock.wall()
+        ends = [at for at in (self.caps.until, self.caps.ready_by) if at is not None]
+        return min(ends, default=math.inf) - self._clock.wall()
 
     async def _repeat_intent(self, intent: Intent, state: JobRunState) -> Step:
         if intent.maybe_received:

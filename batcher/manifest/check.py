@@ -22,7 +22,8 @@ _ROUNDS = 8
 _ENOUGH = 1_000
 # No name of a variable stands in these.
 _NAMELESS = {
-    (key,) for key in ("campaign", "params", "repeat", "tags", "limits", "polling", "retries", "stop", "budget")
+    *((key,) for key in ("campaign", "params", "repeat", "tags", "limits", "polling", "retries", "stop", "budget")),
+    *(("window",), ("ready_by",)),
 }
 _ENTRY_KEYS = sorted({*TextEntry.__annotations__, *FileEntry.__annotations__})
 

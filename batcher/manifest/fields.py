@@ -16,8 +16,10 @@ from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from batcher.catalog import model_ids, providers
+from batcher.clock import find_zone
 from batcher.settings import RATES, Rate, parse_rate
 from batcher.spelling import nfc
+from batcher.windows import DAY_MINUTES, DAYS
 
 from .problems import Fault, did_you_mean, joined, listed
 from .values import Faulty, kind_of, shown, text_of, unsafe_character
@@ -273,10 +275,78 @@ ReferenceText = Annotated[Any, *leaf(_reference, _REFERENCE_SCHEMA)]
 Repeat = Annotated[int, *whole(1, MAX_REPEAT)]
 Bool = Annotated[bool, *leaf(_yes_no, {"type": "boolean"})]
 Requests = Annotated[Rate, *leaf(_rate, {"type": "string", "pattern": "^[0-9]+ ?/ ?(second|minute|hour|day|s|m|h|d)$"})]
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-4]):([0-5]\d)")
+
+
+def _hours(value: Any) -> tuple[int, int]:
+    """When a window opens and closes, in minutes since midnight."""
+    allowed = 'must be hours like "22:00-06:00", in quotes'
+    if not isinstance(value, str):
+        raise wrong(f"{allowed}, not {kind_of(value)}")
+    found = _HOURS.fullmatch(value.strip())
+    if not found:
+        raise wrong(f"is {shown(value)}; {allowed}")
+    opens, closes = (60 * int(found[n]) + int(found[n + 1]) for n in (1, 3))
+    if closes > DAY_MINUTES or opens == closes:
+        raise wrong(f"is {shown(value)}; {'it ends when it begins' if opens == closes else allowed}")
+    return opens, closes
+
+
+def _time_of_day(value: Any) -> int:
+    found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value.strip()) if isinstance(value, str) else None
+    if not found:
+        told = f"is {shown(value)}; " if isinstance(value, str) else ""
+        raise wrong(f'{told}must be a time of the day like "07:00", in quotes')
+    return 60 * int(found[1]) + int(found[2])
+
+
+def _timezone(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise wrong(f"must be the name of a time zone like Europe/Berlin, not {kind_of(value)}")
+    try:
+        find_zone(value)
+    except LookupError:
+        hint = "a name of the IANA's list, like Europe/Berlin"
+        raise wrong(f"is {shown(value)}, which is no time zone", hint) from None
+    return value
+
+
+def _days(value: Any) -> tuple[int, ...]:
+    """Days of the week, 0 is Monday: of `mon` … `sun`, and of spans like `mon-fri` or `fri-mon`."""
+    if not isinstance(value, list) or not value:
+        what = "an empty one" if value == [] else kind_of(value)
+        raise wrong(f"must be a list of days like [mon-fri, sun], not {what}")
+    found = set[int]()
+    for each in value:
+        first, dash, last = each.strip().lower().partition("-") if isinstance(each, str) else ("", "", "")
+        if first not in DAYS or (dash and last not in DAYS):
+            raise wrong(f"has {shown(each)}; each must be one of {', '.join(DAYS)}, or a span like mon-fri")
+        begin, end = DAYS.index(first), DAYS.index(last or first)
+        found.update(n % 7 for n in range(begin, end + 1 if end >= begin else end + 8))
+    return tuple(sorted(found))
+
+
+def _percent(value: Any) -> int:
+    found = re.fullmatch(r"([1-9]\d?|100) ?%", value.strip()) if isinstance(value, str) else None
+    if not found:
+        told = f"is {shown(value)}; " if isinstance(value, (str, int, float)) else ""
+        raise wrong(f"{told}must be a share from 1% to 100%, like 10%")
+    return int(found[1])
+
+
 _credits = _whole(0, 1_000_000_000)
 _CREDITS_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 1_000_000_000}
 _BY_PROVIDER = {"type": "object", "additionalProperties": _CREDITS_SCHEMA, "minProperties": 1}
 Cap = Annotated[int, *leaf(_cap, {"anyOf": [_CREDITS_SCHEMA, _BY_PROVIDER]})]
+Percent = Annotated[int, *leaf(_percent, {"type": "string", "pattern": "^([1-9][0-9]?|100) ?%$"})]
+Hours = Annotated[
+    tuple[int, int], *leaf(_hours, {"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9] ?- ?[0-2][0-9]:[0-5][0-9]$"})
+]
+TimeOfDay = Annotated[int, *leaf(_time_of_day, {"type": "string", "pattern": "^[0-2]?[0-9]:[0-5][0-9]$"})]
+TimeZone = Annotated[str, *leaf(_timezone, {"type": "string", "minLength": 1})]
+_DAY = f"({'|'.join(DAYS)})"
+_DAYS_SCHEMA = {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": f"^{_DAY}(-{_DAY})?$"}}
+WeekDays = Annotated[tuple[int, ...], *leaf(_days, _DAYS_SCHEMA)]
 Campaign = Annotated[str, *leaf(_campaign, {"type": "string", "pattern": f"^{CAMPAIGN.pattern}$"})]
 AllowanceName = Annotated[str, *leaf(_allowance_name, {"type": "string", "pattern": f"^{CAMPAIGN.pattern}$"})]
 ModelId = Annotated[str, *leaf(_text, {"enum": model_ids()})]

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from batcher import settings
 from batcher.settings import Rate, Settings
+from batcher.windows import DAY_MINUTES, BuyingWindow, ReadyBy
 
 from .fields import (
     AllowanceName,
@@ -24,15 +25,20 @@ from .fields import (
     Campaign,
     Cap,
     Given,
+    Hours,
     ModelId,
     Name,
     ParamField,
+    Percent,
     ReferenceText,
     Repeat,
     Requests,
     ResultsName,
     Scalar,
     Text,
+    TimeOfDay,
+    TimeZone,
+    WeekDays,
     duration,
     whole,
     wrong,
@@ -94,6 +100,31 @@ class StopSection(_Section):
     """When a run stops by itself."""
 
     failures_in_a_row: Annotated[int, *whole(1, 1_000_000)] = 10
+    failed: Annotated[Percent | None, Given] = Field(
+        default=None, description="Share of jobs that failed, of ten or more"
+    )
+    price_above: Annotated[Cap | None, Given] = Field(default=None, description="Credits; no job may hold more")
+    blocked_in_a_row: Annotated[int | None, Given, *whole(1, 1_000_000)] = Field(
+        default=None, description="Jobs that pages of something in between kept out"
+    )
+
+
+class WindowSection(_Section):
+    """When new jobs may start; what is bought goes on at any time."""
+
+    hours: Hours = Field(
+        default=(0, DAY_MINUTES), description="Such as 22:00-06:00", json_schema_extra={"default": "00:00-24:00"}
+    )
+    timezone: Annotated[TimeZone, Given] = Field(default="", description="Such as Europe/Berlin; else this machine's")
+    days: Annotated[WeekDays, Given] = Field(
+        default=tuple(range(7)),
+        description="Days on which it opens: mon … sun, or spans like mon-fri",
+        json_schema_extra={"default": ["mon-sun"]},
+    )
+
+    def window(self) -> BuyingWindow:
+        """The window as a run obeys it."""
+        return BuyingWindow(*self.hours, self.timezone, self.days)
 
 
 class AllowanceSection(_Section):
@@ -225,16 +256,26 @@ class Document(_Section):
     polling: PollingSection = Field(default_factory=lambda: PollingSection())
     retries: RetriesSection = Field(default_factory=lambda: RetriesSection())
     stop: StopSection = Field(default_factory=lambda: StopSection())
+    window: Annotated[WindowSection | None, Given] = Field(default=None, description="New jobs start only inside")
+    ready_by: Annotated[TimeOfDay | None, Given] = Field(
+        default=None, description="A time of the day: no job starts that would not be done by then"
+    )
     budget: BudgetSection = Field(default_factory=lambda: BudgetSection())
     results: ResultsSection = Field(default_factory=lambda: ResultsSection())
 
     def settings(self) -> Settings:
         """What the document says about how to run."""
+        zone = self.window.timezone if self.window else ""
         return Settings(
             limits=settings.Limits(**dict(self.limits)),
             polling=settings.Polling(**dict(self.polling)),
             retries=settings.Retries(**dict(self.retries)),
             failures_in_a_row=self.stop.failures_in_a_row,
+            failed_percent=self.stop.failed,
+            price_above=self.stop.price_above,
+            blocked_in_a_row=self.stop.blocked_in_a_row,
+            windows=() if self.window is None else (self.window.window(),),
+            ready_by=() if self.ready_by is None else (ReadyBy(self.ready_by, zone),),
             budget=self.budget.settings(),
             download=self.results.download,
             sidecars=self.results.sidecar,

@@ -52,6 +52,10 @@ prompts:
 # retries: {times: 8, replay_window: 1h, outage: 1h}
 # stop: {failures_in_a_row: 10}
 # results: {download: true, sidecar: false, name: "{{ prompt_name }}-{{ job }}"}
+# Nothing of these, if they are not set; the night, and what stops a run beside failures_in_a_row:
+#   window: {hours: "22:00-06:00", timezone: Europe/Berlin, days: [mon-fri]}
+#   ready_by: "07:00"
+#   stop: {failed: 10%, price_above: 12, blocked_in_a_row: 5}
 
 budget: {campaign: 500}          # credits; also day: 200 (all campaigns), keep: 50 (leave in the wallet),
                                  # allowance: {name: night-0611, total: 3000} (shared by all campaigns that name it)

@@ -15,7 +15,7 @@ from batcher.ledger import Caps, CreditSum, LedgerReader
 from batcher.ledger.cap_room import CapRoom, room_under
 from batcher.ledger.expansion_cache import CachedExpansion, first_planned
 from batcher.ledger.queries.left_behind import LeftBehind
-from batcher.settings import Selection, Settings
+from batcher.settings import ANY_TIME, BuyingTime, Selection, Settings
 
 from .walk import CampaignInput as CampaignInput
 from .walk import Chooser, ClassPrices, JobWalk, in_turn, standing_of, too_many
@@ -242,16 +242,16 @@ def caps_for(
     wanted: Sequence[CampaignInput],
     settings: Settings,
     run_budget: int | None,
-    until: float | None = None,
+    time: BuyingTime = ANY_TIME,
 ) -> Caps:
     """The caps that a run of this plan obeys. Without any (an allowance is one), its cap is the plan's total.
 
-    `until` is when it starts no new job any more, in seconds since the epoch.
+    `time` is when it may start new jobs.
     """
     caps = _stated(wanted, settings, run_budget)
     if run_budget is None and not caps.campaigns and not caps.allowances and caps.day is None:
         caps = replace(caps, run=plan.most, quoted=plan.quoted if plan.most > plan.quoted else None)
-    return replace(caps, keep=settings.budget.keep, until=until)
+    return replace(caps, keep=settings.budget.keep, price_above=settings.price_above, **time._asdict())
 
 
 def _stated(wanted: Sequence[CampaignInput], settings: Settings, run_budget: int | None) -> Caps:

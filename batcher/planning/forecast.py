@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,12 @@ from heapq import heapreplace
 from statistics import median
 
 from batcher.jobs import JobSpec
-from batcher.ledger import LedgerReader
-from batcher.settings import Limits, Selection
+from batcher.ledger import NEWEST_WAITS, LedgerReader, slow_wait
+from batcher.settings import ANY_TIME, BuyingTime, Limits, Selection
 
 from . import CapLine, Plan
 from .chains import Step, whole_chains
 from .walk import CampaignInput, Chooser, ClassPrices, JobWalk, in_turn
-
-#: So many of the newest tasks of a class say how long the next ones take.
-_WAITS = 48
-#: What stops a job that would be sent too late, beside the names of caps.
-UNTIL = "until"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +43,48 @@ class JobLine:
 class Schedule:
     """When jobs are sent, and done, at the earliest: by the limits, and how long tasks of their classes took before."""
 
-    def __init__(self, limits: Limits, ledger: LedgerReader | None, account: str | None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        ledger: LedgerReader | None,
+        account: str | None,
+        time: BuyingTime = ANY_TIME,
+        now: float = 0.0,
+    ) -> None:
+        """`time` is when new jobs may start, `now` the present, both in seconds since the epoch."""
+        self._begin = max(0.0, (time.since or now) - now)
+        self._until = math.inf if time.until is None else time.until - now
+        self._ready_by = math.inf if time.ready_by is None else time.ready_by - now
+        self._closed_by = time.closed_by
         self._limits = limits
         self._ledger = ledger
         self._account = account
-        self._places = [0.0] * limits.in_flight  # when each is free again
+        self._places = [self._begin] * limits.in_flight  # when each is free again
         self._waits: dict[str, float] = {}
+        self._slow: dict[str, float] = {}
         self._sent = 0
         self.last = self.done = 0.0  # when the newest job is sent, and all are done, in seconds
 
     @property
     def next(self) -> float:
         """In how many seconds the next job is sent."""
-        return max(self._places[0], self._sent // self._limits.submit.count * self._limits.submit.seconds)
+        return max(self._places[0], self._begin + self._sent // self._limits.submit.count * self._limits.submit.seconds)
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is a time after which no job is started."""
+        return min(self._until, self._ready_by) < math.inf
+
+    def late(self, price_class: str) -> str:
+        """Why the next job would come too late, if it is of this class: a key of `TIMES`."""
+        if self.next > self._until:
+            return self._closed_by
+        if self._ready_by == math.inf:
+            return ""
+        if price_class not in self._slow:
+            read, account = self._ledger, self._account
+            self._slow[price_class] = slow_wait(read, account, price_class) if read and account else 0.0
+        return "ready_by" if self.next + self._slow[price_class] >= self._ready_by else ""
 
     @property
     def known(self) -> bool:
@@ -79,7 +104,7 @@ class Schedule:
     def _wait(self, price_class: str) -> float:
         if self._ledger is None or self._account is None:
             return 0.0
-        return median([done for _, done in self._ledger.waits(self._account, price_class, _WAITS)] or [0.0])
+        return median([done for _, done in self._ledger.waits(self._account, price_class, NEWEST_WAITS)] or [0.0])
 
 
 def job_lines(
@@ -91,11 +116,10 @@ def job_lines(
     selection: Selection,
     max_jobs: int,
     schedule: Schedule | None = None,
-    seconds: float = 0.0,
 ) -> Iterator[JobLine]:
     """Every job that the manifests ask for, once, in the order of buying, under these caps.
 
-    With a `schedule`, none is bought that it sends after so many seconds; `until` stops it.
+    With a `schedule`, none is bought that it sends too late.
     """
     chooser, prices = Chooser(selection), ClassPrices(ledger, account)
     used = [cap.used for cap in caps]
@@ -104,12 +128,13 @@ def job_lines(
         return prices.hold(spec.price_class, spec.catalog_credits)
 
     def no_room(specs: Sequence[JobSpec]) -> str:
-        """The first cap that has no room for all of these, or `until`."""
+        """The first cap that has no room for all of these, or what makes it too late for them."""
         for n, cap in enumerate(caps):
             wanted = sum(hold_of(spec) for spec in specs if cap.covers(spec.campaign, spec.price_class))
             if wanted and used[n] + wanted > cap.limit:
                 return cap.words
-        return UNTIL if schedule is not None and schedule.next > seconds else ""
+        late = (schedule.late(spec.price_class) for spec in specs) if schedule is not None else ()
+        return next(filter(None, late), "")
 
     def take(spec: JobSpec) -> None:
         for n, cap in enumerate(caps):
@@ -159,16 +184,14 @@ class Outlook:
     chains_of: int = 0
 
 
-def outlook(
-    plan: Plan, lines: Callable[[], Iterable[JobLine]], schedule: Schedule, *, seconds: float | None = None
-) -> Outlook:
-    """How far a run of the plan comes; `lines` are gone through only where a cap bites.
+def outlook(plan: Plan, lines: Callable[[], Iterable[JobLine]], schedule: Schedule) -> Outlook:
+    """How far a run of the plan comes; `lines` are gone through only where a cap bites, or the time.
 
-    `schedule` is a new one; after so many `seconds` (None: never) no job is started any more.
+    `schedule` is a new one.
     """
     jobs, credits_, last, stopped = 0, 0, "", dict[str, None]()
     chains: Counter[bool] = Counter()
-    if seconds is not None or plan.has_chains or any(cap.bites for cap in plan.caps):
+    if schedule.ends or plan.has_chains or any(cap.bites for cap in plan.caps):
         for line in lines():
             chains[line.is_bought] += line.ends_chain and line.standing == "new"
             if line.is_bought:

@@ -10,7 +10,7 @@ from batcher.clock import iso
 from batcher.errors import Kind, exit_code
 from batcher.events import Event
 from batcher.jobs import UNSETTLED, Status
-from batcher.ledger import LedgerReader
+from batcher.ledger import TIMES, LedgerReader
 from batcher.ledger.queries import budgets, spend, timeline
 from batcher.ledger.queries.spend import Scope
 from batcher.ledger.queries.timeline import FailureCause, Note, RunEntry, Wait
@@ -114,8 +114,8 @@ def _ends(runs: Sequence[RunEntry], notes: Sequence[Note]) -> Iterator[tuple[int
         cap, message = (note.detail.get(name) for name in ("cap", "message"))
         if note.event == Event.HALTED:
             yield (note.run_id, *halt_cause(str(note.detail.get("kind")), str(note.detail.get("reason"))))
-        # A cap may be met in passing, until credits come free; and the time of --until is no trouble.
-        elif note.event == Event.CAP_REACHED and note.run_id in capped and cap != "until":
+        # A cap may be met in passing, until credits come free; and that its time is over is no trouble.
+        elif note.event == Event.CAP_REACHED and note.run_id in capped and cap not in TIMES:
             yield note.run_id, "cap", None if cap is None else str(cap), None if message is None else str(message)
     for run in runs:
         if run.state == "killed":

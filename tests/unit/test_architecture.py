@@ -14,7 +14,7 @@ import pytest
 import batcher
 
 ROOT = Path(batcher.__file__).parent
-BASE = {"errors", "events", "statuses", "jobs", "clock", "controls", "settings", "spelling"}
+BASE = {"errors", "events", "statuses", "jobs", "clock", "controls", "settings", "spelling", "windows"}
 
 # room: rooms of ours that it may import. `clock`, `settings`, `spelling`, `filetypes` are values that anybody may need.
 ALLOWED: dict[str, set[str]] = {
@@ -26,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "redact": set(),
     "statuses": set(),
     "jobs": {"errors", "statuses", "clock"},
-    "settings": {"errors", "spelling"},
+    "settings": {"errors", "spelling", "windows"},
+    "windows": {"clock"},
     "spelling": set(),
     "events": set(),
     "install": set(),

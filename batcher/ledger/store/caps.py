@@ -13,7 +13,7 @@ from batcher.settings import Allowance, Selection
 from batcher.statuses import JobId, is_unpriced
 
 from . import chains, commands
-from .prices import class_waits, expected_price, last_final
+from .prices import class_waits, expected_price, last_final, slow_wait
 
 #: A wallet reading that is older, in seconds, lets nothing through (product.md, promise 3).
 READING_SECONDS = 300.0
@@ -35,6 +35,12 @@ class Caps:
     day: int | None = None
     keep: int | None = None
     until: float | None = None
+    #: What `until` is (a key of `TIMES`), from when on jobs are started, and by when each has to be done.
+    closed_by: str = "until"
+    since: float | None = None
+    ready_by: float | None = None
+    #: A job that would hold more than this stops the run.
+    price_above: int | None = None
     wallet: int = 0
     wallet_mark: int = 0
     wallet_at: float | None = None
@@ -57,8 +63,9 @@ class Caps:
 class Refusal:
     """Why a job was not admitted.
 
-    `cap` is `paused`, `draining`, `until`, `unpriced`, `price`, `ceiling`, `run`, `campaign`, `allowance`, `day`,
-    `keep` or `reading`; `name` says which campaign or allowance. `quote` is what would have been held for the job.
+    `cap` is one of `TIMES` or `HELD`, `draining`, `unpriced`, `price`, `price_above`, `ceiling`, `run`, `campaign`,
+    `allowance`, `day`, `keep` or `reading`; `name` says which campaign or allowance. `quote` is what would have been
+    held for the job.
     """
 
     cap: str
@@ -92,8 +99,8 @@ def admission(
     job_id: JobId,
 ) -> Admission | Refusal:
     """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
-    if caps.until is not None and now >= caps.until:
-        return Refusal("until", f"no job is started after {local_time(caps.until)}", catalog_credits)
+    if refusal := _too_early_or_late(read, caps, account, now, price_class, catalog_credits):
+        return refusal
     asked = commands.controls(read, run_id)
     if asked.state:
         return Refusal(asked.state, f"{asked.state} by {asked.who}", catalog_credits)
@@ -107,6 +114,9 @@ def admission(
         return Refusal("price", "waits until the API has named this price", catalog_credits)
     quote = expected_price(read, account, price_class, catalog_credits)
     hold = max(quote, last_final(read, account, price_class))
+    if caps.price_above is not None and hold > caps.price_above:
+        words = f"{price_class} costs {hold} now, above {caps.price_above} (stop.price_above)"
+        return Refusal("price_above", words, hold)
     if hold > (ceiling := caps.ceilings.get(price_class, hold)):
         return Refusal("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
     rooms = list(room_under(stated, (campaign,), read.spent, run_id=run_id, day=day, unpriced=unpriced))
@@ -130,6 +140,20 @@ def admission(
         if caps.room is not None and taken and taken + hold > caps.room:
             return Refusal("reading", "waits for the next reading of the wallet", hold)
     return Admission(quote, hold)
+
+
+def _too_early_or_late(
+    read: LedgerReader, caps: Caps, account: str, now: float, price_class: str, quote: int
+) -> Refusal | None:
+    """Why a job of this class is not started now, as far as that is a matter of the time."""
+    until, since, ready_by = caps.until, caps.since, caps.ready_by
+    if until is not None and (now >= until or (since is not None and until <= since)):
+        return Refusal(caps.closed_by, f"no job is started after {local_time(until)}", quote)
+    if ready_by is not None and now + slow_wait(read, account, price_class) >= ready_by:
+        return Refusal("ready_by", f"would not be done by {local_time(ready_by)} (ready_by)", quote)
+    if since is not None and now < since:
+        return Refusal("opening", f"no job is started before {local_time(since)}", quote)
+    return None
 
 
 def _refusal(room: CapRoom, hold: int, kept: int = 0) -> Refusal:
