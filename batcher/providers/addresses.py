@@ -106,7 +106,7 @@ def parse_url(text: str) -> httpx.URL:
 def has_host(url: httpx.URL) -> bool:
     """Whether a URL names a host, and a port that there can be or none."""
     host = host_of(url)
-    named = bool(_NAME.fullmatch(host)) or _literal(host) is not None
+    named = bool(_NAME.fullmatch(host)) or is_address(host)
     return named and (url.port is None or 0 < url.port < 65536)
 
 
@@ -118,6 +118,11 @@ def host_of(url: httpx.URL) -> str:
 def origin_of(url: httpx.URL) -> Origin:
     """Scheme, host and port, as the sender has them."""
     return url.scheme, url.raw_host, url.port or _PORTS.get(url.scheme)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address, not a name that is to be looked up."""
+    return _literal(host) is not None
 
 
 def is_loopback(host: str) -> bool:
@@ -143,7 +148,7 @@ def is_public(address: str, allowed: Iterable[Network] = (), *, here: bool = Fal
 
 def is_private_literal(host: str, allowed: Iterable[Network], *, here: bool) -> bool:
     """Whether a URL's host is an address, and not a public one."""
-    return _literal(host) is not None and not is_public(host.strip("[]"), allowed, here=here)
+    return is_address(host) and not is_public(host.strip("[]"), allowed, here=here)
 
 
 def hint_for(address: str) -> str:

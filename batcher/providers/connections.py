@@ -23,8 +23,9 @@ from .streams import Network
 #: Bytes that are taken from a connection at once: as many as asyncio gives. By 64 kB, which httpcore takes, a large
 #: result needs half as much of the processor again.
 httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 256 * 1024
-#: Idle connections that are kept, and for how many seconds; how many there are at once is the engine's business.
-KEPT = 64
+#: Idle connections that are kept, and for how many seconds. As they are taken first, there are never more connections
+#: than there were requests at once in that time, which is the engine's business.
+KEPT = 256
 KEPT_SECONDS = 5.0
 
 

@@ -18,6 +18,8 @@ import anyio
 import httpcore2 as httpcore
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from .addresses import is_address
+
 #: So much is taken in, in bytes, before somebody reads it; and pieces up to this size leave with what comes next.
 _AHEAD = 1 << 20
 _SHORT = 1 << 14
@@ -34,7 +36,8 @@ class Network(httpcore.AsyncNetworkBackend):
         """Connect, from any address of this machine. Raises httpcore.ConnectError, ConnectTimeout."""
         loop = asyncio.get_running_loop()
         with _connecting(), anyio.fail_after(timeout):
-            made = await loop.create_connection(_Stream, host, port, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
+            delay = None if is_address(host) else _NEXT_ADDRESS_SECONDS
+            made = await loop.create_connection(_Stream, host, port, happy_eyeballs_delay=delay)
         return made[1]
 
 
