@@ -260,7 +260,7 @@ class Feed:
         today = local_day(self._wall(), self._read.zone)
         caps = asked_caps(self._caps, commands.controls(self._read, self._run_id))
         rooms = list(room_under(caps, self._campaigns, self._read.spent, run_id=self._run_id, day=today))
-        tightest = min((room for room in rooms if not room.unpriced), key=lambda room: room.left, default=None)
+        tightest = min((room for room in rooms if room.unpriced is None), key=lambda room: room.left, default=None)
         out = self._without_room(rooms)
         if tightest is None:
             return Sums(run.held, run.settled, out=out)
