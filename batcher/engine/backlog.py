@@ -53,7 +53,7 @@ class _Cursor:
     @property
     def is_closed(self) -> bool:
         """Whether none of its jobs may be started at present."""
-        return bool(self.refused) and self.part != "source"
+        return bool(self.refused) and self.part == "none"
 
     def back_to(self, job: PlannedJob) -> None:
         """Hand this job out again, and all behind it."""

@@ -38,11 +38,13 @@ _UNSAVED = (
     " ON a.id = u.attempt_id CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
     " WHERE w.campaign = ? AND w.status = 'succeeded'"
 )
-# The price class of the first planned job that is made from a job of `wanted`.
-_MAKES = (
-    "coalesce((SELECT u.price_class FROM sources AS s CROSS JOIN wanted AS u ON u.id = s.job_id"
-    " WHERE s.source_id = wanted.id AND u.status = 'planned' ORDER BY u.position LIMIT 1), '')"
+# The price class of the first planned job that is made from a job of `{of}`, and that of the next of its chain.
+_FIRST_MADE = (
+    "coalesce((SELECT {to}.price_class || '\n' || {more} FROM sources AS of_{to} CROSS JOIN wanted AS {to}"
+    " ON {to}.id = of_{to}.job_id WHERE of_{to}.source_id = {of}.id AND {to}.status = 'planned'"
+    " ORDER BY {to}.position LIMIT 1), '')"
 )
+_MAKES = _FIRST_MADE.format(of="wanted", to="u", more=_FIRST_MADE.format(of="u", to="v", more="''"))
 
 
 class LedgerReader:
@@ -189,7 +191,7 @@ class LedgerReader:
         """
         of = "EXISTS (SELECT 1 FROM sources WHERE source_id = wanted.id)"
         which = {"none": f"IS NULL AND NOT {of}", "source": f"IS NULL AND {of}", "ready": "= 0"}[part]
-        makes = _MAKES if part == "source" else "''"
+        makes = _MAKES if part != "none" else "''"
         found = self.rows(
             f"SELECT id, name, position, catalog_credits, {makes} FROM wanted"
             f" WHERE campaign = ?1 AND status = 'planned' AND waiting {which}"

@@ -15,6 +15,7 @@ from support import Bench
 from batcher.errors import Kind
 from batcher.jobs import Intent, ResultReference
 from batcher.ledger import LedgerWriter, Refusal
+from batcher.settings import Selection
 from batcher.workload import prepare
 
 HEAD = "campaign: {}\nmodel: grok-imagine-video\nprompts:\n"
@@ -64,6 +65,19 @@ CASES = {
             )
         },
         {"still": 2, "film": 2},
+    ),
+    "a dear chain of three keeps no cheap one out": Case(
+        {
+            "a": (
+                STILL
+                + FILM.replace("a, b, c, d, e", "a")
+                + FILM.replace("a, b, c, d, e", "b, c").replace("name: film", "name: short")
+                + LONGER,
+                "campaign: 30",
+            )
+        },
+        {"still": 2, "short": 2},
+        only=("short", "longer"),
     ),
     "a chain of three": Case({"a": (ONE + LONGER + PICS, "campaign: 84")}, {"still": 1, "film": 1, "longer": 1}),
     "a chain of three, one short": Case({"a": (ONE + LONGER + PICS, "campaign: 83")}, {"pic": 3}),
@@ -139,3 +153,11 @@ def test_room_is_kept_for_what_is_made_later_from_a_still_that_is_there(bench: B
     path = bench.write(HEAD.format("a") + PLAIN + gated + FAST + "budget: {campaign: 25}\n")
     assert bench.run(path).kind is Kind.CAPPED
     assert Counter(bought_at(bench)) == {"still": 1, "plain": 1}
+
+
+def test_what_goes_on_to_something_dear_keeps_no_ready_one_out(bench: Bench) -> None:
+    films = FILM.replace("a, b, c, d, e", "a") + FILM.replace("a, b, c, d, e", "b").replace("name: film", "name: short")
+    text = HEAD.format("a") + STILL.replace("a, b, c, d, e", "a, b") + films + LONGER + FAST
+    assert bench.run(bench.write(text), selection=Selection(only=("still",))).kind is Kind.DONE
+    assert bench.run(bench.write(text + "budget: {campaign: 20}\n")).kind is Kind.CAPPED
+    assert Counter(bought_at(bench)) == {"still": 2, "short": 1}
