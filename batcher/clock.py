@@ -146,7 +146,7 @@ def next_time(hour: int, minute: int, now: float) -> float:
 
 def local_day(seconds: float, zone: tzinfo | None) -> str:
     """The date at that time in a zone (None: this machine's), `YYYY-MM-DD`; what the day cap counts by."""
-    return datetime.fromtimestamp(seconds, zone).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(seconds, zone).date().isoformat()
 
 
 def day_begins(day: str, zone: tzinfo | None) -> float:

@@ -16,7 +16,7 @@ import anyio
 
 from batcher.catalog import get_model
 from batcher.filetypes import HEAD_BYTES, UNKNOWN, sniff
-from batcher.jobs import FileReference, Job, OneReference, ResultReference, SeveralReferences, Upload
+from batcher.jobs import FileReference, Job, OneReference, ResultReference, SeveralReferences, Upload, sources_of
 from batcher.providers import Fatal, Refused, Retryable
 
 from .context import Context
@@ -76,14 +76,14 @@ class Uploads:
 
     def inputs(self, job: Job) -> Job | Changed | None:
         """The job with the files of its sources in their place; None where one has none (any more) that may be used."""
-        states = {each.source_id: each for each in self._ledger.read.sources(job.id)}
-        if not states:
+        if not sources_of(job.reference):
             return job
+        states = {each.source_id: each for each in self._ledger.read.sources(job.id)}
         found: list[OneReference] = []
         for one in job.reference.each if job.reference else ():
             if isinstance(one, ResultReference):
-                state = states[one.job_id]
-                if not state.ready or state.path is None or state.sha256 is None or state.size is None:
+                state = states.get(one.job_id)
+                if state is None or not state.ready or state.path is None or state.sha256 is None or state.size is None:
                     return None
                 made = _result(job.model, self._context.artifacts.path(state.path), state.sha256, state.size)
                 if not isinstance(made, FileReference):

@@ -381,15 +381,13 @@ class LedgerWriter:
     def file_saved(self, job_id: JobId, attempt_id: int, number: int) -> None:
         """The file stands whole under its target."""
         with self._write as t:
-            t.run(
-                "UPDATE files SET saved_at = ?, validator = NULL WHERE attempt_id = ? AND number = ?",
+            differs = t.value(
+                "UPDATE files SET saved_at = ?, validator = NULL WHERE attempt_id = ? AND number = ? RETURNING differs",
                 (t.at, attempt_id, number),
             )
             chains.settle(t, job_id)
             t.event(Event.SAVED, job_id=job_id, detail={"number": number})
-            if differs := t.value(
-                "SELECT differs FROM files WHERE attempt_id = ? AND number = ?", (attempt_id, number)
-            ):
+            if differs:
                 detail = {"number": number, "differs": json.loads(differs)}
                 t.event(Event.FILE_DIFFERS, job_id=job_id, detail=detail)
 
