@@ -5,7 +5,7 @@ A chain is a job from which nothing else is made, with all that it needs: it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from batcher.jobs import JobId, JobSpec, sources_of
@@ -44,46 +44,54 @@ def whole_chains(
         ends = bool(needs[job]) and job not in made
         return Step(*every[job], stopped.get(job, ""), ends_chain=ends)
 
-    def buy(job: JobId) -> Iterator[Step]:
+    def add_with_sources(job: JobId, found: dict[JobId, None]) -> None:
+        """Add a job after all that it needs, as far as that is wanted too."""
+        stack = [(job, False)]
+        while stack:
+            each, is_through = stack.pop()
+            if is_through:
+                found[each] = None
+            elif each in wanted and each not in found:
+                stack.append((each, True))
+                stack += [(source, False) for source in reversed(needs[each])]
+
+    def ahead_of(job: JobId) -> list[JobId]:
+        """The job and what it needs, then the first that is made from it with the same, to the end of the chain."""
         ahead: dict[JobId, None] = {}
         end: JobId | None = job
         while end is not None:
-            ahead |= dict.fromkeys(each for each in _with_sources(end, needs) if each in wanted)
+            add_with_sources(end, ahead)
             end = next((each for each in made.get(end, ()) if each in wanted), None)
-        if cap := no_room([every[each][0] for each in ahead]):
-            waiting = list(ahead)
-            while waiting:
-                if (each := waiting.pop()) not in stopped:
-                    stopped[each] = cap
-                    waiting += (user for user in made.get(each, ()) if user in wanted)
-            return
-        for each in ahead:
-            take(every[each][0])
-            wanted.discard(each)
-            stopped.pop(each, None)
-            yield step(each)
-        for each in dict.fromkeys(user for bought in ahead for user in made.get(bought, ())):
-            if each in wanted and wanted.isdisjoint(needs[each]):
-                yield from buy(each)
+        return list(ahead)
+
+    def stop(jobs: Iterable[JobId], cap: str) -> None:
+        waiting = list(jobs)
+        while waiting:
+            if (each := waiting.pop()) not in stopped:
+                stopped[each] = cap
+                waiting += (user for user in made.get(each, ()) if user in wanted)
+
+    def buy(first: JobId) -> Iterator[Step]:
+        stack = [iter([first])]  # Python's own is shorter than a chain may be
+        while stack:
+            job = next(stack[-1], None)
+            if job is None:
+                stack.pop()
+            elif job in wanted and wanted.isdisjoint(needs[job]):
+                ahead = ahead_of(job)
+                if cap := no_room([every[each][0] for each in ahead]):
+                    stop(ahead, cap)
+                    continue
+                for each in ahead:
+                    take(every[each][0])
+                    wanted.discard(each)
+                    stopped.pop(each, None)
+                    yield step(each)
+                stack.append(iter(dict.fromkeys(user for bought in ahead for user in made.get(bought, ()))))
 
     begun = [job for job, sources in needs.items() if sources and wanted.isdisjoint(sources)]
     for job in [*begun, *(job for job, sources in needs.items() if not sources)]:
-        if job in wanted:
-            yield from buy(job)
+        yield from buy(job)
     for job in every:
         if job in wanted or every[job][1] != "new":
             yield step(job)
-
-
-def _with_sources(job: JobId, needs: dict[JobId, list[JobId]]) -> list[JobId]:
-    """A job after all that it needs, each once."""
-    found: dict[JobId, None] = {}
-    stack = [(job, False)]
-    while stack:
-        each, is_through = stack.pop()
-        if is_through:
-            found[each] = None
-        elif each not in found and each in needs:
-            stack.append((each, True))
-            stack += [(source, False) for source in reversed(needs[each])]
-    return list(found)
