@@ -162,6 +162,8 @@ def _why_no_retry(decision: Retry, case: JobReview) -> tuple[str, bool]:
             return f"it is {case.status}: it is bought, and the next run goes on with it", False
         case Status.DOUBTFUL:
             return f"it is doubtful; decide first: batcher resolve {case.short} --as again (or another way)", False
+        case Status.CANCELLED if case.code in (chains.SOURCE_FAILED, chains.SOURCE_REJECTED):
+            return "it comes back with what it is made from: retry that (or approve it, if it was rejected)", True
         case status if status not in decision.statuses:
             return f"it is {status}; if that is meant, add --status {status}", False
         case Status.SUCCEEDED if case.unsaved and not decision.alone:

@@ -45,6 +45,8 @@ def test_who_is_meant(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             ("dawn", "it is approved already"),
             ("dusk", "it is rejected"),
         ], "what a person has rejected waits no more"
+        [lost] = [job["id"] for job in cli("jobs", "--json").document["jobs"] if job["status"] == "cancelled"]
+        assert "it comes back with what it is made from" in cli("retry", lost).out
         assert cli("approve", jobs["dusk"]["id"]).code == 0
         assert cli("run", "story.yaml").code == 0
         assert len(place.world.oracle().tasks) == 6
