@@ -106,6 +106,8 @@ def _rows(jobs: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
         yield "wanted", (*wanted, iso(at), iso(at))
         yield "events", (None, iso(at), 1, job_id, None, "planned", '{"to": "planned"}')
         for place, end in enumerate(ends, 1):
+            if place > 1:
+                yield "events", (None, iso(at), 1, job_id, place - 1, "retried", '{"from": "failed", "to": "planned"}')
             attempt_id += 1
             yield from _attempt(attempt_id, job_id, place, end, at, campaign, price_class, prompt, chance)
         if ends:

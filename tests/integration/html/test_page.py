@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 import pytest
 from cli.helpers import Cli
+from core_helpers import Shelf, make_spec
 from integration.html.helpers import Parsed, copy_of, parse, words_of, write_page
 from integration.report.helpers import report_of, shown, story
 from support import Bench
@@ -149,6 +150,19 @@ def test_caps_are_told_and_drawn(bought: Bench, report: Path, parsed: Parsed) ->
     says = [given["aria-label"] for _, given in parsed.tags if given.get("role") == "img"]
     assert "Credits over time: spring. 80 credits settled and 10 held in the end; the cap is 150." in says
     assert ">cap 150</text>" in text
+
+
+def test_a_job_that_came_back_into_the_manifest_is_counted_once(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "ledger.db")
+    for numbers in ([1, 2], [1], [1, 2]):
+        shelf.enrol([make_spec(number) for number in numbers])
+        shelf.clock.now += 60
+    for scope in (Scope(), Scope(campaigns=("spring",))):
+        within = gallery.span(shelf.ledger.read, scope)
+        assert within is not None
+        assert within.end - within.start == pytest.approx(120, abs=0.1)
+        levels = [dict(level.jobs) for level in states(gallery.moves(shelf.ledger.read, scope, within))]
+        assert levels == [{"planned": 2}, {"planned": 1, "cancelled": 1}, {"planned": 2, "cancelled": 0}]
 
 
 def test_a_retried_job_keeps_what_its_purchases_cost(tmp_path: Path) -> None:
