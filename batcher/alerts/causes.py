@@ -15,12 +15,13 @@ from batcher.events import Event
 from batcher.jobs import SHORT_ID
 from batcher.ledger import Caps, LedgerReader, alerts
 from batcher.ledger.alerts import EventOfNote
-from batcher.ledger.cap_room import CapRoom, room_under
+from batcher.ledger.cap_room import CapRoom, asked_caps, room_under
 from batcher.ledger.queries import jobs
+from batcher.ledger.store import commands
 from batcher.text import amount, count, duration, number
 
 #: The kinds of alerts; what each is stands in docs/cli.md.
-KINDS = ("end", "stop", "cap", "price", "doubtful", "stall")
+KINDS = ("end", "stop", "cap", "price", "doubtful", "stall", "paused")
 #: Parts of a cap, in percent, at which an alert is due.
 PERCENTS = (100, 80, 50)
 #: So long an alert is tried for each target, from when it was recorded, in seconds; over restarts too.
@@ -31,7 +32,7 @@ STALL_SECONDS = 600.0
 TOGETHER_SECONDS = 600.0
 #: So many jobs of an alert are named.
 _NAMED = 20
-_NOTED = (Event.HALTED, Event.CAP_REACHED, Event.PRICE_ROSE, Event.DOUBTFUL, Event.RUN_ENDED)
+_NOTED = (*(Event.HALTED, Event.CAP_REACHED, Event.PRICE_ROSE, Event.DOUBTFUL, Event.RUN_ENDED, Event.COMMANDS_KEPT),)
 #: Refusals under which buying goes on by itself, or that are no matter of money.
 _NO_CAPS = frozenset({"price", "reading", "until"})
 
@@ -89,9 +90,10 @@ class Causes:
         now = self._clock.monotonic()
         found: list[Alert] = []
         if news.last or self._first:
-            levels = list(
-                room_under(self._caps(), self._campaigns, self._read.spent, run_id=self._run_id, day=self._day)
-            )
+            asked = commands.controls(self._read, self._run_id)
+            self._run_cap_stated |= "budget.run" in asked.values
+            caps = asked_caps(self._caps(), asked)
+            levels = list(room_under(caps, self._campaigns, self._read.spent, run_id=self._run_id, day=self._day))
             for event in alerts.events_of_note(self._read, self._upto, news.last, _NOTED):
                 found += self._of_event(event, levels)
             self._upto, self._first = max(self._upto, news.last), False
@@ -99,7 +101,10 @@ class Causes:
         if news.of_job:
             self._moved, self._moved_at = news.of_job, now
         elif not over and now - self._moved_at >= STALL_SECONDS:
-            found.append(self._stall(now - self._moved_at))
+            if under_way := sum(self._read.under_way(each, unsaved=False).total() for each in self._campaigns):
+                found.append(self._stall(now - self._moved_at, under_way))
+            else:  # a pause, or a time at which nothing starts: there is nothing that could move
+                self._moved_at = now
         if self._doubtful and (over or now - self._doubtful_at >= TOGETHER_SECONDS):
             found.append(_doubtful(self._doubtful))
             self._doubtful, self._doubtful_at = [], now
@@ -130,6 +135,11 @@ class Causes:
                 title = f"a job of {event.price_class} takes {amount(taken)}, not {number(expected)}"
                 told = {"price_class": event.price_class, "expected": expected, "taken": taken, "job": event.job_id}
                 yield Alert(f"price:{event.price_class}:{taken}", "price", title, f"{title} ({event.name}).", told)
+            case Event.COMMANDS_KEPT if detail["state"]:
+                title = f"the run begins {detail['state']}: {detail['message']}"
+                yield Alert(
+                    f"paused:{event.id}", "paused", title, f"{title}. `batcher ctl resume` lets it buy.", detail
+                )
             case Event.DOUBTFUL:
                 self._doubtful.append(event)
             case Event.RUN_ENDED:
@@ -155,10 +165,11 @@ class Causes:
         told = {"cap": room.words, "percent": percent, "limit": limit or None, "used": used if limit else None}
         return Alert(cause, "cap", title, f"{title}: {words}." if words else f"{title}.", told)
 
-    def _stall(self, seconds: float) -> Alert:
+    def _stall(self, seconds: float, under_way: int) -> Alert:
         title = f"nothing has happened to any job for {duration(seconds)}"
         cause = f"stall:run {self._run_id}:{self._moved}"
-        return Alert(cause, "stall", title, f"{title}. `batcher watch` shows how it stands.", {"seconds": seconds})
+        message = f"{title}; {under_way:,} under way. `batcher watch` shows how it stands."
+        return Alert(cause, "stall", title, message, {"seconds": seconds, "under_way": under_way})
 
     def _end(self, event: EventOfNote) -> Alert:
         run_id = alerts.run_of(self._read, event.id)

@@ -22,7 +22,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 STATE_VARIABLE = "BATCHER_STATE"
 #: What alerts can be of (docs/cli.md), and what stands for all of it.
-ALERT_KINDS = ("end", "stop", "cap", "price", "doubtful", "stall", "any")
+ALERT_KINDS = ("end", "stop", "cap", "price", "doubtful", "stall", "paused", "any")
 
 
 def named_state(function: _F) -> _F:

@@ -239,7 +239,7 @@ class Engine:
 
     def _changed(self) -> None:
         """More or less may be started than before."""
-        self._backlog.reopen(self._lifecycle.refusal)
+        self._reopen()
         self._queues[Stage.SUBMIT].wake_all()
 
     def _committed(self, campaign: str) -> int:
@@ -286,12 +286,12 @@ class Engine:
                 self._backlog.close(item.pending, refusal)
                 self._tell_of_cap(refusal)
                 # The price may have been named, or credits come free, since the refusal: then nobody else would look.
-                self._backlog.reopen(self._lifecycle.refusal)
+                self._reopen()
             case Abort(halt):
                 self.halted(HALTS[halt.reason], f"{halt.code}: {halt.message}")
             case Done(status, left):
                 self.finished(item, status, left)
-                self._backlog.reopen(self._lifecycle.refusal)
+                self._reopen()
         self.drop(item)
 
     def drop(self, item: WorkItem) -> None:
@@ -311,7 +311,7 @@ class Engine:
 
     def _moved_on(self, to: Stage) -> None:
         """A job went on to another stage: its price is named, or a part of its hold may have come free."""
-        self._backlog.reopen(self._lifecycle.refusal)
+        self._reopen()
         if to in (Stage.FETCH, Stage.PRICE):
             self._stops.goes_on()
         self._queues[Stage.SUBMIT].wake()
@@ -345,6 +345,12 @@ class Engine:
             self._barred.add(item.job_id)
         if len(self._barred) == _BARRED:
             self.halted(Kind.CAPPED, f"downloads_blocked: {cause}")
+
+    def _reopen(self) -> None:
+        """Take up again what has room by now; a cap that is found to have none is told of as one that refused a job."""
+        self._backlog.reopen(self._lifecycle.refusal)
+        for refusal in self._backlog.closed:
+            self._tell_of_cap(refusal)
 
     def _tell_of_cap(self, refusal: Refusal) -> None:
         """Write down, once a run, that a cap has kept a job from being bought."""

@@ -18,7 +18,9 @@ from aiosmtpd.handlers import Message
 from cli.helpers import DOUBT, MANIFEST, Cli, go, refused, site
 from support import edit
 
+from batcher.alerts.causes import KINDS
 from batcher.alerts.targets import CommandTarget, NotDelivered, read_urls
+from batcher.cli.options import ALERT_KINDS
 from batcher.errors import UsageError
 from batcher.simulator.switches import DEFAULT_KEY
 
@@ -120,6 +122,7 @@ def test_a_target_that_cannot_be_used_is_told_before_anything_is_sent(
     refused(cli("run", "m.yaml", "--on", "end", "no-such-program x"), "there is no program 'no-such-program'")
     refused(cli("run", "m.yaml", "--on", "end", "sh -c 'x"), "No closing quotation")
     refused(cli("run", "m.yaml", "--on", "never", "true"), "'never' is not one of 'end'")
+    assert (*KINDS, "any") == ALERT_KINDS
     urls = tmp_path / "urls"
     refused(cli("run", "m.yaml", "--notify-file", "urls"), "urls cannot be read: No such file")
     urls.write_text("json://user:hunter2@127.0.0.1/\n\nnonsense://user:hunter2@there\n")

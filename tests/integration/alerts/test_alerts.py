@@ -18,6 +18,7 @@ from batcher.alerts.targets import NotDelivered
 from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger import Caps
+from batcher.ledger.control import ask
 from batcher.settings import Allowance
 
 CAPS = Caps(campaigns={"spring": 100})
@@ -184,6 +185,28 @@ def test_a_stall_is_told_once_until_something_moves(shelf: Shelf) -> None:
         shelf.buy(2 if len(phone.got) == 1 else 3)
     assert [each["event"] for each in phone.got] == ["stall", "stall"]
     assert "10 min" in phone.got[0]["title"]
+
+
+def test_a_run_that_begins_paused_and_caps_that_were_given_to_it_are_told(shelf: Shelf) -> None:
+    shelf.buy(1)
+    for values in ({}, {"budget.day": 10}):
+        word = "budget" if values else "pause"
+        ask(shelf.path, shelf.clock, word, values, who="me")  # type: ignore[arg-type]
+    shelf.restart()  # killed
+    phone = Target()
+    alerts_of(shelf, phone, caps=Caps(day=1000)).look()
+    assert [each["event"] for each in phone.got] == ["paused", "cap"]
+    assert "paused by me" in phone.got[0]["title"]
+    assert phone.got[1]["detail"]["limit"] == 10
+
+
+def test_where_nothing_is_under_way_nothing_stalls(shelf: Shelf) -> None:
+    phone = Target()
+    alerts = alerts_of(shelf, phone, caps=Caps())
+    alerts.look()
+    shelf.clock.now += STALL_SECONDS
+    alerts.look()
+    assert phone.got == []
 
 
 def test_the_end_is_told_once_also_by_the_next_run_if_this_one_was_killed_before(shelf: Shelf) -> None:
