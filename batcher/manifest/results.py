@@ -5,11 +5,12 @@ A job is known by its id, which holds the ids of the jobs that it needs, so it i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from batcher.jobs import JobSpec, ResultReference
-from batcher.spelling import named_like
+from batcher.spelling import named_like, nfc
 
 from .compiler import Entry
 from .problems import Fault, did_you_mean, joined, listed
@@ -19,6 +20,7 @@ from .values import Value, comparable, shown
 
 #: So many prompts may stand before those that they are made from, each before the next; Python's stack has an end.
 _DEEP = 30
+_WILD = re.compile(r"[*?\[]")
 
 
 class _Made(NamedTuple):
@@ -45,6 +47,9 @@ class Results:
         jobs: Callable[[Prompt], Iterator[JobSpec]],
     ) -> None:
         self._entries = entries
+        self._named: dict[str, list[Entry]] = {}  # those whose name is known beforehand, by that
+        for each in entries:
+            self._named.setdefault(nfc(_name(each) or ""), []).append(each)
         self._prompts = prompts
         self._jobs = jobs
         self._indexes: dict[tuple[int, str, tuple[str, ...]], _Index] = {}
@@ -71,7 +76,7 @@ class Results:
     def _index(self, glob: str, names: tuple[str, ...], entry: Entry) -> _Index:
         jobs: dict[tuple[str | None, ...], dict[str, ResultReference]] = {}
         every: set[str] = set()
-        others = [other for other in self._entries if other.number != entry.number]
+        others = [other for other in self._that_may_fit(glob) if other.number != entry.number]
         kinds = entry.model.references.kinds
         if len(self._under_way) == _DEEP:
             hint = "let prompts stand behind those that they are made from"
@@ -85,8 +90,15 @@ class Results:
         finally:
             self._under_way.pop()
         if not jobs:
-            raise self._nothing(glob, entry, others)
+            raise self._nothing(glob, entry, [other for other in self._entries if other.number != entry.number])
         return _Index(jobs, frozenset(every))
+
+    def _that_may_fit(self, glob: str) -> Sequence[Entry]:
+        """The entries that may have prompts of such a name, in their order: few, where it is one name."""
+        if _WILD.search(glob):
+            return self._entries
+        found = {each.number: each for name in ("", nfc(glob)) for each in self._named.get(name, ())}
+        return [found[number] for number in sorted(found)]
 
     def _of(self, entry: Entry, glob: str) -> list[_Made]:
         """What the prompts of an entry make whose name fits. Raises Fault for a circle."""
