@@ -16,6 +16,7 @@ class Event(StrEnum):
     RUN_ENDED = "run_ended"  # {exit_code, reason, left}
     HALTED = "halted"  # {kind, reason}: no new job is started
     CAP_REACHED = "cap_reached"  # {cap, message}
+    CANARY = "canary"  # {step, of, went_on, message}: a step was judged
     COMMANDED = "commanded"  # {command, who, set: {what: [was, now]}, message}: by a person, of the run that goes on
     COMMANDS_KEPT = "commands_kept"  # {state, message}: of a run that was cut off, taken over by the next
     OUTAGE_BEGAN = "outage_began"  # {of: api or creates, cause, message}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batcher.canary import NO_CONDITION, Condition, Step
 from batcher.engine import Ending
 from batcher.errors import Kind
 from batcher.ledger import decisions
@@ -41,6 +42,9 @@ class RunRequest:
     buys: bool = True
     accept_old: bool = False
     outer: Path | None = None
+    #: Of a canary, what has to hold of a step for the next to begin, and who else is asked: why not, or "".
+    then: Condition = NO_CONDITION
+    decide: Callable[[Step], Awaitable[str]] | None = None
     command: str = ""
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypedDict
 
 from .errors import UsageError
 from .spelling import named_like
@@ -244,6 +245,8 @@ class Selection:
     probe: bool = False
     #: Jobs that the selected ones are made from, and no others: they are selected whatever their names are.
     also: frozenset[str] = frozenset()
+    #: Of a canary the jobs that come first, then more of them; all others after these.
+    steps: tuple[frozenset[str], ...] = ()
     #: Whether campaigns take turns by the credits that the run has committed for each; else one goes after the other.
     fair: bool = True
 
@@ -263,3 +266,17 @@ class Selection:
     def takes(self, name: str) -> bool:
         """Whether a prompt's name is selected."""
         return not self.only or any(named_like(name, pattern) for pattern in self.only)
+
+
+class SelectionOptions(TypedDict, total=False):
+    """What of manifests is meant, as `run` and `plan` are told it: what `Workload.of` takes."""
+
+    only: Iterable[str]
+    limit: int | None
+    max_jobs: int | None
+    budget: int | None
+    unpriced: int | None
+    marked: Path | None
+    sample: str | None
+    order: str
+    ramp: bool

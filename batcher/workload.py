@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from batcher import marks
+from batcher.canary import wider
 from batcher.clock import iso_seconds, local_day
 from batcher.errors import ManifestError, Problem, UsageError
 from batcher.jobs import JobId, JobSpec, sources_of
@@ -28,22 +29,10 @@ from batcher.providers.registry import KnownProvider, only
 from batcher.saved_plan import SavedPlan, moved, refuse_moved, save
 from batcher.saved_plan import load as load_saved
 from batcher.settings import BuyingTime, Selection, Settings, merged
+from batcher.settings import SelectionOptions as SelectionOptions
 
 # How far the good manifests are searched for faults when another one is faulty already.
 _SEARCH = 100_000
-
-
-class SelectionOptions(TypedDict, total=False):
-    """What of manifests is meant, as `run` and `plan` are told it: what `Workload.of` takes."""
-
-    only: Iterable[str]
-    limit: int | None
-    max_jobs: int | None
-    budget: int | None
-    unpriced: int | None
-    marked: Path | None
-    sample: str | None
-    order: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +79,7 @@ class Workload:
         marked: Path | None = None,
         sample: str | None = None,
         order: str = "fair",
+        ramp: bool = False,
     ) -> Self:
         """What of these manifests is selected; `sample` is `N` or `N%`, `order` fair or listed, `marked` a marks.json.
 
@@ -109,7 +99,15 @@ class Workload:
         selection = Selection(names, limit, fair=order == "fair")
         found = cls(tuple(manifests), settings, selection, max_jobs or MAX_JOBS, budget, unpriced)
         found = found if marked is None else found.marked(marked)
+        if ramp:
+            return found.with_sources().ramped(sample or "1")
         return (found if sample is None else found.sampled(sample)).with_sources()
+
+    def ramped(self, sample: str) -> Self:
+        """The same, a sample of the jobs first, then a wider one, then all. Raises ManifestError, UsageError."""
+        chosen = [self.sampled(each).with_sources().selection for each in (sample, wider(sample))]
+        steps = tuple((each.chosen or frozenset()) | each.also for each in chosen)
+        return replace(self, selection=replace(self.selection, steps=steps))
 
     @property
     def campaigns(self) -> list[str]:

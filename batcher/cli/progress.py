@@ -96,7 +96,7 @@ class Tally:
             case Event.COMMANDS_KEPT:
                 self.told.append(safe(change.detail.get("message")))
                 self.paused = safe(change.detail.get("state") and change.detail.get("message"))
-            case Event.LOOKED | Event.WALLET_ODD:
+            case Event.LOOKED | Event.WALLET_ODD | Event.CANARY:
                 self.told.append(safe(change.detail.get("message")))
             case Event.HALTED:
                 self.halted = safe(change.detail.get("reason"))

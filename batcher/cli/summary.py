@@ -95,6 +95,9 @@ def _next(result: RunOutcome, request: RunRequest, command: str) -> Iterator[tup
         yield "what failed", f"batcher jobs{state} --status failed"
     if found[Status.DOUBTFUL]:
         yield "what is doubtful, and why", f"batcher jobs{state} --status doubtful; batcher show{state} JOB"
+    chosen = request.workload.selection
+    if chosen.steps or (chosen.chosen is not None and not chosen.probe and request.workload.saved is None):
+        yield "see the sample", f"batcher report{state} --html sample.html"
     if ending.kind is Kind.DONE:
         yield "see every job", f"batcher jobs{state}"
 

@@ -120,7 +120,7 @@ def _words(moment: TimelineEntry, run: RunEntry | None) -> str:
             return f"halted: {safe(moment.message)}"
         case "cap_reached":
             return f"cap reached: {safe(moment.message or moment.code)}"
-        case "looked" | "wallet_odd" | "commanded" | "commands_kept":
+        case "looked" | "wallet_odd" | "canary" | "commanded" | "commands_kept":
             return short(moment.message or moment.code or "", 400)
         case _:
             return _jobs(moment)

@@ -152,6 +152,11 @@ class Backlog:
             cursor.page, cursor.at_end = page[::-1], not page
         return False
 
+    def again(self) -> None:
+        """Look from the first job on: those that were passed over may be started now."""
+        for cursor in self._all():
+            cursor.again()
+
     def close(self, job: PlannedJob, refusal: Refusal) -> None:
         """Pass over the jobs of a class that make what the refused one makes; `reopen` comes back to this very job."""
         for cursor in self._cursors[job.campaign]:

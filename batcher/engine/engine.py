@@ -31,6 +31,7 @@ from .leftover import leftovers, to_review, unfinished
 from .lull import Lull
 from .outage import Outages
 from .preflight import Preflight
+from .ramp import Ramp
 from .readings import HALTS, Readings
 from .scheduler import Scheduler
 from .stalled import Stalled
@@ -61,6 +62,7 @@ class Engine:
         selection: Selection,
         damage: Damage,
         arrivals: Arrivals,
+        ramp: Ramp,
         run_id: int | None = None,
     ) -> None:
         ledger, clock, settings, limiter = context.ledger, context.clock, context.settings, context.limiter
@@ -82,6 +84,7 @@ class Engine:
         self._searching = False
         self.in_flight = 0  # jobs bought or being bought, without those that only lack their file
         self._stops = StopRules(settings)
+        self._ramp = ramp
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
         self._caps_met: set[str] = set()
@@ -186,6 +189,9 @@ class Engine:
             if stage is Stage.SUBMIT and not self.open and not self._backlog.growing and not self._waits:
                 if self._stalled.judge_last(any(refusal.cap == "price" for refusal in self._backlog.closed)):
                     continue
+                if not self._ramp.is_over and not self._halts and not self._backlog.closed:
+                    await self._ramp.go_on(self._wider, self.halted)
+                    continue
                 self._over = True
                 self._watching.cancel()
                 for each in self._queues.values():
@@ -221,11 +227,20 @@ class Engine:
 
     def _planned(self) -> PlannedJob | None:
         """The next job that may be bought, as far as that is a matter of time, or of a person's word."""
-        while found := self._backlog.next(lambda job: job.id in self.open or job.id in self._given_up, self._committed):
+
+        def skip(job: PlannedJob) -> bool:
+            return job.id in self.open or job.id in self._given_up or not self._ramp.lets(job.id)
+
+        while found := self._backlog.next(skip, self._committed):
             if not self._control.holds or (no := self._lifecycle.refusal(found)) is None:
                 return found
             self._backlog.close(found, no)
         return None
+
+    def _wider(self) -> None:
+        """The next step of the canary begins: jobs that were passed over may be bought."""
+        self._backlog.again()
+        self._queues[Stage.SUBMIT].wake_all()
 
     def _drain(self, who: str) -> None:
         """End once what is under way is finished; the command itself is written down already."""

@@ -52,6 +52,7 @@ _SAID = {
     "cap_reached": ("cap", "message"),
     "looked": ("of", "message"),
     "wallet_odd": ("what", "message"),
+    "canary": ("step", "message"),
     "commanded": ("command", "message"),
     "commands_kept": ("state", "message"),
 }

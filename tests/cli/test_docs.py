@@ -15,6 +15,7 @@ from cli.helpers import DOUBT, MANIFEST, ROOT, Cli, environment, site
 from click.shell_completion import ShellComplete
 from core_helpers import Shelf, make_spec
 
+from batcher.canary import Step
 from batcher.cli import app
 from batcher.cli.examples import EXAMPLES
 from batcher.errors import Kind, exit_code
@@ -172,6 +173,10 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check({"left_behind": [LeftBehind("tiny", "m.yaml", 1, 0, 10)._asdict()]}, "plan", seen)
     check({"running": {"pid": 1, "started": None}}, "status", seen)
     check(cli("ctl", "status", "--json").document, "ctl", seen)
+    step = Step(
+        1, 2, jobs=1, succeeded=1, failed=0, doubtful=0, unfinished=0, credits=10, price=10, above_quote=0, differs=0
+    )
+    check({"version": 1, "event": "canary", "state": "", "step": step.json()}, "canary", seen)
     check({"budget": [{"cap": "run", "credits": 1, "used": 0}]}, "ctl", seen)
     check(cli("report", "--json").document, "report", seen)
     check(REPORT | {"chains": [ChainCounts("")._asdict() | {"total": 0}]}, "report", seen)

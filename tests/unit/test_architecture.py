@@ -14,7 +14,7 @@ import pytest
 import batcher
 
 ROOT = Path(batcher.__file__).parent
-BASE = {"errors", "events", "statuses", "jobs", "clock", "controls", "settings", "spelling", "windows"}
+BASE = {"errors", "events", "statuses", "jobs", "clock", "canary", "controls", "settings", "spelling", "windows"}
 
 # room: rooms of ours that it may import. `clock`, `settings`, `spelling`, `filetypes` are values that anybody may need.
 ALLOWED: dict[str, set[str]] = {
@@ -57,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "state": {"errors", "fs", "ledger"},
     "saved_plan": BASE | {"catalog", "fs", "ledger", "planning"},
     "workload": BASE | {"ledger", "manifest", "marks", "planning", "providers", "saved_plan"},
+    "canary": {"errors"},
     "controls": {"errors", "settings"},
     "request": BASE | {"engine", "ledger", "planning", "providers", "workload"},
     "enrolling": {"jobs", "ledger", "manifest"},

@@ -8,8 +8,10 @@ from typing import Unpack
 import click
 
 from batcher import simulated
+from batcher.canary import NO_CONDITION, parse
 from batcher.cli import options
 from batcher.cli.alerting import targets_of
+from batcher.cli.deciding import asking
 from batcher.cli.environment import read_access
 from batcher.cli.left_behind import naming_fetch
 from batcher.cli.places import Sought, find_state, knowing
@@ -34,6 +36,17 @@ from batcher.workload import SelectionOptions, prepare, prepare_saved
     "--probe", is_flag=True, help="Buy one job of each price class of unknown price, after asking, and tell the price."
 )
 @click.option("--yes", is_flag=True, help="Do not ask before a --probe.")
+@click.option(
+    "--then",
+    metavar="CONDITION",
+    help='Go on by itself from the sample (else one job) to five times that, and to all, while "failed<10% and'
+    ' price<=quote and checks=ok" holds.',
+)
+@click.option(
+    "--decide",
+    metavar="CMD",
+    help="Ask this command (no shell; JSON on stdin) before each step of a canary goes on: exit 0 is a yes.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `batcher plan` does.")
 @click.option(
     "--simulate", is_flag=True, help="Use the built-in simulator: no key, no cost; state under <state>/simulated/."
@@ -61,6 +74,8 @@ def command(
     no_download: bool,
     probe: bool,
     yes: bool,
+    then: str | None,
+    decide: str | None,
     dry_run: bool,
     simulate: bool,
     accept_old: bool,
@@ -75,13 +90,15 @@ def command(
 
     The same command again goes on where the last one ended, whatever ended it. Nothing is paid twice.
     """
+    condition = parse(then) if then is not None else NO_CONDITION
     with naming_fetch(lambda: [state] if state else knowing({campaign_of(p) or "": p.parent for p in paths})):
         if len(paths) == 1 and is_saved(paths[0]):
-            given = [*selection.values(), allow_paths, unchecked or None, probe or None]
+            given = [*selection.values(), allow_paths, unchecked or None, probe or None, then, decide]
             if any(value not in (None, (), "fair") for value in given):
                 raise click.UsageError("a saved plan says itself what is bought: leave selection and budget out")
             workload = prepare_saved(paths[0])
         else:
+            selection["ramp"] = bool(then or decide)
             workload = prepare(paths, allow_paths=allow_paths, unchecked=unchecked, **selection)
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
@@ -109,6 +126,8 @@ def command(
         download=not no_download,
         until=until,
         accept_old=accept_old,
+        then=condition,
+        decide=None if decide is None else asking(decide, folder),
         outer=folder.parent if simulate and folder != state else None,
     )
     with naming_fetch(lambda: [folder]):

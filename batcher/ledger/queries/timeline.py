@@ -22,7 +22,7 @@ from .sql import UNSAVED, marks
 #: `wallet_odd`: {what, message}; `commanded`: {command, message}; `commands_kept`: {state, message}).
 NOTES = (
     *(Event.HALTED, Event.OUTAGE_BEGAN, Event.OUTAGE_ENDED, Event.LIMIT_CUT, Event.LIMIT_RESTORED, Event.CAP_REACHED),
-    *(Event.RUN_ENDED, Event.LOOKED, Event.WALLET_ODD, Event.COMMANDED, Event.COMMANDS_KEPT),
+    *(Event.RUN_ENDED, Event.LOOKED, Event.WALLET_ODD, Event.COMMANDED, Event.COMMANDS_KEPT, Event.CANARY),
 )
 _TROUBLES = (Event.FAILED, Event.REFUSED, Event.DOUBTFUL, Event.MAYBE_RECEIVED, Event.LATE_ANSWER)
 _JOB_EVENTS = (

@@ -1,0 +1,37 @@
+"""What came of some jobs, for a canary's judgement. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
+
+from batcher.canary import Step
+from batcher.jobs import JobId
+from batcher.ledger.reader import LedgerReader
+from batcher.statuses import Status
+
+from .sql import marks
+
+_PAGE = 500
+
+
+def step(read: LedgerReader, jobs: Collection[JobId], number: int, of: int) -> Step:
+    """The figures of a step's jobs, by their latest attempts."""
+    counts = dict.fromkeys(("succeeded", "failed", "doubtful", "unfinished", "credits", "above_quote", "differs"), 0)
+    price, stream = 0, iter(sorted(jobs))
+    while page := list(islice(stream, _PAGE)):
+        for row in read.rows(
+            "SELECT status, quoted_credits, reserved_credits, final_credits, hold_credits, differs FROM jobs"
+            f" WHERE id IN ({marks(page)})",
+            page,
+        ):
+            status = row["status"]
+            counts[status if status in (Status.SUCCEEDED, Status.FAILED, Status.DOUBTFUL) else "unfinished"] += 1
+            final = row["final_credits"]
+            cost = (row["hold_credits"] if final is None else final) or 0
+            asked = max(cost, row["reserved_credits"] or 0)
+            counts["credits"] += cost
+            counts["above_quote"] += asked > (row["quoted_credits"] or 0)
+            counts["differs"] += row["differs"] is not None
+            price = max(price, asked)
+    return Step(number, of, len(jobs), price=price, **counts)
