@@ -18,7 +18,7 @@ _IS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operat
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CanaryStep:
     """What came of the jobs of one step, the `number`th of `of`; `price` is the dearest, in credits.
 
     `above_quote` jobs cost more than was expected when they were bought, and of `differs` the file is not as asked for.
@@ -50,7 +50,7 @@ class _Term:
     value: str
     share: bool
 
-    def met(self, step: Step) -> bool:
+    def met(self, step: CanaryStep) -> bool:
         match self.what:
             case "checks":
                 return step.differs == 0
@@ -63,12 +63,12 @@ class _Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class GoOnCondition:
     """What has to hold of a step for the next one to begin."""
 
     terms: tuple[_Term, ...] = ()
 
-    def unmet(self, step: Step) -> str:
+    def unmet(self, step: CanaryStep) -> str:
         """The terms that do not hold, and what there was instead; empty where all do."""
         wrong = [term.text for term in self.terms if not term.met(step)]
         if not wrong:
@@ -78,10 +78,10 @@ class Condition:
         return f"not {' and not '.join(wrong)} ({found}{odd})"
 
 
-NO_CONDITION = Condition()
+NO_CONDITION = GoOnCondition()
 
 
-def parse(text: str) -> Condition:
+def parse(text: str) -> GoOnCondition:
     """The condition that a text states. Raises UsageError with all that is wrong with it."""
     terms, wrong = list[_Term](), list[str]()
     for part in re.split(r"\s+and\s+", text.strip()):
@@ -93,7 +93,7 @@ def parse(text: str) -> Condition:
         terms.append(_Term(part.strip(), what, _IS[sign], value, bool(share)))
     if wrong:
         raise UsageError(f"--then cannot be read at {', '.join(wrong)}", hint=f"Write conditions {_ALLOWED}.")
-    return Condition(tuple(terms))
+    return GoOnCondition(tuple(terms))
 
 
 def _fits(what: str, sign: str, value: str, share: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batcher.canary import NO_CONDITION, Condition, Step
+from batcher.canary import NO_CONDITION, CanaryStep, GoOnCondition
 from batcher.engine import Ending
 from batcher.errors import Kind
 from batcher.ledger import decisions
@@ -43,8 +43,8 @@ class RunRequest:
     accept_old: bool = False
     outer: Path | None = None
     #: Of a canary, what has to hold of a step for the next to begin, and who else is asked: why not, or "".
-    then: Condition = NO_CONDITION
-    decide: Callable[[Step], Awaitable[str]] | None = None
+    then: GoOnCondition = NO_CONDITION
+    decide: Callable[[CanaryStep], Awaitable[str]] | None = None
     command: str = ""
 
 

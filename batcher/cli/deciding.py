@@ -10,14 +10,14 @@ from pathlib import Path
 
 import anyio
 
-from batcher.canary import Step
+from batcher.canary import CanaryStep
 from batcher.errors import UsageError
 from batcher.text import safe, short
 
 _SAID = 200
 
 
-def asking(command: str, state: Path) -> Callable[[Step], Awaitable[str]]:
+def asking(command: str, state: Path) -> Callable[[CanaryStep], Awaitable[str]]:
     """Run a command, without a shell, with the step as JSON on stdin; exit 0 is a yes. Raises UsageError."""
     try:
         words = shlex.split(command)
@@ -28,7 +28,7 @@ def asking(command: str, state: Path) -> Callable[[Step], Awaitable[str]]:
 
     folder = str(state.absolute())
 
-    async def decide(step: Step) -> str:
+    async def decide(step: CanaryStep) -> str:
         told = json.dumps({"version": 1, "event": "canary", "state": folder, "step": step.json()})
         try:
             ran = await anyio.run_process(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import islice
 
-from batcher.canary import Step
+from batcher.canary import CanaryStep
 from batcher.jobs import JobId
 from batcher.ledger.reader import LedgerReader
 from batcher.statuses import Status
@@ -15,7 +15,7 @@ from .sql import marks
 _PAGE = 500
 
 
-def step(read: LedgerReader, jobs: Collection[JobId], number: int, of: int) -> Step:
+def step(read: LedgerReader, jobs: Collection[JobId], number: int, of: int) -> CanaryStep:
     """The figures of a step's jobs, by their latest attempts."""
     counts = dict.fromkeys(("succeeded", "failed", "doubtful", "unfinished", "credits", "above_quote", "differs"), 0)
     price, stream = 0, iter(sorted(jobs))
@@ -34,4 +34,4 @@ def step(read: LedgerReader, jobs: Collection[JobId], number: int, of: int) -> S
             counts["above_quote"] += asked > (row["quoted_credits"] or 0)
             counts["differs"] += row["differs"] is not None
             price = max(price, asked)
-    return Step(number, of, len(jobs), price=price, **counts)
+    return CanaryStep(number, of, len(jobs), price=price, **counts)

@@ -9,7 +9,7 @@ import pytest
 from integration.lifecycle.helpers import FAST, attempts, done, manifest, statuses
 from support import Bench
 
-from batcher.canary import Step, parse, wider
+from batcher.canary import CanaryStep, parse, wider
 from batcher.engine import Ending
 from batcher.errors import Kind, UsageError
 from batcher.events import Event
@@ -79,9 +79,9 @@ def test_a_cap_in_a_step_is_the_caps_word(bench: Bench) -> None:
 
 
 def test_a_hook_decides(bench: Bench) -> None:
-    asked: list[Step] = []
+    asked: list[CanaryStep] = []
 
-    async def decide(step: Step) -> str:
+    async def decide(step: CanaryStep) -> str:
         asked.append(step)
         return "not tonight" if step.number == 2 else ""
 
@@ -94,7 +94,7 @@ def test_a_hook_decides(bench: Bench) -> None:
     assert len(attempts(bench)) == 5
 
 
-STEP = Step(1, 2, 20, 17, failed=2, doubtful=1, unfinished=0, credits=190, price=12, above_quote=1, differs=0)
+STEP = CanaryStep(1, 2, 20, 17, failed=2, doubtful=1, unfinished=0, credits=190, price=12, above_quote=1, differs=0)
 
 
 @pytest.mark.parametrize(
