@@ -172,7 +172,7 @@ def test_every_document_is_as_the_page_says(cli: Cli, monkeypatch: pytest.Monkey
     check({"left_behind": [LeftBehind("tiny", "m.yaml", 1, 0, 10)._asdict()]}, "plan", seen)
     check({"running": {"pid": 1, "started": None}}, "status", seen)
     check(cli("ctl", "status", "--json").document, "ctl", seen)
-    step = Step(
+    step = CanaryStep(
         1, 2, jobs=1, succeeded=1, failed=0, doubtful=0, unfinished=0, credits=10, price=10, above_quote=0, differs=0
     )
     check({"version": 1, "event": "canary", "state": "", "step": step.json()}, "canary", seen)
