@@ -15,6 +15,7 @@ from cli.helpers import DOUBT, MANIFEST, ROOT, Cli, environment, site
 from click.shell_completion import ShellComplete
 from core_helpers import Shelf, make_spec
 
+from batcher.canary import CanaryStep
 from batcher.cli import app
 from batcher.cli.examples import EXAMPLES
 from batcher.errors import Kind, exit_code
