@@ -13,7 +13,7 @@ from batcher.catalog import Model, get_model, model_ids
 from batcher.jobs import ParamValue
 from batcher.spelling import nfc
 
-from .fields import tag_name_fault, variable_name_fault
+from .fields import SPECIAL, tag_name_fault, variable_name_fault
 from .matrix import Axis, Claim, Matrix, MatrixRule, Rules, Shape
 from .names import FileNames, slug
 from .problems import Fault, Path, Problems, SourceMap, did_you_mean, joined, listed
@@ -25,9 +25,6 @@ from .templates import MARK as TEMPLATE_MARK
 from .templates import Template, compile_template, without_comments
 from .unchecked import WAYS, WRITTEN_TOO, stand_in, warning
 from .values import FAULTY, Faulty, Value, comparable, kept, shown
-
-#: Columns with a meaning of their own; also variables, but for `prompt` where it is the row's template.
-SPECIAL = ("prompt", "name", "reference")
 
 
 class Entry(NamedTuple):

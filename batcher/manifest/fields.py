@@ -34,6 +34,8 @@ _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _JINJA_WORDS = frozenset(
     ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"]
 )
+#: Columns with a meaning of their own; also variables, but for `prompt` where it is the row's template.
+SPECIAL = ("prompt", "name", "reference")
 #: Names with a meaning of their own: as variables they would be taken for it.
 RESERVED = {
     "campaign": "a manifest is one campaign",

@@ -10,8 +10,8 @@ from typing import Any
 from batcher.jobs import WireValue
 from batcher.spelling import is_visible, nfc
 
-from .compiler import SPECIAL, Entry
-from .fields import name_fault
+from .compiler import Entry
+from .fields import SPECIAL, name_fault
 from .files import Cache
 from .matrix import Shape
 from .names import slug

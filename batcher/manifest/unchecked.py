@@ -7,7 +7,7 @@ from typing import Any
 
 from batcher.catalog import MODEL_ID, Model, find_model, unchecked_model
 
-from .fields import RESERVED
+from .fields import SPECIAL
 from .problems import Fault, joined, listed
 from .schema import Document
 from .values import Faulty, shown
@@ -36,8 +36,8 @@ def stand_in(model_id: str, document: Document) -> Model:
     for name, value in (each for params in written for each in params.items()):
         if not isinstance(value, Faulty):
             values.setdefault(name, []).append(value)
-    if taken := [name for name in values if name in RESERVED]:
-        raise Fault(f"{taken[0]!r} cannot be a param of {model_id}", RESERVED[taken[0]])
+    if taken := [name for name in values if name in SPECIAL]:
+        raise Fault(f"{taken[0]!r} cannot be a param of {model_id}", "a column of that name means the job's own")
     return unchecked_model(model_id, values)
 
 

@@ -115,17 +115,10 @@ prompts:
     ]
 
 
-def test_rows_make_stills_and_films_of_the_same_file(tmp_path: Path) -> None:
+def test_the_pages_rows_make_stills_and_films_of_the_same_file(tmp_path: Path) -> None:
     (tmp_path / "shots.csv").write_text("shot,picture,motion\n1,Dawn,It rises\n2,Dusk,It sets\n")
-    text = """campaign: shots
-model: grok-imagine-video
-prompts:
-  - {file: shots.csv, name: "still-{{ shot }}", model: nano-banana, prompt: "{{ picture }}"}
-  - file: shots.csv
-    name: "film-{{ shot }}"
-    prompt: "{{ motion }}"
-    references: [{from: "still-*", where: {shot: "{{ shot }}"}}]
-"""
+    page = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text("utf-8")
+    text = page.partition("**Text before pictures**")[2].partition("```yaml\n")[2].partition("```")[0]
     found = jobs(tmp_path, text)
     assert [spec.name for spec in found] == ["still-1", "still-2", "film-1", "film-2"]
     assert [[one.name for one in sources_of(spec.reference)] for spec in found] == [[], [], ["still-1"], ["still-2"]]

@@ -50,6 +50,7 @@ def loaded(folder: Path, text: str, **files: bytes | str) -> tuple[Manifest, lis
         ("prompts: [{prompt: A, params: {n: 6}}, B]", [{"n": 6}, {}]),
         # a cell has the type that stands under `params`
         ("params: {n: 6, b: false, s: a}\nprompts: [{file: r.csv}]", [{"n": 8, "b": True, "s": "8"}]),
+        ("params: {model: V5}\nprompts: [A]", [{"model": "V5"}]),
         # what another model of the manifest knows does not reach it, unless its own prompts name it
         (
             "params: {mode: fun, x: 1}\nprompts: [A, {prompt: B, model: grok-imagine-video}]",
@@ -91,7 +92,7 @@ def test_params_go_as_they_are_written(tmp_path: Path, text: str, params: list[d
         ("params: {b: true}\nmatrix: {b: [1]}\nprompts: [A]", "b is 1; must be a boolean, as under `params`"),
         ("params: {n: 6}\nprompts: [{file: wrong.csv}]", "n is '6s'; must be a number, as under `params`"),
         ("matrix: {n: [6, 8]}\nprompts: [A]", "for a param of a model without a file, write it under `params` too"),
-        ("params: {model: x}\nprompts: [A]", "'model' cannot be a param of new-film"),
+        ("params: {name: x}\nprompts: [A]", "'name' cannot be a param of new-film"),
         ("prompts: [{prompt: A, model: 'New film'}, B]", "'New film' cannot be a model's id"),
         ("prompts: [{prompt: A, params: {n: null}}]", "must be a text, a number or true/false, not empty (null)"),
     ],
