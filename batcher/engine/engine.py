@@ -68,9 +68,8 @@ class Engine:
         ledger, clock, settings, limiter = context.ledger, context.clock, context.settings, context.limiter
         self._ledger, self._lifecycle = ledger, lifecycle
         self._limiter, self._settings = limiter, settings
-        self._campaigns = campaigns
+        self._campaigns, self._clock = campaigns, clock
         self._damage, self._selection = damage, selection
-        self._clock = clock
         self._arrivals, self._commits = arrivals, context.commits
         self._backlog = Backlog(ledger.read, campaigns, selection, arrivals.steps, to_come=arrivals.has_jobs)
         self._queues: dict[Stage, Scheduler[WorkItem]] = {stage: Scheduler(clock) for stage in Stage}
@@ -80,11 +79,9 @@ class Engine:
         self._run_id = run_id
         self._starting: list[WorkItem] = []
         self._given_up: set[JobId] = set()
-        self._started = 0
-        self._searching = False
+        self._started, self._searching = 0, False
         self.in_flight = 0  # jobs bought or being bought, without those that only lack their file
-        self._stops = StopRules(settings)
-        self._ramp = ramp
+        self._stops, self._ramp = StopRules(settings), ramp
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
         self._caps_met: set[str] = set()
@@ -102,8 +99,7 @@ class Engine:
         )
         self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
         self._over = False
-        self._scope = anyio.CancelScope()
-        self._watching = anyio.CancelScope()
+        self._scope, self._watching = anyio.CancelScope(), anyio.CancelScope()
 
     async def run(self) -> Ending:
         """Work until everything selected is at its end, or a halt. Raises StorageError."""
