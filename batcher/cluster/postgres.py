@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import get_ident
 from typing import Any, Self, cast
 
@@ -18,6 +19,7 @@ from batcher.errors import StorageError
 from batcher.ledger.store.connection import AlreadyThere, Locked
 
 from .dialect import translate
+from .round_trips import Answered, Foresight, Statement
 
 #: The lock under which all writing is serial; any number will do, as long as every version takes the same.
 LEDGER_LOCK = 0x6261_7463
@@ -56,8 +58,12 @@ def _given(values: Sequence[Any], numbered: bool) -> Any:
 
 def _rows(cursor: psycopg.Cursor[Any]) -> Any:
     """The rows of a query as `Row`: a factory of psycopg's."""
-    names = {column.name: place for place, column in enumerate(cursor.description or ())}
-    return type("Row", (Row,), {"__slots__": (), "names": names})
+    return _row_class(tuple(column.name for column in cursor.description or ()))
+
+
+@lru_cache(maxsize=1000)
+def _row_class(names: tuple[str, ...]) -> Any:
+    return type("Row", (Row,), {"__slots__": (), "names": {name: place for place, name in enumerate(names)}})
 
 
 class _Sum(Loader):
@@ -100,6 +106,8 @@ class PostgresConnection:
         self.place = shown(conninfo)
         self._owner = 0  # the thread that has begun a transaction
         self._within = False
+        self.foresight = Foresight()
+        self.round_trips = 0  # within transactions, of all time
         self.heard: Callable[[float], None] = lambda _: None  # the database's time, at each transaction's begin
         self._open = self._connect()
 
@@ -120,6 +128,7 @@ class PostgresConnection:
     def begin(self) -> None:
         """Begin a transaction in which nobody else writes. Raises Locked."""
         self._within = False
+        self.foresight.begin()
         with postgres_errors(self.place):
             try:
                 cursor = self._ask(_BEGIN)
@@ -139,8 +148,6 @@ class PostgresConnection:
         One that changes nothing, or only begins, is asked once more where nobody could know that beforehand.
         """
         if self._open.closed:
-            if self._within:
-                raise StorageError(f"{self.place}: the connection was lost within a transaction", hint=_AGAIN)
             self._open = self._connect()
         alone = not self.in_transaction
         try:
@@ -151,26 +158,86 @@ class PostgresConnection:
         self._open = self._connect()
         return self._open.execute(cast(Any, sql), values)
 
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> psycopg.Cursor[Row]:
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """Run a statement that is written for SQLite."""
         if sql == "BEGIN IMMEDIATE":
             self.begin()
             return self._open.cursor()
         sql = _SNAPSHOT.get(sql, sql)
-        if sql == "COMMIT" and self._status != "INTRANS":
-            # PostgreSQL takes a COMMIT of what has failed for a ROLLBACK, and says nothing.
-            raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
+        if sql == "COMMIT":
+            self._flush()
+        if self._within:
+            return self._within_transaction(Statement(sql, tuple(values)))
         made, numbered = translate(sql)
         with postgres_errors(self.place):
-            found = self._ask(made, _given(values, numbered) or None)
+            return self._ask(made, _given(values, numbered) or None)
+
+    def _within_transaction(self, statement: Statement) -> Any:
+        """Run a statement with what nobody waits for before it, and the questions that are foreseen after it."""
+        foresight, sql = self.foresight, statement.sql
+        if sql.startswith("SAVEPOINT"):
+            foresight.part()
+            foresight.put_off(statement)
+            return Answered([])
+        if sql.startswith("ROLLBACK"):
+            foresight.drop()
+        if (known := foresight.answer(statement)) is not None:
+            return known
+        foreseen = foresight.foreseen(statement)
+        with postgres_errors(self.place):
+            found = self._together([*foresight.take(), statement, *foreseen])
         if sql in ("COMMIT", "ROLLBACK"):
             self._within = False
+        for each, cursor in zip(foreseen, found[len(found) - len(foreseen) :], strict=True):
+            foresight.keep(each, cursor.fetchall())
+        return found[-1 - len(foreseen)]
+
+    def later(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Run a statement whose answer nobody needs: with the next one, or before the commit at the latest."""
+        if self._within:
+            self.foresight.put_off(Statement(sql, tuple(values)))
+        else:
+            self.execute(sql, values)
+
+    def _flush(self) -> None:
+        if waiting := self.foresight.take():
+            with postgres_errors(self.place):
+                self._together(waiting)
+        if self._status != "INTRANS":
+            # PostgreSQL takes a COMMIT of what has failed for a ROLLBACK, and says nothing.
+            raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
+
+    def _together(self, statements: Sequence[Statement]) -> list[Any]:
+        """Run statements of a transaction in one round trip. The first that fails raises, and none after it is done.
+
+        As one text: in libpq's pipeline mode the server does not see that a transaction is idle, so nobody would throw
+        out a worker that was stopped within one.
+        """
+        if self._open.closed:
+            raise StorageError(f"{self.place}: the connection was lost within a transaction", hint=_AGAIN)
+        self.round_trips += 1
+        asked = [(translate(each.sql), each.values) for each in statements]
+        if len(asked) == 1:
+            [((sql, numbered), values)] = asked
+            return [self._open.execute(cast(Any, sql), _given(values, numbered) or None)]
+        cursor = psycopg.ClientCursor(self._open, row_factory=_rows)
+        texts = [cursor.mogrify(cast(Any, sql), _given(values, numbered)) for (sql, numbered), values in asked]
+        cursor.execute(cast(Any, "; ".join(texts)))
+        found = []
+        for _ in statements:
+            found.append(Answered(cursor.fetchall() if cursor.description else [], cursor.rowcount))
+            cursor.nextset()
         return found
 
     def executemany(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
         """Run a statement for each of the rows, in few round trips."""
         made, numbered = translate(sql)
         rows = [_given(row, numbered) for row in values]
+        if self._within and rows:
+            self.foresight.answer(Statement(sql, ()))
+            waiting = self.foresight.take()
+            with postgres_errors(self.place):
+                self._together(waiting) if waiting else None
         if rows:
             with postgres_errors(self.place):
                 self._open.cursor().executemany(cast(Any, made), rows)

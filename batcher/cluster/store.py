@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from batcher.clock import Clock
-from batcher.jobs import Intent, JobId
-from batcher.ledger import LedgerReader, LedgerWriter, Observer
+from batcher.jobs import Intent, Job, JobId
+from batcher.ledger import LedgerReader, LedgerWriter, Observer, Refusal
 from batcher.ledger.store.connection import open_reader
 from batcher.ledger.store.transaction import Transaction
 
@@ -80,6 +80,10 @@ class PostgresLedger(LedgerWriter):
     def now(self) -> float:
         """The database's time, in seconds since the epoch."""
         return float(self._apart.query("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])
+
+    def intend(self, job: Job, **words: Any) -> Intent | Refusal:
+        self.connection.foresight.about = job.id
+        return super().intend(job, **words)
 
     # Claims (see `claims`)
 

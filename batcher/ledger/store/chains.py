@@ -50,7 +50,7 @@ def enrol(t: Transaction, specs: Iterable[JobSpec]) -> None:
 
 def begin(t: Transaction, source_id: JobId) -> None:
     """Mark those that are made from a job which is bought: the caps leave room for them."""
-    t.run(f"{_BEGIN} AND id IN (SELECT job_id FROM sources WHERE source_id = ?)", (source_id,))
+    t.tell(f"{_BEGIN} AND id IN (SELECT job_id FROM sources WHERE source_id = ?)", (source_id,))
 
 
 def settle(t: Transaction, source_id: JobId) -> None:

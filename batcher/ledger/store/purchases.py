@@ -64,7 +64,7 @@ def admit(
     request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
     key, body = derive_key(ledger_id, job.id, number), compose(request_id)
     boot, up = t.boot
-    t.run("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
+    t.tell("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
     attempt_id = t.insert(  # from here on the hold counts: a trigger adds it to `spent`, which the caps read
         "attempts",
         job_id=job.id,

@@ -74,6 +74,10 @@ class Transaction:
     def run(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(sql, values)
 
+    def tell(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Run a statement whose answer nobody needs; what it breaks is known by the end of the part at the latest."""
+        getattr(self._connection, "later", self._connection.execute)(sql, values)
+
     def many(self, sql: str, values: Sequence[Any]) -> None:
         self._connection.executemany(sql, values)
 
@@ -129,7 +133,7 @@ class Transaction:
         """Write an event row, as of now or an earlier time, and keep the fact for the observers."""
         moved = {} if new is None else {"from": old and str(old), "to": str(new)}
         newest = "?" if attempt is not None or job_id is None else "(SELECT max(number) FROM attempts WHERE job_id = ?)"
-        self.run(
+        self.tell(
             f"INSERT INTO events (at, run_id, job_id, attempt, event, detail) VALUES (?, ?, ?, {newest}, ?, ?)",
             (
                 at or self.at,

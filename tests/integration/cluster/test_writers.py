@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 
 import psycopg
 import pytest
@@ -89,7 +90,7 @@ def test_one_who_is_stopped_within_a_transaction_is_thrown_out_and_loses_only_th
         return made
 
     with pytest.raises(StorageError):
-        stopped.commit_group([stop])
+        assert stopped.commit_group([stop]) == [None]
     assert time.monotonic() - began < 30
     assert isinstance(intend(stopped, 1, Caps()), Refusal)  # on a new connection; the class waits for its price
     with psycopg.connect(postgres) as there:
@@ -146,3 +147,22 @@ def test_a_group_on_a_thread_lets_the_loops_thread_read_and_note(ledgers: list[P
     ledger.commit_group([])
     with closing(ledger):
         assert ledger.read.row("SELECT 1 FROM events WHERE event = 'halted'")
+
+
+def test_a_purchase_of_a_group_takes_few_round_trips(ledgers: list[PostgresLedger]) -> None:
+    """Everybody else waits meanwhile: the reads of one, the row of one, its move, its end."""
+    ledger = ledgers[0]
+    enrol(ledger, 1, 40)
+    caps = Caps(run=1000, campaigns={"spring": 1000}, day=1000, keep=1, wallet=1000)
+    first = intend(ledger, 1, caps)
+    assert isinstance(first, Intent)
+    ledger.submitted(first, make_task(1))
+    for start in (2, 18):
+        before = ledger.connection.round_trips
+        jobs = [ledger.read.load(job_name(number)) for number in range(start, start + 16)]
+        found = ledger.commit_group(
+            [partial(ledger.intend, job, account=ACCOUNT, compose=lambda r: r.encode(), caps=caps) for job in jobs]
+        )
+        assert all(isinstance(each, Intent) for each in found)
+    assert ledger.connection.round_trips - before <= 4 * 16 + 2
+    assert ledger.read.spent() == (330, 0)
