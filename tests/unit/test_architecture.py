@@ -199,7 +199,7 @@ def test_each_library_has_its_rooms() -> None:
         ("Intent", {"ledger"}),  # the only maker of an intent
         ("Rivya", {"providers"}),  # the registry makes providers
         ("submit", {"lifecycle"}),  # the only caller of Provider.submit
-        ("intend", {"lifecycle"}),
+        ("intend", {"lifecycle", "cluster"}),  # a store of its own
         ("print", {"simulator"}),  # the library never prints …
         ("exit", set()),  # … nor exits
         # Waiting is data; a display, a slow server, an outage and what was written down ahead may.

@@ -51,6 +51,7 @@ def test_a_mirror_follows_purchases_files_and_deleted_rows(
     shelf.name_price()
     shelf.enrol([make_spec(n) for n in range(1, 4)])
     intents = [shelf.buy(n) for n in (1, 2)]
+    shelf.ledger.stamp("submit")
     first = mirror.pull(postgres, path)
     same(postgres, path)
     assert mirror.pull(postgres, path) == (0, first.rev)
@@ -58,7 +59,6 @@ def test_a_mirror_follows_purchases_files_and_deleted_rows(
     shelf.ledger.submitted(intents[0], done)
     shelf.ledger.claim_file(intents[0].attempt_id, 0, target="results/a", sha256="0" * 64, size=1)
     shelf.ledger.file_saved(job_name(1), intents[0].attempt_id, 0)
-    shelf.ledger.stamp("submit")
     shelf.clock.now += 40 * 3600.0
     shelf.restart()  # forgets old requests
     assert mirror.pull(postgres, path).rev > first.rev
