@@ -26,6 +26,8 @@ _UNBOUGHT = (Status.PLANNED, Status.CANCELLED)
 
 #: The source of a price that nothing but a model's file names.
 CATALOGUE = "catalogue, from"
+#: That of a model without a file, which nobody knows.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ def quote_of(price_class: str, jobs: int, catalog: int, seen: Price | None) -> Q
     """What so many jobs of a class are expected to cost, and where that price is from; `catalog` in credits each."""
     if seen and (credits_each := seen.quote(catalog)) == seen.credits:
         return Quote(price_class, jobs, credits_each, f"seen {seen.at[:10]}")
-    return Quote(price_class, jobs, catalog, "unknown" if price_class.endswith(UNCHECKED) else CATALOGUE)
+    return Quote(price_class, jobs, catalog, UNKNOWN if price_class.endswith(UNCHECKED) else CATALOGUE)
 
 
 def _twins(spec: JobSpec) -> list[JobId]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from batcher.jobs import SHORT_ID, ParamValue, Status
 from batcher.ledger.queries.chains import ChainCounts
+from batcher.planning.walk import CATALOGUE, UNKNOWN
 from batcher.text import amount, count, duration, moment, number, percent, wait, what_differs
 
 from .budget import Cap, Forecast
@@ -46,6 +47,10 @@ class Table:
     warnings: Sequence[str] = ()
 
 
+_GUESSES = {
+    CATALOGUE: 'Some prices are the catalogue\'s "from": the API has not named them yet.',
+    UNKNOWN: "Nobody knows the price of models without a file: they count as 1 credit.",
+}
 _Figure = tuple[str, Callable[[Figures], str]]
 
 
@@ -244,13 +249,22 @@ def forecast(found: Forecast, caps: str = "cap") -> Table:
     many = len(sums) > 1
     if many:
         sums.append(("total", found.jobs, found.credits, sum(c.committed for c in found.campaigns)))
-    guessed = any(quote.source.startswith("catalogue") for c in found.campaigns for quote in c.quotes)
+    sources = {quote.source for c in found.campaigns for quote in c.quotes}
     return Table(
         _columns(["campaign"], ["planned", "will cost", "committed", "in the end"]),
         [[name, *map(number, (planned, cost, spent, spent + cost))] for name, planned, cost, spent in sums],
         total=many,
         notes=[
-            *(['Some prices are the catalogue\'s "from": the API has not named them yet.'] if guessed else []),
+            *(
+                ['Some prices are the catalogue\'s "from": the API has not named them yet.']
+                if CATALOGUE in sources
+                else []
+            ),
+            *(
+                ["Nobody knows the price of models without a file: they count as 1 credit."]
+                if UNKNOWN in sources
+                else []
+            ),
             *([] if found.bites else [f"No {caps} is in the way."]),
         ],
         warnings=[f"Cap {bite.cap} {bite.name} is {amount(bite.short)} short of that." for bite in found.bites],

@@ -58,6 +58,7 @@ def test_bought_saved_and_then_checked(cli: Cli, manifest: Path, monkeypatch: py
             monkeypatch.setenv(name, value)
         assert cli("run", str(manifest), "--unchecked", "-q").code == 3
         assert place.world.oracle().tasks == {}
+        assert "Nobody knows the price of models without a file" in cli("report").out
         assert "Saved plan.json: 2 jobs" in cli("plan", str(manifest), *bound, "--out", "plan.json").err
         ran = cli("run", "plan.json", "-q")
         assert "warning: " in ran.err
