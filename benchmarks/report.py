@@ -68,13 +68,16 @@ def make(path: Path, jobs: int) -> None:
                 "INSERT INTO runs VALUES (?, ?, ?, 0, 'done', '1', 1, ?, ?, ?)",
                 (number + 1, at, at, ACCOUNT, json.dumps([name]), json.dumps(settings)),
             )
+        columns: dict[str, list[str]] = {}
         for table, row in _rows(jobs):
             if table == "latest":
                 ledger.execute("UPDATE wanted SET attempt_id = ? WHERE seq = ?", row)
                 continue
-            names = [column[0] for column in ledger.execute("SELECT name FROM pragma_table_info(?)", (table,))]
-            columns = ", ".join(names[: len(row)])  # later migrations add theirs at the end
-            ledger.execute(f"INSERT INTO {table} ({columns}) VALUES ({','.join('?' * len(row))})", row)
+            if table not in columns:
+                found = ledger.execute("SELECT name FROM pragma_table_info(?)", (table,))
+                columns[table] = [name for (name,) in found]
+            names = ", ".join(columns[table][: len(row)])  # later migrations add theirs at the end
+            ledger.execute(f"INSERT INTO {table} ({names}) VALUES ({','.join('?' * len(row))})", row)
 
 
 def _rows(jobs: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
