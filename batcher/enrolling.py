@@ -22,15 +22,17 @@ def begin_enrolment(
     check: Callable[[], None] = lambda: None,
     *,
     whole: bool = True,
+    each: Callable[[JobSpec], object] = lambda _: None,
 ) -> dict[str, Iterator[Callable[[], object]]]:
     """Bring the jobs of manifests into the ledger; unless `whole`, the first of each that has no chains.
 
     Returns the steps that are left, by campaign: each is to be done before the next is asked for. `check` is called for
-    each job, and ends it by raising. Raises ManifestError when a file has become faulty since the plan.
+    each job, and ends it by raising; `each` with each job that is expanded.
+    Raises ManifestError when a file has become faulty since the plan.
     """
     left: dict[str, Iterator[Callable[[], object]]] = {}
     for manifest in manifests:
-        steps = _enrolment(ledger, manifest, unchanged.get(manifest.campaign), check)
+        steps = _enrolment(ledger, manifest, unchanged.get(manifest.campaign), check, each)
         for step in islice(steps, None if whole or manifest.has_chains else STEPS_BEFORE):
             check()
             step()
@@ -40,7 +42,11 @@ def begin_enrolment(
 
 
 def _enrolment(
-    ledger: LedgerWriter, manifest: Manifest, standing: CachedExpansion | None, check: Callable[[], None]
+    ledger: LedgerWriter,
+    manifest: Manifest,
+    standing: CachedExpansion | None,
+    check: Callable[[], None],
+    each: Callable[[JobSpec], object],
 ) -> Iterator[Callable[[], object]]:
     """With `standing` the jobs are in the ledger, and what a person planned besides goes."""
     if standing is not None:
@@ -52,6 +58,7 @@ def _enrolment(
     def wanted() -> Iterator[JobSpec]:
         for spec in manifest.specs(witness):
             check()
+            each(spec)
             yield spec
 
     def origin() -> Origin | None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "validate": "Find every error of the manifests and of the files they name.",
     "plan": "Show what a run would do and cost.",
     "run": "Buy, wait for and fetch what the manifests ask for.",
+    "worker": "Work at the runs of a ledger on PostgreSQL, until SIGTERM or Ctrl-C.",
     "fetch": "Poll and download what is bought, bring back missing files; without a manifest.",
     "status": "Show how every campaign stands.",
     "jobs": "List jobs, in the order of their manifests.",

@@ -17,6 +17,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("batcher run campaign.yaml --limit 10", "buy ten of its jobs"),
         ("batcher run *.yaml --until 07:00", "buy through the night; the same command goes on"),
     ),
+    "worker": (("batcher worker --concurrency 100", "on each machine; BATCHER_LEDGER names the database"),),
     "fetch": (
         ("batcher fetch", "bring home all that is bought"),
         ("batcher fetch spring --forget", "what of it is missing is not wanted any more"),

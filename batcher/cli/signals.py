@@ -34,11 +34,13 @@ class Signals:
     """Handles the signals for its block.
 
     `on_first`, while it is set, is told of the first signal; else that raises Stopped where the program stands.
+    `on_again` is told of the second, before the process ends by it, unless it says True: then it goes on.
     An error of storage that leaves the block after a signal has that signal's kind.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.on_first: Callable[[Kind, str], object] | None = None
+        self.on_again: Callable[[], object] = lambda: None
         self._monotonic = monotonic
         self._came: float | None = None  # when the first did
         self._kind: Kind | None = None  # what it asks for
@@ -63,7 +65,8 @@ class Signals:
     def _handle(self, number: int, _: FrameType | None) -> None:
         kind, reason = _KINDS[signal.Signals(number)]
         if self._came is not None:
-            if self._counts_again(signal.Signals(number), self._monotonic() - self._came):
+            again = self._counts_again(signal.Signals(number), self._monotonic() - self._came)
+            if again and self.on_again() is not True:
                 leave(exit_code(kind))
             return
         self._came, self._kind = self._monotonic(), kind

@@ -15,6 +15,7 @@ from batcher.ledger.store.transaction import Transaction
 from . import claims, schema
 from .database_clock import DatabaseClock
 from .postgres import PostgresConnection
+from .runs import TABLES
 
 
 class _Reading:
@@ -77,6 +78,10 @@ class PostgresLedger(LedgerWriter):
     def _doubt_intents(self, t: Transaction) -> None:
         """Others may be at work on what is intended: whoever takes a claim over does this (`claim`)."""
 
+    def join_run(self, run_id: int) -> None:
+        """Let what is written belong to a run that another process has started."""
+        self._write.run_id = run_id
+
     def now(self) -> float:
         """The database's time, in seconds since the epoch."""
         return float(self._apart.query("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])
@@ -124,4 +129,6 @@ class PostgresLedger(LedgerWriter):
 def create(conninfo: str, clock: Clock) -> bool:
     """Make a database the ledger's, or bring an older one up to date; whether anything had to be done."""
     with PostgresConnection(conninfo, idle_seconds=60) as connection:
-        return schema.create(connection, clock)
+        made = schema.create(connection, clock)
+        connection.script(TABLES)
+        return made

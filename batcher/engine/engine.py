@@ -48,11 +48,12 @@ _APART_SECONDS = 0.002
 _BARRED = 3
 #: Requests at once of a stage, where as many jobs may be under way.
 _WORKERS = 16
-_WORKERS_MAX = 256
 
 
 class Engine:
     """One run over some campaigns. `run` returns when nothing is left to do or something stops it."""
+
+    workers_max = 256  # of a stage
 
     def __init__(
         self,
@@ -103,12 +104,11 @@ class Engine:
 
     async def run(self) -> Ending:
         """Work until everything selected is at its end, or a halt. Raises StorageError."""
-        apart = count()
-        read = self._ledger.read
+        apart, read = count(), self._ledger.read
         for item, stage in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
             self.add(item, stage, next(apart) * _APART_SECONDS if stage is Stage.POLL else 0.0)
         self._control.begin(to_buy=self._backlog.has_jobs)
-        requests = min(max(_WORKERS, self._settings.limits.in_flight), _WORKERS_MAX)
+        requests = min(max(_WORKERS, self._settings.limits.in_flight), self.workers_max)
         workers = dict.fromkeys(Stage, self._settings.limits.downloads) | {Stage.SUBMIT: requests, Stage.POLL: requests}
         with self._scope:
             try:

@@ -36,7 +36,7 @@ _PAGE = 500
 _UNSAVED = (
     f"FROM (SELECT DISTINCT f.attempt_id FROM files AS f WHERE {UNSAVED}) AS u CROSS JOIN attempts AS a"
     " ON a.id = u.attempt_id CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
-    " WHERE w.campaign = ? AND w.status = 'succeeded'"
+    " WHERE w.campaign = ?1 AND w.status = 'succeeded'"
 )
 # The price class of the first planned job that is made from a job of `{of}`, and that of the next of its chain.
 _FIRST_MADE = (

@@ -253,6 +253,7 @@ class Lifecycle:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
             self._open_posts.add(scope)
             try:
+                await slot.take()
                 slot.go()
                 outcome = await self._context.submit(intent)
             finally:

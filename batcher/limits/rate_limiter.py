@@ -114,6 +114,9 @@ class Permit:
         """Only write the request down: for an operation that commits more than this. `go` has to follow the commit."""
         self._limiter.write(self._kind)
 
+    async def take(self) -> None:
+        """Wait for what a request needs beside its room; where this process is alone, for nothing."""
+
     def go(self) -> None:
         """Count the request that was written down, right before it is sent. Without it the room is given back."""
         self._number = self._limiter.sent(self._kind)

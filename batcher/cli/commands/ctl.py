@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 import click
 
 from batcher.cli import options
+from batcher.cli.cluster import drain
+from batcher.cli.database import named_database
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Grid, Terminal, table
 from batcher.clock import SystemClock, local_day
@@ -41,6 +43,8 @@ def command(terminal: Terminal, *, action: Action, words: tuple[str, ...], yes: 
     over a crash of it as far as it is stricter than what the next one begins with.
     """
     values = _values(action, words)
+    if conninfo := named_database():
+        return drain(terminal, action, conninfo)
     with closing(need_reader(state)) as read:
         going = jobs.holder(state, read) is not None
     changed = {} if action == "status" else _ask(terminal, state, action, values, yes=yes, going=going)

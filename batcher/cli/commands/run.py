@@ -11,6 +11,7 @@ from batcher import simulated
 from batcher.canary import NO_CONDITION, parse
 from batcher.cli import options
 from batcher.cli.alerting import targets_of
+from batcher.cli.cluster import cluster_access, run_on_cluster
 from batcher.cli.deciding import asking
 from batcher.cli.environment import read_access
 from batcher.cli.left_behind import naming_fetch
@@ -100,6 +101,20 @@ def command(
         else:
             selection["ramp"] = bool(then or decide)
             workload = prepare(paths, allow_paths=allow_paths, unchecked=unchecked, **selection)
+    if not (simulate or dry_run) and (cluster := cluster_access(state)):
+        words: dict[str, object] = {
+            "--probe": probe,
+            "--then": then,
+            "--decide": decide,
+            "--approved": approved,
+            "--on": on,
+        }
+        words |= {"--accept-old-ledger": accept_old, "a saved plan": workload.saved, "--notify-file": notify_file}
+        if wanted := [word for word, given in words.items() if given]:
+            raise click.UsageError(f"a run on PostgreSQL does not know {', '.join(wanted)} yet: run it on one machine")
+        access = read_access(terminal.warn, workload.provider)
+        how = {"download": not no_download, "until": until, "allow_net": allow_net}
+        return run_on_cluster(workload, access, terminal, cluster, quiet=quiet, **how)
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if not dry_run:

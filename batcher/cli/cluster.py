@@ -1,0 +1,182 @@
+"""Many machines, one ledger: what the environment names, and a run that is started here and goes on by itself."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from batcher.access import Access
+from batcher.clock import iso_seconds
+from batcher.errors import Kind, LedgerLocked, UsageError, exit_code
+from batcher.fs import disk_errors
+from batcher.ledger import hold_lock
+from batcher.text import safe
+from batcher.workload import Workload
+
+from .database import named_database
+from .environment import need_no_loop
+from .signals import Signals
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from batcher.cluster.files import SharedFiles
+    from batcher.cluster.runs import ClusterTables
+
+RESULTS_VARIABLE = "BATCHER_RESULTS"
+#: Seconds between two looks of a `run` that follows, and between two lines about it.
+_LOOK_SECONDS = 0.5
+_LINE_SECONDS = 10.0
+#: After a first Ctrl-C a `run` waits so long for a second one, which drains, in seconds.
+_SECOND_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAccess:
+    """The database of a ledger and the place of its results, as the environment names them."""
+
+    conninfo: str = field(repr=False)
+    results: str
+
+    @property
+    def files(self) -> SharedFiles:
+        """Raises UsageError, StorageError."""
+        from batcher.cluster.files import shared_files
+
+        return shared_files(self.results)
+
+
+def cluster_access(state: Path | None = None) -> ClusterAccess | None:
+    """Ledger and results; None where the ledger is a file. Raises UsageError where something is missing or wrong."""
+    conninfo = named_database(state)
+    if conninfo is None:
+        return None
+    results = os.environ.get(RESULTS_VARIABLE, "").strip()
+    if not results:
+        hint = "A folder that all workers see by the same absolute path, or s3://BUCKET/PREFIX."
+        raise UsageError(f"{RESULTS_VARIABLE} is not set", hint=hint)
+    return ClusterAccess(conninfo, results)
+
+
+@contextmanager
+def own_folder(state: Path, kind: str) -> Iterator[Path]:
+    """A folder `<state>/<kind>-N` that no other process uses meanwhile; it stays, so that its downloads go on."""
+    import time
+
+    for number in count(1):
+        folder = state / f"{kind}-{number}"
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(hold_lock(folder, started=iso_seconds(time.time())))
+            except LedgerLocked:
+                continue
+            yield folder
+            return
+
+
+def run_on_cluster(
+    workload: Workload, access: Access, terminal: Terminal, cluster: ClusterAccess, *, quiet: bool, **words: Any
+) -> int:
+    """Enrol what manifests ask for, start the run, and follow it to its end; the exit code."""
+    from batcher.cluster.start import Start, StartRequest
+
+    from .plan_view import plan_view, tell_notes
+
+    key = access.need_key()
+    need_no_loop()
+    with own_folder(Path("state"), "run") as spool:
+        request = StartRequest(
+            workload,
+            cluster.conninfo,
+            access.provider.account(access.base_url, key, access.name),
+            access.place,
+            cluster.results,
+            cluster.files,
+            spool,
+            **words,
+        )
+        with Signals() as signals, Start(request) as start:
+            if not quiet:
+                tell_notes(start.plan, terminal)
+                terminal.say(*plan_view(start.plan, workload), "")
+            return anyio.run(_follow, start, signals, terminal, workload.campaigns)
+
+
+async def _follow(start: Any, signals: Signals, terminal: Terminal, campaigns: list[str]) -> int:
+    from batcher.cluster.runs import ClusterTables
+
+    asked: list[Kind] = []
+    async with ClusterTables(start.conninfo) as tables:
+        await tables.create()
+        run_id = await start.begin(tables)
+        terminal.say(f"Run {run_id} goes on by itself; this command only follows it.")
+        signals.on_first = lambda kind, _: asked.append(kind)
+        told, last = "", 0.0
+        while (ending := await tables.ending(run_id)) is None and not asked:
+            line = await _line(tables, campaigns)
+            if line != told and anyio.current_time() - last >= _LINE_SECONDS:
+                terminal.say(line)
+                told, last = line, anyio.current_time()
+            await anyio.sleep(_LOOK_SECONDS)
+        if ending is None:
+            return await _detach(tables, run_id, asked[0], signals, terminal)
+        terminal.answer(ending | {"run": run_id}, await _line(tables, campaigns), safe(ending["reason"]))
+        return int(ending["exit_code"])
+
+
+async def _detach(tables: ClusterTables, run_id: int, kind: Kind, signals: Signals, terminal: Terminal) -> int:
+    """Leave the run to itself, unless a second Ctrl-C comes soon."""
+    again: list[bool] = []
+
+    def hear() -> bool:
+        again.append(True)
+        return len(again) == 1
+
+    signals.on_again = hear
+    terminal.say("the run goes on; `batcher ctl drain` ends it (as a second Ctrl-C now does).")
+    with anyio.move_on_after(_SECOND_SECONDS if kind is Kind.INTERRUPTED else 0):
+        while not again:  # noqa: ASYNC110  (a signal handler sets it)
+            await anyio.sleep(0.1)
+    if again:
+        await tables.drain(run_id, "a second Ctrl-C")
+        terminal.say(f"Run {run_id} is draining: no new job starts; it ends when what is under way is finished.")
+    return exit_code(kind)
+
+
+def drain(terminal: Terminal, action: str, conninfo: str) -> int:
+    """Drain the newest run that goes on. Raises UsageError for any other action."""
+    if action != "drain":
+        raise UsageError(f"`batcher ctl {action}` does not reach a run on PostgreSQL yet", hint="`drain` does.")
+    return anyio.run(_drain, terminal, conninfo)
+
+
+async def _drain(terminal: Terminal, conninfo: str) -> int:
+    from batcher.cluster.runs import ClusterTables
+
+    async with ClusterTables(conninfo) as tables:
+        there = await tables.all_going()
+        if there:
+            await tables.drain(there[-1], "`batcher ctl drain`")
+    if not there:
+        terminal.say("No run is going.")
+        return 1
+    terminal.say(f"Run {there[-1]} is draining: no new job starts; it ends when what is under way is finished.")
+    return 0
+
+
+async def _line(tables: ClusterTables, campaigns: list[str]) -> str:
+    """How a run stands, in one line."""
+    found: Counter[str] = await tables.progress(campaigns)
+    workers = [each for each in await tables.workers() if each["quiet"] <= 2 * each["lease"]]
+    words = ", ".join(f"{number} {status}" for status, number in sorted(found.items()))
+    there = f"{len(workers)} worker{'s' * (len(workers) != 1)}" if workers else "no worker yet: `batcher worker`"
+    return f"{words or 'no jobs'} · {there}"

@@ -1,0 +1,193 @@
+"""The coordinator of a run: today's engine, whose jobs are worked at by workers anywhere.
+
+It decides which jobs are next, how many are under way, and when the run ends; one worker at a time does it for a run,
+as long as it holds the lease. Whoever takes over reads the ledger, as a run that is started again does. A second one,
+stopped for a while and not aware of it, does no harm: caps and claims are held by the ledger's transactions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+
+from batcher.clock import Clock
+from batcher.engine import Arrivals, Ending, Engine
+from batcher.engine.engine import FETCH_BACKLOG
+from batcher.errors import Kind, exit_code
+from batcher.jobs import Ended, Job, JobId, Planned, Status
+from batcher.ledger import PlannedJob, Refusal, Store
+from batcher.lifecycle import Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Step
+from batcher.limits.creates import CreateBreaker
+
+from .engine import JobQueue
+from .jobs import no_ramp, step_of
+from .runs import ClusterTables
+from .spec import RunSpec, queue_of
+
+#: Seconds between two looks for reports, and for jobs that nobody works at.
+LOOK_SECONDS = 0.25
+SWEEP_SECONDS = 1.0
+
+
+class _Elsewhere:
+    """A lifecycle whose steps are made by workers: a step is waited for until one reports."""
+
+    def __init__(self, ledger: Store, spec: RunSpec, deliver: Callable[[JobId], Awaitable[None]]) -> None:
+        self._ledger = ledger
+        self._spec = spec
+        self._deliver = deliver
+        self._reports: dict[JobId, deque[str]] = defaultdict(deque)
+        self._waiting: dict[JobId, anyio.Event] = {}
+        self.out: set[JobId] = set()  # delivered, and not reported to be done
+        self.buys_no_more: Callable[[], bool] = lambda: False
+        self.caps = replace(spec.caps, keep=None)  # the wallet is read where it is spent from
+
+    async def advance(self, job: Job, state: JobRunState) -> Step:
+        """Have some worker do all that is to be done for a job, up to the next point that it reports."""
+        if isinstance(job.phase, Ended):
+            return self._done_with(job.id, Done(job.phase.status))
+        if job.id not in self.out:
+            self.out.add(job.id)
+            await self._deliver(job.id)
+        while True:
+            step, bought = step_of(await self._report(job.id))
+            state.bought = state.bought or bought
+            if step is None or (isinstance(step, Deferred) and step.refusal.cap == "reading"):
+                if self.buys_no_more() and isinstance(self._ledger.read.load(job.id).phase, Planned):
+                    return self._done_with(job.id, Done(Status.PLANNED))
+                await self._deliver(job.id)
+            elif isinstance(step, Reschedule):
+                return step
+            else:
+                return self._done_with(job.id, step)
+
+    def _done_with(self, job_id: JobId, step: Step) -> Step:
+        self.out.discard(job_id)
+        self._reports.pop(job_id, None)
+        return step
+
+    async def _report(self, job_id: JobId) -> str:
+        while not self._reports[job_id]:
+            event = self._waiting[job_id] = anyio.Event()
+            await event.wait()
+        return self._reports[job_id].popleft()
+
+    def heard(self, job_id: JobId, said: str) -> None:
+        """Take in a report; one of a job that is not out is of an earlier coordinator's."""
+        if job_id in self.out:
+            self._reports[job_id].append(said)
+            if event := self._waiting.pop(job_id, None):
+                event.set()
+
+    def refusal(self, job: PlannedJob | Job) -> Refusal | None:
+        """Why the caps would not let a planned job be bought now, if they would not."""
+        return self._ledger.refusal(
+            self.caps,
+            account=self._spec.account,
+            campaign=job.campaign,
+            price_class=job.price_class,
+            catalog_credits=job.catalog_credits,
+            job_id=job.id,
+        )
+
+    def hurry(self, seconds: float) -> None:
+        """No request is open here."""
+
+    def withdraw(self, *_: object) -> Status | None:
+        """What is open is with the workers, who withdraw it."""
+        return None
+
+    def calmed(self) -> None:
+        """Outages are sat out by the workers."""
+
+
+class LeaseLost(Exception):
+    """Another worker coordinates the run meanwhile."""
+
+
+class Coordinator(Engine):
+    """Coordinates one run for as long as this worker has the lease. `run` raises LeaseLost when it has not."""
+
+    workers_max = 10_000  # of a stage; they only wait
+
+    def __init__(
+        self,
+        ledger: Store,
+        run_id: int,
+        epoch: int,
+        spec: RunSpec,
+        tables: ClusterTables,
+        queue: JobQueue,
+        clock: Clock,
+        lease: float,
+    ) -> None:
+        limits = spec.settings.limits
+        waiting = replace(limits, downloads=limits.in_flight + FETCH_BACKLOG)
+        self._elsewhere = _Elsewhere(ledger, spec, lambda job_id: queue.deliver(queue_of(spec.kind), run_id, job_id))
+        context = SimpleNamespace(
+            ledger=ledger,
+            clock=clock,
+            settings=replace(spec.settings, limits=waiting),
+            limiter=SimpleNamespace(creates=CreateBreaker(), restate=lambda _: None),  # no request is made here
+            commits=None,
+        )
+        lifecycle = cast(Lifecycle, self._elsewhere)
+        super().__init__(
+            cast(Context, context), lifecycle, spec.campaigns, spec.selection, {}, Arrivals(), no_ramp(), run_id
+        )
+        self._elsewhere.buys_no_more = lambda: bool(self._halts)
+        self._tables, self._queue = tables, queue
+        self._at, self._epoch, self._lease, self._to = run_id, epoch, lease, queue_of(spec.kind)
+        self.left = False
+        self._proven = True  # each worker looks by itself
+
+    def heard(self, kind: Kind, reason: str) -> None:
+        """A worker or a person stopped the run."""
+        if kind is Kind.INTERRUPTED:
+            self._drain(reason)
+            self._changed()
+        else:
+            self.halted(kind, reason)
+
+    def leave(self) -> None:
+        """Leave the run to another coordinator: it does not end by this."""
+        self.left = True
+        self.stop(Kind.TERMINATED, "its coordinator leaves")
+
+    async def _watch(self) -> None:
+        with self._watching:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._listen)
+                group.start_soon(self._sweep)
+                group.start_soon(self._hold)
+                group.start_soon(self._control.watch)
+
+    async def _listen(self) -> None:
+        while True:
+            for job_id, said in await self._tables.reports(self._at):
+                self._elsewhere.heard(job_id, said)
+            await anyio.sleep(LOOK_SECONDS)
+
+    async def _sweep(self) -> None:
+        """Bring again what has got lost: a worker died, or the queue lost a delivery, or all of them."""
+        while True:
+            await anyio.sleep(SWEEP_SECONDS)
+            for job_id in await self._queue.missing(list(self._elsewhere.out)) if self._elsewhere.out else ():
+                if job_id in self._elsewhere.out:
+                    await self._queue.deliver(self._to, self._at, job_id)
+
+    async def _hold(self) -> None:
+        while True:
+            await anyio.sleep(self._lease / 3)
+            if not await self._tables.still_coordinates(self._at, self._epoch, self._lease):
+                raise LeaseLost
+
+
+def ending_of(ending: Ending) -> dict[str, Any]:
+    """An ending as it stands in the database."""
+    return {"exit_code": exit_code(ending.kind)} | asdict(ending) | {"kind": ending.kind.value}

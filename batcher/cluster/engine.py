@@ -1,0 +1,175 @@
+"""procrastinate as what brings jobs to workers, and nothing more. The one module that imports it.
+
+Who works at a job is decided by its claim in the ledger (`PostgresLedger.claim`), and what becomes of it by the
+ledger's transactions. A delivery is a row of procrastinate's: one that is lost is made anew (`missing`), one that comes
+twice meets the claim. So no row is ever given back or retried, which procrastinate does by the row's id alone: two
+rescuers, or a worker that was stopped and comes back, would undo each other's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+import procrastinate
+from procrastinate import exceptions
+
+from batcher.errors import StorageError
+from batcher.jobs import JobId
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+#: procrastinate's tables have a schema of their own; the ledger's are in `batcher`.
+SCHEMA = "procrastinate"
+_TASK = "batcher.job"
+#: Any number will do: under this lock the tables are made, once.
+_MAKING = 0x6261_7465
+#: A worker that starts removes heartbeats that are older, in seconds. Ours are in `workers`.
+_PRUNE_SECONDS = 3600.0
+#: Between two looks for deliveries that nobody was told of, in seconds.
+_LOOK_SECONDS = 2.0
+_HEARTBEAT_SECONDS = 60.0
+_AGAIN_SECONDS = 1.0
+#: Deliveries that should be on their way and are not: nobody alive has a claim, and none lies in the queue.
+_MISSING = f"""
+SELECT wanted.id FROM unnest(%(ids)s::text[]) AS wanted (id)
+WHERE NOT EXISTS (SELECT 1 FROM batcher.claims AS c WHERE c.job_id = wanted.id AND c.until > clock_timestamp())
+AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.procrastinate_jobs AS j
+    WHERE j.queueing_lock = wanted.id AND j.status = 'todo')
+"""
+#: Works at a job of a run until this worker is done with it.
+Perform = Callable[[int, JobId], Awaitable[None]]
+
+
+class JobQueue:
+    """Deliveries of jobs to workers, in queues. Raises StorageError where the database cannot be asked."""
+
+    def __init__(self, conninfo: str, *, connections: int = 3) -> None:
+        # A delivery that a crash of the database loses is made anew, so nobody waits for the disk.
+        self._app = procrastinate.App(
+            connector=procrastinate.PsycopgConnector(
+                conninfo=conninfo,
+                min_size=1,
+                max_size=connections,
+                kwargs={"options": f"-c search_path={SCHEMA} -c synchronous_commit=off"},
+                configure=_without_transactions,
+            )
+        )
+        logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what matters is told by the worker
+        logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+
+    async def __aenter__(self) -> Self:
+        with _errors():
+            await self._app.open_async()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with suppress(exceptions.ProcrastinateException):
+            await self._app.close_async()
+
+    async def create(self) -> bool:
+        """Make the tables, unless they are there; whether they had to be made."""
+        there = f"SELECT to_regclass('{SCHEMA}.procrastinate_jobs') IS NOT NULL AS there"
+        with _errors():
+            [row] = await self._app.connector.execute_query_all_async(there)
+            if row["there"]:
+                return False
+            # One statement of several parts is one transaction: who comes second finds the tables, and fails softly.
+            made = f"SELECT pg_advisory_xact_lock({_MAKING}); CREATE SCHEMA IF NOT EXISTS {SCHEMA};"
+            try:
+                text = self._app.schema_manager.get_schema().replace("%", "%%")
+                await self._app.connector.execute_query_async(made + text)
+            except exceptions.ConnectorException:
+                [row] = await self._app.connector.execute_query_all_async(there)
+                if not row["there"]:
+                    raise
+                return False
+        return True
+
+    async def deliver(self, queue: str, run_id: int, job_id: JobId) -> None:
+        """Have some worker of a queue take a job; nothing changes where that is on its way already."""
+        made = self._app.configure_task(_TASK, queue=queue, queueing_lock=job_id)
+        with _errors(), suppress(exceptions.AlreadyEnqueued):
+            await made.defer_async(run_id=run_id, job_id=job_id)
+
+    async def missing(self, job_ids: Sequence[JobId]) -> list[JobId]:
+        """Which of these jobs nobody works at and nobody will be brought."""
+        with _errors():
+            rows = await self._app.connector.execute_query_all_async(_MISSING, ids=list(job_ids))
+        return [JobId(row["id"]) for row in rows]
+
+    async def work(
+        self, queue: str, concurrency: int, perform: Perform, trouble: Callable[[str], object], stop: asyncio.Event
+    ) -> None:
+        """Take jobs of a queue until `stop`, so many at once; where the database is away, begin again when it is back.
+
+        `trouble` hears why, once each time. A job that is being worked at is not cut short by that.
+        """
+
+        @self._app.task(name=_TASK)
+        async def job(run_id: int, job_id: str) -> None:
+            await perform(run_id, JobId(job_id))
+
+        asyncio.get_running_loop().set_exception_handler(_without_lost_deliveries)
+        told = ""
+        while not stop.is_set():
+            try:
+                with _errors():
+                    await self.create()
+                    working = asyncio.ensure_future(
+                        self._app.run_worker_async(
+                            queues=[queue],
+                            concurrency=concurrency,
+                            install_signal_handlers=False,
+                            delete_jobs="always",
+                            fetch_job_polling_interval=_LOOK_SECONDS,
+                            update_heartbeat_interval=_HEARTBEAT_SECONDS,
+                            stalled_worker_timeout=_PRUNE_SECONDS,
+                            shutdown_graceful_timeout=0,
+                        )
+                    )
+                    stopping = asyncio.ensure_future(stop.wait())
+                    try:
+                        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        stopping.cancel()
+                        working.cancel()
+                        with suppress(asyncio.CancelledError):
+                            await working
+                    if not stop.is_set():
+                        raise StorageError("the queue of jobs broke off", hint="Is the database up?")
+                    told = ""
+            except StorageError as error:
+                if error.message != told:
+                    told = error.message
+                    trouble(told)
+            if not stop.is_set():
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _without_lost_deliveries(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A delivery that could not be ticked off comes again, and meets the job's claim: nobody has to be told."""
+    if not isinstance(context.get("exception"), exceptions.ProcrastinateException):
+        loop.default_exception_handler(context)
+
+
+async def _without_transactions(connection: AsyncConnection[Any]) -> None:
+    """Each statement stands alone: one round trip in place of three."""
+    await connection.set_autocommit(True)
+
+
+class _errors:  # noqa: N801  (a context manager, used like a function)
+    """procrastinate's errors as StorageError."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, exceptions.ProcrastinateException | OSError):
+            cause = error.__cause__ or error
+            line = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+            raise StorageError(f"the queue of jobs cannot be used: {line}", hint="Is the database up?") from error

@@ -1,0 +1,60 @@
+"""A run as it stands in the database, so that any worker can go on with it: its numbers, and what it may buy."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from batcher import __version__
+from batcher.errors import StorageError
+from batcher.jobs import Account
+from batcher.ledger import Caps
+from batcher.settings import Selection, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What workers obey; `results` is where files go (BATCHER_RESULTS).
+
+    No key is in it: each worker has those of its own environment.
+    """
+
+    campaigns: tuple[str, ...]
+    account: Account
+    settings: Settings
+    caps: Caps
+    selection: Selection
+    results: str
+    allow_net: tuple[str, ...] = ()
+    version: str = __version__
+
+    @property
+    def kind(self) -> str:
+        """Which workers can work at it."""
+        return kind_of(self.account, self.version)
+
+    def dump(self) -> str:
+        return _SPEC.dump_json(self).decode()
+
+    @classmethod
+    def load(cls, text: str) -> RunSpec:
+        """Raises StorageError for what another version has written and this one cannot read."""
+        try:
+            return _SPEC.validate_json(text)
+        except ValidationError as error:
+            raise StorageError(f"a run of the database cannot be read: {error.error_count()} fields") from error
+
+
+_SPEC = TypeAdapter(RunSpec)
+
+
+def kind_of(account: Account, version: str = __version__) -> str:
+    """Which workers can work at a run, in words: those of its account (never the key) and version."""
+    return f"{account.text} batcher {version}"
+
+
+def queue_of(kind: str) -> str:
+    """The queue of such workers; a channel of PostgreSQL has its name, which may not be long."""
+    return hashlib.sha256(kind.encode()).hexdigest()[:32]
