@@ -70,6 +70,7 @@ def test_the_line_for_cron_runs_as_cron_runs_it(cli: Cli, tmp_path: Path, monkey
     ran = cli("plan", "m.yaml", "--cron", "--only", "reveal", "--limit", "1")
     assert ran.code == 0
     minute, hour, *rest, command = ran.out.rstrip("\n").split(" ", 5)
+    assert "%" not in command.replace(r"\%", ""), "cron would end the command there"
     assert (minute, hour, rest) == ("0", "22", ["*", "*", "*"])
     with site() as place:
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in environment(place).items()))

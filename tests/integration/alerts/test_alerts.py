@@ -104,15 +104,23 @@ def test_parts_of_a_cap_are_told_once_each_over_kills_and_resumes(shelf: Shelf) 
         shelf.buy(number)
     alerts.look()
     assert [each["detail"]["percent"] for each in phone.got] == [50, 80]
-    intents = [shelf.buy(number) for number in (9, 10)]
-    for intent in intents:  # half of what was held comes free again: no smaller part is told after a larger one
-        shelf.ledger.refused(intent, "bad", "no")
-    alerts.look()
     shelf.ledger.note(Event.CAP_REACHED, cap="campaign spring", message="no room")
     alerts.look()
     assert [each["detail"]["percent"] for each in phone.got] == [50, 80, 100]
     alerts_of(shelf, phone, caps=Caps(campaigns={"spring": 160})).look()
     assert phone.got[-1]["detail"] == {"cap": "campaign spring", "percent": 50, "limit": 160, "used": 80}
+
+
+def test_no_smaller_part_of_a_cap_is_told_after_a_larger_one(shelf: Shelf) -> None:
+    phone = Target()
+    alerts = alerts_of(shelf, phone)
+    intents = [shelf.buy(number) for number in range(1, 9)]
+    alerts.look()
+    for intent in intents[:3]:  # what they held comes free again
+        shelf.ledger.refused(intent, "bad", "no")
+    alerts.look()
+    alerts_of(shelf, phone).look()
+    assert [each["detail"]["percent"] for each in phone.got] == [80]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from support import KEY, Bench, Killed
 
 from batcher.errors import Kind
+from batcher.ledger import Change
 from batcher.ledger.queries import jobs
+from batcher.log_bridge import LogBridge
 from batcher.telemetry import Telemetry
 
 
@@ -112,6 +114,9 @@ def test_records_of_the_standard_logger_say_all_without_a_key(bench: Bench, capl
     levels = {(record.event, record.levelname) for record in caplog.records if record.name == "batcher"}  # type: ignore[attr-defined]
     assert {("run_started", "INFO"), ("intended", "INFO"), ("looked", "INFO"), ("run_ended", "INFO")} <= levels
     assert ("refused", "WARNING") in levels
+    assert KEY not in caplog.text
+    with caplog.at_level(logging.DEBUG, "batcher"):
+        LogBridge(lambda text: text.replace(KEY, "[key]"))(Change("halted", detail={"reason": f"no {KEY}"}))
     assert KEY not in caplog.text
     json.dumps([record.detail for record in caplog.records if record.name == "batcher"])  # type: ignore[attr-defined]
 
