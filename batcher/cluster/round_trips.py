@@ -87,9 +87,10 @@ class Foresight:
         return None if found is None else Answered(found)
 
     def foreseen(self, statement: Statement) -> list[Statement]:
-        """The questions that came after this statement the last time, up to the next write."""
+        """The questions that came after this statement the last time, up to the next write; none where the part is
+        about no job: nobody could guess what it asks of."""
         steps, found = self._before.steps, list[Statement]()
-        if self._place > len(steps) or steps[self._place - 1].sql != statement.sql:
+        if self._now.about is None or self._place > len(steps) or steps[self._place - 1].sql != statement.sql:
             return found
         for step in steps[self._place :]:
             if not step.reads:

@@ -8,11 +8,11 @@ A, B, C = (Statement(f"SELECT {name} WHERE id = ?", ("one",)) for name in "abc")
 WRITE = Statement("UPDATE x", ())
 
 
-def about(statement: Statement, job: str) -> Statement:
+def about(statement: Statement, job: str | None) -> Statement:
     return Statement(statement.sql, (job,))
 
 
-def part(foresight: Foresight, job: str, *steps: Statement) -> list[list[Statement]]:
+def part(foresight: Foresight, job: str | None, *steps: Statement) -> list[list[Statement]]:
     """Go through a part about a job; what was foreseen at each step."""
     foresight.about = job
     foresight.part()
@@ -31,6 +31,7 @@ def test_what_came_the_last_time_is_foreseen_about_the_job_of_now_up_to_the_next
     assert part(foresight, "two", two[0]) == [[two[1]]]
     foresight.answer(WRITE)
     assert foresight.foreseen(WRITE) == []  # it is not where it was the last time
+    assert part(foresight, None, A) == [[]]
     other = Statement("SELECT other", ())
     assert part(foresight, "three", other) == [[]]  # a part of another kind
     assert part(foresight, "one", A, B, WRITE) == [[], [], []]  # as the last of its kind went
