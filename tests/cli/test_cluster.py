@@ -28,21 +28,27 @@ def database(cli: Cli, postgres: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def with_jobs(url: str) -> None:
     """A failed job and a planned one."""
     shelf = StoreShelf(lambda clock, observe: PostgresLedger.connect(url, clock, observe))
-    shelf.enrol([make_spec(1), make_spec(2, price_class="other")])
+    shelf.enrol([make_spec(1), make_spec(2, price_class="other"), make_spec(3, price_class="third")])
+    saved = shelf.buy(3)
+    shelf.ledger.submitted(saved, make_task(3, Status.SUCCEEDED, final_credits=9, urls=("https://x/1",)))
+    shelf.ledger.claim_file(saved.attempt_id, 0, target="results/a", sha256="0" * 64, size=1)
+    shelf.ledger.file_saved(job_name(3), saved.attempt_id, 0)
     shelf.ledger.submitted(shelf.buy(1), make_task(1, Status.FAILED, reserved_credits=10, final_credits=0))
     shelf.ledger.close()
 
 
 def test_what_looks_reads_a_mirror_and_decisions_go_to_the_database(cli: Cli, database: str, tmp_path: Path) -> None:
     with_jobs(database)
-    assert cli("status", "--json").document["campaigns"][0]["statuses"] == {"failed": 1, "planned": 1}
+    found = cli("status", "--json").document
+    assert found["campaigns"][0]["statuses"] == {"failed": 1, "planned": 1, "succeeded": 1}
+    assert found["missing_files"] == []  # they are where the workers keep them
     assert cli("retry", "spring", "--json").code == 0
     assert cli("cancel", job_name(2)[:31] + "2", "--json").code == 0
     listed = cli("jobs", "--json").document["jobs"]
-    assert {job["status"] for job in listed} == {"planned", "cancelled"}
+    assert {job["status"] for job in listed} == {"planned", "cancelled", "succeeded"}
     assert cli("retry", "nobody").code == 2
     shown = cli("cluster", "status")
-    assert (shown.code, "2 jobs, 0 jobs under way" in shown.err) == (0, True)
+    assert (shown.code, "3 jobs, 0 jobs under way" in shown.err) == (0, True)
     for words in (("report",), ("show", "0" * 31 + "1"), ("watch", "--once"), ("export", "jobs"), ("doctor",)):
         ran = cli(*words)
         assert ran.code in (0, 1), ran
