@@ -366,7 +366,7 @@ def test_long_bodies_go_both_ways(tls: bool, certificate: Path) -> None:
     async def main(url: str) -> None:
         ours = Connections(trusted)
         for _ in range(2):
-            request = httpx.Request("POST", url, content=there)
+            request = httpx.Request("POST", url, content=there, extensions={"timeout": {"read": 5.0, "write": 5.0}})
             answer = await ours.handle_async_request(request)
             await anyio.sleep(0.01)  # it comes faster than it is read
             assert await answer.aread() == back
