@@ -7,11 +7,14 @@ QUICK := $(wildcard tests/unit/providers/test_rivya_*.py) tests/unit/catalog tes
 	tests/integration/lifecycle/test_failures.py tests/integration/providers/test_result_addresses.py \
 	tests/integration/report/test_figures.py tests/cli/test_offline.py tests/cli/test_look.py
 
-.PHONY: demo test lint types check lowest coverage format bench bench-full clean
+.PHONY: demo demo-cluster test lint types check lowest coverage format bench bench-full clean
 
 demo: .venv/demo.stamp
 	$(BIN)/batcher run manifests/quickstart.yaml --simulate
 	$(BIN)/batcher report --state state/simulated --html state/simulated/report.html
+
+demo-cluster: .venv/bench.stamp
+	$(BIN)/python -m benchmarks.demo_cluster
 
 test: lint types check lowest
 
