@@ -158,7 +158,7 @@ def frame(feed: Feed, errors: list[str], message: str, width: int, hint: str = "
     for place, (name, jobs) in enumerate(feed.states()):
         # one that does not fit goes into the next line, as a whole
         states.append(("  " if place else "") + f"{number(jobs)}\u00a0{name}", _STYLES.get(name, ""))
-    credits_ = Text(f"credits: {feed.credits()}; {number(feed.tally.in_flight)} in flight", "dim")
+    credits_ = Text(f"credits: {feed.credits()}; {number(feed.tally.in_flight)} in flight{feed.done_by()}", "dim")
     lines += [Padding(states, (0, 0, 0, 2)), Padding(credits_, (0, 0, 0, 2))]
     lines += [_one_line(Text(f"  {line}", "red")) for line in errors]
     if message:

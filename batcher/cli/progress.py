@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from batcher.clock import local_day
+from batcher.clock import local_day, local_time
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, Status
 from batcher.ledger import Change, LedgerReader
@@ -22,6 +22,8 @@ from batcher.text import duration, number, safe, short
 #: The rate is that of so many seconds.
 RATE_SECONDS = 60.0
 _SUMS_SECONDS = 1.0
+#: Of what is done in less than this nobody asks at what time that is.
+_SOON_SECONDS = 600.0
 #: Of the time a count of the jobs that have room may take.
 _SHARE = 0.01
 
@@ -195,13 +197,15 @@ class Feed:
         caps: StatedCaps,
         account: str,
         wall: Callable[[], float] = time.time,
+        ends: float | None = None,
     ) -> None:
+        """`ends` is when the run's time to buy is over, in seconds since the epoch; None: never."""
         self.title = safe(", ".join(campaigns))
         self.tally = tally
         self._read = read
         self._run_id = run_id
         self._caps = caps
-        self._wall = wall
+        self._wall, self._ends = wall, ends
         self._campaigns, self._account = campaigns, account
         self._out, self._out_until = 0, float("-inf")
         self._at = float("-inf")
@@ -234,8 +238,22 @@ class Feed:
         tally = self.tally
         states = ", ".join(f"{number(jobs)} {name}" for name, jobs in self.states())
         left = self.seconds_left
-        pace = f"; {tally.per_minute:.0f}/min, {duration(math.ceil(left))} left" if left else ""
+        pace = f"; {tally.per_minute:.0f}/min, {duration(math.ceil(left))} left{self.done_by()}" if left else ""
         return f"{number(tally.ended)}/{number(self.total)} ({states}); credits: {self.credits()}{pace}"
+
+    def done_by(self) -> str:
+        """`, done by 05:40 at this rate`, and how many jobs would not be before the run's time is over."""
+        left, now = self.seconds_left, self._wall()
+        if not left or left < _SOON_SECONDS:
+            return ""
+        late = 0 if self._ends is None else self._too_late(self._ends - now)
+        over = f" ({number(late)} too late for {local_time(self._ends)})" if late and self._ends is not None else ""
+        return f", done by {local_time(-(-(now + left) // 60) * 60)} at this rate{over}"
+
+    def _too_late(self, seconds: float) -> int:
+        """How many jobs would not come to their end in so many seconds, at this rate."""
+        in_time = self.tally.per_minute * max(0.0, seconds) / 60
+        return max(0, self.total - self.tally.ended - int(in_time))
 
     @property
     def total(self) -> int:

@@ -192,7 +192,9 @@ class _Screen:
         if self._request.place is Place.NET:
             remember(run.ledger.path, campaigns, self._terminal)
         tally.begin(run.work, download=run.settings.download)
-        feed = Feed(campaigns, tally, run.ledger.read, run.id, run.caps, self._request.account)
+        times = [at for at in (run.caps.until, run.caps.ready_by) if at is not None]
+        ends = min(times, default=None)
+        feed = Feed(campaigns, tally, run.ledger.read, run.id, run.caps, self._request.account, ends=ends)
         display = display_for(self._terminal, feed, quiet=self._quiet)
         loop = asyncio.get_running_loop()
 
@@ -228,7 +230,7 @@ class _Screen:
         then, self._drains = self._drains, -math.inf
         if key == "d" and time.monotonic() - then > _DRAIN_SECONDS:
             self._drains = time.monotonic()
-            self.say("d once more drains: no new job starts, and the run ends when what is under way is finished")
+            self.say("d once more drains: the run ends when what is under way is done")
         elif key in _KEYS:
             try:
                 await anyio.to_thread.run_sync(partial(run.ask, *_KEYS[key]))
