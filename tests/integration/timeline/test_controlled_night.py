@@ -25,6 +25,7 @@ from batcher.controls import read_values
 from batcher.errors import Kind
 from batcher.ledger import control
 from batcher.ledger.queries.timeline import NOTES
+from batcher.simulator.media import plain
 from batcher.simulator.switches import Switches
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -52,6 +53,7 @@ def test_a_night_of_600_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("batcher.engine.control.LOOK_SECONDS", 20.0)
     monkeypatch.setattr("batcher.alerts.LOOK_SECONDS", 60.0)
     bench = Bench(tmp_path, switches=Switches(queue_seconds=(5, 20), run_seconds=(60, 90)))
+    bench.app.media = plain(60)
     bench.clock.shift = at("21:40") - bench.clock.wall()
     request = bench.request(bench.write(NIGHT))
     request = replace(request, workload=request.workload.ramped("2"), then=parse("failed<60% and price<=quote"))
