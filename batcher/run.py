@@ -339,7 +339,8 @@ class Run:
 
     def _settings(self) -> dict[str, Any]:
         until = None if self.caps.until is None else iso(self.caps.until)
-        caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep", "unpriced", "quoted")}
+        caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep", "unpriced")}
+        caps |= {} if self.caps.quoted is None else {"quoted": self.caps.quoted}
         caps["allowances"] = {name: asdict(allowance) for name, allowance in self.caps.allowances.items()}
         workload = self.request.workload
         chosen = workload.selection
