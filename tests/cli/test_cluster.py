@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli.helpers import Cli
+from cli.helpers import Cli, Site
 from core_helpers import Shelf, StoreShelf, job_name, make_spec, make_task
 
 from batcher.cluster.store import PostgresLedger
@@ -127,3 +127,16 @@ def test_without_the_extra_it_says_how_to_get_it(cli: Cli, monkeypatch: pytest.M
     monkeypatch.setenv("BATCHER_LEDGER", "postgresql://me@127.0.0.1:1/batcher")
     ran = cli("status")
     assert (ran.code, "[cluster]" in ran.err) == (2, True)
+
+
+def test_a_copy_goes_on_where_a_person_accepts_it_and_that_is_an_event(cli: Cli, place: Site) -> None:
+    assert cli("run", "m.yaml", "--limit", "1").code == 0
+    Path("other").mkdir(mode=0o700)
+    assert cli("export", "sqlite", "--output", "other/ledger.db").code == 0
+    ran = cli("run", "m.yaml", "--state", "other", "--limit", "1")
+    assert (ran.code, "is a copy of the ledger in" in ran.err) == (7, True), ran
+    accepted = ("run", "m.yaml", "--state", "other", "--limit", "1", "--accept-old-ledger")
+    assert cli(*accepted).code == 0
+    assert "old_ledger_accepted" in cli("export", "events", "--state", "other").out
+    assert len(cli("export", "attempts", "--state", "other", "--format", "jsonl").out.splitlines()) == 2
+    assert cli("run", "m.yaml", "--state", "other", "--limit", "1").code == 0
