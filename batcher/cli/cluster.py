@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,7 +15,7 @@ import anyio
 
 from batcher.access import Access
 from batcher.clock import iso_seconds
-from batcher.errors import Kind, LedgerLocked, UsageError, exit_code
+from batcher.errors import Kind, LedgerLocked, StorageError, UsageError, exit_code
 from batcher.fs import disk_errors
 from batcher.ledger import hold_lock
 from batcher.text import safe
@@ -120,17 +120,37 @@ async def _follow(start: Any, signals: Signals, terminal: Terminal, campaigns: l
         run_id = await start.begin(tables)
         terminal.say(f"Run {run_id} goes on by itself; this command only follows it.")
         signals.on_first = lambda kind, _: asked.append(kind)
-        told, last = "", 0.0
-        while (ending := await tables.ending(run_id)) is None and not asked:
-            line = await _line(tables, campaigns)
-            if line != told and anyio.current_time() - last >= _LINE_SECONDS:
-                terminal.say(line)
-                told, last = line, anyio.current_time()
-            await anyio.sleep(_LOOK_SECONDS)
+        ending = await _watched(tables, run_id, campaigns, terminal, lambda: bool(asked))
         if ending is None:
             return await _detach(tables, run_id, asked[0], signals, terminal)
         terminal.answer(ending | {"run": run_id}, await _line(tables, campaigns), safe(ending["reason"]))
         return int(ending["exit_code"])
+
+
+async def _watched(
+    tables: ClusterTables, run_id: int, campaigns: list[str], terminal: Terminal, over: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """Say now and then how a run stands, until its ending, or None once it is `over`.
+
+    A database that is away is waited for.
+    """
+    told, last, away = "", 0.0, False
+    while not over():
+        try:
+            if (ending := await tables.ending(run_id)) is not None:
+                return ending
+            line, away = await _line(tables, campaigns), False
+        except StorageError as error:
+            if not away:
+                terminal.warn(f"{error.message}; the run goes on when the database is back")
+            away = True
+            await anyio.sleep(_LOOK_SECONDS)
+            continue
+        if line != told and anyio.current_time() - last >= _LINE_SECONDS:
+            terminal.say(line)
+            told, last = line, anyio.current_time()
+        await anyio.sleep(_LOOK_SECONDS)
+    return None
 
 
 async def _detach(tables: ClusterTables, run_id: int, kind: Kind, signals: Signals, terminal: Terminal) -> int:

@@ -21,6 +21,7 @@ from batcher.errors import Kind, StorageError
 from batcher.jobs import Ended, Job, JobId, Planned, Status, Submitting, Succeeded, Waiting
 from batcher.ledger import PlannedJob, Refusal
 from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Reschedule, Stage, Step
+from batcher.lifecycle.steps import ELSEWHERE
 from batcher.settings import Selection
 
 
@@ -155,7 +156,7 @@ class JobEngine(Engine):
 
     def finished(self, item: WorkItem, status: Status, left: str) -> None:
         # What is left, and how many fail in a row, is counted where all of the run comes together.
-        self._last(item.job_id, said_of(Done(status, left), bought=item.state.bought))
+        self._last(item.job_id, AGAIN if left == ELSEWHERE else said_of(Done(status, left), bought=item.state.bought))
 
     def halted(self, kind: Kind, reason: str) -> None:
         if not any(known is kind for known, _ in self._halts):

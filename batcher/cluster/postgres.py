@@ -16,7 +16,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 
 from batcher.errors import StorageError
-from batcher.ledger.store.connection import AlreadyThere, Locked
+from batcher.ledger.store.connection import AlreadyThere, Away, Locked
 
 from .dialect import translate
 from .round_trips import Answered, Foresight, Statement
@@ -126,7 +126,7 @@ class PostgresConnection:
             return made
 
     def begin(self) -> None:
-        """Begin a transaction in which nobody else writes. Raises Locked."""
+        """Begin a transaction in which nobody else writes. Raises Locked, and Away where nobody can be asked."""
         self._within = False
         self.foresight.begin()
         with postgres_errors(self.place):
@@ -135,10 +135,14 @@ class PostgresConnection:
                 while cursor.nextset():
                     pass
                 [[now]] = cursor.fetchall()
-            except psycopg.Error:
+            except psycopg.Error as error:
                 if not self._open.closed:
                     self._open.execute("ROLLBACK")
+                elif isinstance(error, psycopg.OperationalError):
+                    raise Away(f"{self.place}: {_words(error)}", hint=_hint(error)) from error
                 raise
+            except StorageError as error:  # no connection could be made
+                raise Away(error.message, hint=error.hint) from error
         self.heard(now)
         self._owner, self._within = get_ident(), True
 

@@ -45,6 +45,8 @@ LOOK_SECONDS = 0.5
 AGAIN_SECONDS = 2.0
 #: An answer to a paid request is held so long for a database that is away: in effect, until it is there again.
 PATIENCE_SECONDS = 30 * 86400.0
+_REFUSED_SECONDS = 1.0
+_HELD = "the database is away, or held by another program: what is to be written down waits for it"
 #: A key is sent no later than so many seconds before its window ends: the last look and the sending take some time.
 _MARGIN_SECONDS = 5.0
 #: What a worker tells of itself.
@@ -306,7 +308,7 @@ class _Part:
             request.connect(spec.allow_net) as provider,
         ):
             ledger.join_run(self._run_id)
-            ledger.wait_for_locks(PATIENCE_SECONDS, partial(self._worker._say_once, "ledger"))
+            ledger.wait_for_locks(PATIENCE_SECONDS, lambda _: self._worker._say_once("ledger", _HELD))
             self._ledger = ledger
             artifacts = SharedArtifacts(request.spool, request.files)
             artifacts.check(spec.campaigns)
@@ -352,7 +354,10 @@ class _Part:
         lease = self._request.lease
         key = self._spec.settings.retries.replay_window - lease - _MARGIN_SECONDS
         allowed = await to_thread.run_sync(ledger.may_send, intent, epoch, key)
-        return replace(intent, expires=asked + lease) if allowed else None
+        if not allowed:
+            await anyio.sleep(_REFUSED_SECONDS)  # whoever has it, or looks at its age, should not be asked at once
+            return None
+        return replace(intent, expires=asked + lease)
 
     # Called by the engine
 

@@ -45,7 +45,7 @@ from .download import Downloader
 from .poll_schedule import PollSchedule
 from .pricing import Pricer
 from .questions import FreeQuestions
-from .steps import PAGES, Abort, Deferred, Done, JobRunState, Reschedule, Stage, Step, backoff
+from .steps import ELSEWHERE, PAGES, Abort, Deferred, Done, JobRunState, Reschedule, Stage, Step, backoff
 from .uploads import Changed, Held, Uploads
 from .wallet import read_wallet
 
@@ -259,7 +259,7 @@ class Lifecycle:
             finally:
                 self._open_posts.discard(scope)
             if outcome is None:
-                return Done(Status.SUBMITTING, left="another worker has it")
+                return Done(Status.SUBMITTING, left=ELSEWHERE)
             scope.deadline = math.inf
             step = await self._after_answer(intent, outcome, state)
             slot.heard(outcome)

@@ -14,6 +14,8 @@ from batcher.providers import Fatal, Going, Retryable, Unknown
 
 #: A create that pages of something in between answered so often is this job's trouble, if those of others are answered.
 PAGES = 3
+#: What is left of a job whose paid request this process may not send (any more).
+ELSEWHERE = "another worker has it"
 #: Before the first repeat of a request one waits so long at most, in seconds.
 FIRST_SECONDS = 1.0
 

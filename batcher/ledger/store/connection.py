@@ -176,6 +176,10 @@ class Locked(StorageError):
     """Another program holds the ledger for writing."""
 
 
+class Away(Locked):
+    """The ledger's database cannot be reached. Only a group of tasks' writes is held until it can be."""
+
+
 class AlreadyThere(StorageError):
     """What was to be written stands there already, or contradicts what does."""
 

@@ -20,7 +20,7 @@ from batcher.jobs import MOVES, JobId, Status
 from batcher.ledger.queries.sql import marks
 
 from . import connection as opening
-from .connection import WAIT_SECONDS, Locked, is_busy, storage_errors
+from .connection import WAIT_SECONDS, Away, Locked, is_busy, storage_errors
 
 T = TypeVar("T")
 #: So long a lock is waited for that is met only when all hurry is over, such as that of `batcher cancel`.
@@ -226,7 +226,7 @@ class Writing:
                 if not is_busy(error):
                     raise
                 waited += WAIT_SECONDS
-                if not self.still_waits(began + waited) or not patient:
+                if isinstance(error, Away) or not self.still_waits(began + waited) or not patient:
                     raise
             else:
                 self._locked_since, self._told = None, False
