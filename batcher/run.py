@@ -29,6 +29,7 @@ from batcher import __version__
 from batcher.clock import Clock, SystemClock, iso, iso_seconds
 from batcher.controls import limits_of
 from batcher.damage import Found, find_damage
+from batcher.edits import Edits
 from batcher.engine import GRACE_SECONDS, Arrivals, Ending, Engine, ToBuy
 from batcher.engine.driver import Companion, Driver
 from batcher.engine.ramp import Ramp
@@ -286,8 +287,9 @@ class Run:
             rng=self._rng,
         )
         chosen, damage, arrivals = workload.selection, self.found.damage, self._arrivals
+        edits = Edits(workload.manifests, lambda words: self.ledger.note(Event.LOOKED, of="manifest", message=words))
         lifecycle, ramp = Lifecycle(context, self.caps), Ramp(self._steps, self._judge)
-        return Engine(context, lifecycle, workload.campaigns, chosen, damage, arrivals, ramp, self.id)
+        return Engine(context, lifecycle, workload.campaigns, chosen, damage, arrivals, ramp, self.id, (edits.look,))
 
     @property
     def _steps(self) -> list[frozenset[JobId]]:

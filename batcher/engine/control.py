@@ -27,11 +27,11 @@ class Control:
         *,
         changed: Callable[[], None],
         drain: Callable[[str], None],
-        beside: Callable[[], None],
+        beside: tuple[Callable[[], None], ...],
     ) -> None:
         """`changed` is called when more or less may be started, `drain` with who asks that the run comes to its end.
 
-        `beside` is asked as often as what this looks for, so that an idle run wakes once for both."""
+        `beside` are asked as often as what this looks for, so that an idle run wakes once for all."""
         self._ledger, self._limiter, self._clock = context.ledger, context.limiter, context.clock
         self._own = self.limits = context.settings.limits
         self._changed = changed
@@ -59,7 +59,8 @@ class Control:
         while True:
             await anyio.sleep(LOOK_SECONDS)
             self.look()
-            self._beside()
+            for look in self._beside:
+                look()
 
     def look(self) -> None:
         """Take up what is new: what is asked, and what time it is."""

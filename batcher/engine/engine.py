@@ -7,7 +7,7 @@ and put the item back as the step says. So thousands of waiting tasks cost a hea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import anyio
@@ -65,6 +65,7 @@ class Engine:
         arrivals: Arrivals,
         ramp: Ramp,
         run_id: int | None = None,
+        looks: tuple[Callable[[], None], ...] = (),
     ) -> None:
         ledger, clock, settings, limiter = context.ledger, context.clock, context.settings, context.limiter
         self._ledger, self._lifecycle = ledger, lifecycle
@@ -96,7 +97,7 @@ class Engine:
             lifecycle, self._preflight, settings.retries.times, self.halted, lambda: bool(self._halts), self._changed
         )
         self._control = Control(
-            context, lifecycle.caps, changed=self._changed, drain=self._drain, beside=self._hints.look
+            context, lifecycle.caps, changed=self._changed, drain=self._drain, beside=(self._hints.look, *looks)
         )
         self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
         self._over = False

@@ -60,10 +60,12 @@ ALLOWED: dict[str, set[str]] = {
     "canary": {"errors"},
     "controls": {"errors", "settings"},
     "request": BASE | {"engine", "ledger", "planning", "providers", "workload"},
+    "edits": {"errors", "manifest", "settings"},
     "enrolling": {"jobs", "ledger", "manifest"},
     "run": BASE
     | {
         "damage",
+        "edits",
         "enrolling",
         "storage",
         "engine",

@@ -262,3 +262,18 @@ def test_rows_that_somebody_else_wrote_say_nothing(bench: Bench) -> None:
         bench.edit("INSERT INTO commands VALUES (?, ?, 'x', 'x', 1)", what, value)
     bench.edit("UPDATE wanted SET status = 'planned', attempt_id = NULL")
     done(during(bench, path).ending)
+
+
+def test_an_edited_manifest_is_told_and_not_taken(bench: Bench) -> None:
+    path = singly(bench, 4)
+
+    def edit(run: Looked) -> None:
+        path.write_text(path.read_text().replace("in_flight: 1", "in_flight: 4"))
+
+    def spoil(run: Looked) -> None:
+        path.write_text("campaign: [")
+
+    done(during(bench, path, (5, edit), (25, spoil)).ending)
+    messages = [each["message"] for each in told(Event.LOOKED) if each["of"] == "manifest"]
+    assert ["other limits" in messages[0], "has errors" in messages[1], len(messages)] == [True, True, 2]
+    assert bought_at(bench)[-1] > 25
