@@ -70,7 +70,7 @@ class Engine:
         ledger, clock, settings, limiter = context.ledger, context.clock, context.settings, context.limiter
         self._ledger, self._lifecycle = ledger, lifecycle
         self._limiter, self._settings = limiter, settings
-        self._campaigns, self._clock = campaigns, clock
+        self._campaigns, self._clock, self._run_id = campaigns, clock, run_id
         self._damage, self._selection = damage, selection
         self._arrivals, self._commits = arrivals, context.commits
         self._backlog = Backlog(ledger.read, campaigns, selection, arrivals.steps, to_come=arrivals.has_jobs)
@@ -78,7 +78,6 @@ class Engine:
         self._preflight = Preflight(ledger, lifecycle, arrivals.to_buy)
         self._lull = Lull(clock, self._queues[Stage.PRICE])
         self.open: dict[JobId, WorkItem] = {}
-        self._run_id = run_id
         self._starting: list[WorkItem] = []
         self._given_up: set[JobId] = set()
         self._started, self._searching = 0, False
