@@ -36,6 +36,7 @@ def no_ramp() -> Ramp:
 
 #: This worker is done with a job that is not at its end: another may take it.
 AGAIN = json.dumps({"step": "again"})
+_JUDGE_SECONDS = 2.0
 #: Tells the coordinator of a job; `True` with the last word, after which this worker has it no more.
 Say = Callable[[JobId, str, bool], None]
 
@@ -90,6 +91,10 @@ class HandedJobs:
 
     def next(self, *_: object) -> PlannedJob | None:
         return self._jobs.popleft() if self._jobs else None
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._jobs)
 
     def take_back(self) -> list[JobId]:
         """All that were not begun, which are here no more."""
@@ -172,6 +177,19 @@ class JobEngine(Engine):
             self._give_back()
         else:
             self.stop(kind, reason)
+
+    async def _watch(self) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._judge)
+            await super()._watch()
+            group.cancel_scope.cancel()
+
+    async def _judge(self) -> None:
+        """Judge jobs whose repeats are spent, where no others are left whose answers could show why."""
+        while True:
+            await anyio.sleep(_JUDGE_SECONDS)
+            if self._here and not self.open and not self._handed.waiting:
+                self._stalled.judge_last(False)
 
     def _drain(self, who: str) -> None:
         self.heard(Kind.CAPPED, f"drained by {who}")

@@ -27,6 +27,7 @@ from batcher.errors import StorageError
 from batcher.ledger.queries.lookup import Place
 from batcher.providers.registry import RIVYA
 from batcher.simulator.app import Simulator
+from batcher.simulator.faults import Faults, parse_all
 from batcher.simulator.media import plain
 from batcher.simulator.serve import running
 from batcher.simulator.switches import DEFAULT_KEY, Switches
@@ -40,7 +41,7 @@ campaign: spring
 model: grok-imagine-video
 limits: {{submit: 600/minute, requests: 1200/minute, in_flight: 8, downloads: 4}}
 polling: {{first: 100ms, every: 100ms}}
-retries: {{replay_window: {replay}}}
+retries: {{replay_window: {replay}, times: 2}}
 repeat: {jobs}
 prompts: [A fox on a hill]
 """
@@ -124,10 +125,10 @@ class Cluster:
 
 
 @pytest.fixture
-async def cluster(postgres: str, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(postgres: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     switches = Switches(queue_seconds=(0.1, 0.2), run_seconds=(0.2, 0.5))
     world = World(now=time.time, wallet=100_000, switches=switches)
-    with running(Simulator(world, media=plain(400))) as base_url:
+    with running(Simulator(world, Faults(parse_all(getattr(request, "param", []))), plain(400))) as base_url:
         found = Cluster(postgres, tmp_path, world, base_url)
         async with found.tables:
             yield found
@@ -213,3 +214,13 @@ async def test_a_run_is_drained(cluster: Cluster) -> None:
     found = await cluster.tables.progress(["spring"])
     assert set(found) == {"planned", "succeeded"}
     assert len(cluster.world.oracle().tasks) == found["succeeded"]
+
+
+@pytest.mark.parametrize("cluster", [["create:lost:rate=1"]], indirect=True)
+async def test_a_job_that_no_other_can_judge_ends_its_run(cluster: Cluster) -> None:
+    """Its repeats are spent; on one machine the run's end judges it, and workers do not end."""
+    run_id = await cluster.start(1)
+    with cluster.workers(1):
+        ending = await cluster.ended(run_id)
+    assert (ending["kind"], ending["reason"]) == ("unfinished", "1 submitting")
+    assert len(cluster.world.oracle().tasks) == 1
