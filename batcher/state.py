@@ -14,8 +14,10 @@ from batcher.ledger.store.connection import stands
 LEDGER = "ledger.db"
 #: Below the state folder: the state of `run --simulate`.
 SIMULATED = "simulated"
+#: The page of a sample that was bought.
+SAMPLE = "sample.html"
 #: What runs leave, beside what begins with `ledger.`.
-_OURS = {"run.lock", "results", "logs", "unverified", "simulator", SIMULATED}
+_OURS = {"run.lock", "results", "logs", "unverified", "simulator", SIMULATED, SAMPLE}
 
 
 def open_reader(state: Path) -> LedgerReader | None:

@@ -114,6 +114,12 @@ class Workload:
         return [*(manifest.campaign for manifest in self.manifests), *self.remembered]
 
     @property
+    def is_canary(self) -> bool:
+        """Whether some jobs are bought first to be looked at."""
+        chosen = self.selection
+        return bool(chosen.steps) or (chosen.chosen is not None and not chosen.probe and self.saved is None)
+
+    @property
     def provider(self) -> KnownProvider:
         """Whom the models are asked from. Raises UsageError where they are of several."""
         return only(model.provider for manifest in self.manifests for model in manifest.models)

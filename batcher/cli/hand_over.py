@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from batcher.clock import iso_seconds
-from batcher.errors import StorageError, UsageError
+from batcher.errors import BatcherError, StorageError, UsageError
 from batcher.fs import whole_file
 from batcher.ledger import LedgerReader
 from batcher.report import html
-from batcher.report.question import Question
+from batcher.report.question import Question, ask
 from batcher.report.table import csv_lines
+from batcher.report.wallet import Reconciliation
+from batcher.state import SAMPLE
 from batcher.text import count, number, safe
 
 from .new_file import STDOUT, new_file, write_lines
+from .open_ledger import need_reader, state_words
 from .terminal import Terminal
 
 #: In so many bytes of a page of ours its mark stands.
@@ -45,6 +49,47 @@ def put_page(target: Path, text: str) -> None:
     """Write a page, whole or absent. Raises StorageError."""
     with whole_file(target, replace=True) as part:
         part.write_text(text, encoding="utf-8", errors="replace")
+
+
+def write_report(
+    target: Path,
+    read: LedgerReader,
+    question: Question,
+    state: Path,
+    *,
+    now: float,
+    running: bool,
+    reconciliation: Reconciliation | None = None,
+) -> str:
+    """Write the page of a report, whole or absent; what it is of. Raises UsageError and StorageError."""
+    check_page(target)
+    # Jinja2 takes its time to load, and only this needs it.
+    from batcher.report.html.page import make_page
+
+    page = make_page(
+        read,
+        question,
+        state=state,
+        target=target,
+        now=now,
+        running=running,
+        reconciliation=reconciliation,
+        words_of_state=state_words(state),
+    )
+    put_page(target, page.text)
+    more = f", {count(page.left_out, 'job')} more without a card" if page.left_out else ""
+    return f"{count(page.jobs, 'job')}{more}"
+
+
+def write_sample(state: Path, campaigns: Sequence[str], terminal: Terminal) -> None:
+    """Write the page of a sample that was bought into its state folder; what keeps it from that is a warning."""
+    try:
+        with closing(need_reader(state)) as read:
+            now = time.time()
+            question = ask(read, now=now, campaigns=campaigns)
+            write_report(state / SAMPLE, read, question, state, now=now, running=False)
+    except BatcherError as error:
+        terminal.warn(f"the page of the sample could not be written: {error.message}")
 
 
 def write_bundle(terminal: Terminal, read: LedgerReader, question: Question, state: Path, target: Path) -> int:

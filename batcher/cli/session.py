@@ -31,6 +31,7 @@ from .alerting import Alerting
 from .crash import redact
 from .display import Quiet, display_for
 from .environment import need_no_loop
+from .hand_over import write_sample
 from .keys import HINT, listen, single_keys
 from .left_behind import left_behind_view
 from .observing import gauge, log_shown, telemetry_of
@@ -108,6 +109,8 @@ def run_on_terminal(
     except Stopped as stopped:
         terminal.say(f"Stopped before anything was sent: {stopped.reason}.")
         return exit_code(stopped.kind)
+    if request.workload.is_canary and result.bill.attempts:
+        write_sample(request.state, [state.campaign for state in result.campaigns], terminal)
     keep_summary(result, request, terminal)
     with suppress(ReaderGone):  # what became of the run matters more than who reads it
         terminal.answer(summary_json(result, request), *summary_view(result, request, terminal.typed))

@@ -14,7 +14,7 @@ from rich.text import Text
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Status
 from batcher.ledger.queries.lookup import Place
-from batcher.state import LEDGER
+from batcher.state import LEDGER, SAMPLE
 from batcher.text import count, duration, number, safe
 
 from .doubtful import doubtful_json, doubtful_view
@@ -95,9 +95,8 @@ def _next(result: RunOutcome, request: RunRequest, command: str) -> Iterator[tup
         yield "what failed", f"batcher jobs{state} --status failed"
     if found[Status.DOUBTFUL]:
         yield "what is doubtful, and why", f"batcher jobs{state} --status doubtful; batcher show{state} JOB"
-    chosen = request.workload.selection
-    if chosen.steps or (chosen.chosen is not None and not chosen.probe and request.workload.saved is None):
-        yield "see the sample", f"batcher report{state} --html sample.html"
+    if request.workload.is_canary and (page := request.state / SAMPLE).exists():
+        yield "see the sample", safe(page.absolute())
     if ending.kind is Kind.DONE:
         yield "see every job", f"batcher jobs{state}"
 

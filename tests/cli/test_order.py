@@ -38,7 +38,11 @@ def test_a_sample_is_bought_once_and_the_rest_goes_on(cli: Cli, place: Site) -> 
     assert cli("run", *asked).code == 0
     first = bought(cli)
     assert len(first) == 4
+    page = Path("state/sample.html")
+    assert "Gallery" in page.read_text()
+    page.unlink()
     assert cli("run", *asked).code == 0
+    assert not page.exists(), "nothing new to look at"
     assert bought(cli) == first
     assert cli("run", "m.yaml", "b.yaml").code == 0
     assert len(bought(cli)) == len(place.world.oracle().charges) == 8

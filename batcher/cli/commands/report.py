@@ -12,8 +12,8 @@ import click
 from batcher.cli import options
 from batcher.cli.advice import advice
 from batcher.cli.environment import read_access
-from batcher.cli.hand_over import check_page, put_page, write_bundle, write_invoice
-from batcher.cli.open_ledger import need_reader, state_words
+from batcher.cli.hand_over import check_page, write_bundle, write_invoice, write_report
+from batcher.cli.open_ledger import need_reader
 from batcher.cli.report_view import report_view
 from batcher.cli.terminal import Terminal
 from batcher.cli.timeline_view import timeline_view
@@ -23,12 +23,12 @@ from batcher.ledger import LedgerReader
 from batcher.ledger.queries import jobs
 from batcher.report.document import csv_headers, csv_rows, report_json, rows_json
 from batcher.report.figures import make_report
-from batcher.report.question import Question, ask
+from batcher.report.question import ask
 from batcher.report.table import csv_lines
 from batcher.report.timeline import Timeline, make_timeline, timeline_json
 from batcher.report.wallet import Reconciliation, reconcile
 from batcher.state import LEDGER
-from batcher.text import count, safe
+from batcher.text import safe
 
 FORMATS = ("text", "json", "csv")
 
@@ -140,7 +140,9 @@ def command(
             return 0
         reconciliation = _reconcile(terminal, read, state, now, question.scope.since) if online else None
         if page is not None:
-            _write_page(terminal, page, read, question, state, now, running, reconciliation)
+            # its target is looked at again: the wallet may have taken its time
+            of = write_report(page, read, question, state, now=now, running=running, reconciliation=reconciliation)
+            terminal.say(f"Report of {of}: {safe(page.absolute())}")
             return 0
         report, unit = make_report(read, question, now=now, running=running), read.unit
     if terminal.as_json:
@@ -169,33 +171,3 @@ def _reconcile(terminal: Terminal, read: LedgerReader, state: Path, now: float, 
 
     wallet = read_wallet(read_access(terminal.warn), state)
     return reconcile(read, account=wallet.account, wallet=wallet.credits, at=iso(now), since=since)
-
-
-def _write_page(
-    terminal: Terminal,
-    target: Path,
-    read: LedgerReader,
-    question: Question,
-    state: Path,
-    now: float,
-    running: bool,
-    reconciliation: Reconciliation | None,
-) -> None:
-    """Write the page, whole or absent, and say where it is. Raises UsageError and StorageError."""
-    check_page(target)  # again: the wallet may have taken its time
-    # Jinja2 takes its time to load, and only this needs it.
-    from batcher.report.html.page import make_page
-
-    page = make_page(
-        read,
-        question,
-        state=state,
-        target=target,
-        now=now,
-        running=running,
-        reconciliation=reconciliation,
-        words_of_state=state_words(state),
-    )
-    put_page(target, page.text)
-    more = f", {count(page.left_out, 'job')} more without a card" if page.left_out else ""
-    terminal.say(f"Report of {count(page.jobs, 'job')}{more}: {safe(target.absolute())}")
