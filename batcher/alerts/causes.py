@@ -69,6 +69,7 @@ class Causes:
         self._run_cap_stated = run_cap_stated
         recent = iso(clock.wall() - TRIED_SECONDS)
         self._upto = alerts.begins_at(read, run_id, recent=recent)
+        self._asked = commands.NOTHING
         self._doubtful: list[EventOfNote] = []
         self._doubtful_at = -math.inf
         self._moved_at = clock.monotonic()
@@ -90,11 +91,14 @@ class Causes:
         now = self._clock.monotonic()
         found: list[Alert] = []
         if news.last or self._first:
-            asked = commands.controls(self._read, self._run_id)
-            self._run_cap_stated |= "budget.run" in asked.values
-            caps = asked_caps(self._caps(), asked)
+            events = list(alerts.events_of_note(self._read, self._upto, news.last, _NOTED))
+            ended = [alerts.run_of(self._read, each.id) for each in events if each.event == Event.RUN_ENDED]
+            if not over and self._run_id not in ended:  # with the run ends what was asked of it
+                self._asked = commands.controls(self._read, self._run_id)
+            self._run_cap_stated |= "budget.run" in self._asked.values
+            caps = asked_caps(self._caps(), self._asked)
             levels = list(room_under(caps, self._campaigns, self._read.spent, run_id=self._run_id, day=self._day))
-            for event in alerts.events_of_note(self._read, self._upto, news.last, _NOTED):
+            for event in events:
                 found += self._of_event(event, levels)
             self._upto, self._first = max(self._upto, news.last), False
             found += self._of_caps(levels)

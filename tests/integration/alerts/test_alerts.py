@@ -208,6 +208,18 @@ def test_a_run_that_begins_paused_and_caps_that_were_given_to_it_are_told(shelf:
     assert phone.got[1]["detail"]["limit"] == 10
 
 
+def test_a_cap_that_was_given_to_a_run_is_its_cap_to_the_end(shelf: Shelf) -> None:
+    phone = Target()
+    alerts = alerts_of(shelf, phone, caps=Caps(day=20))
+    ask(shelf.path, shelf.clock, "budget", {"budget.day": 1000}, who="me")
+    shelf.buy(1)
+    alerts.look()
+    shelf.ledger.end_run(exit_code=0, reason="everything selected is done")
+    alerts.look()
+    alerts.finish(sleep=lambda _: None)
+    assert [each["event"] for each in phone.got] == ["end"]
+
+
 def test_where_nothing_is_under_way_nothing_stalls(shelf: Shelf) -> None:
     phone = Target()
     alerts = alerts_of(shelf, phone, caps=Caps())
