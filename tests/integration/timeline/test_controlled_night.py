@@ -1,6 +1,6 @@
 """A night of 600 jobs under control: window, canary, pause, other limits, an alert at 80 %, a stop rule.
 
-The transcript of docs/overnight.md is what this night says, line by line.
+The transcript and the morning's report in docs/overnight.md are what this night says, line by line.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from support import Bench, Looked
 from batcher.alerts import Alerts
 from batcher.alerts.causes import Causes
 from batcher.canary import parse
+from batcher.cli.report_view import report_view
+from batcher.cli.run_log import plain as plain_text
 from batcher.controls import read_values
 from batcher.errors import Kind
 from batcher.ledger import control
 from batcher.ledger.queries.timeline import NOTES
+from batcher.report.figures import make_report
+from batcher.report.question import ask
 from batcher.simulator.media import plain
 from batcher.simulator.switches import Switches
 
@@ -59,15 +63,15 @@ def test_a_night_of_600_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     request = replace(request, workload=request.workload.ramped("2"), then=parse("failed<60% and price<=quote"))
     phone = Target()
 
-    def ask(run: Looked, word: control.Word, *words: str) -> None:
+    def give(run: Looked, word: control.Word, *words: str) -> None:
         values = read_values(word, words) if words else {}
         control.ask(run.ledger.path, bench.clock, word, values, who="ann@desk", raises=True)
 
     plan: list[tuple[str, Callable[[Looked], None]]] = [
-        ("23:00", lambda run: ask(run, "pause")),
-        ("23:30", lambda run: ask(run, "resume")),
-        ("23:31", lambda run: ask(run, "limits", "submit=2/minute", "in_flight=60")),
-        ("23:45", lambda run: ask(run, "budget", "campaign:night=4400")),
+        ("23:00", lambda run: give(run, "pause")),
+        ("23:30", lambda run: give(run, "resume")),
+        ("23:31", lambda run: give(run, "limits", "submit=2/minute", "in_flight=60")),
+        ("23:45", lambda run: give(run, "budget", "campaign:night=4400")),
         ("02:00", lambda run: setattr(bench.switches, "fail_prompt", "boat")),  # the API has a bad hour
     ]
     run = bench.make(request)
@@ -95,7 +99,9 @@ def test_a_night_of_600_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [alert["cause"].partition(" ")[0] for alert in phone.got if alert["event"] == "cap"] != []
     assert len(bought) < JOBS
     told = transcript(bench)
-    assert told == block(), told
+    assert told == block("night"), told
+    morning = report(bench)
+    assert morning == block("morning"), morning
 
 
 def run_rows(bench: Bench, sql: str) -> list[dict[str, str]]:
@@ -120,6 +126,14 @@ def transcript(bench: Bench) -> str:
     return "\n".join(lines) + "\n"
 
 
-def block() -> str:
-    found = re.search(r"<!-- night -->\n```\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+def report(bench: Bench) -> str:
+    """What `batcher report` says in the morning."""
+    with bench.reader() as reader:
+        now = at("07:00")
+        found = make_report(reader, ask(reader, now=now), now=now, running=False)
+        return plain_text(report_view(found, Path("/films/state/ledger.db"), None))
+
+
+def block(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n```\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     return found[1] if found else ""
