@@ -35,6 +35,8 @@ _SLACK_SECONDS = 0.25
 _SLACK_SHARE = 0.02
 #: Between two looks for a slot, in seconds at most: another worker may be let in or stopped meanwhile.
 _LOOK_SECONDS = 1.0
+#: So long everybody is held at the first trouble: who met it asks the API at once, unless it dies over that.
+_FIRST_HELD_SECONDS = 5.0
 #: So long everybody is held at an outage, unless who met it says so again; it asks once a minute at least.
 _HELD_SECONDS = 70.0
 #: Where slots were taken within so many seconds, somebody works at the rate that they are made for.
@@ -251,6 +253,8 @@ class SharedPermit(Permit):
 
     def heard(self, outcome: object) -> None:
         super().heard(outcome)
+        if self._probe and isinstance(outcome, Retryable) and outcome.outage:
+            self._shared.hold(_HELD_SECONDS)
         self._shared.told(self._sort, max(self._at, self._shared.newest.get(self._sort, -math.inf)), outcome)
 
 
@@ -302,7 +306,11 @@ class SharedLimiter(RateLimiter):
 
     def trouble(self) -> None:
         super().trouble()
-        self._all.pause(_HELD_SECONDS, column="held_until")
+        self.hold(_FIRST_HELD_SECONDS)
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody out for so long, but who asks whether the API answers again."""
+        self._all.pause(seconds, column="held_until")
 
     def release(self) -> None:
         super().release()
