@@ -33,8 +33,8 @@ TOGETHER_SECONDS = 600.0
 #: So many jobs of an alert are named.
 _NAMED = 20
 _NOTED = (*(Event.HALTED, Event.CAP_REACHED, Event.PRICE_ROSE, Event.DOUBTFUL, Event.RUN_ENDED, Event.COMMANDS_KEPT),)
-#: Refusals under which buying goes on by itself, or that are no matter of money.
-_NO_CAPS = frozenset({"price", "reading", "until"})
+#: Refusals under which buying goes on by itself, or that are told as a stop, or are no matter of money.
+_NO_CAPS = frozenset({"price", "price_above", "reading", "until"})
 
 
 @dataclass(frozen=True, slots=True)

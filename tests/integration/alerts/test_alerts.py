@@ -156,6 +156,14 @@ def test_a_price_that_rose_and_a_stop_are_told_once(shelf: Shelf) -> None:
     assert phone.got[1]["title"] == "batcher: 10 jobs failed in a row: no new job is started"
 
 
+@pytest.mark.parametrize("cap", ["price", "price_above", "reading", "until"])
+def test_what_a_stop_tells_or_time_mends_is_no_cap_that_is_reached(shelf: Shelf, cap: str) -> None:
+    phone = Target()
+    shelf.ledger.note(Event.CAP_REACHED, cap=cap, message="dear")
+    alerts_of(shelf, phone).look()
+    assert phone.got == []
+
+
 def test_doubtful_jobs_share_alerts_and_none_is_missed_over_a_kill(shelf: Shelf) -> None:
     phone = Target()
     alerts = alerts_of(shelf, phone, caps=Caps())
