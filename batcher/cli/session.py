@@ -17,6 +17,7 @@ from batcher import simulated
 from batcher.access import Access
 from batcher.alerts.targets import AlertTarget
 from batcher.clock import SystemClock
+from batcher.engine.ending import one_error
 from batcher.errors import BatcherError, Kind, Stopped, exit_code
 from batcher.ledger import Change, control
 from batcher.ledger.queries.lookup import Place
@@ -215,8 +216,9 @@ class _Screen:
                     if keys:
                         group.start_soon(listen, partial(self._pressed, run))
                     await display.watch()
-        except Exception as error:
+        except Exception as caught:
             self._display = None
+            error = one_error(caught) if isinstance(caught, ExceptionGroup) else caught
             self._terminal.warn(redact(f"the display ended: {type(error).__name__}: {error}; the run goes on"))
             ready()
             await anyio.sleep_forever()
