@@ -42,6 +42,7 @@ def test_what_looks_reads_a_mirror_and_decisions_go_to_the_database(cli: Cli, da
     found = cli("status", "--json").document
     assert found["campaigns"][0]["statuses"] == {"failed": 1, "planned": 1, "succeeded": 1}
     assert found["missing_files"] == []  # they are where the workers keep them
+    assert "A run is going." in cli("status").out, "no lock says so, but that it has not ended"
     assert cli("retry", "spring", "--json").code == 0
     assert cli("cancel", job_name(2)[:31] + "2", "--json").code == 0
     listed = cli("jobs", "--json").document["jobs"]

@@ -210,7 +210,7 @@ def damaged_files(read: LedgerReader, campaign: str, state: Path) -> Iterator[tu
 
     Beside a mirror no files lie: they are where the workers keep them.
     """
-    if read.row("SELECT 1 FROM meta WHERE copy_kind = 'mirror'"):
+    if _is_mirror(read):
         return
     for file in kept_files(read, campaign):
         if how := look(state, file.target, file.size):
@@ -241,15 +241,21 @@ def holder(state: Path, read: LedgerReader) -> Holder | None:
     """Which run holds the state folder's lock now; None when none does.
 
     Only looks at the lock when the newest run has not ended, since trying it could turn away a run that starts at
-    that very moment.
+    that very moment. In a database no lock is held: there a run goes on, by whichever worker, until it has ended.
     """
     last = read.last_run()
     if last is None or last["ended_at"] is not None:
         return None
+    if _is_mirror(read):
+        return Holder(None, last["started_at"])
     if not is_held(state):
         return None
     match = re.fullmatch(r"pid (\d+), started (\S+)", holder_words(state))
     return Holder(int(match[1]), match[2]) if match else Holder(None, None)
+
+
+def _is_mirror(read: LedgerReader) -> bool:
+    return read.row("SELECT 1 FROM meta WHERE copy_kind = 'mirror'") is not None
 
 
 class JobReview(NamedTuple):
