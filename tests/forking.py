@@ -58,7 +58,11 @@ class Command:
         """What it says until its end."""
         with ThreadPoolExecutor(2) as pool:
             out, err = (pool.submit(stream.read) if stream else None for stream in (self.stdout, self.stderr))
-            self.wait(timeout)
+            try:
+                self.wait(timeout)
+            except AssertionError:
+                self.kill()  # else its streams stay open, and nobody hears of this
+                raise
             return out.result() if out else "", err.result() if err else ""
 
     def send_signal(self, number: int) -> None:

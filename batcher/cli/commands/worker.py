@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from batcher.cluster.worker import Worker
 #: In seconds. A shorter lease would run out while a busy machine draws breath.
 _LEASES = (2.0, 600.0)
+
+#: Seconds that tasks which are left get to end.
+_LEAVING_SECONDS = 5.0
 
 
 class _Lease(click.ParamType[float]):
@@ -104,3 +109,11 @@ async def _until_signal(worker: Worker) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, worker.stop)
     await worker.run()
+    # All is written down. A task of a library that does not end when it is cancelled would keep the process for ever.
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left and (await asyncio.wait(left, timeout=_LEAVING_SECONDS))[1]:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
