@@ -86,14 +86,7 @@ class _Elsewhere:
 
     def refusal(self, job: PlannedJob | Job) -> Refusal | None:
         """Why the caps would not let a planned job be bought now, if they would not."""
-        return self._ledger.refusal(
-            self.caps,
-            account=self._spec.account,
-            campaign=job.campaign,
-            price_class=job.price_class,
-            catalog_credits=job.catalog_credits,
-            job_id=job.id,
-        )
+        return self._ledger.refusal(self.caps, account=self._spec.account, job=job)
 
     def hurry(self, seconds: float) -> None:
         """No request is open here."""

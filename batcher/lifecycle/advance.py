@@ -115,14 +115,7 @@ class Lifecycle:
 
     def refusal(self, job: PlannedJob | Job) -> Refusal | None:
         """Why the caps would not let a planned job be bought now, if they would not."""
-        found = self._ledger.refusal(
-            self.caps,
-            account=self._provider.account,
-            campaign=job.campaign,
-            price_class=job.price_class,
-            catalog_credits=job.catalog_credits,
-            job_id=job.id,
-        )
+        found = self._ledger.refusal(self.caps, account=self._provider.account, job=job)
         # Whoever wants to buy has the wallet read, so that keeps nobody from trying.
         return None if found and found.cap == "reading" else found
 

@@ -18,7 +18,7 @@ from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, JobSpec, Status, TaskState, Upload
 from batcher.ledger.queries import budgets, export
 from batcher.ledger.queries.lookup import Place
-from batcher.ledger.reader import LedgerReader
+from batcher.ledger.reader import LedgerReader, PlannedJob
 from batcher.measures import UNINSPECTED, Inspection
 
 from . import chains, commands, enrolment, purchases, sends
@@ -209,20 +209,18 @@ class LedgerWriter:
                 t, self.read, job, ledger_id=self._ledger_id, account=account, compose=compose, caps=caps, api=api
             )
 
-    def refusal(
-        self, caps: Caps, *, account: Account, campaign: str, price_class: str, catalog_credits: int, job_id: JobId
-    ) -> Refusal | None:
-        """Why `intend` would not admit a job of this class now, if it would not; writes nothing."""
+    def refusal(self, caps: Caps, *, account: Account, job: PlannedJob | Job) -> Refusal | None:
+        """Why `intend` would not admit a job now, if it would not; writes nothing."""
         found = admission(
             self.read,
             caps,
             run_id=self._write.run_id,
             account=account.text,
-            campaign=campaign,
+            campaign=job.campaign,
             now=self._clock.wall(),
-            price_class=price_class,
-            catalog_credits=catalog_credits,
-            job_id=job_id,
+            price_class=job.price_class,
+            catalog_credits=job.catalog_credits,
+            job_id=job.id,
         )
         return found if isinstance(found, Refusal) else None
 

@@ -13,7 +13,7 @@ from integration.ledger.helpers import postgresql, sqlite
 
 from batcher.events import Event
 from batcher.jobs import FileReference, ResultReference, SeveralReferences, Status, Upload, UrlReference
-from batcher.ledger import Caps, expected_price, last_final, seen_price
+from batcher.ledger import Caps, PlannedJob, expected_price, last_final, seen_price
 from batcher.ledger.decisions import Cancel, Judge, Retry, Submitted, decide
 from batcher.ledger.expansion_cache import Origin, cached_expansion
 from batcher.ledger.queries.jobs import review_of
@@ -131,7 +131,7 @@ def answers(shelf: StoreShelf[Any]) -> dict[str, Any]:
         "refusal": lambda: [
             ledger.refusal(
                 Caps(campaigns={"spring": 60}, keep=900, wallet=1000, chains=("spring",), unpriced=5),
-                account=ACCOUNT, campaign="spring", price_class=each, catalog_credits=10, job_id=ids[number],
+                account=ACCOUNT, job=PlannedJob(ids[number], "spring", "", 0, catalog_credits=10, price_class=each),
             )
             for number, each in enumerate(classes)
         ],

@@ -16,7 +16,7 @@ from support import EPOCH
 
 from batcher.events import Event
 from batcher.jobs import Ended, Intent, Planned, Status, Submitting
-from batcher.ledger import Caps, Refusal, Stale
+from batcher.ledger import Caps, PlannedJob, Refusal, Stale
 
 __all__ = ["priced", "shelf"]
 
@@ -116,9 +116,10 @@ def test_smaller_ones_may_pass(priced: StoresShelf) -> None:
     priced.enrol([*(make_spec(n) for n in range(1, 11)), make_spec(11, price_class="tiny", catalog_credits=3)])
     assert refusal(priced.intend(1, run=5)) == "run"
     assert isinstance(priced.intend(11, run=5), Intent)
-    ask = partial(priced.ledger.refusal, account=ACCOUNT, campaign="spring", price_class="small", job_id=job_name(1))
-    assert not ask(Caps(run=13), catalog_credits=10)
-    assert ask(Caps(run=12), catalog_credits=0)
+    job = PlannedJob(job_name(1), "spring", "", 0, catalog_credits=10, price_class="small")
+    ask = partial(priced.ledger.refusal, account=ACCOUNT)
+    assert not ask(Caps(run=13), job=job)
+    assert ask(Caps(run=12), job=job._replace(catalog_credits=0))
 
 
 def test_the_run_cap_counts_this_runs_intents(priced: StoresShelf) -> None:
