@@ -39,6 +39,7 @@ _SWITCHES = {
     "price-rise": "N:FACTOR: after N creates prices rise by this factor",
     "upload-lifetime": "seconds until an uploaded file is gone",
     "result-lifetime": "seconds until a result's URL is dead",
+    "key-lifetime": "seconds until an Idempotency-Key is forgotten: the same one buys again",
     "unknown-model": "what a model without a file makes: video, image or audio; else it is refused",
     "limits": "requests in a window of seconds, such as create=30/60,*=120/60",
     "retry-after": "what a 429 says: seconds, date or none",

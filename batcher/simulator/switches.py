@@ -130,6 +130,7 @@ class Switches(BaseModel):
     upload_lifetime: Lifetime = None
     upload_url_lifetime: Lifetime = None  # of the URL alone: GET /files/{id} gives a fresh one
     result_lifetime: Lifetime = None
+    key_lifetime: Lifetime = None  # of an Idempotency-Key from its charge on; after it the same key buys again
     expired_status: HttpStatus = 403
     limits: Annotated[tuple[Annotated[Limit, BeforeValidator(_limit)], ...], split(",")] = ()
     retry_after: RetryAfter = "seconds"

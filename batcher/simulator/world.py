@@ -234,12 +234,11 @@ class World:
 
         What a replay gives and what conflicts is not documented. This is the customary reading: the same key with
         the same bytes shows the same task as it is now, without a charge; with other bytes it is a conflict; a
-        refused request leaves its key unused.
+        refused request leaves its key unused. A key that is older than `key_lifetime` is not known any more.
         """
         status = self.switches.create_status
-        known = self._books.keys.get(call.key)
-        if known is not None:
-            task = self._books.tasks[known]
+        task = self._books.tasks.get(self._books.keys.get(call.key, ""))
+        if task is not None and not self._is_over(task.at, self.switches.key_lifetime):
             if task.body == call.body:
                 return ApiAnswer(status, self._view(task, call.base))
             self._violation("idempotency_conflict", f"key {call.key!r} was sent with another body")
@@ -256,7 +255,8 @@ class World:
     def _draw(self, call: Call, model: Model, request: Json) -> Task:
         switches = self.switches
         number = len(self._books.tasks) + 1
-        name = digest(self.seed, "task", call.key or number)
+        again = (number,) if call.key in self._books.keys else ()
+        name = digest(self.seed, "task", call.key or number, *again)
         chance = random.Random(name)  # noqa: S311 (repeatable on purpose)
         params = request.get("params", {})
         price = self._price(model, params, bool(params.get("referenceMediaItems"))) * switches.price_factor

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,27 @@ class Cluster:
                         return
                 await anyio.sleep(0.05)
 
+    async def intended_by(self, connection: psycopg.Connection[Any], pid: int) -> list[str]:
+        """The jobs that a worker is just about to buy, once there are some."""
+        return await self._asked(
+            connection,
+            "SELECT w.id FROM batcher.wanted AS w JOIN batcher.claims AS c ON c.job_id = w.id"
+            " JOIN batcher.workers AS o ON o.name = c.worker WHERE w.status = 'submitting' AND o.pid = %s",
+            (pid,),
+            bool,
+        )
+
+    async def bought(self, connection: psycopg.Connection[Any], jobs: list[str]) -> None:
+        """Wait until these jobs have their tasks."""
+        sql = "SELECT job_id FROM batcher.attempts WHERE job_id = ANY(%s) AND task_id IS NOT NULL"
+        await self._asked(connection, sql, (jobs,), lambda found: len(found) == len(jobs))
+
+    async def _asked(self, connection: Any, sql: str, values: Any, enough: Callable[[list[str]], bool]) -> list[str]:
+        with anyio.fail_after(30):
+            while not enough(found := [row[0] for row in connection.execute(sql, values).fetchall()]):
+                await anyio.sleep(0.05)
+        return found
+
     def check(self, jobs: int) -> None:
         """Every job has its file, and was bought once."""
         oracle = self.world.oracle()
@@ -149,18 +170,25 @@ async def test_another_worker_takes_over_jobs_and_run_of_one_that_died(cluster: 
 
 
 async def test_a_worker_that_was_stopped_beyond_its_lease_and_its_keys_life_sends_nothing(cluster: Cluster) -> None:
-    """The trap of every engine: it comes back, and goes on where it stood."""
-    run_id = await cluster.start(24, replay="12s")
-    with cluster.workers(2) as workers:
+    """The trap of every engine: it stood right before a paid request, comes back, and goes on where it stood."""
+    run_id = await cluster.start(16)
+    with cluster.workers(2) as workers, psycopg.connect(cluster.conninfo, autocommit=True) as connection:
         await cluster.until("succeeded", 2)
+        # As a Retry-After: intents are made, and nothing leaves.
+        connection.execute(
+            "INSERT INTO batcher.pauses AS p (account, until) SELECT account, 'infinity' FROM batcher.slots LIMIT 1"
+            " ON CONFLICT (account) DO UPDATE SET until = 'infinity'"
+        )
+        held = await cluster.intended_by(connection, workers[0].pid)
         workers[0].send_signal(signal.SIGSTOP)
-        await anyio.sleep(8)
-        before = len(cluster.world.oracle().tasks)
+        connection.execute("UPDATE batcher.pauses SET until = NULL")
+        cluster.world.switches.set({"run_seconds": 2})  # so that the run outlives its awakening
+        await cluster.bought(connection, held)
+        cluster.world.switches.set({"key_lifetime": 0, "run_seconds": 0.2})  # now every key buys anew
         workers[0].send_signal(signal.SIGCONT)
         ending = await cluster.ended(run_id)
-    assert before
     assert ending["kind"] == "done"
-    cluster.check(24)
+    cluster.check(16)
 
 
 async def test_the_loss_of_all_of_the_queue_costs_nothing(cluster: Cluster) -> None:

@@ -112,6 +112,20 @@ def test_the_same_key_and_bytes_show_the_same_task_as_it_is_now() -> None:
     assert truth.violations == []
 
 
+def test_a_key_that_the_api_has_forgotten_buys_again() -> None:
+    lab = Lab(key_lifetime=60)
+    first = lab.create().json()["id"]
+    lab.clock.time += 59
+    assert lab.create().json()["id"] == first
+    lab.clock.time += 1
+    second = lab.create(prompt="another").json()["id"]
+    assert second not in (first, lab.create("key-2").json()["id"])
+    assert lab.create(prompt="another").json()["id"] == second  # and is known again
+    truth = lab.world.oracle()
+    assert truth.charges == {"key-1": [10, 10], "key-2": [10]}
+    assert truth.violations == []
+
+
 def test_a_replay_needs_neither_credits_nor_its_upload() -> None:
     lab = Lab(wallet=10)
     url = lab.upload(png()).json()["url"]
