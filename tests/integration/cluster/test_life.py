@@ -130,9 +130,10 @@ class Cluster:
 
     async def _asked(self, connection: Any, sql: str, values: Any, enough: Callable[[list[str]], bool]) -> list[str]:
         with anyio.fail_after(30):
-            while not enough(found := [row[0] for row in connection.execute(sql, values).fetchall()]):
+            while True:
+                if enough(found := [row[0] for row in connection.execute(sql, values).fetchall()]):
+                    return found
                 await anyio.sleep(0.05)
-        return found
 
     def check(self, jobs: int) -> None:
         """Every job has its file, and was bought once."""
