@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from batcher.cli.open_ledger import need_reader
+from batcher.cli.terminal import Terminal
 from batcher.simulator.app import Simulator, stub_media
 from batcher.simulator.faults import Faults, parse_all
 from batcher.simulator.serve import running
@@ -150,3 +152,24 @@ def go(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def purchases(place: Site) -> int:
     return len(place.world.oracle().tasks)
+
+
+class Tty(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def real_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """One whose streams are a terminal (no fixture: pytest takes the streams back between setup and test)."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stderr", Tty())
+    monkeypatch.setattr(sys, "stdout", Tty())
+    return Terminal()
+
+
+def written() -> str:
+    return cast(Tty, sys.stderr).getvalue()

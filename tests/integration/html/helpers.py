@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 from core_helpers import cancel
 from integration.report.helpers import keep_caps
-from playwright.sync_api import ConsoleMessage, Page, Request
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request
 from support import PIXEL, Bench, SimulatedApi
 
 from batcher.ledger import LedgerWriter
@@ -271,3 +272,45 @@ def words_of(page: str) -> str:
     reader = _Words()
     reader.feed(page)
     return "\n".join(reader.texts) + "\n"
+
+
+Watch = Callable[..., Watched]
+CARD = "#matrix .card:not([hidden])"
+
+
+def card(page: Page, name: str, at: int = 0) -> Locator:
+    """A card by the name of its prompt."""
+    return page.locator(CARD).and_(page.locator(f'[aria-label^="{name}, "]')).nth(at)
+
+
+def playing(page: Page) -> list[str]:
+    """The names of what plays at this moment."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('.card video')].filter(v => !v.paused && v.currentTime > 0)"
+        ".map(v => v.closest('.card').job.name)"
+    )
+    return found
+
+
+def wait(page: Page, condition: str, argument: object = None) -> None:
+    """Until an expression over `it` holds. Playwright's own way evaluates a text, which the page's policy forbids."""
+    page.evaluate(
+        f"it => new Promise((done, fail) => {{ const end = performance.now() + 10000; const look = () =>"
+        f" ({condition}) ? done() : performance.now() > end ? fail(new Error('in vain')) : requestAnimationFrame(look);"
+        " look(); })",
+        argument,
+    )
+
+
+def wait_for_film(page: Page, name: str | None) -> None:
+    on = "[...document.querySelectorAll('.card video')].filter(v => !v.paused)"
+    if name is None:
+        wait(page, f"{on}.length === 0")
+    else:
+        wait(page, f"{on}.length === 1 && {on}[0].currentTime > 0.05 && {on}[0].closest('.card').job.name === it", name)
+
+
+def favour(page: Page, name: str, at: int = 0) -> None:
+    found = card(page, name, at)
+    found.hover()
+    found.get_by_role("button", name="Favourite").click()

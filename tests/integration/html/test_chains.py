@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from integration.html.helpers import Watched, film, write_page
-from integration.html.test_browser import card
+from integration.html.helpers import Watched, card, film, write_page
 from integration.lifecycle.helpers import FAST
 from playwright.sync_api import expect
 from support import PIXEL, Bench, SimulatedApi

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from integration.providers.test_transport_sockets import TASK, read_request, reply, reset, server, submit
+from integration.providers.helpers import TASK, read_request, reply, reset, server, submit
 from support import VirtualClock
 
 from batcher.errors import UsageError

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import httpcore2 as httpcore
 import pytest
-from integration.providers.test_transport_sockets import read_request, reply, server
+from integration.providers.helpers import read_request, reply, server
 from support import VirtualClock
 
 from batcher.providers import Gone, Incoming, Redirected, Retryable

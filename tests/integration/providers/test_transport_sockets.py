@@ -5,100 +5,21 @@ request count as not received (design.md, "Maybe received").
 from __future__ import annotations
 
 import gzip
-import math
 import socket
-import ssl
-import struct
-import subprocess
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
-from shutil import which
+from contextlib import closing
 
 import anyio
-import httpx2 as httpx
 import pytest
-from support import VirtualClock
+from integration.providers.helpers import TASK, Script, read_request, reply, reset, server, submit, submit_to
 
-from batcher.clock import Moment, since_boot
-from batcher.jobs import Intent, JobId
-from batcher.providers import Accepted, Conflict, Fatal, Refused, Retryable
-from batcher.providers.connections import Connections
+from batcher.clock import since_boot
+from batcher.providers import Accepted, Retryable
 from batcher.providers.outcomes import Answer
 from batcher.providers.registry import RIVYA
-from batcher.providers.rivya import Rivya
 from batcher.providers.transport import ANSWER_BYTES, Transport
-
-Script = Callable[[socket.socket], None]
-Outcome = Accepted | Refused | Conflict | Fatal | Retryable
-TASK = b'{"id": "task_1", "status": "queued", "reserved_credits": 10, "final_credits": 0}'
-
-
-def read_request(connection: socket.socket) -> bytes:
-    """The whole request, by its Content-Length."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += connection.recv(65536)
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next((int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length")), 0)
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-def reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
-def reply(body: bytes, *, status: str = "200 OK", headers: str = "", length: int | None = None) -> bytes:
-    size = len(body) if length is None else length
-    return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\n{headers}\r\n".encode() + body
-
-
-@contextmanager
-def server(*scripts: Script) -> Iterator[str]:
-    """A listener that plays one script a connection, in order, then stops listening."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        listener.settimeout(10)
-
-        def serve() -> None:
-            for script in scripts:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                connection.settimeout(10)
-                with closing(connection):
-                    script(connection)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-def submit(base_url: str, *, times: int = 1, expires: float = math.inf) -> list[Outcome]:
-    body = b'{"model": "m", "prompt": "\xc3\xa9"}'
-    intent = Intent(1, JobId("j"), 1, "key-1", body, "account", Moment(0.0), False, expires)
-
-    async def main() -> list[Outcome]:
-        provider = Rivya(base_url, "rvya_sk_test", VirtualClock())
-        try:
-            return [await provider.submit(intent) for _ in range(times)]
-        finally:
-            await provider.aclose()
-
-    return anyio.run(main)
-
-
-def submit_to(script: Script) -> Outcome:
-    with server(script) as base_url:
-        return submit(base_url)[0]
 
 
 def test_refused_connection_is_certainly_not_received() -> None:
@@ -276,118 +197,6 @@ def test_an_upgrade_that_nobody_asked_for_proves_nothing() -> None:
     found = submit_to(script)
     assert isinstance(found, Retryable)
     assert found.maybe_received
-
-
-def test_a_kept_alive_connection_that_died_counts_as_maybe_received_and_is_not_resent() -> None:
-    seen: list[bytes] = []
-
-    def one_answer_then_close(connection: socket.socket) -> None:
-        seen.append(read_request(connection))
-        connection.sendall(reply(TASK))
-        seen.append(read_request(connection))
-
-    with server(one_answer_then_close) as base_url:
-        first, second = submit(base_url, times=2)
-    assert isinstance(first, Accepted)
-    assert isinstance(second, Retryable)
-    assert second.maybe_received
-    assert len(seen) == 2, "nobody but the lifecycle repeats a paid request"
-
-
-def test_what_comes_after_an_answer_is_no_answer_to_the_next_request() -> None:
-    def twice(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(reply(TASK) * 2)
-        with suppress(OSError):
-            assert connection.recv(1) == b"", "no second request on this connection"
-
-    def once(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(reply(TASK.replace(b"task_1", b"task_2")))
-
-    with server(twice, once) as base_url:
-        first, second = submit(base_url, times=2)
-    assert isinstance(first, Accepted)
-    assert isinstance(second, Accepted)
-    assert (first.task.task_id, second.task.task_id) == ("task_1", "task_2")
-
-
-@pytest.mark.parametrize(
-    ("kept", "seconds", "connections"),
-    [(1, 5.0, 1), (0, 5.0, 3), (1, 0.0, 3)],
-    ids=["as long as it is young", "no more than are kept", "too old: the server may be closing it"],
-)
-def test_a_connection_is_used_again(kept: int, seconds: float, connections: int) -> None:
-    def answer(connection: socket.socket) -> None:
-        for _ in range(3 // connections):
-            read_request(connection)
-            connection.sendall(reply(TASK))
-        with suppress(OSError):
-            assert connection.recv(1) == b"", "closed by the client"
-
-    async def main(url: str) -> None:
-        ours = Connections(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), kept=kept, seconds=seconds)
-        for _ in range(3):
-            answer = await ours.handle_async_request(httpx.Request("GET", url))
-            assert await answer.aread() == TASK
-        await ours.aclose()
-
-    with server(*[answer] * connections) as base_url:
-        anyio.run(main, base_url)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for 127.0.0.1, in one file."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    words = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2 -subj /CN=here -addext"
-    if (openssl := which("openssl")) is None:
-        pytest.skip("no openssl here")
-    command = [openssl, *words.split(), "subjectAltName=IP:127.0.0.1", "-keyout", str(path)]
-    made = subprocess.run(command, check=True, capture_output=True).stdout
-    path.write_bytes(path.read_bytes() + made)
-    return path
-
-
-@pytest.mark.parametrize("tls", [False, True])
-def test_long_bodies_go_both_ways(tls: bool, certificate: Path) -> None:
-    """More than the system and we take in at once, to and from somebody who does one thing after the other."""
-    there, back = bytes(range(256)) * 8_192, b"film" * 500_000
-    trusted = ssl.create_default_context(cafile=certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    def answer(connection: socket.socket) -> None:
-        with closing(context.wrap_socket(connection, server_side=True) if tls else connection) as stream:
-            for _ in range(2):
-                assert read_request(stream).endswith(there)
-                stream.sendall(reply(back))
-
-    async def main(url: str) -> None:
-        ours = Connections(trusted)
-        for _ in range(2):
-            request = httpx.Request("POST", url, content=there, extensions={"timeout": {"read": 5.0, "write": 5.0}})
-            answer = await ours.handle_async_request(request)
-            await anyio.sleep(0.01)  # it comes faster than it is read
-            assert await answer.aread() == back
-        await ours.aclose()
-
-    with server(answer) as base_url:
-        anyio.run(main, base_url.replace("http:", "https:") if tls else base_url)
-
-
-def test_a_certificate_that_nobody_trusts(certificate: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    def greet(connection: socket.socket) -> None:
-        with suppress(OSError):
-            context.wrap_socket(connection, server_side=True)
-
-    with server(greet) as base_url:
-        found = submit(base_url.replace("http:", "https:"))[0]
-    assert isinstance(found, Retryable)
-    assert (found.cause, found.maybe_received) == ("certificate", False)
 
 
 def test_slow_to_death_ends_at_the_deadline() -> None:
