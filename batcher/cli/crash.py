@@ -16,6 +16,7 @@ from batcher.fs import below
 from batcher.redact import without
 from batcher.text import safe
 
+from .database import passwords
 from .environment import secrets
 from .open_ledger import DEFAULT_STATE
 from .options import STATE_VARIABLE
@@ -77,8 +78,8 @@ def redact(text: str) -> str:
 
 
 def redactor() -> Callable[[str], str]:
-    """The same for many texts: the keys of environment and `.env` as they are now."""
-    keys = secrets()
+    """The same for many texts: the keys of environment and `.env` as they are now, and the database's password."""
+    keys = [*secrets(), *passwords()]
 
     def redacted(text: str) -> str:
         for key in keys:

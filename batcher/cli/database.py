@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from batcher.ledger import LedgerWriter
 
 LEDGER_VARIABLE = "BATCHER_LEDGER"
+#: A URL as libpq reads it, but nothing in it that it would take for another part: what it then says of a host or a
+#: number that it cannot make sense of would be a part of the password.
+_CHARACTER = r"(?:[^\s:@/?#%,\[\]]|%[0-9A-Fa-f]{2})"
+_HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|{_CHARACTER}*)(?::\d{{1,5}})?"
+_URL = re.compile(
+    rf"postgres(?:ql)?://(?:(?P<user>{_CHARACTER}*)(?::(?P<password>{_CHARACTER}*))?@)?"
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?:/(?P<database>{_CHARACTER}*))?(?:\?(?P<query>(?:{_CHARACTER}|[/:,])*))?"
+)
+_ENCODED = (
+    "What is no letter or digit in a name or a password is written as its bytes there: @ is %40, / is %2F, % is %25."
+)
 
 
 def named_database(state: Path | None = None) -> str | None:
@@ -27,18 +39,36 @@ def named_database(state: Path | None = None) -> str | None:
         return None
     if not named.startswith(("postgresql://", "postgres://")):
         raise UsageError(f"{LEDGER_VARIABLE} is no postgresql://… URL", hint="Leave it unset for SQLite (--state).")
+    if not _URL.fullmatch(named):
+        raise UsageError(f"{LEDGER_VARIABLE} cannot be read as USER:PASSWORD@HOST:PORT/DATABASE", hint=_ENCODED)
     if state is not None:
         raise UsageError(
             f"--state (or BATCHER_STATE) and {LEDGER_VARIABLE} name two ledgers",
             hint=f"Leave one of them out: {state}, or the database.",
         )
     try:
-        import batcher.cluster.postgres  # noqa: F401  (brings psycopg along, or what libpq lacks)
+        from batcher.cluster.postgres import is_readable  # brings psycopg along, or what libpq lacks
     except ImportError as error:
         raise UsageError(
             f"a ledger on PostgreSQL needs the extra `cluster` ({error})", hint=install_hint("cluster")
         ) from None
+    if not is_readable(named):
+        raise UsageError(
+            f"libpq cannot read {LEDGER_VARIABLE}: its NAME=VALUE after the `?`, or bytes that are no UTF-8",
+            hint=_ENCODED,
+        )
     return named
+
+
+def passwords() -> list[str]:
+    """The passwords of databases that this environment holds, for taking them out of what is written down."""
+    from urllib.parse import parse_qs, unquote
+
+    found = _URL.fullmatch(os.environ.get(LEDGER_VARIABLE, "").strip())
+    within = [found["password"] or "", *parse_qs(found["query"] or "").get("password", ())] if found else []
+    # One that is a name, too, as on many a developer's machine, is in every text about the database.
+    names = {"", found["user"], found["hosts"], found["database"]} if found else {""}
+    return sorted({os.environ.get("PGPASSWORD", ""), *within, *map(unquote, within)} - names)
 
 
 def mirror_folder(conninfo: str, base: Path | None) -> Path:

@@ -81,6 +81,15 @@ class _Cursor(psycopg.Cursor[Row]):
         return super().fetchall() if self.description is not None else []
 
 
+def is_readable(conninfo: str) -> bool:
+    """Whether libpq can read a connection string at all; what it says of one that it cannot may hold the password."""
+    try:
+        conninfo_to_dict(conninfo)
+    except (psycopg.Error, UnicodeError):
+        return False
+    return True
+
+
 def shown(conninfo: str) -> str:
     """Which database that is, for messages: without a password."""
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from core_helpers import Shelf, StoreShelf, job_name, make_spec, make_task
 
 from batcher.cluster.store import PostgresLedger
 from batcher.jobs import Status
+
+PASSWORD = "hidden-word"
 
 
 @pytest.fixture
@@ -112,6 +117,114 @@ def test_what_is_meant_is_refused_where_it_is_not_clear(
     monkeypatch.setenv("BATCHER_LEDGER", ledger)
     ran = cli(*words)
     assert (ran.code, told in ran.err) == (2, True), ran
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("run", "m.yaml"), ("retry", "spring"), ("doctor",), ("plan", "m.yaml")]
+)
+def test_a_ledger_named_twice_is_refused_by_whatever_reads_or_writes_one(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("BATCHER_LEDGER", "postgresql://x@127.0.0.1:1/b")
+    assert cli(*words, "--state", "state").code == 2
+    monkeypatch.setenv("BATCHER_STATE", "state")
+    ran = cli(*words)
+    assert (ran.code, "name two ledgers" in ran.err) == (2, True), ran
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hid/den@127.0.0.1:1/b",
+        "postgresql://me:hid@den@127.0.0.1:1/b",
+        "postgresql://me:hid%den@127.0.0.1:1/b",  # %de alone is no character
+        "postgresql://me:hid%xden@127.0.0.1:1/b",
+        "postgresql://me:hid den@127.0.0.1:1/b",
+        "postgresql://me:hidden",
+        "postgresql://me:hidden@127.0.0.1:x/b",
+        "postgresql://me@127.0.0.1:1/b?password=hid&den",
+        "postgresql://me@127.0.0.1:1/b?pasword=hidden&hidden=1",
+        "postgresql://me@127.0.0.1:1/b#hidden",
+    ],
+)
+def test_no_part_of_a_password_is_told_where_its_url_is_wrong(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """libpq would take a part of it for a host, and say that it finds none of that name."""
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("BATCHER_LEDGER", url)
+    ran = cli("status", "--json")
+    assert ran.code == 2, ran
+    assert not {"hid", "den"} & set(re.findall(r"hid|den", ran.out + ran.err)), ran
+
+
+@pytest.fixture
+def locked(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """A database that asks for a password; give it one by the way of that name."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    if "BATCHER_TEST_POSTGRES" in os.environ:
+        pytest.skip("how a server that is not ours asks for passwords is not ours to change")
+    parts = conninfo_to_dict(postgres)
+    host, dbname = str(parts["host"]), str(parts["dbname"])
+    with psycopg.connect(postgres, autocommit=True) as there:
+        [[rules]] = there.execute("SHOW hba_file").fetchall()
+        before = Path(rules).read_text()
+        there.execute(f"CREATE ROLE locked SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+        Path(rules).write_text(f"local all locked scram-sha-256\n{before}")
+        there.execute("SELECT pg_reload_conf()")
+
+    def give(way: str, password: str = PASSWORD) -> None:
+        url = f"postgresql://locked@{host.replace('/', '%2F')}/{dbname}"
+        private = Path("private")
+        private.touch(mode=0o600)
+        match way:
+            case "url":
+                url = url.replace("locked@", f"locked:{password}@")
+            case "query":
+                url += f"?password={password}"
+            case "variable":
+                monkeypatch.setenv("PGPASSWORD", password)
+            case "passfile":
+                private.write_text(f"*:*:{dbname}:locked:{password}\n")
+                monkeypatch.setenv("PGPASSFILE", str(private.absolute()))
+            case "service":
+                private.write_text(f"[night]\nhost={host}\ndbname={dbname}\nuser=locked\npassword={password}\n")
+                monkeypatch.setenv("PGSERVICEFILE", str(private.absolute()))
+                url = "postgresql:///?service=night"
+        monkeypatch.setenv("BATCHER_LEDGER", url)
+
+    yield give
+    with psycopg.connect(postgres, autocommit=True) as there:
+        Path(rules).write_text(before)
+        there.execute("SELECT pg_reload_conf()")
+        there.execute("DROP ROLE locked")
+
+
+@pytest.mark.parametrize("way", ["url", "query", "variable", "passfile", "service"])
+def test_a_password_comes_by_every_way_that_libpq_knows_and_is_in_no_text(
+    cli: Cli, locked: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
+) -> None:
+    locked(way)
+    for words in (("cluster", "status"), ("jobs", "--json")):
+        ran = cli(*words)
+        assert ran.code == 0, ran
+        assert PASSWORD not in ran.out + ran.err
+
+    def fail(conninfo: str) -> None:
+        raise RuntimeError(f"{conninfo} {os.environ.get('PGPASSWORD')}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("batcher.cluster.overview.overview", fail)
+        ran = cli("cluster", "status")
+    assert (ran.code, "RuntimeError: " in ran.err, PASSWORD in ran.err) == (1, True, False)
+    Path("private").unlink()
+    assert [path for path in tmp_path.rglob("crash-*.txt") if "RuntimeError" in path.read_text()]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
+    locked(way, "wr0ng-one")
+    ran = cli("status", "--json")
+    assert (ran.code, "password authentication failed" in ran.err, "wr0ng-one" in ran.out + ran.err) == (7, True, False)
 
 
 def test_a_database_that_is_not_there_is_told_without_its_password(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
