@@ -1,20 +1,29 @@
-"""A night of 600 jobs under control: window, canary, pause, other limits, an alert at 80 %, a stop rule.
+"""A night under control: window, canary, pause, other limits, an alert at 80 %, a stop rule.
 
-The transcript and the morning's report in docs/overnight.md are what this night says, line by line.
+Two are in docs/overnight.md as these tests run them: 600 jobs on virtual time, line by line with the morning's report;
+and 60 jobs in real time, as processes with a person at another terminal, but for figures, which depend on the machine.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import anyio
+import forking
 import pytest
+from cli.helpers import Cli, Site, clean, environment
 from integration.alerts.test_alerts import Target, at_once
 from support import Bench, Looked
 
@@ -25,7 +34,7 @@ from batcher.cli.report_view import report_view
 from batcher.cli.run_log import plain as plain_text
 from batcher.controls import read_values
 from batcher.errors import Kind
-from batcher.ledger import control
+from batcher.ledger import LedgerReader, control
 from batcher.ledger.queries.timeline import NOTES
 from batcher.report.figures import make_report
 from batcher.report.question import ask
@@ -91,38 +100,130 @@ def test_a_night_of_600_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert outcome.kind is Kind.CAPPED
     assert re.fullmatch(r"\d+ of \d+ jobs failed \(stop.failed: 5%\)", outcome.reason)
     bench.check()
-    bought = [row["intended_at"] for row in run_rows(bench, "SELECT intended_at FROM attempts ORDER BY id")]
+    with bench.reader() as reader:
+        bought = [row["intended_at"] for row in reader.rows("SELECT intended_at FROM attempts ORDER BY id")]
+        told = transcript(reader)
     clock = [datetime.fromisoformat(each).astimezone(BERLIN).strftime("%H:%M") for each in bought]
     assert clock[0] == "22:00"
     assert not [each for each in clock if "23:01" <= each < "23:30"], "it was paused"
     assert all(each >= "22:00" or each < "06:00" for each in clock)
     assert [alert["cause"].partition(" ")[0] for alert in phone.got if alert["event"] == "cap"] != []
     assert len(bought) < JOBS
-    told = transcript(bench)
     assert told == block("night"), told
     morning = report(bench)
     assert morning == block("morning"), morning
 
 
-def run_rows(bench: Bench, sql: str) -> list[dict[str, str]]:
-    with bench.reader() as reader:
-        return [dict(row) for row in reader.rows(sql)]
+REAL = """
+campaign: night
+model: grok-imagine-video
+prompts:
+  - {name: boat, prompt: A boat on a lake, repeat: 60}
+limits: {submit: 10/second, requests: 1000/second, in_flight: 5}
+polling: {first: 200ms, every: 200ms, max: 400ms}
+window: {hours: "22:00-06:00", timezone: Europe/Berlin}
+stop: {failures_in_a_row: 5}
+budget: {campaign: 900}
+"""
 
 
-def transcript(bench: Bench) -> str:
+class Mailbox:
+    """A named pipe that `--on EVENT` writes to."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._end = os.open(path, os.O_RDWR)
+        self._text = b""
+
+    def wait(self, words: str) -> None:
+        """Return when these words have come. Raises AssertionError when nothing comes for a minute."""
+        while words.encode() not in self._text:
+            assert select.select([self._end], [], [], 60)[0], f"never came: {words}"
+            self._text += os.read(self._end, 1 << 16)
+
+    def close(self) -> None:
+        os.close(self._end)
+
+
+class Heard:
+    """What has happened at the API, and how often."""
+
+    def __init__(self, place: Site) -> None:
+        self.times = Counter[str]()
+        self._news = threading.Condition()
+        place.app.on_event = self._hear
+
+    def _hear(self, _: int, name: str) -> None:
+        with self._news:
+            self.times[name] += 1
+            self._news.notify_all()
+
+    def wait(self, event: str, times: int) -> None:
+        """Return when it has happened so often. Raises AssertionError when it has not after a minute."""
+        with self._news:
+            assert self._news.wait_for(lambda: self.times[event] >= times, 60), (event, self.times)
+
+
+def test_a_night_of_60_jobs_in_real_time(cli: Cli, place: Site, tmp_path: Path) -> None:
+    (tmp_path / "night.yaml").write_text(REAL)
+    place.world.switches.set({"run_seconds": 0.2})
+    heard = Heard(place)
+    env = clean(**environment(place))
+    # Their clocks go as this machine's does, five seconds before the window opens at their start.
+    with forking.started("--version", cwd=tmp_path, env=env) as process:  # what others are forked from has started
+        process.wait(60)
+    shift = at("22:00") - 5 - time.time()
+    clock = f"import time; real = time.time; time.time = lambda: real() + {shift}"
+    words = ["--sample", "2", "--then", "failed<10% and price<=quote", "--on", "cap", "tee mail"]
+
+    def ctl(*asked: str) -> None:
+        with forking.started("ctl", *asked, cwd=tmp_path, env=env, first=clock) as person:
+            assert person.wait(30) == 0, person.communicate()
+
+    with (
+        closing(Mailbox(tmp_path / "mail")) as mail,
+        forking.started("run", "night.yaml", *words, cwd=tmp_path, env=env, first=clock) as process,
+    ):
+        assert process.stderr
+        heard.wait("create:answered", 20)
+        ctl("pause")
+        assert any("paused by" in line for line in process.stderr)
+        bought = heard.times["create:answered"]
+        heard.wait("result:answered", bought)  # what was bought goes on
+        for asked in (["limits", "submit=4/second", "in_flight=8"], ["budget", "campaign:night=460"], ["resume"]):
+            assert heard.times["create:answered"] == bought, "it was paused"
+            ctl(*asked)
+        mail.wait("80 % of the cap")
+        place.world.switches.set({"fail_prompt": "boat"})
+        out, err = process.communicate(60)
+    assert process.returncode == 3, out + err
+    oracle = place.world.oracle()
+    with closing(LedgerReader.open(tmp_path / "state/ledger.db")) as read:
+        told = transcript(read, "%H:%M:%S")
+        spent = read.spent()
+    assert without_figures(told) == without_figures(block("real")), told
+    assert (spent.settled, spent.held, len(oracle.tasks)) == (oracle.spent, 0, heard.times["create:answered"])
+    assert re.search(rf"night +60 +{60 - len(oracle.tasks)}", cli("report").out)
+
+
+def without_figures(text: str) -> str:
+    return re.sub(r"\d+(,\d+)*", "…", re.sub(r"by \S+@\S+", "by ann@desk", text))
+
+
+def transcript(reader: LedgerReader, clock: str = "%H:%M") -> str:
     """What happened to the run as a whole, and what was alerted, a line each: the local time and the words."""
     rows = [
         (row["at"], row["event"], json.loads(row["detail"]))
-        for row in run_rows(bench, "SELECT at, event, detail FROM events WHERE job_id IS NULL ORDER BY id")
+        for row in reader.rows("SELECT at, event, detail FROM events WHERE job_id IS NULL ORDER BY id")
         if row["event"] in NOTES
     ]
     rows += [
-        (row["at"], "alert", json.loads(row["document"])) for row in run_rows(bench, "SELECT at, document FROM alerts")
+        (row["at"], "alert", json.loads(row["document"])) for row in reader.rows("SELECT at, document FROM alerts")
     ]
     lines = []
     for when, what, detail in sorted(rows, key=lambda row: row[0]):
-        clock = datetime.fromisoformat(when).astimezone(BERLIN).strftime("%H:%M")
-        lines.append(f"{clock}  {what:<10} {detail.get('message') or detail.get('reason')}")
+        local = datetime.fromisoformat(when).astimezone(BERLIN).strftime(clock)
+        lines.append(f"{local}  {what:<10} {(detail.get('message') or detail['reason']).splitlines()[0]}")
     return "\n".join(lines) + "\n"
 
 
