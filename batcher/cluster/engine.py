@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
 import procrastinate
 from procrastinate import exceptions
 
@@ -34,6 +35,7 @@ _PRUNE_SECONDS = 3600.0
 _LOOK_SECONDS = 2.0
 _HEARTBEAT_SECONDS = 60.0
 _AGAIN_SECONDS = 1.0
+_STOP_SECONDS = 3.0
 #: Deliveries that should be on their way and are not: nobody alive has a claim, and none lies in the queue.
 _MISSING = f"""
 SELECT wanted.id FROM unnest(%(ids)s::text[]) AS wanted (id)
@@ -137,9 +139,7 @@ class JobQueue:
                         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
                     finally:
                         stopping.cancel()
-                        working.cancel()
-                        with suppress(asyncio.CancelledError):
-                            await working
+                        await _ended(working)
                     if not stop.is_set():
                         raise StorageError("the queue of jobs broke off", hint="Is the database up?")
                     told = ""
@@ -149,6 +149,20 @@ class JobQueue:
                     trouble(told)
             if not stop.is_set():
                 await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _ended(working: asyncio.Future[None]) -> None:
+    """End procrastinate's worker, which takes a cancellation as a request to stop, and wait until it has.
+
+    A second one would cut its stopping off, and leave its tasks behind. One of them then stayed for ever: what listens
+    for deliveries loses a cancellation that comes together with a delivery (`asyncio.wait_for` before Python 3.12), and
+    procrastinate, left alone, cancels it again. Where the database is away that is not waited for.
+    """
+    working.cancel()
+    with anyio.move_on_after(_STOP_SECONDS, shield=True):
+        await asyncio.wait({working})
+    if working.done() and not working.cancelled() and (error := working.exception()):
+        raise error
 
 
 def _without_lost_deliveries(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

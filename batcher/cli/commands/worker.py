@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 #: In seconds. A shorter lease would run out while a busy machine draws breath.
 _LEASES = (2.0, 600.0)
 
-#: Seconds that tasks which are left get to end.
+#: Seconds that tasks which are left get to end, and after which they are cancelled once more.
 _LEAVING_SECONDS = 5.0
+_AGAIN_SECONDS = 0.5
 
 
 class _Lease(click.ParamType[float]):
@@ -109,11 +110,14 @@ async def _until_signal(worker: Worker) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, worker.stop)
     await worker.run()
-    # All is written down. A task of a library that does not end when it is cancelled would keep the process for ever.
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    if left and (await asyncio.wait(left, timeout=_LEAVING_SECONDS))[1]:
+    # All is written down. Where the database is away, a library's task may still wait for it, and not end when it is
+    # cancelled: procrastinate waits for its last word on a job, and with Python 3.11 a cancellation may get lost.
+    ends = loop.time() + _LEAVING_SECONDS
+    while (left := asyncio.all_tasks() - {asyncio.current_task()}) and loop.time() < ends:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+    if left:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
