@@ -46,8 +46,7 @@ from batcher.providers.registry import KnownProvider
 from batcher.records import JobRecord, record_of
 from batcher.redact import without
 from batcher.run import Run, RunOutcome, RunRequest, log_head
-from batcher.state import LEDGER, open_reader
-from batcher.storage import keep_log
+from batcher.state import LEDGER, keep_log, open_reader
 from batcher.workload import SelectionOptions, Workload
 
 #: One manifest, or several that run together.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from batcher.fs import is_result, look
+from batcher.fs import is_result
 from batcher.jobs import JobId
 from batcher.ledger import LedgerReader
 from batcher.ledger.queries import jobs
@@ -28,7 +27,7 @@ class Found(NamedTuple):
 
 def find_damage(
     read: LedgerReader,
-    state: Path,
+    artifacts: Artifacts,
     campaigns: Sequence[str],
     settings: Settings,
     selection: Selection,
@@ -42,7 +41,6 @@ def find_damage(
     """
     found: dict[JobId, dict[int, str]] = {}
     missing, changed = 0, list[str]()
-    artifacts = Artifacts(state)
     for campaign in campaigns:
         downloads = settings.downloads(campaign)
         for file in jobs.kept_files(read, campaign):
@@ -51,7 +49,7 @@ def find_damage(
             if not downloads and not read.is_source(file.job_id):
                 continue
             check()
-            how = look(state, file.target, file.size)
+            how = artifacts.look(file.target, file.size)
             if thorough and not how and not artifacts.holds(file.target, file.sha256):
                 how = "changed"
             missing += how == "missing"

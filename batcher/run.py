@@ -16,7 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -37,7 +37,7 @@ from batcher.enrolling import begin_enrolment
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 from batcher.events import Event
 from batcher.jobs import JobId, Status
-from batcher.ledger import Change, LedgerWriter, Observer, control, decisions, hold_lock, traces
+from batcher.ledger import Change, LedgerWriter, Observer, control, hold_lock, traces
 from batcher.ledger.queries import canary, jobs
 from batcher.ledger.queries.budgets import used_before
 from batcher.ledger.store import copies
@@ -48,9 +48,10 @@ from batcher.log_bridge import LogBridge
 from batcher.providers import Provider
 from batcher.request import RunOutcome as RunOutcome
 from batcher.request import RunRequest as RunRequest
+from batcher.request import run_settings
 from batcher.settings import buying_time
-from batcher.state import LEDGER, prepare_folder
-from batcher.storage import Artifacts, keep_log
+from batcher.state import LEDGER, keep_log, prepare_folder
+from batcher.storage import Artifacts
 
 #: Runs an async function to its end.
 Loop = Callable[[Callable[[], Awaitable[Ending]]], Ending]
@@ -199,7 +200,7 @@ class Run:
             pid=os.getpid(),
             account=self.request.account,
             campaigns=workload.campaigns,
-            settings=json.dumps(self._settings()),
+            settings=json.dumps(run_settings(workload, self.plan, self.settings, self.caps)),
         )
         try:
             yield
@@ -246,7 +247,7 @@ class Run:
         request, workload = self.request, self.request.workload
         self.found = find_damage(
             self.ledger.read,
-            request.state,
+            Artifacts(request.state),
             workload.campaigns,
             self.settings,
             workload.selection,
@@ -339,21 +340,6 @@ class Run:
 
     # What is written down
 
-    def _settings(self) -> dict[str, Any]:
-        until = None if self.caps.until is None else iso(self.caps.until)
-        caps = {name: getattr(self.caps, name) for name in ("run", "campaigns", "day", "keep", "unpriced")}
-        caps |= {} if self.caps.quoted is None else {"quoted": self.caps.quoted}
-        caps["allowances"] = {name: asdict(allowance) for name, allowance in self.caps.allowances.items()}
-        workload = self.request.workload
-        chosen = workload.selection
-        limit = chosen.limit if chosen.chosen is None else self.plan.new
-        return {
-            **asdict(self.settings),
-            "caps": caps | {"until": until},
-            "selection": {"only": list(chosen.only), "limit": limit},
-            **({"plan": workload.saved.id} if workload.saved else {}),
-        }
-
     @property
     def _row(self) -> dict[str, Any]:
         row = jobs.run(self.ledger.read, self.id)
@@ -361,17 +347,13 @@ class Run:
         return row
 
     def _outcome(self) -> RunOutcome:
-        read, campaigns = self.ledger.read, self.request.workload.campaigns
         assert self._ending is not None
-        return RunOutcome(
-            run_id=self.id,
-            started=self._row["started_at"],
-            ending=self._ending,
-            plan=self.plan,
-            bill=jobs.bill(read, self.id),
-            used_before=self.used_before,
-            campaigns=jobs.campaigns(read, campaigns),
-            doubtful=[c for c in decisions.select(read, statuses=[Status.DOUBTFUL]) if c.campaign in set(campaigns)],
+        return RunOutcome.read_from(
+            self.ledger.read,
+            self.id,
+            self._ending,
+            self.plan,
+            self.request.workload,
             fetched=self._fetched,
             seconds=self._clock.monotonic() - self._begun,
             dropped=tuple(self._dropped),

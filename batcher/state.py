@@ -7,7 +7,7 @@ import pwd
 from pathlib import Path
 
 from batcher.errors import StorageError, UsageError
-from batcher.fs import disk_errors
+from batcher.fs import below, disk_errors, whole_file
 from batcher.ledger import LedgerReader, storage_errors
 from batcher.ledger.store.connection import stands
 
@@ -39,6 +39,16 @@ def prepare_folder(state: Path) -> None:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         if state.stat().st_mode & 0o077:
             state.chmod(0o700)
+
+
+def keep_log(state: Path, name: str, text: str) -> Path:
+    """Write `<state>/logs/<name>`, for its owner only; whole or absent. Raises StorageError."""
+    path = below(state, f"logs/{name}")
+    with disk_errors(path.parent):
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+    with whole_file(path, replace=True, private=True) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+    return path
 
 
 def owner_of(path: Path) -> str | None:

@@ -227,6 +227,10 @@ class Artifacts:
         with disk_errors(path):
             return path.is_file() and not path.is_symlink() and self.digest(path) == sha256
 
+    def look(self, target: str, size: int) -> str:
+        """What has become of a saved file (`fs.look`)."""
+        return fs.look(self._state, target, size)
+
     def stands(self, target: str) -> bool:
         """Whether anything has that name."""
         return os.path.lexists(below(self._state, target))
@@ -305,16 +309,6 @@ def _judged(file: BufferedReader | io.BytesIO, size: int, announced: bool, kind:
 def _longest(part: Path) -> Path:
     """Where the longest of what came for a part file is kept while nobody can tell whether it is whole."""
     return part.with_suffix(".longest")
-
-
-def keep_log(state: Path, name: str, text: str) -> Path:
-    """Write `<state>/logs/<name>`, for its owner only; whole or absent. Raises StorageError."""
-    path = below(state, f"logs/{name}")
-    with disk_errors(path.parent):
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-    with whole_file(path, replace=True, private=True) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
-    return path
 
 
 def _read_sidecar(side: Path, name: str) -> str | None:

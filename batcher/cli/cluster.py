@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,22 +17,24 @@ import anyio
 
 from batcher.access import Access
 from batcher.clock import iso_seconds
+from batcher.engine.ending import one_error
 from batcher.errors import Kind, LedgerLocked, StorageError, UsageError, exit_code
 from batcher.fs import disk_errors
 from batcher.ledger import hold_lock
-from batcher.text import safe
 from batcher.workload import Workload
 
-from .database import named_database
+from .database import RESULTS_VARIABLE, named_database
 from .environment import need_no_loop
 from .signals import Signals
 from .terminal import Terminal
+from .working import leave_tasks, worker_for
 
 if TYPE_CHECKING:
     from batcher.cluster.files import SharedFiles
     from batcher.cluster.runs import ClusterTables
+    from batcher.cluster.start import Start
+    from batcher.cluster.worker import Worker
 
-RESULTS_VARIABLE = "BATCHER_RESULTS"
 #: Seconds between two looks of a `run` that follows, and between two lines about it.
 _LOOK_SECONDS = 0.5
 _LINE_SECONDS = 10.0
@@ -84,12 +88,23 @@ def own_folder(state: Path, kind: str) -> Iterator[Path]:
 
 
 def run_on_cluster(
-    workload: Workload, access: Access, terminal: Terminal, cluster: ClusterAccess, *, quiet: bool, **words: Any
+    workload: Workload,
+    access: Access,
+    terminal: Terminal,
+    cluster: ClusterAccess,
+    *,
+    quiet: bool,
+    buys: bool = True,
+    **words: Any,
 ) -> int:
-    """Enrol what manifests ask for, start the run, and follow it to its end; the exit code."""
+    """Enrol what manifests ask for, start the run, and follow it to its end; the exit code.
+
+    What buys nothing is worked at here too, so it needs no worker elsewhere.
+    """
     from batcher.cluster.start import Start, StartRequest
 
     from .plan_view import plan_view, tell_notes
+    from .session import tell_damage
 
     key = access.need_key()
     need_no_loop()
@@ -102,39 +117,76 @@ def run_on_cluster(
             cluster.results,
             cluster.files,
             spool,
+            buys=buys,
             **words,
         )
         with Signals() as signals, Start(request) as start:
-            if not quiet:
+            if buys and not quiet:
                 tell_notes(start.plan, terminal)
                 terminal.say(*plan_view(start.plan, workload), "")
-            return anyio.run(_follow, start, signals, terminal, workload.campaigns)
+            tell_damage(start.found.missing, start.found.changed, cluster.results, terminal, thorough=not buys)
+            worker = None if buys else worker_for(access, cluster, spool, terminal.say, buys=False)
+            return anyio.run(partial(_follow, start, signals, terminal, worker, quiet=quiet))
 
 
-async def _follow(start: Any, signals: Signals, terminal: Terminal, campaigns: list[str]) -> int:
+async def _follow(start: Start, signals: Signals, terminal: Terminal, worker: Worker | None, *, quiet: bool) -> int:
     from batcher.cluster.runs import ClusterTables
 
-    asked: list[Kind] = []
+    from .summary import summary_json, summary_view
+
+    asked: list[tuple[Kind, str]] = []
+    first = math.inf if quiet else 0.0 if worker is None else _LINE_SECONDS
     async with ClusterTables(start.conninfo) as tables:
         await tables.create()
         run_id = await start.begin(tables)
-        terminal.say(f"Run {run_id} goes on by itself; this command only follows it.")
-        signals.on_first = lambda kind, _: asked.append(kind)
-        ending = await _watched(tables, run_id, campaigns, terminal, lambda: bool(asked))
+        if worker is None:
+            terminal.say(f"Run {run_id} goes on by itself; this command only follows it.")
+        signals.on_first = lambda *why: asked.append(why)
+        async with _working(worker):
+            ending = await _watched(tables, run_id, start.campaigns, terminal, lambda: bool(asked), first)
+        if ending is None and worker is None:
+            return await _detach(tables, run_id, asked[0][0], signals, terminal)
         if ending is None:
-            return await _detach(tables, run_id, asked[0], signals, terminal)
-        terminal.answer(ending | {"run": run_id}, await _line(tables, campaigns), safe(ending["reason"]))
-        return int(ending["exit_code"])
+            ending = await start.end(tables, run_id, *asked[0])
+        if ending is None:
+            terminal.say(f"Run {run_id} goes on at the workers; `batcher ctl drain` ends it.")
+            return exit_code(asked[0][0])
+        outcome, request = start.outcome(run_id, ending), start.asked(terminal.typed)
+        terminal.answer(summary_json(outcome, request), *summary_view(outcome, request, terminal.typed))
+        terminal.flush()
+    if worker is not None:
+        await leave_tasks(ending["exit_code"])
+    return int(ending["exit_code"])
+
+
+@asynccontextmanager
+async def _working(worker: Worker | None) -> AsyncIterator[None]:
+    """Let a worker work for the block, and leave then."""
+    if worker is None:
+        yield
+        return
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run)
+            yield
+            worker.stop()
+    except BaseExceptionGroup as caught:
+        raise one_error(caught) from None
 
 
 async def _watched(
-    tables: ClusterTables, run_id: int, campaigns: list[str], terminal: Terminal, over: Callable[[], bool]
+    tables: ClusterTables,
+    run_id: int,
+    campaigns: Sequence[str],
+    terminal: Terminal,
+    over: Callable[[], bool],
+    first: float,
 ) -> dict[str, Any] | None:
-    """Say now and then how a run stands, until its ending, or None once it is `over`.
+    """Say now and then, in `first` seconds for the first time, how a run stands, until its ending, or until `over`.
 
     A database that is away is waited for.
     """
-    told, last, away = "", 0.0, False
+    told, last, away = "", anyio.current_time() + first - _LINE_SECONDS, False
     while not over():
         try:
             if (ending := await tables.ending(run_id)) is not None:
@@ -193,7 +245,7 @@ async def _drain(terminal: Terminal, conninfo: str) -> int:
     return 0
 
 
-async def _line(tables: ClusterTables, campaigns: list[str]) -> str:
+async def _line(tables: ClusterTables, campaigns: Sequence[str]) -> str:
     """How a run stands, in one line."""
     found: Counter[str] = await tables.progress(campaigns)
     workers = [each for each in await tables.workers() if each["quiet"] <= 2 * each["lease"]]

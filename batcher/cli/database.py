@@ -14,6 +14,7 @@ from batcher.state import LEDGER, prepare_folder
 
 if TYPE_CHECKING:
     from batcher.ledger import LedgerWriter
+    from batcher.storage import Artifacts
 
 LEDGER_VARIABLE = "BATCHER_LEDGER"
 #: A URL as libpq reads it, but nothing in it that it would take for another part: what it then says of a host or a
@@ -27,6 +28,7 @@ _URL = re.compile(
 _ENCODED = (
     "What is no letter or digit in a name or a password is written as its bytes there: @ is %40, / is %2F, % is %25."
 )
+RESULTS_VARIABLE = "BATCHER_RESULTS"
 
 
 def named_database(state: Path | None = None) -> str | None:
@@ -87,6 +89,22 @@ def mirror_folder(conninfo: str, base: Path | None) -> Path:
     prepare_folder(folder)
     pull(conninfo, folder / LEDGER)
     return folder
+
+
+def saved_files(state: Path) -> Artifacts | None:
+    """The files of a state folder's ledger, or of its mirror; None where BATCHER_RESULTS does not say where they lie.
+
+    Raises UsageError, StorageError.
+    """
+    from batcher.storage import Artifacts
+
+    if named_database() is None:
+        return Artifacts(state)
+    if not (results := os.environ.get(RESULTS_VARIABLE, "").strip()):
+        return None
+    from batcher.cluster.files import SharedArtifacts, shared_files
+
+    return SharedArtifacts(state, shared_files(results))
 
 
 def open_decisive(state: Path) -> LedgerWriter:

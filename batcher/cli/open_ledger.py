@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from batcher.errors import StorageError
 from batcher.ledger import LedgerReader, storage_errors
 from batcher.state import LEDGER, SIMULATED
 from batcher.text import safe
+
+from .database import LEDGER_VARIABLE
 
 #: The state folder of the working folder, which need not be named.
 DEFAULT_STATE = "state"
@@ -27,5 +30,9 @@ def need_reader(state: Path) -> LedgerReader:
 
 
 def state_words(state: Path) -> str:
-    """What a command line that is shown to be typed needs to find this state folder; empty for the default one."""
-    return "" if str(state) == DEFAULT_STATE else f" --state {shlex.quote(safe(state))}"
+    """What a command line that is shown to be typed needs to find this state folder; empty for the default one.
+
+    A mirror of a ledger on PostgreSQL needs nothing: the environment names that ledger.
+    """
+    usual = str(state) == DEFAULT_STATE or os.environ.get(LEDGER_VARIABLE, "").strip()
+    return "" if usual else f" --state {shlex.quote(safe(state))}"

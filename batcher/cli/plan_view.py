@@ -27,6 +27,7 @@ from batcher.state import open_reader
 from batcher.text import amount, count, duration, number, safe, what_differs
 from batcher.workload import Workload
 
+from .database import saved_files
 from .left_behind import left_behind_json, left_behind_view
 from .options import time_lines
 from .plan_jobs import JOB_COLUMNS, chains_view, job_row, job_view, outlook_json, outlook_view
@@ -130,9 +131,10 @@ def reading(state: Path) -> AbstractContextManager[LedgerReader | None]:
 def _to_fetch(campaign: CampaignPlan, workload: Workload, ledger: LedgerReader, state: Path) -> CampaignPlan:
     """The same with how many jobs lack a file of theirs."""
     name, settings = campaign.campaign, workload.settings
-    if not settings.downloads(name):
+    artifacts = saved_files(state) if settings.downloads(name) else None
+    if artifacts is None:
         return campaign
-    missing = find_damage(ledger, state, [name], settings, workload.selection, thorough=False).damage
+    missing = find_damage(ledger, artifacts, [name], settings, workload.selection, thorough=False).damage
     return replace(campaign, to_fetch=len({*ledger.unsaved(name), *missing}))
 
 

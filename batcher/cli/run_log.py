@@ -12,7 +12,7 @@ from rich.text import Text
 from batcher.errors import StorageError
 from batcher.ledger.traces import log_name
 from batcher.run import log_head
-from batcher.storage import keep_log
+from batcher.state import keep_log
 from batcher.text import change_texts, safe
 
 from .crash import redact

@@ -188,7 +188,7 @@ class _Screen:
                 terminal.warn(f"this run's log could not be begun: {detail['message']}")
             case "files_damaged":
                 thorough = not self._request.buys
-                _tell_damage(detail["missing"], detail["changed"], self._request.state, terminal, thorough=thorough)
+                tell_damage(detail["missing"], detail["changed"], self._request.state, terminal, thorough=thorough)
 
     async def show(self, run: Run, signals: Signals, ready: Callable[[], None]) -> None:
         """Show the run, and let a signal stop it; a display that fails ends, the run does not."""
@@ -245,12 +245,12 @@ class _Screen:
                 self.say("")
 
 
-def _tell_damage(missing: int, changed: Sequence[str], state: Path, terminal: Terminal, *, thorough: bool) -> None:
+def tell_damage(missing: int, changed: Sequence[str], state: Path | str, terminal: Terminal, *, thorough: bool) -> None:
     """Say how many files are missing, and which are `changed` (their paths below the state folder)."""
     if missing:
         terminal.say(f"{count(missing, 'saved file')} missing: fetched again (`batcher fetch --forget` if not wanted).")
     then = "its original is put beside it" if thorough else "`batcher fetch` puts its original beside it"
     for target in changed[:_CHANGED_TOLD]:
-        terminal.warn(f"{safe(state / target)} has been changed; it stays as it is, {then}")
+        terminal.warn(f"{safe(f'{state}/{target}')} has been changed; it stays as it is, {then}")
     if len(changed) > _CHANGED_TOLD:
         terminal.warn(f"… and {count(len(changed) - _CHANGED_TOLD, 'more file')} changed")

@@ -73,7 +73,7 @@ def _rows(result: RunOutcome, request: RunRequest) -> Iterator[tuple[str, str]]:
         yield "this run", f"nothing bought{refused}{_budget(request)}"
     for state in result.campaigns:
         if state.files:
-            folder = request.state / "results" / state.campaign
+            folder = f"{request.results or request.state / 'results'}/{state.campaign}"
             yield "files", f"{number(state.files)} in {safe(folder)}"
 
 
@@ -154,7 +154,7 @@ def summary_json(result: RunOutcome, request: RunRequest) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "simulated": request.place is Place.SIMULATOR,
         "ledger": str(Path(request.state / LEDGER).absolute()),
-        "results": str((request.state / "results").absolute()),
+        "results": request.results or str((request.state / "results").absolute()),
         "campaigns": [state._asdict() for state in result.campaigns],
         "credits": result.bill._asdict(),
         "budget": request.workload.budget,

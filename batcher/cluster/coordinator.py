@@ -130,9 +130,8 @@ class Coordinator(Engine):
             commits=None,
         )
         lifecycle = cast(Lifecycle, self._elsewhere)
-        super().__init__(
-            cast(Context, context), lifecycle, spec.campaigns, spec.selection, {}, Arrivals(), no_ramp(), run_id
-        )
+        what = (spec.campaigns, spec.selection, spec.damage, Arrivals(), no_ramp(), run_id)
+        super().__init__(cast(Context, context), lifecycle, *what)
         self._elsewhere.buys_no_more = lambda: bool(self._halts)
         self._tables, self._queue = tables, queue
         self._at, self._epoch, self._lease, self._to = run_id, epoch, lease, queue_of(spec.kind)

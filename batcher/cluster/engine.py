@@ -105,9 +105,14 @@ class JobQueue:
         return [JobId(row["id"]) for row in rows]
 
     async def work(
-        self, queue: str, concurrency: int, perform: Perform, trouble: Callable[[str], object], stop: asyncio.Event
+        self,
+        queues: Sequence[str],
+        concurrency: int,
+        perform: Perform,
+        trouble: Callable[[str], object],
+        stop: asyncio.Event,
     ) -> None:
-        """Take jobs of a queue until `stop`, so many at once; where the database is away, begin again when it is back.
+        """Take jobs of queues until `stop`, so many at once; where the database is away, begin again when it is back.
 
         `trouble` hears why, once each time. A job that is being worked at is not cut short by that.
         """
@@ -124,7 +129,7 @@ class JobQueue:
                     await self.create()
                     working = asyncio.ensure_future(
                         self._app.run_worker_async(
-                            queues=[queue],
+                            queues=list(queues),
                             concurrency=concurrency,
                             install_signal_handlers=False,
                             delete_jobs="always",

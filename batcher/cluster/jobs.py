@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import anyio
 
+from batcher.damage import Damage
 from batcher.engine import Arrivals, Engine
 from batcher.engine.backlog import Backlog, WorkItem
 from batcher.engine.ramp import Ramp
@@ -116,14 +117,20 @@ class JobEngine(Engine):
     """An engine over jobs that `take` brings; `halt` hears what should end the run."""
 
     def __init__(
-        self, context: Context, lifecycle: Lifecycle, concurrency: int, say: Say, halt: Callable[[Kind, str], None]
+        self,
+        context: Context,
+        lifecycle: Lifecycle,
+        concurrency: int,
+        damage: Damage,
+        say: Say,
+        halt: Callable[[Kind, str], None],
     ) -> None:
         limits = replace(context.settings.limits, in_flight=concurrency)
         here = replace(context, settings=replace(context.settings, limits=limits))
         super().__init__(here, lifecycle, (), Selection(), {}, Arrivals(), no_ramp())
         self._handed = HandedJobs(lambda job_id, refusal: self._last(job_id, said_of(Deferred(refusal), bought=False)))
         self._backlog = cast(Backlog, self._handed)
-        self._say, self._halt = say, halt
+        self._say, self._halt, self._to_restore = say, halt, damage
         self._here: dict[JobId, anyio.Event] = {}
 
     async def take(self, job: Job) -> None:
@@ -144,8 +151,10 @@ class JobEngine(Engine):
             case Waiting():
                 item.state.bought = True
                 self.add(item, Stage.POLL)
-            case Succeeded():
+            case Succeeded(files=files):
                 item.in_flight = False
+                item.state.restore = dict(self._to_restore.get(job.id, {}))
+                item.done = bool(item.state.restore) and all(file.saved or file.forgotten for file in files)
                 self.add(item, Stage.FETCH)
             case Ended(status):
                 self._last(job.id, said_of(Done(status), bought=False))

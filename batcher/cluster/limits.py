@@ -76,13 +76,14 @@ class Grant(NamedTuple):
 class SharedLimits:
     """The slots, throttles and pauses of an account in the database. Every method waits for the network."""
 
-    def __init__(self, connection: PostgresConnection, account: str, limits: Limits) -> None:
+    def __init__(self, connection: PostgresConnection, account: str, limits: Limits, *, states: bool = True) -> None:
+        """Unless it `states` limits, those hold that were stated last, if any were."""
         self._connection = connection
         self._account = account
         self._rates = {"submit": limits.submit, "requests": limits.requests}
-        self._state()
+        self._state(keeps=not states)
 
-    def _state(self) -> None:
+    def _state(self, *, keeps: bool) -> None:
         """Make the slots for the stated limits. Raises UsageError where others work at another rate just now."""
         with self._connection.writing():
             for name, rate in self._rates.items():
@@ -93,6 +94,9 @@ class SharedLimits:
                     (self._account, name),
                 )
                 if (count, seconds) == (rate.count, rate.seconds):
+                    continue
+                if count and keeps:
+                    self._rates[name] = Rate(count, seconds)
                     continue
                 if count and since < max(_IN_USE_SECONDS, seconds):
                     raise UsageError(

@@ -112,12 +112,12 @@ class ClusterTables:
             spec=spec,
         )
 
-    async def going(self, kind: str) -> list[GoingRun]:
-        """The runs for a kind of workers that have not ended."""
+    async def going(self, kinds: Sequence[str]) -> list[GoingRun]:
+        """The runs for kinds of workers that have not ended."""
         rows = await self._all(
             "SELECT run_id, spec, drain, halt_kind, halt_reason, until < clock_timestamp() AS free"
-            " FROM batcher.cluster_runs WHERE kind = %(kind)s AND ending IS NULL ORDER BY run_id",
-            kind=kind,
+            " FROM batcher.cluster_runs WHERE kind = ANY(%(kinds)s) AND ending IS NULL ORDER BY run_id",
+            kinds=list(kinds),
         )
         return [
             GoingRun(
@@ -130,10 +130,10 @@ class ClusterTables:
             for row in rows
         ]
 
-    async def going_elsewhere(self, kind: str) -> list[str]:
+    async def going_elsewhere(self, kinds: Sequence[str]) -> list[str]:
         """The other kinds of workers for which runs go on."""
-        sql = "SELECT DISTINCT kind FROM batcher.cluster_runs WHERE ending IS NULL AND kind <> %(kind)s"
-        return [row["kind"] for row in await self._all(sql, kind=kind)]
+        sql = "SELECT DISTINCT kind FROM batcher.cluster_runs WHERE ending IS NULL AND kind <> ALL(%(kinds)s)"
+        return [row["kind"] for row in await self._all(sql, kinds=list(kinds))]
 
     async def ending(self, run_id: int) -> dict[str, Any] | None:
         """How a run ended; None while it goes on."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
 from batcher import __version__
 from batcher.errors import StorageError
-from batcher.jobs import Account
+from batcher.jobs import Account, JobId
 from batcher.ledger import Caps
 from batcher.settings import Selection, Settings
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What workers obey; `results` is where files go (BATCHER_RESULTS).
+    """What workers obey; `results` is where files go (BATCHER_RESULTS), `damage` the saved files to bring back.
 
     No key is in it: each worker has those of its own environment.
     """
@@ -28,12 +29,13 @@ class RunSpec:
     selection: Selection
     results: str
     allow_net: tuple[str, ...] = ()
+    damage: Mapping[JobId, Mapping[int, str]] = field(default_factory=dict)
     version: str = __version__
 
     @property
     def kind(self) -> str:
         """Which workers can work at it."""
-        return kind_of(self.account, self.version)
+        return kind_of(self.account, self.version, buys=self.selection.buys)
 
     def dump(self) -> str:
         return _SPEC.dump_json(self).decode()
@@ -50,9 +52,12 @@ class RunSpec:
 _SPEC = TypeAdapter(RunSpec)
 
 
-def kind_of(account: Account, version: str = __version__) -> str:
-    """Which workers can work at a run, in words: those of its account (never the key) and version."""
-    return f"{account.text} batcher {version}"
+def kind_of(account: Account, version: str = __version__, *, buys: bool = True) -> str:
+    """Which workers can work at a run, in words: those of its account (never the key) and version.
+
+    What buys nothing has a kind of its own, which `batcher fetch` works at and nothing else.
+    """
+    return f"{account.text} batcher {version}" + ("" if buys else " fetch")
 
 
 def queue_of(kind: str) -> str:

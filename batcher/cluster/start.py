@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from batcher import __version__
+from batcher.damage import find_damage
+from batcher.engine import Ending
 from batcher.enrolling import begin_enrolment
+from batcher.errors import Kind
 from batcher.jobs import Account, FileReference, JobSpec
 from batcher.ledger import LedgerReader
+from batcher.ledger.queries import jobs
 from batcher.ledger.queries.lookup import Place
 from batcher.planning import Plan
-from batcher.settings import Settings, buying_time
+from batcher.providers import Provider
+from batcher.request import RunOutcome, RunRequest, run_settings
+from batcher.settings import buying_time
+from batcher.state import LEDGER
+from batcher.storage import RESULTS
 from batcher.workload import Workload
 
-from .files import SharedFiles, keeper
+from .coordinator import ending_of
+from .files import SharedArtifacts, SharedFiles, keeper
 from .mirror import pull
 from .runs import ClusterTables
 from .spec import RunSpec
 from .store import PostgresLedger
 
+#: Who ends a run itself has it for so many seconds.
+_ENDING_SECONDS = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A run that is to go on by itself; `spool` is a folder of this machine for copies of references."""
+    """A run that is to go on by itself; `spool` is a folder of this machine for copies of references.
+
+    Unless it `buys`, it only goes on with what is bought, and holds saved files against their hashes.
+    """
 
     workload: Workload
     conninfo: str
@@ -38,6 +55,7 @@ class StartRequest:
     spool: Path
     download: bool = True
     until: float | None = None
+    buys: bool = True
     allow_net: tuple[str, ...] = ()
 
 
@@ -47,16 +65,27 @@ class Start:
     def __init__(self, request: StartRequest) -> None:
         self._request = request
         self.conninfo = request.conninfo
+        self._begun = time.monotonic()
+        self._mirror = request.spool / LEDGER
         self.ledger = PostgresLedger.connect(request.conninfo)
         try:
             self.ledger.belong(request.place)
-            mirror = request.spool / "mirror.db"
-            pull(request.conninfo, mirror)
-            with closing(LedgerReader.open(mirror)) as read:
+            pull(request.conninfo, self._mirror)
+            with closing(LedgerReader.open(self._mirror)) as read:
                 self._workload = request.workload.resumed(read)
                 self._unchanged = self._workload.unchanged(read)
                 now = self.ledger.clock.wall()
                 self.plan: Plan = self._workload.plan(read, request.account.text, self._unchanged, now=now)
+                self._settings = self._workload.settings
+                self._settings = replace(self._settings, download=self._settings.download and request.download)
+                self.found = find_damage(
+                    read,
+                    SharedArtifacts(request.spool, request.files),
+                    self._workload.campaigns,
+                    self._settings,
+                    self._workload.selection,
+                    thorough=not request.buys,
+                )
         except BaseException:
             self.ledger.close()
             raise
@@ -67,17 +96,20 @@ class Start:
     def __exit__(self, *_: object) -> None:
         self.ledger.close()
 
+    @property
+    def campaigns(self) -> Sequence[str]:
+        return self._workload.campaigns
+
     async def begin(self, tables: ClusterTables) -> int:
         """Enrol the jobs and start the run; its number. A crash before its end leaves nothing that buys."""
-        request, workload = self._request, self._workload
-        settings: Settings = replace(workload.settings, download=workload.settings.download and request.download)
+        request, workload, settings = self._request, self._workload, self._settings
         caps = workload.caps(self.plan, settings, buying_time(settings, self.ledger.clock.wall(), request.until))
         run_id = self.ledger.start_run(
             version=__version__,
             pid=os.getpid(),
             account=request.account.text,
             campaigns=workload.campaigns,
-            settings=json.dumps(asdict(settings)),
+            settings=json.dumps(run_settings(workload, self.plan, settings, caps)),
         )
         keep = keeper(request.files, request.spool)
 
@@ -95,6 +127,49 @@ class Start:
             selection=workload.selection,
             results=request.results,
             allow_net=request.allow_net,
+            damage=self.found.damage,
         )
         await tables.begin(run_id, spec.kind, spec.dump())
         return run_id
+
+    async def end(self, tables: ClusterTables, run_id: int, kind: Kind, reason: str) -> dict[str, Any] | None:
+        """End a run that nobody coordinates; its ending, None where another worker has taken it over."""
+        epoch = await tables.coordinate(run_id, "who started it", _ENDING_SECONDS)
+        if epoch is None:
+            return None
+        ending = Ending(kind, reason, {}, ())
+        found = ending_of(ending)
+        self.ledger.end_run(exit_code=found["exit_code"], reason=reason, left={})
+        await tables.end(run_id, epoch, found)
+        return found
+
+    # What is told of it
+
+    def outcome(self, run_id: int, ending: Mapping[str, Any]) -> RunOutcome:
+        """What the run came to. Raises StorageError."""
+        words = {name: ending[name] for name in ("reason", "left")}
+        how = Ending(Kind(ending["kind"]), **words, blocked=tuple(ending["blocked"]), caps=tuple(ending["caps"]))
+        pull(self.conninfo, self._mirror)
+        with closing(LedgerReader.open(self._mirror)) as read:
+            seconds = time.monotonic() - self._begun
+            found = jobs.fetched(read, run_id)
+            return RunOutcome.read_from(read, run_id, how, self.plan, self._workload, fetched=found, seconds=seconds)
+
+    def asked(self, command: str) -> RunRequest:
+        """What the run was asked to do, for its summary."""
+        request = self._request
+        return RunRequest(
+            self._workload,
+            self._mirror.parent,
+            _nowhere,
+            request.account.text,
+            request.place,
+            str,
+            buys=request.buys,
+            results=request.results.rstrip("/") + f"/{RESULTS}",
+            command=command,
+        )
+
+
+def _nowhere() -> AbstractContextManager[Provider]:
+    raise AssertionError("workers buy")

@@ -58,7 +58,8 @@ Connect = Callable[[tuple[str, ...]], AbstractContextManager[Provider]]
 class WorkerRequest:
     """What a worker is asked to be. `spool` is its own folder, `results` names where files go (BATCHER_RESULTS).
 
-    `connect` opens the provider for networks that results may lie in. `lease` in seconds.
+    `connect` opens the provider for networks that results may lie in. `lease` in seconds. Unless it `buys`, it works at
+    nothing but what others have bought.
     """
 
     conninfo: str
@@ -69,6 +70,7 @@ class WorkerRequest:
     spool: Path
     concurrency: int = 50
     lease: float = 30.0
+    buys: bool = True
 
 
 class Worker:
@@ -78,7 +80,7 @@ class Worker:
         self._request = request
         self._tell = tell
         self.name = f"{platform.node()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._kind = kind_of(request.account)
+        self._kinds = [kind_of(request.account, buys=buys) for buys in (True, False) if request.buys or not buys]
         self._tables = ClusterTables(request.conninfo)
         self._queue = JobQueue(request.conninfo)
         self._clock = DatabaseClock()
@@ -103,7 +105,7 @@ class Worker:
                 group.start_soon(self._look)
                 group.start_soon(
                     self._queue.work,
-                    queue_of(self._kind),
+                    [queue_of(kind) for kind in self._kinds],
                     self._request.concurrency,
                     self._perform,
                     partial(self._say_once, "queue"),
@@ -125,7 +127,7 @@ class Worker:
             self.name,
             host=platform.node(),
             pid=os.getpid(),
-            kind=self._kind,
+            kind=self._kinds[0],
             version=__version__,
             timezone=here,
             concurrency=request.concurrency,
@@ -133,10 +135,10 @@ class Worker:
         )
         if here != str(zone):
             self._tell(f"this machine's time zone is {here}; the ledger's days are those of {zone}")
-        if others := await self._tables.going_elsewhere(self._kind):
+        if others := await self._tables.going_elsewhere(self._kinds) if request.buys else ():
             self._tell(
                 f"{len(others)} run{'s' * (len(others) > 1)} of other accounts or versions go on, which this worker"
-                f" ({self._kind}) leaves to theirs: {'; '.join(others)}"
+                f" ({self._kinds[0]}) leaves to theirs: {'; '.join(others)}"
             )
 
     async def _set_clock(self) -> None:
@@ -164,7 +166,7 @@ class Worker:
 
     async def _see(self) -> None:
         assert self._group is not None
-        going = {run.run_id: run for run in await self._tables.going(self._kind)}
+        going = {run.run_id: run for run in await self._tables.going(self._kinds)}
         for run_id, part in list(self._parts.items()):
             if run_id not in going:
                 part.heard(Kind.TERMINATED, "the run has ended")
@@ -217,7 +219,7 @@ class Worker:
     async def _perform(self, run_id: int, job_id: JobId) -> None:
         """Work at a job until this worker is done with it. Returns at once where somebody else does."""
         if run_id not in self._parts:
-            run = next((each for each in await self._tables.going(self._kind) if each.run_id == run_id), None)
+            run = next((each for each in await self._tables.going(self._kinds) if each.run_id == run_id), None)
             if run is None or self._stop.is_set():
                 return
             if run_id not in self._parts:
@@ -314,7 +316,7 @@ class _Part:
             artifacts.check(spec.campaigns)
             commits = Commits(ledger, to_thread.run_sync)
             account, stated = provider.account.text, spec.settings.limits
-            shared = SharedLimits(slots, account, stated)
+            shared = SharedLimits(slots, account, stated, states=spec.selection.buys)
             context = Context(
                 ledger=ledger,
                 commits=commits,
@@ -327,7 +329,8 @@ class _Part:
                 rng=random.Random(),  # noqa: S311  (jitter)
                 fence=self._fence,
             )
-            yield JobEngine(context, Lifecycle(context, spec.caps), request.concurrency, self._say, self._halt)
+            lifecycle = Lifecycle(context, spec.caps)
+            yield JobEngine(context, lifecycle, request.concurrency, spec.damage, self._say, self._halt)
 
     async def take(self, job_id: JobId) -> None:
         """Claim a job and work at it, unless another worker has it."""

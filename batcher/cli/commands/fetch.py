@@ -11,6 +11,7 @@ import click
 
 from batcher import simulated
 from batcher.cli import options
+from batcher.cli.cluster import cluster_access, run_on_cluster
 from batcher.cli.database import named_database
 from batcher.cli.environment import read_access
 from batcher.cli.job_actions import Targets, decisive_ledger, find_targets
@@ -68,6 +69,8 @@ def command(
             for case in targets.jobs:
                 ledger.forget(case.id, forgotten=False)
     access = simulated.access() if simulate else read_access(terminal.warn)
+    if not simulate and (cluster := cluster_access()):
+        return run_on_cluster(workload, access, terminal, cluster, quiet=quiet, buys=False)
     if simulate:
         simulated.need_extra()
     access.need_key()

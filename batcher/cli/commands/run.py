@@ -113,8 +113,8 @@ def command(
         if wanted := [word for word, given in words.items() if given]:
             raise click.UsageError(f"a run on PostgreSQL does not know {', '.join(wanted)} yet: run it on one machine")
         access = read_access(terminal.warn, workload.provider)
-        how = {"download": not no_download, "until": until, "allow_net": allow_net}
-        return run_on_cluster(workload, access, terminal, cluster, quiet=quiet, **how)
+        where = (workload, access, terminal, cluster)
+        return run_on_cluster(*where, quiet=quiet, download=not no_download, until=until, allow_net=allow_net)
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if not dry_run:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +12,15 @@ import click
 
 from batcher.cli import options
 from batcher.cli.cluster import cluster_access, own_folder
-from batcher.cli.crash import redact
 from batcher.cli.environment import need_no_loop, read_access
 from batcher.cli.terminal import Terminal
-from batcher.clock import SystemClock
+from batcher.cli.working import leave_tasks, worker_for
 from batcher.errors import UsageError
-from batcher.providers import Provider
-from batcher.text import safe
 
 if TYPE_CHECKING:
     from batcher.cluster.worker import Worker
 #: In seconds. A shorter lease would run out while a busy machine draws breath.
 _LEASES = (2.0, 600.0)
-
-#: Seconds that tasks which are left get to end, and after which they are cancelled once more.
-_LEAVING_SECONDS = 5.0
-_AGAIN_SECONDS = 0.5
 
 
 class _Lease(click.ParamType[float]):
@@ -79,28 +68,12 @@ def command(terminal: Terminal, *, concurrency: int, lease: float, spool: Path, 
         hint = "postgresql://USER@HOST/DATABASE, the password in PGPASSFILE."
         raise UsageError("BATCHER_LEDGER is not set", hint=hint)
     access = read_access(terminal.warn)
-    key = access.need_key()
+    access.need_key()
     need_no_loop()
-
-    from batcher.cluster.worker import Worker, WorkerRequest
-
-    @contextmanager
-    def connect(networks: tuple[str, ...]) -> Iterator[Provider]:
-        nets = (*networks, *allow_net)
-        yield access.provider.connect(access.base_url, key, SystemClock(), account_name=access.name, allow_net=nets)
-
     with own_folder(spool, "worker") as folder:
-        request = WorkerRequest(
-            cluster.conninfo,
-            access.provider.account(access.base_url, key, access.name),
-            connect,
-            cluster.results,
-            cluster.files,
-            folder,
-            concurrency=concurrency,
-            lease=lease,
+        worker = worker_for(
+            access, cluster, folder, terminal.say, allow_net=allow_net, concurrency=concurrency, lease=lease
         )
-        worker = Worker(request, lambda message: terminal.say(safe(redact(message))))
         asyncio.run(_until_signal(worker))
     return 0
 
@@ -110,14 +83,4 @@ async def _until_signal(worker: Worker) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, worker.stop)
     await worker.run()
-    # All is written down. Where the database is away, a library's task may still wait for it, and not end when it is
-    # cancelled: procrastinate waits for its last word on a job, and with Python 3.11 a cancellation may get lost.
-    ends = loop.time() + _LEAVING_SECONDS
-    while (left := asyncio.all_tasks() - {asyncio.current_task()}) and loop.time() < ends:
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left, timeout=_AGAIN_SECONDS)
-    if left:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    await leave_tasks(0)

@@ -112,6 +112,15 @@ def run(read: LedgerReader, run_id: int | None = None) -> dict[str, Any] | None:
     return None if row is None else _plain(row, decode=("campaigns", "settings"))
 
 
+def fetched(read: LedgerReader, run_id: int) -> int:
+    """How many jobs got their file in a run, or got one back."""
+    sql = (
+        "SELECT count(*) FROM events WHERE run_id = ? AND (event = 'restored'"
+        " OR (event = 'saved' AND json_extract(detail, '$.number') = 0))"
+    )
+    return int(read.rows(sql, (run_id,))[0][0])
+
+
 def bill(read: LedgerReader, run_id: int) -> Bill:
     """What a run bought."""
     sums = (

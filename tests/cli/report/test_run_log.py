@@ -16,7 +16,7 @@ from batcher import run
 from batcher.cli.run_log import plain
 from batcher.errors import StorageError
 from batcher.simulator.switches import DEFAULT_KEY
-from batcher.storage import keep_log
+from batcher.state import keep_log
 
 
 def logs(state: Path = Path("state")) -> dict[str, str]:

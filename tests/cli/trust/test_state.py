@@ -19,7 +19,8 @@ from batcher import fs, simulated
 from batcher.cli.app import main
 from batcher.errors import StorageError
 from batcher.report.html.gallery import Links
-from batcher.storage import Artifacts, keep_log
+from batcher.state import keep_log
+from batcher.storage import Artifacts
 
 PROGRAM = b"#!/bin/sh\necho pwned\n"
 PRECIOUS = b"precious\n"

@@ -1,0 +1,69 @@
+"""A worker of a ledger on PostgreSQL, made of what the environment says: as `worker`, and within `fetch`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batcher.access import Access
+from batcher.clock import SystemClock
+from batcher.providers import Provider
+from batcher.text import safe
+
+from .crash import redact
+
+if TYPE_CHECKING:
+    from batcher.cluster.worker import Worker
+
+    from .cluster import ClusterAccess
+
+#: Seconds that tasks which are left get to end, and after which they are cancelled once more.
+_LEAVING_SECONDS = 5.0
+_AGAIN_SECONDS = 0.5
+
+
+def worker_for(
+    access: Access,
+    cluster: ClusterAccess,
+    spool: Path,
+    tell: Callable[[str], object],
+    *,
+    allow_net: tuple[str, ...] = (),
+    **words: Any,
+) -> Worker:
+    """A worker with the key of this environment; `words` as WorkerRequest has them. Raises UsageError, StorageError."""
+    from batcher.cluster.worker import Worker, WorkerRequest
+
+    key = access.need_key()
+
+    @contextmanager
+    def connect(networks: tuple[str, ...]) -> Iterator[Provider]:
+        nets = (*networks, *allow_net)
+        yield access.provider.connect(access.base_url, key, SystemClock(), account_name=access.name, allow_net=nets)
+
+    account = access.provider.account(access.base_url, key, access.name)
+    request = WorkerRequest(cluster.conninfo, account, connect, cluster.results, cluster.files, spool, **words)
+    return Worker(request, lambda message: tell(safe(redact(message))))
+
+
+async def leave_tasks(code: int) -> None:
+    """End what is left beside this task; where that does not end, the process, by this exit code.
+
+    All is written down by then. Where the database is away, a library's task may still wait for it, and not end when it
+    is cancelled: procrastinate waits for its last word on a job, and with Python 3.11 a cancellation may get lost.
+    """
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + _LEAVING_SECONDS
+    while (left := asyncio.all_tasks() - {asyncio.current_task()}) and loop.time() < ends:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+    if left:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
