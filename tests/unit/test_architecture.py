@@ -85,7 +85,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulated": {"access", "errors", "fs", "install", "own_models"},
     "cluster": BASE
     | {"fs", "ledger", "lifecycle", "limits", "providers", "engine", "storage", "run", "workload", "redact", "state"}
-    | {"damage", "enrolling", "planning"},
+    | {"damage", "enrolling", "planning", "request"},
     "api": BASE
     | {"access", "storage", "ledger", "manifest", "planning", "providers", "records", "redact", "run", "simulated"}
     | {"own_models", "state", "text", "workload"},
