@@ -78,6 +78,10 @@ def make(path: Path, jobs: int) -> None:
                 columns[table] = [name for (name,) in found]
             names = ", ".join(columns[table][: len(row)])  # later migrations add theirs at the end
             ledger.execute(f"INSERT INTO {table} ({names}) VALUES ({','.join('?' * len(row))})", row)
+        ledger.execute(
+            "UPDATE attempts SET class_id = firsts.id FROM (SELECT price_class, min(id) AS id FROM attempts GROUP BY 1)"
+            " AS firsts WHERE firsts.price_class = attempts.price_class"
+        )
 
 
 def _rows(jobs: int) -> Iterator[tuple[str, tuple[Any, ...]]]:

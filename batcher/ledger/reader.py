@@ -23,7 +23,7 @@ from .answers import KnownJob as KnownJob
 from .answers import PlannedJob as PlannedJob
 from .answers import PromptOutcome as PromptOutcome
 from .answers import SourceState as SourceState
-from .queries.sql import SOURCE_STATES, UNSAVED, like, marks
+from .queries.sql import OF_CLASS, SOURCE_STATES, UNSAVED, like, marks
 from .store import schema
 from .store.amounts import COMMITTED, HOLD
 from .store.connection import open_reader, storage_errors
@@ -273,8 +273,8 @@ class LedgerReader:
         """
         found = self.rows(
             "SELECT unfinished_for, (julianday(finished_at) - julianday(submitted_at)) * 86400 AS seconds FROM attempts"
-            " WHERE account = ? AND price_class = ? AND unfinished_for IS NOT NULL AND NOT clock_jumped"
-            " AND finished_at >= submitted_at ORDER BY finished_at DESC LIMIT ?",
+            f" WHERE {OF_CLASS} AND unfinished_for IS NOT NULL AND NOT clock_jumped"
+            " AND finished_at >= submitted_at ORDER BY finished_at DESC LIMIT ?3",
             (account, price_class, limit),
         )
         return [(row["unfinished_for"], row["seconds"]) for row in reversed(found) if row["seconds"] is not None]
@@ -351,7 +351,7 @@ class LedgerReader:
         """
         row = self.row(
             "SELECT f.width, f.height FROM attempts AS own CROSS JOIN (SELECT a.* FROM attempts AS a JOIN attempts AS o"
-            " ON o.id = ?1 AND a.account = o.account AND a.price_class = o.price_class AND a.id <> o.id"
+            " ON o.id = ?1 AND a.class_id = o.class_id AND a.id <> o.id"
             " ORDER BY a.id DESC LIMIT 50) AS a JOIN files AS f ON f.attempt_id = a.id AND f.number = ?2"
             " JOIN wanted AS w ON w.id = a.job_id WHERE own.id = ?1 AND f.saved_at IS NOT NULL AND f.width IS NOT NULL"
             " AND w.reference IS NULL AND (CAST(?3 AS TEXT) IS NULL"

@@ -12,6 +12,9 @@ from batcher.spelling import named_like
 LATEST = "FROM wanted AS w LEFT JOIN attempts AS a ON a.id = w.attempt_id"
 #: A failed job of `wanted AS w` that its campaign's newest expansion does not ask for: its text was corrected since.
 SUPERSEDED = "w.status = 'failed' AND w.expansion < (SELECT c.expansion FROM campaigns AS c WHERE c.name = w.campaign)"
+#: The first purchase of an account (?1) and price class (?2), and which purchases are of them.
+CLASS_ID = "(SELECT id FROM attempts WHERE account = ?1 AND price_class = ?2 AND class_id = id)"
+OF_CLASS = f"class_id = {CLASS_ID}"
 #: A row of `files AS f` that may be opened or shown as a result: whole once, wanted, and below `results/` by its words.
 KEPT = (
     "f.saved_at IS NOT NULL AND f.forgotten_at IS NULL AND f.target GLOB 'results/?*'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from batcher.ledger.queries.sql import OF_CLASS
 from batcher.ledger.reader import LedgerReader
 from batcher.statuses import UNPRICED, is_unpriced
 
@@ -12,7 +13,7 @@ from batcher.statuses import UNPRICED, is_unpriced
 # without a final price. Taken: by the newest success, and by the one that ended last (a clock may have been set back).
 # A 0 is no price. One statement, for each admission asks it; each part is one step along its index, the second one as
 # many as were under way at once.
-_CLASS = "WHERE account = ?1 AND price_class = ?2 AND"
+_CLASS = f"WHERE {OF_CLASS} AND"
 _OF_CLASS = f"FROM attempts {_CLASS}"
 _RESERVED = "reserved_credits > 0"
 _TAKEN = "outcome = 'succeeded' AND final_credits > 0"

@@ -17,6 +17,7 @@ from batcher.clock import iso, local_day
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, Status, TaskState
 from batcher.ledger import transitions
+from batcher.ledger.queries.sql import CLASS_ID
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.transitions import AddFiles, Attempt, Effect, MoveJob, Other, RaiseHolds, SetColumns, WriteEvent
 
@@ -64,6 +65,7 @@ def admit(
     request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
     key, body = derive_key(ledger_id, job.id, number), compose(request_id)
     boot, up = t.boot
+    class_id = t.value(f"SELECT {CLASS_ID}", (account.text, job.price_class))
     t.tell("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
     attempt_id = t.insert(  # from here on the hold counts: a trigger adds it to `spent`, which the caps read
         "attempts",
@@ -73,6 +75,7 @@ def admit(
         account=account.text,
         day=local_day(t.moment.wall, read.zone),
         price_class=job.price_class,
+        class_id=class_id,
         allowance=allowance.name if allowance else None,
         idempotency_key=key,
         client_request_id=request_id,
@@ -86,6 +89,8 @@ def admit(
         boot_seconds=up,
         api_at=None if api is None else iso(api),
     )
+    if class_id is None:
+        t.update("attempts", attempt_id, class_id=attempt_id)
     old, new = Status.PLANNED, Status.SUBMITTING
     t.move(job.id, old, new, attempt_id=attempt_id)
     chains.begin(t, job.id)
@@ -205,9 +210,8 @@ def _write(t: Transaction, attempt: Attempt, effects: Iterable[Effect]) -> None:
 
 def _raise_holds(t: Transaction, attempt: Attempt, credits_: int) -> None:
     raised = t.run(
-        "UPDATE attempts SET hold_credits = ?1 WHERE account = ?2 AND price_class = ?3 AND final_credits IS NULL"
-        " AND hold_credits < ?1",
-        (credits_, attempt["account"], attempt["price_class"]),
+        "UPDATE attempts SET hold_credits = ?1 WHERE class_id = ?2 AND final_credits IS NULL AND hold_credits < ?1",
+        (credits_, attempt["class_id"]),
     ).rowcount
     if raised:
         detail = {"price_class": attempt["price_class"], "credits": credits_, "attempts": raised}

@@ -32,6 +32,7 @@ from . import (
     version_20_commands,
     version_21_sends,
     version_22_approvals,
+    version_23_class,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -59,4 +60,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_20_commands", version_20_commands.SQL),
     ("version_21_sends", version_21_sends.SQL),
     ("version_22_approvals", version_22_approvals.SQL),
+    ("version_23_class", version_23_class.SQL),
 )
