@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import anyio
 import anyio.to_thread
 from mcp.server import MCPServer
-from mcp_types import ToolAnnotations
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
 
 from batcher import __version__
 from batcher.errors import BatcherError, UsageError
@@ -42,6 +42,8 @@ _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 #: Does a command, with its words, and returns its document.
 Ask = Callable[[Sequence[str]], dict[str, Any]]
+#: What a tool returns: a document, which has an `error` where the command has one.
+Told = Annotated[CallToolResult, dict[str, Any]]
 #: Begins a run of its own, with its words: a process, and the file that its document goes to.
 Begin = Callable[[Sequence[str]], tuple["subprocess.Popen[bytes]", IO[bytes]]]
 
@@ -80,14 +82,14 @@ def make_server(state: Path, folder: Path, *, ask: Ask = ask, begin: Begin = beg
     at = ["--state", str(state.absolute()), "--json"]
     begun: list[subprocess.Popen[bytes]] = []
 
-    async def told(words: Sequence[str]) -> dict[str, Any]:
+    async def told(words: Sequence[str]) -> Told:
         try:
-            return await anyio.to_thread.run_sync(ask, words)
+            return _told(await anyio.to_thread.run_sync(ask, words))
         except BatcherError as error:
             return _error(error)
 
     @server.tool(annotations=_READS)
-    async def plan(manifests: list[str]) -> dict[str, Any]:
+    async def plan(manifests: list[str]) -> Told:
         """What a run of these manifests (paths below the working folder) would buy and cost; writes nothing."""
         try:
             paths = [_below(folder, name) for name in manifests]
@@ -96,17 +98,17 @@ def make_server(state: Path, folder: Path, *, ask: Ask = ask, begin: Begin = beg
         return await told(["plan", *at, "--", *paths])
 
     @server.tool(annotations=_READS)
-    async def status() -> dict[str, Any]:
+    async def status() -> Told:
         """Every campaign: jobs by status, files, credits; whether a run is going; doubtful jobs."""
         return await told(["status", *at])
 
     @server.tool(annotations=_READS)
-    async def report(by: list[str] | None = None) -> dict[str, Any]:
+    async def report(by: list[str] | None = None) -> Told:
         """What came of it and what it cost, what is left, in all and by groups such as campaign, model or day."""
         return await told(["report", *at, *_option("--by", ",".join(by or []))])
 
     @server.tool(annotations=_READS)
-    async def jobs(campaign: str = "", status: str = "", limit: int = 50) -> dict[str, Any]:
+    async def jobs(campaign: str = "", status: str = "", limit: int = 50) -> Told:
         """Jobs in the order of their manifests, of one campaign or status if named; at most 500."""
         most = str(min(max(limit, 0), _JOBS_MOST))
         return await told(
@@ -114,7 +116,7 @@ def make_server(state: Path, folder: Path, *, ask: Ask = ask, begin: Begin = beg
         )
 
     @server.tool(annotations=ToolAnnotations(destructive_hint=True, idempotent_hint=False, open_world_hint=True))
-    async def run_plan(hash: str) -> dict[str, Any]:  # noqa: A002  (its name in the protocol)
+    async def run_plan(hash: str) -> Told:  # noqa: A002  (its name in the protocol)
         """Buy the saved plan that a person has approved under this hash, exactly as it stands, under its caps, once."""
         try:
             with closing(need_reader(state)) as read:
@@ -124,7 +126,7 @@ def make_server(state: Path, folder: Path, *, ask: Ask = ask, begin: Begin = beg
         words = ["run", *at, "--quiet", f"--approved={hash}", "--", str(path)]
         process, out = await anyio.to_thread.run_sync(begin, words)
         begun.append(process)
-        return await anyio.to_thread.run_sync(_wait, process, out)
+        return _told(await anyio.to_thread.run_sync(_wait, process, out))
 
     return server
 
@@ -154,5 +156,11 @@ def _below(folder: Path, name: str) -> str:
     return str(path)
 
 
-def _error(error: BatcherError) -> dict[str, Any]:
-    return {"error": {"kind": error.kind.value, "message": error.message, "hint": error.hint}}
+def _error(error: BatcherError) -> Told:
+    return _told({"error": {"kind": error.kind.value, "message": error.message, "hint": error.hint}})
+
+
+def _told(document: dict[str, Any]) -> Told:
+    """The document as a tool's result, which says in the protocol too whether it is an error."""
+    text = TextContent(type="text", text=json.dumps(document, ensure_ascii=False))
+    return CallToolResult(content=[text], structured_content=document, is_error="error" in document)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from batcher.clock import SystemClock, iso_seconds
 from batcher.errors import UsageError
-from batcher.ledger import approvals
+from batcher.ledger import LedgerWriter, approvals, hold_lock, traces
 from batcher.ledger.control import asker
 from batcher.ledger.lock import is_held
 from batcher.saved_plan import SavedPlan, is_saved
+from batcher.state import LEDGER, prepare_folder
 from batcher.text import amount, count, number, safe
 from batcher.workload import prepare_saved
 
@@ -32,6 +34,7 @@ def approve_plan(terminal: Terminal, paths: Sequence[Path], state: Path | None, 
     if not terminal.can_ask:
         raise UsageError("a plan is approved by a person at a terminal, and there is none here")
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
+    _make_ledger(folder)
     with decisive_ledger(folder) as ledger:
         names = ", ".join(workload.campaigns)
         total, left = int(saved.document["total"]), saved.left(ledger.read)
@@ -47,6 +50,17 @@ def approve_plan(terminal: Terminal, paths: Sequence[Path], state: Path | None, 
         approvals.approve(ledger, saved.id, path.absolute(), asker())
     terminal.answer({"approved": saved.id}, f"Approved: {saved.id}")
     return 0
+
+
+def _make_ledger(folder: Path) -> None:
+    """Make the ledger that the approval is written to, as the first run would. Raises StorageError."""
+    path, clock = folder / LEDGER, SystemClock()
+    if path.exists():
+        return
+    traces.refuse(path, traces.without_ledger(folder))
+    prepare_folder(folder)
+    with hold_lock(folder, started=iso_seconds(clock.wall())):
+        LedgerWriter.open(path, clock).close()
 
 
 def use_approval(saved: SavedPlan | None, named: str | None, folder: Path) -> None:
