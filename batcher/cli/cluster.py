@@ -20,7 +20,7 @@ from batcher.clock import iso_seconds
 from batcher.engine.ending import one_error
 from batcher.errors import Kind, LedgerLocked, StorageError, UsageError, exit_code
 from batcher.fs import disk_errors
-from batcher.ledger import hold_lock
+from batcher.ledger import control, hold_lock
 from batcher.workload import Workload
 
 from .database import RESULTS_VARIABLE, named_database
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from batcher.cluster.runs import ClusterTables
     from batcher.cluster.start import Start
     from batcher.cluster.worker import Worker
+    from batcher.ledger import LedgerWriter
 
 #: Seconds between two looks of a `run` that follows, and between two lines about it.
 _LOOK_SECONDS = 0.5
@@ -145,7 +146,7 @@ async def _follow(start: Start, signals: Signals, terminal: Terminal, worker: Wo
         async with _working(worker):
             ending = await _watched(tables, run_id, start.campaigns, terminal, lambda: bool(asked), first)
         if ending is None and worker is None:
-            return await _detach(tables, run_id, asked[0][0], signals, terminal)
+            return await _detach(start.ledger, run_id, asked[0][0], signals, terminal)
         if ending is None:
             ending = await start.end(tables, run_id, *asked[0])
         if ending is None:
@@ -205,7 +206,7 @@ async def _watched(
     return None
 
 
-async def _detach(tables: ClusterTables, run_id: int, kind: Kind, signals: Signals, terminal: Terminal) -> int:
+async def _detach(ledger: LedgerWriter, run_id: int, kind: Kind, signals: Signals, terminal: Terminal) -> int:
     """Leave the run to itself, unless a second Ctrl-C comes soon."""
     again: list[bool] = []
 
@@ -219,30 +220,9 @@ async def _detach(tables: ClusterTables, run_id: int, kind: Kind, signals: Signa
         while not again:  # noqa: ASYNC110  (a signal handler sets it)
             await anyio.sleep(0.1)
     if again:
-        await tables.drain(run_id, "a second Ctrl-C")
+        control.ask_of(ledger, "drain", who=control.asker(), run_id=run_id)
         terminal.say(f"Run {run_id} is draining: no new job starts; it ends when what is under way is finished.")
     return exit_code(kind)
-
-
-def drain(terminal: Terminal, action: str, conninfo: str) -> int:
-    """Drain the newest run that goes on. Raises UsageError for any other action."""
-    if action != "drain":
-        raise UsageError(f"`batcher ctl {action}` does not reach a run on PostgreSQL yet", hint="`drain` does.")
-    return anyio.run(_drain, terminal, conninfo)
-
-
-async def _drain(terminal: Terminal, conninfo: str) -> int:
-    from batcher.cluster.runs import ClusterTables
-
-    async with ClusterTables(conninfo) as tables:
-        there = await tables.all_going()
-        if there:
-            await tables.drain(there[-1], "`batcher ctl drain`")
-    if not there:
-        terminal.say("No run is going.")
-        return 1
-    terminal.say(f"Run {there[-1]} is draining: no new job starts; it ends when what is under way is finished.")
-    return 0
 
 
 async def _line(tables: ClusterTables, campaigns: Sequence[str]) -> str:

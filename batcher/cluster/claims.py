@@ -51,6 +51,15 @@ def take(t: Transaction, job_id: JobId, worker: str, lease: float) -> int | None
     return epoch
 
 
+def holds(t: Transaction, intent: Intent, epoch: int) -> bool:
+    """Whether this claim of an intent's job holds, and no sending of it may have arrived."""
+    mine = (
+        "SELECT 1 FROM claims AS c JOIN wanted AS w ON w.id = c.job_id JOIN attempts AS a ON a.id = w.attempt_id"
+        " WHERE c.job_id = ? AND c.epoch = ? AND c.until > clock_timestamp() AND a.id = ? AND a.maybe_received = 0"
+    )
+    return bool(t.run(mine, (intent.job_id, epoch, intent.attempt_id)).fetchall())
+
+
 def release(t: Transaction, job_id: JobId, epoch: int) -> bool:
     """Give a claim back; whether it still was one."""
     gone = "UPDATE claims SET until = clock_timestamp() WHERE job_id = ? AND epoch = ? AND until > clock_timestamp()"

@@ -138,14 +138,6 @@ class Coordinator(Engine):
         self.left = False
         self._proven = True  # each worker looks by itself
 
-    def heard(self, kind: Kind, reason: str) -> None:
-        """A worker or a person stopped the run."""
-        if kind is Kind.INTERRUPTED:
-            self._drain(reason)
-            self._changed()
-        else:
-            self.halted(kind, reason)
-
     def leave(self) -> None:
         """Leave the run to another coordinator: it does not end by this."""
         self.left = True

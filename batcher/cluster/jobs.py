@@ -181,7 +181,7 @@ class JobEngine(Engine):
         """The run is to stop: for what was met here, or by another worker, or by a person."""
         if any(known is kind for known, _ in self._halts):
             return
-        if kind in (Kind.CAPPED, Kind.INTERRUPTED):  # what is bought goes on
+        if kind is Kind.CAPPED:  # what is bought goes on
             self._halts.append((kind, reason))
             self._give_back()
         else:

@@ -2,7 +2,9 @@
 
 `slots` has as many rows of an account and limit as a window holds requests. Who wants to send takes the one that was
 taken longest ago, if a window has passed since: exact, whoever sends, and nobody waits for another's row. It is taken
-last, right before the request: before an intent, every one that comes to nothing would waste it.
+last, right before the request: before an intent, every one that comes to nothing would waste it. How many there are,
+and for which window, is the strictest that the account's runs state, or people have asked of them since; whoever takes
+one obeys what the rows say.
 What the API bears (`limits.throttle`), its Retry-After and outages are shared too: one worker's 429 slows all.
 """
 
@@ -11,15 +13,18 @@ from __future__ import annotations
 import json
 import math
 import random
+import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import anyio
 import anyio.to_thread
 
 from batcher.clock import Clock
-from batcher.errors import UsageError
-from batcher.ledger import Store
+from batcher.controls import stricter
+from batcher.jobs import Intent
+from batcher.ledger import Stale, Store
+from batcher.ledger.store.commands import read_value
 from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter, SendKind
 from batcher.limits.rate_limiter import LONGEST_WAIT, Permit
@@ -39,97 +44,146 @@ _LOOK_SECONDS = 1.0
 _FIRST_HELD_SECONDS = 5.0
 #: So long everybody is held at an outage, unless who met it says so again; it asks once a minute at least.
 _HELD_SECONDS = 70.0
-#: Where slots were taken within so many seconds, somebody works at the rate that they are made for.
-_IN_USE_SECONDS = 600.0
+#: What was sent before a window of so many seconds, the longest, matters to no limit.
+_LONGEST_SECONDS = 86400.0
 
 _TAKE = """
 WITH now AS MATERIALIZED (SELECT clock_timestamp() AS at),
 paused AS (SELECT greatest(until, CASE WHEN %(probe)s THEN NULL ELSE held_until END) AS until FROM pauses
     WHERE account = %(account)s),
 free AS (SELECT until FROM paused WHERE until > (SELECT at FROM now)),
-found AS MATERIALIZED (SELECT s.limit_name, s.n
-    FROM unnest(%(names)s::text[], %(seconds)s::float8[]) AS l (name, seconds)
+held AS (SELECT 1 FROM commands WHERE %(fresh)s AND run_id = %(run)s AND what = 'state' AND value = '"paused"'),
+l AS MATERIALIZED (SELECT name, s.seconds + least(%(slack)s, s.seconds * %(share)s) AS seconds
+    FROM unnest(%(names)s::text[]) AS given (name) CROSS JOIN LATERAL
+        (SELECT seconds FROM slots WHERE account = %(account)s AND limit_name = given.name LIMIT 1) AS s),
+found AS MATERIALIZED (SELECT s.limit_name, s.n FROM l
     CROSS JOIN LATERAL (SELECT limit_name, n FROM slots WHERE account = %(account)s AND limit_name = l.name
         AND at <= (SELECT at FROM now) - make_interval(secs => l.seconds)
         ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED) AS s
-    WHERE NOT EXISTS (SELECT 1 FROM free)),
+    WHERE NOT EXISTS (SELECT 1 FROM free) AND NOT EXISTS (SELECT 1 FROM held)),
 taken AS (UPDATE slots AS s SET at = (SELECT at FROM now) FROM found AS f WHERE s.account = %(account)s
     AND s.limit_name = f.limit_name AND s.n = f.n AND (SELECT count(*) FROM found) = cardinality(%(names)s::text[])
     RETURNING s.n)
 SELECT extract(epoch FROM (SELECT at FROM now))::float8 AS at, (SELECT count(*) FROM taken) AS taken,
     (SELECT extract(epoch FROM until - (SELECT at FROM now))::float8 FROM free) AS paused,
+    EXISTS (SELECT 1 FROM held) AS held,
     (SELECT max(extract(epoch FROM o.oldest - (SELECT at FROM now))::float8 + l.seconds)
-        FROM unnest(%(names)s::text[], %(seconds)s::float8[]) AS l (name, seconds)
-        CROSS JOIN LATERAL
+        FROM l CROSS JOIN LATERAL
             (SELECT min(at) AS oldest FROM slots WHERE account = %(account)s AND limit_name = l.name) AS o)
         AS wait
+"""
+#: What was sent before counts on: the newest of the old slots become the newest of the new ones. Those that there is no
+#: room for are kept apart, for when there is again; and those that the old ones had no room for any more were sent a
+#: window earlier, or farther back, than those in whose slots others were sent.
+_RESTATE = """
+WITH old AS (DELETE FROM slots WHERE account = %(account)s AND limit_name IN (%(name)s, %(name)s || ' before')
+    RETURNING limit_name, at, seconds),
+newest AS (SELECT at, seconds, row_number() OVER (ORDER BY at DESC) AS n, count(*) OVER () AS slots
+    FROM old WHERE limit_name = %(name)s),
+sent AS (SELECT at FROM old UNION ALL SELECT at - make_interval(secs => seconds * k)
+    FROM newest CROSS JOIN LATERAL generate_series(1, (%(count)s - n) / slots) AS k WHERE seconds < %(seconds)s),
+kept AS (SELECT at, row_number() OVER (ORDER BY at DESC) AS n FROM sent
+    WHERE at > clock_timestamp() - make_interval(secs => %(longest)s))
+INSERT INTO slots (account, limit_name, n, at, seconds)
+SELECT %(account)s, CASE WHEN n > %(count)s THEN %(name)s || ' before' ELSE %(name)s END, -n,
+    coalesce(kept.at, '-infinity'), %(seconds)s
+FROM generate_series(1, greatest(%(count)s, (SELECT count(*) FROM kept))) AS g (n) LEFT JOIN kept USING (n) RETURNING n
+"""
+_STATED = """
+SELECT r.run_id, CASE WHEN r.kind NOT LIKE '%% fetch' THEN r.spec::jsonb #> '{settings,limits}' END AS limits, c.what,
+    c.value FROM cluster_runs AS r
+    LEFT JOIN commands AS c ON c.run_id = r.run_id AND c.what = ANY(%s)
+WHERE r.ending IS NULL AND starts_with(r.kind, %s)
 """
 
 
 class Grant(NamedTuple):
-    """What came of asking for room: `at` is the database's time, `wait` seconds until there is some; 0: taken."""
+    """What came of asking for room: `at` is the database's time, `wait` seconds until there is some; 0: taken.
+
+    `held`: the run is paused, and this would be the first sending of an intent.
+    """
 
     at: float
     wait: float
+    held: bool = False
 
 
 class SharedLimits:
-    """The slots, throttles and pauses of an account in the database. Every method waits for the network."""
+    """The slots, throttles and pauses of an account in the database. Every method waits for the network.
 
-    def __init__(self, connection: PostgresConnection, account: str, limits: Limits, *, states: bool = True) -> None:
-        """Unless it `states` limits, those hold that were stated last, if any were."""
+    For a run (`run_id`) that states these limits; without one nothing else that is asked counts.
+    """
+
+    def __init__(
+        self,
+        connection: PostgresConnection,
+        account: str,
+        limits: Limits,
+        run_id: int | None = None,
+        *,
+        states: bool = True,
+    ) -> None:
+        """Unless it `states` limits, those hold that others state or were stated last, if any were."""
         self._connection = connection
-        self._account = account
-        self._rates = {"submit": limits.submit, "requests": limits.requests}
-        self._state(keeps=not states)
+        self._account, self._run_id, self._states = account, run_id, states
+        self._own = {"submit": limits.submit, "requests": limits.requests}
+        self._rates = dict(self._own)
+        self.changed = False  # whether others may be stated since
+        self._alone = threading.RLock()  # one transaction at a time on the connection
+        self._state()
 
-    def _state(self, *, keeps: bool) -> None:
-        """Make the slots for the stated limits. Raises UsageError where others work at another rate just now."""
+    def _state(self) -> None:
+        """Make the slots for the limits that hold."""
         with self._connection.writing():
-            for name, rate in self._rates.items():
-                [[count, seconds, since]] = self._connection.query(
-                    "SELECT count(*), coalesce(max(seconds), 0),"
-                    " coalesce(extract(epoch FROM clock_timestamp() - max(at)), 1e9)::float8"
-                    " FROM slots WHERE account = %s AND limit_name = %s",
+            stated = self._stated()
+            for name, own in self._own.items():
+                [[count, seconds]] = self._connection.query(
+                    "SELECT count(*), coalesce(max(seconds), 0) FROM slots WHERE account = %s AND limit_name = %s",
                     (self._account, name),
                 )
-                if (count, seconds) == (rate.count, rate.seconds):
-                    continue
-                if count and keeps:
-                    self._rates[name] = Rate(count, seconds)
-                    continue
-                if count and since < max(_IN_USE_SECONDS, seconds):
-                    raise UsageError(
-                        f"workers of this account are sending at limits.{name}: {count} in {seconds:g} s, and this run"
-                        f" states {rate.count} in {rate.seconds:g} s",
-                        hint="State the same limits, or wait until they have been quiet for ten minutes.",
-                    )
-                # What was sent before counts: the newest of the old slots become the newest of the new ones.
-                self._connection.query(
-                    "WITH old AS (DELETE FROM slots WHERE account = %(account)s AND limit_name = %(name)s"
-                    " RETURNING at),"
-                    " kept AS (SELECT at, row_number() OVER (ORDER BY at DESC) AS n FROM old)"
-                    " INSERT INTO slots (account, limit_name, n, at, seconds)"
-                    " SELECT %(account)s, %(name)s, -g.n, coalesce(kept.at, '-infinity'), %(seconds)s"
-                    " FROM generate_series(1, %(count)s) AS g (n) LEFT JOIN kept USING (n) RETURNING n",
-                    {"account": self._account, "name": name, "seconds": rate.seconds, "count": rate.count},
-                )
-                self._connection.query(
-                    "UPDATE slots SET n = -n WHERE account = %s AND limit_name = %s AND n < 0 RETURNING n",
-                    (self._account, name),
-                )
+                rate = self._rates[name] = stated.get(name) or (Rate(count, seconds) if count else own)
+                if (count, seconds) != (rate.count, rate.seconds):
+                    given = {"account": self._account, "name": name, "count": rate.count, "seconds": rate.seconds}
+                    self._connection.query(_RESTATE, given | {"longest": _LONGEST_SECONDS})
+                    turn = "UPDATE slots SET n = -n WHERE account = %s AND n < 0 RETURNING n"
+                    self._connection.query(turn, (self._account,))
 
-    def take(self, kind: str, *, probe: bool = False) -> Grant:
-        """Take a slot of each limit that a request of this kind counts under, or say how long to wait."""
+    def _stated(self) -> dict[str, Rate]:
+        """The strictest of what the runs of this account state that go on, with what people have asked of each."""
+        words = [f"limits.{name}" for name in self._own]
+        every: dict[int | None, dict[str, Rate]] = {}
+        for run_id, limits, what, value in self._connection.query(_STATED, (words, f"{self._account} batcher ")):
+            stated = every.setdefault(run_id, {name: Rate(**limits[name]) for name in self._own if limits})
+            if what and isinstance(asked := read_value(what, value), Rate):
+                stated[what.removeprefix("limits.")] = asked
+        if self._states:
+            every.setdefault(self._run_id, self._own)
+        found: dict[str, Rate] = {}
+        for stated in every.values():
+            found |= {name: cast(Rate, stricter(found.get(name), rate)) for name, rate in stated.items()}
+        return found
+
+    def take(self, kind: str, *, probe: bool = False, fresh: bool = False) -> Grant:
+        """Take a slot of each limit that a request of this kind counts under, or say how long to wait.
+
+        For the first sending of an intent (`fresh`) none is taken while the run is paused.
+        """
+        with self._alone:
+            if self.changed:
+                self._state()
+                self.changed = False
+            return self._take_any(kind, probe, fresh)
+
+    def _take_any(self, kind: str, probe: bool, fresh: bool) -> Grant:
         names = ["submit", "requests"] if kind == "submit" else ["requests"]
         if not self._throttled(names):
-            return self._take(names, probe)
+            return self._take(names, probe, fresh)
         with self._connection.transaction():
             there = self._load(names)
             now = self._now()
             if (wait := max((throttle.wait(now) for throttle in there.values()), default=0.0)) > 0 and not probe:
                 return Grant(now, wait)
-            found = self._take(names, probe)
+            found = self._take(names, probe, fresh)
             if not found.wait:
                 for name, throttle in there.items():
                     throttle.reserve(found.at)
@@ -139,7 +193,7 @@ class SharedLimits:
     def refused(self, kind: str, at: float, wait: float | None) -> None:
         """The API said "too many" to a request whose slot was taken at `at`: cut the pace of all, once a burst."""
         name = "submit" if kind == "submit" else "requests"
-        with self._connection.transaction():
+        with self._alone, self._connection.transaction():
             there = self._load([name], or_new=True)[name]
             now, since = self._now(), self._sent_since(name, self._now() - there.horizon)
             if at > self._cut_at(name):
@@ -153,7 +207,7 @@ class SharedLimits:
         names = ["submit"] if kind == "submit" else ["requests"]
         if not self._throttled(names):
             return
-        with self._connection.transaction():
+        with self._alone, self._connection.transaction():
             for name, throttle in self._load(names).items():
                 if at > self._cut_at(name):
                     throttle.let_in()
@@ -172,13 +226,12 @@ class SharedLimits:
         """The API answers: nobody is held any more."""
         self._connection.query("UPDATE pauses SET held_until = NULL WHERE account = %s RETURNING 1", (self._account,))
 
-    def _take(self, names: list[str], probe: bool) -> Grant:
-        seconds = [self._rates[name].seconds + _slack(self._rates[name]) for name in names]
-        given = {"account": self._account, "names": names, "seconds": seconds, "probe": probe}
-        [row] = self._connection.query(_TAKE, given)
+    def _take(self, names: list[str], probe: bool, fresh: bool) -> Grant:
+        given = {"account": self._account, "names": names, "probe": probe, "fresh": fresh, "run": self._run_id}
+        [row] = self._connection.query(_TAKE, given | {"slack": _SLACK_SECONDS, "share": _SLACK_SHARE})
         if row["taken"]:
             return Grant(row["at"], 0.0)
-        return Grant(row["at"], max(row["paused"] or 0.0, row["wait"] or 0.0, 0.001))
+        return Grant(row["at"], max(row["paused"] or 0.0, row["wait"] or 0.0, 0.001), row["held"])
 
     def _throttled(self, names: list[str]) -> bool:
         sql = "SELECT EXISTS (SELECT 1 FROM throttles WHERE account = %s AND limit_name = ANY(%s))"
@@ -200,6 +253,7 @@ class SharedLimits:
         for name, state in rows:
             found[name] = Throttle(self._rates[name])
             vars(found[name]).update(json.loads(state))
+            found[name].restate(self._rates[name])
         return found
 
     def _keep(self, name: str, throttle: Throttle, *, cut_at: float | None = None) -> None:
@@ -228,10 +282,6 @@ class SharedLimits:
         return float(self._connection.query("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])
 
 
-def _slack(rate: Rate) -> float:
-    return min(_SLACK_SECONDS, rate.seconds * _SLACK_SHARE)
-
-
 class SharedPermit(Permit):
     """A wait for room of this worker's own, and then for a slot that all share."""
 
@@ -248,9 +298,12 @@ class SharedPermit(Permit):
         await self.take()
         self.go()
 
-    async def take(self) -> None:
-        """Wait for a slot and take it: the last but the fence before a paid request."""
-        self._at = await self._shared.take(self._sort, probe=self._probe)
+    async def take(self, intent: Intent | None = None) -> None:
+        """Wait for a slot and take it: the last but the fence before a paid request.
+
+        Raises Stale where that intent would be sent first while its run is paused: it is given back.
+        """
+        self._at = await self._shared.take(self._sort, probe=self._probe, intent=intent)
 
     def write(self) -> None:
         """Nothing is written down before the slot is taken."""
@@ -274,10 +327,12 @@ class SharedLimiter(RateLimiter):
         account: str,
         shared: SharedLimits,
         offload: Offload = anyio.to_thread.run_sync,
+        give_back: Callable[[Intent], Awaitable[None]] | None = None,
     ) -> None:
+        """`give_back` plans an intent anew that was not sent before its run was paused."""
         super().__init__(ledger, limits, clock, commits, account)
         self._all = shared
-        self._offload = offload
+        self._offload, self._give_back = offload, give_back
         self.newest = dict[SendKind, float]()  # when the newest slot of a kind was taken
         self._turns = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
 
@@ -285,14 +340,18 @@ class SharedLimiter(RateLimiter):
         line = "probe" if probing else "submit" if kind == "submit" else "other"
         return SharedPermit(self, kind, line, probe=probing)
 
-    async def take(self, kind: SendKind, *, probe: bool = False) -> float:
+    async def take(self, kind: SendKind, *, probe: bool = False, intent: Intent | None = None) -> float:
         """Wait for a slot and take it; the database's time of that, in seconds since the epoch."""
+        fresh = self._give_back is not None and intent is not None and not intent.maybe_received
         async with self._turns["probe" if probe else "submit" if kind == "submit" else "other"]:
             while True:
-                found: Grant = await self._offload(lambda: self._all.take(kind, probe=probe))
+                found: Grant = await self._offload(lambda: self._all.take(kind, probe=probe, fresh=fresh))
                 if not found.wait:
                     self.newest[kind] = found.at
                     return found.at
+                if found.held and self._give_back and intent:
+                    await self._give_back(intent)
+                    raise Stale("the run was paused before this was sent")
                 # Nobody knows who of those that wait elsewhere comes first; nor do they all come at once.
                 await anyio.sleep(min(found.wait, _LOOK_SECONDS) * random.uniform(1.0, 1.05))  # noqa: S311
 
@@ -307,6 +366,14 @@ class SharedLimiter(RateLimiter):
                 pass
             case _:
                 self._all.let_in(kind, at)
+
+    def restate(self, limits: Limits) -> None:
+        super().restate(limits)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Others may state other limits now, or none any more."""
+        self._all.changed = True
 
     def trouble(self) -> None:
         super().trouble()

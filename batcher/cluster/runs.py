@@ -26,7 +26,7 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS batcher.cluster_runs (
     run_id bigint PRIMARY KEY, kind text NOT NULL, spec text NOT NULL, started timestamptz NOT NULL DEFAULT now(),
     coordinator text, epoch bigint NOT NULL DEFAULT 0, until timestamptz NOT NULL DEFAULT now(),
-    drain text, halt_kind text, halt_reason text, ending text);
+    halt_kind text, halt_reason text, ending text);
 CREATE INDEX IF NOT EXISTS cluster_runs_going ON batcher.cluster_runs (kind) WHERE ending IS NULL;
 CREATE TABLE IF NOT EXISTS batcher.workers (
     name text PRIMARY KEY, host text NOT NULL, pid bigint NOT NULL, kind text NOT NULL, version text NOT NULL,
@@ -44,11 +44,10 @@ _SETTINGS = f"SET statement_timeout = {_SECONDS * 1000}; SET timezone = 'UTC'"
 
 @dataclass(frozen=True, slots=True)
 class GoingRun:
-    """A run that has not ended; `halt` is why a worker stopped it, `drain` why a person did."""
+    """A run that has not ended; `halt` is why a worker stopped it."""
 
     run_id: int
     spec: str
-    drain: str | None
     halt: tuple[str, str] | None
     lacks_coordinator: bool
 
@@ -115,7 +114,7 @@ class ClusterTables:
     async def going(self, kinds: Sequence[str]) -> list[GoingRun]:
         """The runs for kinds of workers that have not ended."""
         rows = await self._all(
-            "SELECT run_id, spec, drain, halt_kind, halt_reason, until < clock_timestamp() AS free"
+            "SELECT run_id, spec, halt_kind, halt_reason, until < clock_timestamp() AS free"
             " FROM batcher.cluster_runs WHERE kind = ANY(%(kinds)s) AND ending IS NULL ORDER BY run_id",
             kinds=list(kinds),
         )
@@ -123,7 +122,6 @@ class ClusterTables:
             GoingRun(
                 row["run_id"],
                 row["spec"],
-                row["drain"],
                 (row["halt_kind"], row["halt_reason"]) if row["halt_kind"] else None,
                 row["free"],
             )
@@ -148,11 +146,6 @@ class ClusterTables:
         )
         return Counter({row["status"]: row["jobs"] for row in rows})
 
-    async def all_going(self) -> list[int]:
-        """The runs that have not ended, oldest first."""
-        rows = await self._all("SELECT run_id FROM batcher.cluster_runs WHERE ending IS NULL ORDER BY run_id")
-        return [row["run_id"] for row in rows]
-
     async def halt(self, run_id: int, kind: str, reason: str) -> None:
         """Have a run stop for what a worker met; the first one counts."""
         await self._all(
@@ -162,11 +155,6 @@ class ClusterTables:
             kind=kind,
             reason=reason,
         )
-
-    async def drain(self, run_id: int, reason: str) -> None:
-        """Have a run stop for a person."""
-        sql = "UPDATE batcher.cluster_runs SET drain = coalesce(drain, %(reason)s) WHERE run_id = %(run)s"
-        await self._all(sql, run=run_id, reason=reason)
 
     # The coordinator's lease
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from batcher.clock import Clock
-from batcher.jobs import Intent, Job, JobId
+from batcher.jobs import Intent, Job, JobId, Status
 from batcher.ledger import LedgerReader, LedgerWriter, Observer, Refusal
+from batcher.ledger.store import purchases
 from batcher.ledger.store.connection import open_reader
 from batcher.ledger.store.transaction import Transaction
 
@@ -75,12 +76,19 @@ class PostgresLedger(LedgerWriter):
         """Open the ledger of a database for a person's decisions: what is asked outside of them, its mirror answers."""
         return cls(conninfo, DatabaseClock(), lambda _: None, open_reader(mirror))
 
-    def _doubt_intents(self, t: Transaction) -> None:
-        """Others may be at work on what is intended: whoever takes a claim over does this (`claim`)."""
+    def _take_over(self, t: Transaction) -> None:
+        """Others may be at work: whoever takes a claim over doubts its intent (`claim`), and no run is cut off."""
 
     def join_run(self, run_id: int) -> None:
         """Let what is written belong to a run that another process has started."""
         self._write.run_id = run_id
+        self.commanded.join(run_id)
+
+    def going(self) -> list[int]:
+        """The runs that go on, oldest first."""
+        return [
+            row[0] for row in self._apart.query("SELECT run_id FROM cluster_runs WHERE ending IS NULL ORDER BY run_id")
+        ]
 
     def now(self) -> float:
         """The database's time, in seconds since the epoch."""
@@ -101,6 +109,17 @@ class PostgresLedger(LedgerWriter):
         """Give a claim back; whether it still was one."""
         with self._write as t:
             return claims.release(t, job_id, epoch)
+
+    def give_back(self, intent: Intent, epoch: int, code: str, message: str) -> bool:
+        """Plan the job of an intent anew that was certainly not sent, as the claim of this epoch knows; whether it was.
+
+        Once another worker has the claim, or a sending may have arrived, nothing changes.
+        """
+        with self._write as t:
+            mine = claims.holds(t, intent, epoch)
+            if mine:
+                purchases.close(t, intent, Status.PLANNED, code, message)
+            return mine
 
     def renew(self, worker: str, lease: float) -> set[JobId]:
         """Prolong a worker's claims that have not run out; the jobs of which it still has one."""

@@ -9,68 +9,32 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import random
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import anyio
-from anyio import to_thread
 
 from batcher import __version__
-from batcher.clock import machine_zone, since_boot
+from batcher.clock import machine_zone
 from batcher.engine import GRACE_SECONDS
 from batcher.errors import BatcherError, Kind, StorageError
-from batcher.jobs import Account, Intent, JobId
-from batcher.lifecycle import Commits, Context, Disk, Lifecycle
-from batcher.providers import Provider
+from batcher.jobs import JobId
 
 from .coordinator import Coordinator, LeaseLost, ending_of
 from .database_clock import DatabaseClock
 from .engine import JobQueue
-from .files import SharedArtifacts, SharedFiles
-from .jobs import AGAIN, JobEngine
-from .limits import SharedLimiter, SharedLimits
-from .postgres import PostgresConnection
+from .part import AGAIN_SECONDS, RunPart
+from .part import WorkerRequest as WorkerRequest
 from .runs import ClusterTables, GoingRun
 from .spec import RunSpec, kind_of, queue_of
 from .store import PostgresLedger
 
-#: Seconds between two looks at the runs that go on, and after trouble.
+#: Seconds between two looks at the runs that go on.
 LOOK_SECONDS = 0.5
-AGAIN_SECONDS = 2.0
-#: An answer to a paid request is held so long for a database that is away: in effect, until it is there again.
-PATIENCE_SECONDS = 30 * 86400.0
-_REFUSED_SECONDS = 1.0
-_HELD = "the database is away, or held by another program: what is to be written down waits for it"
-#: A key is sent no later than so many seconds before its window ends: the last look and the sending take some time.
-_MARGIN_SECONDS = 5.0
 #: What a worker tells of itself.
 Tell = Callable[[str], object]
-Connect = Callable[[tuple[str, ...]], AbstractContextManager[Provider]]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRequest:
-    """What a worker is asked to be. `spool` is its own folder, `results` names where files go (BATCHER_RESULTS).
-
-    `connect` opens the provider for networks that results may lie in. `lease` in seconds. Unless it `buys`, it works at
-    nothing but what others have bought.
-    """
-
-    conninfo: str
-    account: Account
-    connect: Connect
-    results: str
-    files: SharedFiles
-    spool: Path
-    concurrency: int = 50
-    lease: float = 30.0
-    buys: bool = True
 
 
 class Worker:
@@ -84,7 +48,8 @@ class Worker:
         self._tables = ClusterTables(request.conninfo)
         self._queue = JobQueue(request.conninfo)
         self._clock = DatabaseClock()
-        self._parts: dict[int, _Part] = {}
+        self._going = set[int]()
+        self._parts: dict[int, RunPart] = {}
         self._coordinates: dict[int, Coordinator] = {}
         self._coordinated: dict[int, anyio.Event] = {}  # set when that is over
         self._stop = asyncio.Event()
@@ -170,14 +135,16 @@ class Worker:
         for run_id, part in list(self._parts.items()):
             if run_id not in going:
                 part.heard(Kind.TERMINATED, "the run has ended")
+            elif self._going != going.keys() and part.limiter:
+                part.limiter.look_again()  # the others' limits hold for all of the account
+        self._going = set(going)
         for run in going.values():
-            stops = [(Kind(run.halt[0]), run.halt[1])] if run.halt else []
-            stops += [(Kind.INTERRUPTED, run.drain)] if run.drain else []
-            for kind, reason in stops:
+            if run.halt:
+                kind, reason = Kind(run.halt[0]), run.halt[1]
                 if here := self._parts.get(run.run_id):
                     here.heard(kind, reason)
                 if coordinator := self._coordinates.get(run.run_id):
-                    coordinator.heard(kind, reason)
+                    coordinator.halted(kind, reason)
             if run.lacks_coordinator and run.run_id not in self._coordinates and not self._stop.is_set():
                 epoch = await self._tables.coordinate(run.run_id, self.name, self._request.lease)
                 if epoch is not None:
@@ -223,9 +190,19 @@ class Worker:
             if run is None or self._stop.is_set():
                 return
             if run_id not in self._parts:
-                self._parts[run_id] = _Part(self, run)
+                assert self._group is not None
+                self._parts[run_id] = RunPart(
+                    self._request,
+                    self.name,
+                    run,
+                    self._tables,
+                    self._clock,
+                    self._group,
+                    tell=self._say_once,
+                    gone=lambda: self._parts.pop(run_id, None),
+                )
         part = self._parts[run_id]
-        await part.ready(self._group)
+        await part.ready()
         await part.take(job_id)
 
     async def _leave(self) -> None:
@@ -251,149 +228,3 @@ class Worker:
         if what not in self._told:
             self._told.add(what)
             self._tell(message)
-
-
-class _Part:
-    """A worker's part of one run: a ledger, an engine, and the claims of the jobs that it has.
-
-    An engine that broke off, for the database was away, is made again when the next job is brought.
-    """
-
-    def __init__(self, worker: Worker, run: GoingRun) -> None:
-        self._worker = worker
-        self._request, self._tables, self._clock = worker._request, worker._tables, worker._clock
-        self._run_id = run.run_id
-        self._spec = RunSpec.load(run.spec)
-        self._engine: JobEngine | None = None
-        self._ledger: PostgresLedger | None = None
-        self.epochs: dict[JobId, int] = {}
-        self._ready = anyio.Event()
-        self._begun = False
-        self.over = anyio.Event()
-
-    async def ready(self, group: Any) -> None:
-        """Wait until the engine can take jobs."""
-        if not self._begun:
-            self._begun = True
-            group.start_soon(self._work)
-        await self._ready.wait()
-
-    async def _work(self) -> None:
-        try:
-            with self._open() as engine:
-                self._engine = engine
-                self._ready.set()
-                await engine.run()
-        except BatcherError as error:
-            self._worker._say_once(f"run {self._run_id}", error.message)
-            await anyio.sleep(AGAIN_SECONDS)
-        finally:
-            self._worker._parts.pop(self._run_id, None)  # the next job begins anew
-            self._ready.set()
-            if self._engine is not None:
-                self._engine.let_go()
-            with anyio.CancelScope(shield=True):
-                await self._release_all()
-            self.over.set()
-
-    @contextmanager
-    def _open(self) -> Iterator[JobEngine]:
-        request, spec = self._request, self._spec
-        if spec.results != request.results:
-            raise StorageError(
-                f"run {self._run_id} has its results in {spec.results}, this worker in {request.results}",
-                hint="Give all of them the same BATCHER_RESULTS.",
-            )
-        with (
-            closing(PostgresLedger.connect(request.conninfo, self._clock)) as ledger,
-            closing(PostgresConnection(request.conninfo, name="batcher limits")) as slots,
-            request.connect(spec.allow_net) as provider,
-        ):
-            ledger.join_run(self._run_id)
-            ledger.wait_for_locks(PATIENCE_SECONDS, lambda _: self._worker._say_once("ledger", _HELD))
-            self._ledger = ledger
-            artifacts = SharedArtifacts(request.spool, request.files)
-            artifacts.check(spec.campaigns)
-            commits = Commits(ledger, to_thread.run_sync)
-            account, stated = provider.account.text, spec.settings.limits
-            shared = SharedLimits(slots, account, stated, states=spec.selection.buys)
-            context = Context(
-                ledger=ledger,
-                commits=commits,
-                provider=provider,
-                limiter=SharedLimiter(ledger, stated, self._clock, commits, account, shared),
-                artifacts=artifacts,
-                disk=Disk(artifacts, to_thread.run_sync),
-                clock=self._clock,
-                settings=spec.settings,
-                rng=random.Random(),  # noqa: S311  (jitter)
-                fence=self._fence,
-            )
-            lifecycle = Lifecycle(context, spec.caps)
-            yield JobEngine(context, lifecycle, request.concurrency, spec.damage, self._say, self._halt)
-
-    async def take(self, job_id: JobId) -> None:
-        """Claim a job and work at it, unless another worker has it."""
-        engine, ledger = self._engine, self._ledger
-        if engine is None or ledger is None or self.over.is_set() or engine.holds(job_id):
-            return
-        epoch = await to_thread.run_sync(ledger.claim, job_id, self._worker.name, self._request.lease)
-        if epoch is None:
-            return
-        self.epochs[job_id] = epoch
-        try:
-            job = ledger.read.load(job_id)
-        except BaseException:
-            del self.epochs[job_id]
-            raise
-        await engine.take(job)
-
-    async def _fence(self, intent: Intent) -> Intent | None:
-        """Whether an intent may leave now, and until when: asked of the database, by its clock."""
-        asked, ledger = since_boot(), self._ledger
-        epoch = self.epochs.get(intent.job_id)
-        if epoch is None or ledger is None:
-            return None
-        lease = self._request.lease
-        key = self._spec.settings.retries.replay_window - lease - _MARGIN_SECONDS
-        allowed = await to_thread.run_sync(ledger.may_send, intent, epoch, key)
-        if not allowed:
-            await anyio.sleep(_REFUSED_SECONDS)  # whoever has it, or looks at its age, should not be asked at once
-            return None
-        return replace(intent, expires=asked + lease)
-
-    # Called by the engine
-
-    def _say(self, job_id: JobId, said: str, last: bool) -> None:
-        epoch = self.epochs.get(job_id)
-        if epoch is None:
-            return
-        if last:
-            del self.epochs[job_id]
-        assert self._worker._group is not None
-        self._worker._group.start_soon(self._report, job_id, epoch, said, last)
-
-    async def _report(self, job_id: JobId, epoch: int, said: str, last: bool) -> None:
-        # What is not reported is found by the coordinator's sweep once the claim has run out.
-        with anyio.CancelScope(shield=True), suppress(StorageError):
-            await self._tables.report(self._run_id, job_id, epoch, said)
-            if last:
-                await self._tables.release(job_id, epoch)
-
-    def _halt(self, kind: Kind, reason: str) -> None:
-        async def halt() -> None:
-            with suppress(StorageError):
-                await self._tables.halt(self._run_id, kind.value, reason)
-
-        assert self._worker._group is not None
-        self._worker._group.start_soon(halt)
-
-    def heard(self, kind: Kind, reason: str) -> None:
-        """Another worker, or a person, stopped the run."""
-        if self._engine is not None and not self.over.is_set():
-            self._engine.heard(kind, reason)
-
-    async def _release_all(self) -> None:
-        for job_id, epoch in list(self.epochs.items()):
-            await self._report(job_id, epoch, AGAIN, True)
-        self.epochs.clear()

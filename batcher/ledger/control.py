@@ -55,9 +55,9 @@ class RunControl:
 Asked = Mapping[str, Value] | Callable[[RunControl], Mapping[str, Value]]
 
 
-def run_control(read: LedgerReader) -> RunControl | None:
-    """The run that can be asked something: the newest one, unless it has ended."""
-    row = read.last_run()
+def run_control(read: LedgerReader, run_id: int | None = None) -> RunControl | None:
+    """The run that can be asked something: this one, or the newest, unless it has ended."""
+    row = read.last_run() if run_id is None else read.row("SELECT * FROM runs WHERE id = ?", (run_id,))
     if row is None or row["ended_at"] is not None:
         return None
     own, campaigns = read_settings(row["settings"]), texts(row["campaigns"])
@@ -97,11 +97,18 @@ def ask(
 
 
 def ask_of(
-    ledger: LedgerWriter, word: Word, values: Asked, *, who: str, raises: bool = False, going: bool = True
+    ledger: LedgerWriter,
+    word: Word,
+    values: Asked = MappingProxyType({}),
+    *,
+    who: str,
+    raises: bool = False,
+    going: bool = True,
+    run_id: int | None = None,
 ) -> dict[str, list[Any]]:
-    """The same of a ledger that is open."""
+    """The same of a ledger that is open; of this run, where several may go on."""
     with ledger._write as t:
-        run = run_control(ledger.read)
+        run = run_control(ledger.read, run_id)
         if run is None or (not going and word not in ("pause", "resume")):
             raise UsageError("no run is going", hint="`batcher run` begins one; what is asked holds for it alone.")
         values = values(run) if callable(values) else values

@@ -246,7 +246,7 @@ class Lifecycle:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
             self._open_posts.add(scope)
             try:
-                await slot.take()
+                await slot.take(intent)
                 slot.go()
                 outcome = await self._context.submit(intent)
             finally:

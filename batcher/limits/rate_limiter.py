@@ -17,7 +17,7 @@ import anyio
 
 from batcher.clock import Clock, age, moment
 from batcher.events import Event
-from batcher.jobs import JobId
+from batcher.jobs import Intent, JobId
 from batcher.ledger import Send, Store
 from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
@@ -114,8 +114,9 @@ class Permit:
         """Only write the request down: for an operation that commits more than this. `go` has to follow the commit."""
         self._limiter.write(self._kind)
 
-    async def take(self) -> None:
-        """Wait for what a request needs beside its room; where this process is alone, for nothing."""
+    async def take(self, intent: Intent | None = None) -> None:
+        """Wait for what a request needs beside its room, be it that of an intent; where this process is alone, for
+        nothing."""
 
     def go(self) -> None:
         """Count the request that was written down, right before it is sent. Without it the room is given back."""

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from cli.helpers import Cli
 from core_helpers import Shelf, make_spec
+from psycopg.conninfo import conninfo_to_dict
 
-from batcher.ledger import hold_lock
+from batcher.cluster.store import PostgresLedger
+from batcher.ledger import LedgerWriter, hold_lock
 
 CAPS: dict[str, object] = {
     "limits": {"submit": {"count": 30, "seconds": 60.0}, "requests": {"count": 120, "seconds": 60.0}, "in_flight": 20},
     "caps": {"run": 300, "campaigns": {"spring": 100}, "allowances": {"spring": {"name": "night", "total": 500}}},
 }
+
+
+def started(ledger: LedgerWriter, settings: dict[str, object]) -> int:
+    return ledger.start_run(version="1", pid=1, account="a", campaigns=["spring"], settings=json.dumps(settings))
 
 
 @contextmanager
@@ -26,7 +33,7 @@ def going(settings: dict[str, object], *, held: bool = True) -> Iterator[Shelf]:
     Path("state").mkdir(mode=0o700)
     shelf = Shelf(Path("state/ledger.db"))
     shelf.enrol([make_spec(1)])
-    shelf.ledger.start_run(version="1", pid=1, account="a", campaigns=["spring"], settings=json.dumps(settings))
+    started(shelf.ledger, settings)
     try:
         if held:
             with hold_lock(Path("state"), started="2027-01-15T08:00:00Z"):
@@ -100,3 +107,46 @@ def test_of_a_run_that_was_cut_off_only_its_pause_is_anybodys_matter(cli: Cli) -
     assert cli("ctl", "budget", "run=1").code == 2
     assert "begins as ever" in cli("ctl", "resume").out
     shelf.ledger.close()
+
+
+@pytest.fixture
+def runs(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresLedger]:
+    """A ledger on PostgreSQL, on which two runs go on; a third never began to buy."""
+    monkeypatch.setenv("BATCHER_LEDGER", f"postgresql:///?{urlencode(conninfo_to_dict(postgres))}")
+    with closing(PostgresLedger.connect(postgres)) as ledger:
+        for begins in (True, True, False):
+            run_id = started(ledger, CAPS)
+            if begins:
+                spec = "INSERT INTO cluster_runs (run_id, kind, spec) VALUES (%s, 'a batcher 1', '{}') RETURNING 1"
+                ledger.connection.query(spec, (run_id,))
+        yield ledger
+
+
+def test_on_postgresql_it_asks_the_same_of_the_run_that_is_named(cli: Cli, runs: PostgresLedger) -> None:
+    """What is asked of one of several runs holds for that one alone, and ends with it alone."""
+    unnamed = cli("ctl", "pause")
+    assert (unnamed.code, "runs 1, 2 are going" in unnamed.err, "--run N" in unnamed.err) == (2, True, True)
+    assert cli("ctl", "pause", "--run", "3").code == 2
+    assert "is paused by" in cli("ctl", "pause", "--run", "1").out
+    changed = cli("ctl", "limits", "submit=60/minute", "in_flight=40", "--run", "1", "--json").document
+    assert changed["changed"] == {"limits.submit": ["30/minute", "60/minute"], "limits.in_flight": [20, 40]}
+    refused = cli("ctl", "budget", "run=400", "--run", "2")
+    assert (refused.code, "run 300 → 400" in refused.err, "--yes" in refused.err) == (2, True, True)
+    assert cli("ctl", "budget", "run=400", "--yes", "--run", "2").code == 0
+    standing = [cli("ctl", "status", "--run", n, "--json").document for n in "12"]
+    assert [each["state"] for each in standing] == ["paused", "buying"]
+    assert [each["limits"]["submit"] for each in standing] == ["60/minute", "30/minute"]
+    assert [each["budget"][0]["credits"] for each in standing] == [300, 400]
+    with closing(PostgresLedger.connect(runs.connection._conninfo)) as other:
+        other.join_run(2)
+        other.end_run(exit_code=0, reason="done")
+        other.connection.query("UPDATE cluster_runs SET ending = '{}' WHERE run_id = 2 RETURNING 1")
+    assert cli("ctl", "status", "--json").document["state"] == "paused", "the other run's end is not this one's"
+    assert "is draining by" in cli("ctl", "drain").out
+    assert cli("ctl", "resume").code == 2
+    rows = runs.read.rows("SELECT run_id, detail FROM events WHERE event = 'commanded' ORDER BY id")
+    found = [(row["run_id"], json.loads(row["detail"])["command"]) for row in rows]
+    assert found == [(1, "pause"), (1, "limits"), (2, "budget"), (1, "drain")]
+    runs.connection.query("UPDATE cluster_runs SET ending = '{}' RETURNING 1")
+    assert "No run is going" in cli("ctl", "status").out
+    assert cli("ctl", "pause").code == 2

@@ -1,4 +1,4 @@
-"""What people ask of the run that goes on: rows of `commands`, as long as that run has not ended.
+"""What people ask of a run that goes on: rows of `commands`, as long as that run has not ended.
 
 They are read in the transaction that admits a job, so a cap that was lowered holds from its commit on.
 """
@@ -25,17 +25,17 @@ def controls(read: LedgerReader, run_id: int | None) -> Controls:
 
     Of a kept cap on a run what the runs since then took is gone. A row that is not as batcher writes it says nothing.
     """
-    rows = read.rows("SELECT what, value, who, run_id FROM commands")
+    rows = read.rows("SELECT what, value, who, given_for FROM commands WHERE run_id = ?", (run_id,))
     if not rows:
         return NOTHING
     state, who, values = "", "", dict[str, Given]()
     for row in rows:
-        kept = row["run_id"] != run_id
+        kept = row["given_for"] != run_id
         if row["what"] == "state":
             state, who = _state(row["value"]), row["who"]
         elif (value := read_value(row["what"], row["value"])) is not None:
             if kept and row["what"] == "budget.run" and isinstance(value, int):
-                value = max(0, value - _taken(read, row["run_id"], run_id))
+                value = max(0, value - _taken(read, row["given_for"], run_id))
             values[row["what"]] = Given(value, kept)
     return Controls(PAUSED if state == PAUSED else DRAINING if state == DRAINING else "", who, values)
 
@@ -85,12 +85,16 @@ class Watch:
 
     def begin(self, t: Transaction) -> None:
         """Write down, as a run's first word, what an earlier one that was cut off leaves to it."""
-        self._last, self._run_id = progress.last_event(self._read) - 1, t.run_id
+        self.join(t.run_id)
         found = controls(self._read, t.run_id)
         if found != NOTHING:
             what = [*([f"{found.state} by {found.who}"] if found.state else []), *sorted(found.values)]
             message = f"kept from the run that was cut off: {', '.join(what)}"
             t.event(Event.COMMANDS_KEPT, detail={"state": found.state, "message": message})
+
+    def join(self, run_id: int | None) -> None:
+        """Look for what is asked of a run from now on."""
+        self._last, self._run_id = progress.last_event(self._read) - 1, run_id
 
     def __call__(self) -> Controls | None:
         """What is asked of the run, at the first call and when something may have changed since the last; else None."""
@@ -102,20 +106,26 @@ class Watch:
         return controls(self._read, self._run_id)
 
 
+def hand_on(t: Transaction) -> None:
+    """What was asked of a run that was cut off is asked of the next one, as far as it is stricter."""
+    t.run("UPDATE OR REPLACE commands SET run_id = ?", (t.run_id,))
+
+
 def forget(t: Transaction) -> None:
     """They hold as long as their run."""
-    t.run("DELETE FROM commands")
+    t.run("DELETE FROM commands WHERE run_id = ?", (t.run_id,))
 
 
 def put(t: Transaction, what: str, value: object, who: str) -> None:
     """Write a value down for the run of this transaction, in place of an older one."""
     t.run(
-        "INSERT INTO commands VALUES (?, ?, ?, ?, ?) ON CONFLICT (what) DO UPDATE SET value = excluded.value,"
-        " who = excluded.who, at = excluded.at, run_id = excluded.run_id",
-        (what, json.dumps(value), who, t.at, t.run_id),
+        "INSERT INTO commands (what, value, who, at, run_id, given_for) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT"
+        " (run_id, what) DO UPDATE SET value = excluded.value, who = excluded.who, at = excluded.at,"
+        " given_for = excluded.given_for",
+        (what, json.dumps(value), who, t.at, t.run_id, t.run_id),
     )
 
 
 def take_back(t: Transaction, what: str) -> None:
     """Let a value be the run's own again."""
-    t.run("DELETE FROM commands WHERE what = ?", (what,))
+    t.run("DELETE FROM commands WHERE run_id = ? AND what = ?", (t.run_id, what))

@@ -119,15 +119,16 @@ class LedgerWriter:
                 settings=settings,
             )
             t.run_id = run_id
-            self._doubt_intents(t)
+            self._take_over(t)
             sends.forget(t, _SENDS_KEPT_SECONDS)
             t.event(Event.RUN_STARTED, detail={"version": version, "campaigns": list(campaigns)})
             self.commanded.begin(t)
         self._write.run_id = run_id
         return run_id
 
-    def _doubt_intents(self, t: Transaction) -> None:
-        """Whatever was intended before this run may have been received: nobody else works at it."""
+    def _take_over(self, t: Transaction) -> None:
+        """Nobody else is at work: what was intended before this run may have been received, what was asked holds on."""
+        commands.hand_on(t)
         t.run(
             "UPDATE attempts SET maybe_received = 1 WHERE id IN (SELECT attempt_id FROM wanted"
             " WHERE status = 'submitting' AND campaign IN (SELECT name FROM campaigns))"

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -23,7 +23,10 @@ from batcher.cluster.files import shared_files
 from batcher.cluster.runs import ClusterTables
 from batcher.cluster.spec import queue_of
 from batcher.cluster.start import Start, StartRequest
+from batcher.cluster.store import PostgresLedger
+from batcher.controls import read_values
 from batcher.errors import StorageError
+from batcher.ledger import control
 from batcher.ledger.queries.lookup import Place
 from batcher.providers.registry import RIVYA
 from batcher.simulator.app import Simulator
@@ -146,6 +149,13 @@ class Cluster:
             assert rows == [("succeeded", jobs)]
 
 
+@asynccontextmanager
+async def eventually(seconds: float = 20) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Within so many seconds; what it gives waits for the next look."""
+    with anyio.fail_after(seconds):
+        yield lambda: anyio.sleep(0.1)
+
+
 @pytest.fixture
 async def cluster(postgres: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     switches = Switches(queue_seconds=(0.1, 0.2), run_seconds=(0.2, 0.5))
@@ -233,11 +243,46 @@ async def test_deliveries_that_come_twice_buy_once(cluster: Cluster) -> None:
     cluster.check(12)
 
 
+async def test_what_is_asked_of_a_run_reaches_all_workers_and_outlives_its_coordinator(cluster: Cluster) -> None:
+    run_id = await cluster.start(30)
+    with closing(PostgresLedger.connect(cluster.conninfo)) as ledger, cluster.workers(2) as workers:
+
+        def ask(word: control.Word, values: str = "") -> None:
+            given = read_values(word, values.split()) if values else {}
+            control.ask_of(ledger, word, given, who="a test", run_id=run_id)
+
+        def coordinator() -> int:
+            sql = "SELECT pid FROM batcher.workers JOIN batcher.cluster_runs ON coordinator = name"
+            return int(ledger.connection.query(sql)[0][0])
+
+        await cluster.until("succeeded", 2)
+        ask("pause")
+        async with eventually() as again:
+            while set(await cluster.tables.progress(["spring"])) != {"planned", "succeeded"}:
+                await again()
+        bought, first = len(cluster.world.oracle().tasks), coordinator()
+        next(each for each in workers if each.pid == first).kill()
+        async with eventually() as again:
+            while coordinator() == first:
+                await again()
+        await anyio.sleep(1.5)  # a look at what is asked, and one for jobs that nobody has
+        assert len(cluster.world.oracle().tasks) == bought < 30, "the next one finds it paused"
+        ask("limits", "submit=900/minute in_flight=3")
+        ask("resume")
+        ending = await cluster.ended(run_id)
+        [[slots]] = ledger.connection.query("SELECT count(*) FROM slots WHERE limit_name = 'submit'")
+        assert slots == 900
+        assert ledger.read.rows("SELECT * FROM commands") == []
+    assert ending["kind"] == "done"
+    cluster.check(30)
+
+
 async def test_a_run_is_drained(cluster: Cluster) -> None:
     run_id = await cluster.start(40)
     with cluster.workers(1):
         await cluster.until("succeeded", 2)
-        await cluster.tables.drain(run_id, "a test")
+        with closing(PostgresLedger.connect(cluster.conninfo)) as ledger:
+            control.ask_of(ledger, "drain", who="a test", run_id=run_id)
         ending = await cluster.ended(run_id)
     assert (ending["kind"], ending["reason"]) == ("capped", "drained by a test")
     found = await cluster.tables.progress(["spring"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +18,6 @@ from batcher.cluster.database_clock import DatabaseClock
 from batcher.cluster.limits import SharedLimiter, SharedLimits
 from batcher.cluster.postgres import PostgresConnection
 from batcher.cluster.store import PostgresLedger
-from batcher.errors import UsageError
 from batcher.lifecycle import Commits
 from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
@@ -88,18 +88,53 @@ def test_an_outage_holds_all_but_who_asks_whether_it_is_over(opened: list[Postgr
     assert other.take("submit").wait == 0
 
 
-def test_other_limits_are_refused_while_somebody_works_at_these_and_what_was_sent_counts_on(
+@pytest.mark.parametrize(
+    ("steps", "free"),
+    [
+        ([(Rate(2, 60), 1), (Rate(4, 60), 0)], 3),
+        ([(Rate(4, 60), 4), (Rate(2, 60), 0), (Rate(4, 60), 0)], 0),
+        ([(Rate(4, 60), 3), (Rate(2, 60), 0), (Rate(4, 60), 0)], 1),
+        ([(Rate(2, 1), 2), (Rate(4, 60), 0)], 0),
+        ([(Rate(2, 1), 1), (Rate(4, 60), 0)], 2),
+        ([(Rate(2, 60), 2), (Rate(4, 1), 0)], 2),
+    ],
+    ids=str,
+)
+def test_what_was_sent_counts_on_under_limits_that_are_stated_anew(
+    opened: list[PostgresConnection], steps: list[tuple[Rate, int]], free: int
+) -> None:
+    """Also what the slots of the last ones had no room for, and what they had let out before in a shorter window."""
+    wide = Rate(100, 60)
+    for rate, sent in steps:
+        shared = SharedLimits(opened[0], ACCOUNT.text, limits(rate, wide))
+        assert [shared.take("submit").wait for _ in range(sent)] == [0] * sent
+    found = [SharedLimits(opened[1], ACCOUNT.text, limits(steps[-1][0], wide)).take("submit").wait for _ in range(5)]
+    assert found.count(0) == free
+
+
+def test_the_strictest_of_an_accounts_runs_counts_and_what_people_ask_of_them(
     opened: list[PostgresConnection], postgres: str
 ) -> None:
-    SharedLimits(opened[0], ACCOUNT.text, FEW).take("submit")
-    more = limits(Rate(4, 60), Rate(3, 60))
-    with pytest.raises(UsageError, match=r"sending at limits\.submit: 2 in 60 s, and this run states 4 in 60 s"):
-        SharedLimits(opened[1], ACCOUNT.text, more)
-    later(postgres, 601)
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute("UPDATE batcher.slots SET at = clock_timestamp() - interval '700 seconds' WHERE n = 1")
-    found = SharedLimits(opened[1], ACCOUNT.text, more)
-    assert [found.take("submit").wait for _ in range(3)] == [0, 0, 0]
+    """For all workers, also one that has not heard of it: the slots say so themselves."""
+    wide, account = Rate(100, 60), ACCOUNT.text
+    begun = "INSERT INTO batcher.cluster_runs (run_id, kind, spec) VALUES (%s, %s, %s)"
+    asked = "INSERT INTO batcher.commands VALUES (%s, %s, 'me', 'now', %s, %s)"
+    with psycopg.connect(postgres, autocommit=True) as there:
+        for run_id, kind, rate in ((1, f"{account} batcher 9", 2), (2, f"{account} batcher 9", 3), (3, "other", 1)):
+            stated = {"submit": {"count": rate, "seconds": 60.0}, "requests": {"count": 100, "seconds": 60}}
+            there.execute(begun, (run_id, kind, json.dumps({"settings": {"limits": stated}})))
+        one, other = (SharedLimits(each, account, limits(wide, wide), run) for run, each in enumerate(opened, 1))
+        assert [other.take("submit").wait > 0 for _ in range(3)] == [False, False, True]
+        there.execute(asked, ("limits.submit", "[9, 60]", 1, 1))
+        one.changed = True  # as its worker sees within a second
+        one.take("requests")
+        assert [other.take("submit").wait > 0 for _ in range(2)] == [False, True], "the other run states three"
+        there.execute("UPDATE batcher.cluster_runs SET ending = '{}' WHERE run_id = 2")
+        one.changed = True
+        one.take("requests")
+        there.execute(asked, ("state", '"paused"', 1, 1))
+        assert one.take("submit", fresh=True).held
+        assert [one.take("submit").wait > 0 for _ in range(7)] == [False] * 6 + [True], "no slot was spent on that"
 
 
 def test_many_workers_use_what_is_stated_and_never_more(postgres: str) -> None:
@@ -136,7 +171,7 @@ def test_a_limiter_takes_its_slot_right_before_a_request_and_tells_the_others(
             limiter = SharedLimiter(ledger, FEW, DatabaseClock(), Commits(ledger), ACCOUNT.text, shared)
             async with limiter.slot("submit") as slot:
                 slot.write()
-                assert SharedLimits(opened[1], ACCOUNT.text, FEW)._take(["submit"], probe=False).wait == 0
+                assert SharedLimits(opened[1], ACCOUNT.text, FEW).take("submit").wait == 0
                 slot.go()
                 await limiter.take("submit")  # as the fence does
                 slot.heard(Retryable("rate_limited", "slow down", throttled=True, retry_after=20.0))

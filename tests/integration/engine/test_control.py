@@ -259,7 +259,7 @@ def test_rows_that_somebody_else_wrote_say_nothing(bench: Bench) -> None:
     ]
     bench.edit("UPDATE runs SET ended_at = NULL")
     for what, value in rows:
-        bench.edit("INSERT INTO commands VALUES (?, ?, 'x', 'x', 1)", what, value)
+        bench.edit("INSERT INTO commands VALUES (?, ?, 'x', 'x', 1, 1)", what, value)
     bench.edit("UPDATE wanted SET status = 'planned', attempt_id = NULL")
     done(during(bench, path).ending)
 

@@ -33,6 +33,7 @@ from . import (
     version_21_sends,
     version_22_approvals,
     version_23_class,
+    version_24_commands,
 )
 
 Step = str | Callable[[sqlite3.Connection], None]
@@ -61,4 +62,5 @@ MIGRATIONS: tuple[tuple[str, Step], ...] = (
     ("version_21_sends", version_21_sends.SQL),
     ("version_22_approvals", version_22_approvals.SQL),
     ("version_23_class", version_23_class.SQL),
+    ("version_24_commands", version_24_commands.SQL),
 )

@@ -1,0 +1,225 @@
+"""A worker's part of one run: a ledger, an engine, and the claims of the jobs that it has."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from batcher.clock import since_boot
+from batcher.errors import BatcherError, Kind, StorageError
+from batcher.jobs import Account, Intent, JobId
+from batcher.lifecycle import Commits, Context, Disk, Lifecycle
+from batcher.providers import Provider
+
+from .database_clock import DatabaseClock
+from .files import SharedArtifacts, SharedFiles
+from .jobs import AGAIN, JobEngine
+from .limits import SharedLimiter, SharedLimits
+from .postgres import PostgresConnection
+from .runs import ClusterTables, GoingRun
+from .spec import RunSpec
+from .store import PostgresLedger
+
+#: Seconds after trouble until the next try.
+AGAIN_SECONDS = 2.0
+#: An answer to a paid request is held so long for a database that is away: in effect, until it is there again.
+PATIENCE_SECONDS = 30 * 86400.0
+_REFUSED_SECONDS = 1.0
+_HELD = "the database is away, or held by another program: what is to be written down waits for it"
+#: A key is sent no later than so many seconds before its window ends: the last look and the sending take some time.
+_MARGIN_SECONDS = 5.0
+Connect = Callable[[tuple[str, ...]], AbstractContextManager[Provider]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRequest:
+    """What a worker is asked to be. `spool` is its own folder, `results` names where files go (BATCHER_RESULTS).
+
+    `connect` opens the provider for networks that results may lie in. `lease` in seconds. Unless it `buys`, it works at
+    nothing but what others have bought.
+    """
+
+    conninfo: str
+    account: Account
+    connect: Connect
+    results: str
+    files: SharedFiles
+    spool: Path
+    concurrency: int = 50
+    lease: float = 30.0
+    buys: bool = True
+
+
+class RunPart:
+    """A worker's part of one run: a ledger, an engine, and the claims of the jobs that it has.
+
+    An engine that broke off, for the database was away, is made again when the next job is brought.
+    """
+
+    def __init__(
+        self,
+        request: WorkerRequest,
+        name: str,
+        run: GoingRun,
+        tables: ClusterTables,
+        clock: DatabaseClock,
+        group: TaskGroup,
+        *,
+        tell: Callable[[str, str], object],
+        gone: Callable[[], object],
+    ) -> None:
+        """`name` is the worker's; `tell` hears of what there is trouble with, and which; `gone` that this one is over:
+        the next job begins anew."""
+        self._request, self._name, self._tables, self._clock = request, name, tables, clock
+        self._group, self._tell, self._gone = group, tell, gone
+        self._run_id = run.run_id
+        self._spec = RunSpec.load(run.spec)
+        self._engine: JobEngine | None = None
+        self._ledger: PostgresLedger | None = None
+        self.limiter: SharedLimiter | None = None
+        self.epochs: dict[JobId, int] = {}
+        self._ready = anyio.Event()
+        self._begun = False
+        self.over = anyio.Event()
+
+    async def ready(self) -> None:
+        """Wait until the engine can take jobs."""
+        if not self._begun:
+            self._begun = True
+            self._group.start_soon(self._work)
+        await self._ready.wait()
+
+    async def _work(self) -> None:
+        try:
+            with self._open() as engine:
+                self._engine = engine
+                self._ready.set()
+                await engine.run()
+        except BatcherError as error:
+            self._tell(f"run {self._run_id}", error.message)
+            await anyio.sleep(AGAIN_SECONDS)
+        finally:
+            self._gone()
+            self._ready.set()
+            if self._engine is not None:
+                self._engine.let_go()
+            with anyio.CancelScope(shield=True):
+                await self._release_all()
+            self.over.set()
+
+    @contextmanager
+    def _open(self) -> Iterator[JobEngine]:
+        request, spec = self._request, self._spec
+        if spec.results != request.results:
+            raise StorageError(
+                f"run {self._run_id} has its results in {spec.results}, this worker in {request.results}",
+                hint="Give all of them the same BATCHER_RESULTS.",
+            )
+        with (
+            closing(PostgresLedger.connect(request.conninfo, self._clock)) as ledger,
+            closing(PostgresConnection(request.conninfo, name="batcher limits")) as slots,
+            request.connect(spec.allow_net) as provider,
+        ):
+            ledger.join_run(self._run_id)
+            ledger.wait_for_locks(PATIENCE_SECONDS, lambda _: self._tell("ledger", _HELD))
+            self._ledger = ledger
+            artifacts = SharedArtifacts(request.spool, request.files)
+            artifacts.check(spec.campaigns)
+            commits = Commits(ledger, to_thread.run_sync)
+            account, stated = provider.account.text, spec.settings.limits
+            shared = SharedLimits(slots, account, stated, self._run_id, states=spec.selection.buys)
+            self.limiter = SharedLimiter(
+                ledger, stated, self._clock, commits, account, shared, give_back=self._give_back
+            )
+            context = Context(
+                ledger=ledger,
+                commits=commits,
+                provider=provider,
+                limiter=self.limiter,
+                artifacts=artifacts,
+                disk=Disk(artifacts, to_thread.run_sync),
+                clock=self._clock,
+                settings=spec.settings,
+                rng=random.Random(),  # noqa: S311  (jitter)
+                fence=self._fence,
+            )
+            lifecycle = Lifecycle(context, spec.caps)
+            yield JobEngine(context, lifecycle, request.concurrency, spec.damage, self._say, self._halt)
+
+    async def take(self, job_id: JobId) -> None:
+        """Claim a job and work at it, unless another worker has it."""
+        engine, ledger = self._engine, self._ledger
+        if engine is None or ledger is None or self.over.is_set() or engine.holds(job_id):
+            return
+        epoch = await to_thread.run_sync(ledger.claim, job_id, self._name, self._request.lease)
+        if epoch is None:
+            return
+        self.epochs[job_id] = epoch
+        try:
+            job = ledger.read.load(job_id)
+        except BaseException:
+            del self.epochs[job_id]
+            raise
+        await engine.take(job)
+
+    async def _fence(self, intent: Intent) -> Intent | None:
+        """Whether an intent may leave now, and until when: asked of the database, by its clock."""
+        asked, ledger = since_boot(), self._ledger
+        epoch = self.epochs.get(intent.job_id)
+        if epoch is None or ledger is None:
+            return None
+        lease = self._request.lease
+        key = self._spec.settings.retries.replay_window - lease - _MARGIN_SECONDS
+        allowed = await to_thread.run_sync(ledger.may_send, intent, epoch, key)
+        if not allowed:
+            await anyio.sleep(_REFUSED_SECONDS)  # whoever has it, or looks at its age, should not be asked at once
+            return None
+        return replace(intent, expires=asked + lease)
+
+    async def _give_back(self, intent: Intent) -> None:
+        """Plan what was not sent before a pause anew: its key would grow old meanwhile."""
+        epoch, ledger = self.epochs.get(intent.job_id), self._ledger
+        if epoch is not None and ledger is not None:
+            message = "the run was paused before it was sent"
+            await to_thread.run_sync(ledger.give_back, intent, epoch, "paused", message)
+
+    # Called by the engine
+
+    def _say(self, job_id: JobId, said: str, last: bool) -> None:
+        epoch = self.epochs.get(job_id)
+        if epoch is None:
+            return
+        if last:
+            del self.epochs[job_id]
+        self._group.start_soon(self._report, job_id, epoch, said, last)
+
+    async def _report(self, job_id: JobId, epoch: int, said: str, last: bool) -> None:
+        # What is not reported is found by the coordinator's sweep once the claim has run out.
+        with anyio.CancelScope(shield=True), suppress(StorageError):
+            await self._tables.report(self._run_id, job_id, epoch, said)
+            if last:
+                await self._tables.release(job_id, epoch)
+
+    def _halt(self, kind: Kind, reason: str) -> None:
+        async def halt() -> None:
+            with suppress(StorageError):
+                await self._tables.halt(self._run_id, kind.value, reason)
+
+        self._group.start_soon(halt)
+
+    def heard(self, kind: Kind, reason: str) -> None:
+        """Another worker, or a person, stopped the run."""
+        if self._engine is not None and not self.over.is_set():
+            self._engine.heard(kind, reason)
+
+    async def _release_all(self) -> None:
+        for job_id, epoch in list(self.epochs.items()):
+            await self._report(job_id, epoch, AGAIN, True)
+        self.epochs.clear()
