@@ -59,8 +59,8 @@ class Verdict:
         return sum(sold.final for sold in self.truth.sold)
 
 
-def audit(scenario: Scenario, story: Story, wallet: int) -> Verdict:
-    """Everything of one scenario, after its end and the simulator's."""
+def audit(scenario: Scenario, story: Story, wallet: int, *, stamped: bool = True) -> Verdict:
+    """Everything of one scenario, after its end and the simulator's; `stamped`: the ledger has a log of sends."""
     truth = api_truth.read(scenario.folder / "api")
     books = ledger_books.read(scenario.folder / "state")
     played = replay(books, scenario.caps)
@@ -68,7 +68,7 @@ def audit(scenario: Scenario, story: Story, wallet: int) -> Verdict:
     verdict.findings.extend(Finding("breach", fault) for fault in (*books.faults, *played.faults))
     if story.stuck:
         verdict.findings.append(Finding("breach", story.stuck))
-    for check in (_purchases, _jobs, _bodies, _money, _limits, _files, _uploads, _outages, _texts):
+    for check in (_purchases, _jobs, _bodies, _money, _files, _uploads, _outages, _texts, *(_limits,) * stamped):
         verdict.findings.extend(check(verdict))
     return verdict
 

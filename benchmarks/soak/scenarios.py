@@ -19,7 +19,7 @@ _DOWNLOADS = (
     *("result:cut:rate=0.1", "result:drip:seconds=0.0002,rate=0.005", "result:cut:unsized,rate=0.02"),
     *("result:unsized:rate=0.02", "result:encode:rate=0.02", "result:encode:lie,rate=0.01"),
 )
-_FAULTS = tuple(
+FAULTS = tuple(
     fault
     for kind in ("create", "status", "upload", "credits", "result")
     for fault in (
@@ -63,7 +63,9 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the command line sets."""
+    """How much of everything. `times` is `retries.times`: so few that some requests use them up, and that an outage
+    which burns them shows.
+    """
 
     jobs: int
     seed: int
@@ -72,6 +74,8 @@ class Sizes:
     submit: int
     requests: int
     api_creates: int
+    times: int = 1
+    faults: tuple[str, ...] = FAULTS
 
 
 def hostile(folder: Path, sizes: Sizes) -> Scenario:
@@ -152,7 +156,7 @@ def _scenario(
     common += ["--set", "reserved_says=0.5", "--set", "settle_seconds=0-3"]
     # Below what the manifest allows in a second, so that the API has to say "too many".
     common += ["--limits", f"create={sizes.api_creates}/1"]
-    for fault in _FAULTS:
+    for fault in sizes.faults:
         common += ["--fault", fault]
     return Scenario(
         name=name,
@@ -184,8 +188,7 @@ def _manifest(folder: Path, campaign: str, body: Mapping[str, object], cap: int,
             "downloads": 24,
         },
         "polling": {"first": "500ms", "every": "1s", "max": "4s"},
-        # So few that some requests do use them up, and that an outage which burns them shows.
-        "retries": {"times": 1},
+        "retries": {"times": sizes.times},
         "budget": {"campaign": cap},
     }
     path = folder / f"{campaign}.yaml"

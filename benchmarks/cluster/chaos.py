@@ -1,0 +1,214 @@
+"""Chaos: a run over three workers that are killed, stopped and cut off, on a PostgreSQL that crashes.
+
+Every three seconds, but not before anything was bought or ended since the last time, something happens to a worker
+that is there: SIGKILL and a new start, SIGSTOP beyond its lease, or no network beyond its lease. PostgreSQL is killed
+twice (its postmaster, by SIGKILL). One answer in twenty to a paid request is lost. What was bought is counted from the
+simulator's own books, and everything is audited as the soak's ledgers are.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from benchmarks.figures import Figure, at_most
+from benchmarks.running import MEMORY
+from benchmarks.soak.audit import Verdict, audit, busiest
+from benchmarks.soak.driver import Story
+from benchmarks.soak.scenarios import Scenario, Sizes, capped, hostile
+from benchmarks.soak.truth import Truth
+
+from .machines import Cluster, Machine, cluster
+
+JOBS, SHORT_JOBS = 1000, 60
+LEASE, EVERY, AWAY = 4, 3.0, 3.0
+#: How long chaos waits for progress at most, in seconds: starting three workers may take a busy machine so long.
+PATIENCE = 20.0
+#: No longer without anything bought or fetched: a lease, the crash of the database, and its start.
+GAP_SECONDS = 15.0
+_FAULTS = ("create:lost:rate=0.04", "create:lost:reset,rate=0.01")
+_LONGEST_SECONDS = 900.0
+_SHOWN = 20
+
+
+class Chaos(threading.Thread):
+    """Does something to a random worker every so often; `done` counts what."""
+
+    def __init__(self, found: Cluster, seed: int, crashes: list[float]) -> None:
+        super().__init__(name="chaos")
+        self._cluster = found
+        self._chance = random.Random(seed)  # noqa: S311  (repeatable)
+        self._crashes = crashes
+        self._over = threading.Event()
+        self._seen = 0
+        self.done = Counter[str]()
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        late: list[threading.Thread] = []
+        began = time.monotonic()
+        try:
+            while not self._over.wait(EVERY):
+                self._let_progress()
+                if self._crashes and time.monotonic() - began > self._crashes[0]:
+                    del self._crashes[0]
+                    self._count("PostgreSQL crashed")
+                    self._cluster.database.crash(AWAY)
+                if not (free := [machine for machine in self._cluster.machines if not machine.busy]):
+                    continue
+                machine = self._chance.choice(free)
+                deeds = [self._kill, self._pause] + [self._cut] * (machine.network is not None)
+                [deed] = self._chance.choices(deeds, [4, 1, 1][: len(deeds)])
+                machine.busy = True
+                late.append(threading.Thread(target=self._do, args=[deed, machine]))
+                late[-1].start()
+        except BaseException as error:  # the driver's thread raises it
+            self.failure = error
+        for each in late:
+            each.join()
+
+    def _let_progress(self) -> None:
+        """Wait until something was bought or could be fetched since the last look, so that a busy machine gets on."""
+        give_up = time.monotonic() + PATIENCE
+        while self._progress() == self._seen and time.monotonic() < give_up and not self._over.wait(0.2):
+            pass
+        self._seen = self._progress()
+
+    def _progress(self) -> int:
+        return (self._cluster.folder / "api" / "journal.jsonl").stat().st_size
+
+    def _do(self, deed: Callable[[Machine], None], machine: Machine) -> None:
+        try:
+            deed(machine)
+        except BaseException as error:
+            self.failure = error
+        finally:
+            machine.busy = False
+
+    def _kill(self, machine: Machine) -> None:
+        self._count("killed (-9)")
+        machine.kill()
+        machine.start()
+        self._cluster.joined(machine)
+
+    def _pause(self, machine: Machine) -> None:
+        self._count("stopped beyond the lease")
+        machine.signal(signal.SIGSTOP)
+        self._over.wait(LEASE + 2)
+        machine.signal(signal.SIGCONT)
+
+    def _cut(self, machine: Machine) -> None:
+        assert machine.network is not None
+        self._count("cut off beyond the lease")
+        machine.network.cut()
+        self._over.wait(LEASE + 2)
+        machine.network.mend()
+
+    def _count(self, what: str) -> None:
+        self.done[what] += 1
+        print(f"   {time.strftime('%H:%M:%S')} {what}", file=sys.stderr)
+
+    def end(self) -> None:
+        """Nothing more happens, and what did is over."""
+        self._over.set()
+        self.join()
+        if self.failure:
+            raise self.failure
+
+
+def drive(scenario: Scenario, *, workers: int = 3, chaos: bool = True) -> tuple[Story, int, Counter[str]]:
+    """Run it once to its end, whatever happens; the story, the wallet's rest, and what was done to the workers."""
+    story = Story()
+    with cluster(scenario.folder, scenario.switches, workers=workers, lease=LEASE, concurrency=30) as found:
+        found.start()
+        rest = (40.0, 100.0) if scenario.jobs >= JOBS else (20.0,)
+        trouble = Chaos(found, scenario.seed, list(rest))
+        began = time.monotonic()
+        run = found.batcher("run", *map(str, scenario.manifests), "--quiet", log="runs.log")
+        if chaos:
+            trouble.start()
+        try:
+            while run.poll() is None:
+                if time.monotonic() - began > _LONGEST_SECONDS:
+                    story.stuck = f"the run had not ended after {_LONGEST_SECONDS:.0f} s"
+                    break
+                time.sleep(0.1)
+            story.seconds = time.monotonic() - began
+        finally:
+            run.kill()
+            if chaos:
+                trouble.end()
+        story.runs, story.kills = 1, trouble.done["killed (-9)"]
+        story.endings[run.wait()] += 1
+        for number, machine in enumerate(found.machines):
+            if machine.end():
+                story.stuck = story.stuck or f"worker {number} did not leave"
+        said = b"".join(machine.log.read_bytes() for machine in found.machines)
+        with (scenario.folder / "runs.log").open("ab") as log:  # which the audit reads
+            log.write(said)
+        found.mirror()
+        return story, found.api.wallet(), trouble.done
+
+
+def over_limit(truth: Truth, scenario: Scenario) -> int:
+    """How many requests came above what the manifest allows in any minute."""
+    creates = [request.at for request in truth.requests if request.kind == "create"]
+    everything = [request.at for request in truth.requests]
+    limits = ((creates, scenario.submit), (everything, scenario.requests))
+    return sum(max(0, busiest(sorted(times), 60.0) - limit) for times, limit in limits)
+
+
+def largest_gap(truth: Truth) -> float:
+    """The longest time between two purchases or downloads, in seconds."""
+    times = sorted([sold.at for sold in truth.sold] + [each.at for each in truth.requests if each.kind == "result"])
+    return max((late - early for early, late in pairwise(times)), default=0.0)
+
+
+def figures(verdict: Verdict) -> Iterator[Figure]:
+    """What a scenario came to."""
+    name, truth = verdict.scenario.name, verdict.truth
+    creates = sum(request.kind == "create" for request in truth.requests)
+    lost = sum(request.kind == "create" and request.did == "lost" for request in truth.requests)
+    yield Figure(f"{name}: jobs, and creates that came", verdict.scenario.jobs, f"({creates})")
+    yield Figure(f"{name}: answers to creates that were lost", lost)
+    yield at_most(f"{name}: duplicates", verdict.count("duplicate"), 0)
+    yield at_most(f"{name}: lost", verdict.count("lost"), 0)
+    yield at_most(f"{name}: breaches of caps, and all else that the audit finds", verdict.count("breach"), 0)
+    yield at_most(f"{name}: requests above a limit", over_limit(truth, verdict.scenario), 0)
+    yield Figure(f"{name}: wall time", verdict.story.seconds, "s")
+    yield at_most(f"{name}: largest gap without progress", largest_gap(truth), GAP_SECONDS, "s")
+
+
+def measure(full: bool) -> Iterator[Figure]:
+    """Both of the soak's scenarios under chaos. A folder with findings is kept."""
+    jobs = JOBS if full else SHORT_JOBS
+    sizes = Sizes(
+        jobs=jobs,
+        seed=1,
+        kill_every=(EVERY, EVERY),
+        outage=0.0,
+        submit=jobs * 4 // 10,  # binds: the first minute has room for so many
+        requests=jobs * 4,
+        api_creates=1000,
+        times=8,
+        faults=_FAULTS,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="batcher-chaos-", dir=MEMORY))
+    for make in (hostile, capped):
+        scenario = make(folder / make.__name__, sizes)
+        story, wallet, done = drive(scenario)
+        verdict = audit(scenario, story, wallet, stamped=False)
+        for what, times in sorted(done.items()):
+            yield Figure(f"{scenario.name}: {what}", times)
+        yield from figures(verdict)
+        for finding in verdict.findings[:_SHOWN]:
+            print(f"{scenario.name}: {finding.sort}: {finding.text}")
+        print(f"   exit code {next(iter(story.endings))}; everything is kept in {scenario.folder}", file=sys.stderr)
