@@ -14,6 +14,7 @@ import pytest
 from support import PIXEL, Bench
 
 from batcher.errors import Kind, StorageError
+from batcher.simulator.switches import Switches
 
 pytestmark = pytest.mark.sweep
 
@@ -63,7 +64,8 @@ class Full:
 
 def run_into(folder: Path, full: Full) -> tuple[Bench, Path, StorageError | None]:
     folder.mkdir()
-    bench = Bench(folder)
+    # So quick that hardly a poll finds nothing new: one such commit is as good as twenty.
+    bench = Bench(folder, switches=Switches(queue_seconds=(0.2, 0.4), run_seconds=(0.5, 1.5)))
     (folder / "boat.png").write_bytes(PIXEL)
     path = bench.write(MANIFEST)
     connections: list[sqlite3.Connection] = []

@@ -155,6 +155,9 @@ from batcher.ledger.store import schema
 import sqlite_utils
 schema.MIGRATIONS += {NEXT[-1:]!r}
 before, left = Path(sys.argv[1]).read_bytes(), 0
+warm = Path(sys.argv[2], "warm.db")
+warm.write_bytes(before)
+LedgerWriter.open(warm, SystemClock()).close()  # what each of them would work out anew
 def effect():
     global left
     left -= 1
