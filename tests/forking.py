@@ -25,6 +25,8 @@ from typing import IO, Any, NoReturn
 
 #: What commands import; their names say it to `import_module`.
 _PRELOADED = ("run", "status", "jobs", "cancel", "doctor", "plan")
+#: What only some import, and others must not: imported before the first of these is forked.
+_PRELOADED_FOR = {"worker": ("batcher.cli.commands.worker", "batcher.cluster.worker", "batcher.cluster.files")}
 
 
 class Command:
@@ -173,6 +175,8 @@ def _serve(line: socket.socket) -> None:
         body = b""
         while len(body) < int.from_bytes(size, "big"):
             body += line.recv(1 << 16)
+        for name in _PRELOADED_FOR.get(json.loads(body)["argv"][0], ()):
+            import_module(name)
         if not os.fork():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             *streams, status = descriptors

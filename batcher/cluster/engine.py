@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import anyio
 import procrastinate
@@ -21,8 +21,7 @@ from procrastinate import exceptions
 from batcher.errors import StorageError
 from batcher.jobs import JobId
 
-if TYPE_CHECKING:
-    from psycopg import AsyncConnection
+from .connections import PARAMETERS, AsyncConnection
 
 #: procrastinate's tables have a schema of their own; the ledger's are in `batcher`.
 SCHEMA = "procrastinate"
@@ -51,14 +50,14 @@ class JobQueue:
     """Deliveries of jobs to workers, in queues. Raises StorageError where the database cannot be asked."""
 
     def __init__(self, conninfo: str, *, connections: int = 3) -> None:
-        # A delivery that a crash of the database loses is made anew, so nobody waits for the disk.
         self._app = procrastinate.App(
             connector=procrastinate.PsycopgConnector(
                 conninfo=conninfo,
                 min_size=1,
                 max_size=connections,
-                kwargs={"options": f"-c search_path={SCHEMA} -c synchronous_commit=off"},
-                configure=_without_transactions,
+                kwargs=PARAMETERS,
+                connection_class=AsyncConnection,
+                configure=_prepare,
             )
         )
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what matters is told by the worker
@@ -176,9 +175,14 @@ def _without_lost_deliveries(loop: asyncio.AbstractEventLoop, context: dict[str,
         loop.default_exception_handler(context)
 
 
-async def _without_transactions(connection: AsyncConnection[Any]) -> None:
-    """Each statement stands alone: one round trip in place of three."""
+async def _prepare(connection: AsyncConnection) -> None:
+    """Each statement stands alone: one round trip in place of three.
+
+    A delivery that a crash of the database loses is made anew, so nobody waits for the disk. By statements, for
+    pgbouncer takes no `options` of a connection.
+    """
     await connection.set_autocommit(True)
+    await connection.execute(f"SET search_path = {SCHEMA}; SET synchronous_commit = off")
 
 
 class _errors:  # noqa: N801  (a context manager, used like a function)

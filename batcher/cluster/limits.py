@@ -12,24 +12,13 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
-import anyio
-import anyio.to_thread
-
-from batcher.clock import Clock
 from batcher.controls import stricter
-from batcher.jobs import Intent
-from batcher.ledger import Stale, Store
 from batcher.ledger.store.commands import read_value
-from batcher.lifecycle.group_commit import Offload
-from batcher.limits import RateLimiter, SendKind
-from batcher.limits.rate_limiter import LONGEST_WAIT, Permit
+from batcher.limits.rate_limiter import LONGEST_WAIT
 from batcher.limits.throttle import Throttle
-from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
 
 from .postgres import PostgresConnection
@@ -38,12 +27,6 @@ from .postgres import PostgresConnection
 #: between two that have the same slot, but no more than this share of a window.
 _SLACK_SECONDS = 0.25
 _SLACK_SHARE = 0.02
-#: Between two looks for a slot, in seconds at most: another worker may be let in or stopped meanwhile.
-_LOOK_SECONDS = 1.0
-#: So long everybody is held at the first trouble: who met it asks the API at once, unless it dies over that.
-_FIRST_HELD_SECONDS = 5.0
-#: So long everybody is held at an outage, unless who met it says so again; it asks once a minute at least.
-_HELD_SECONDS = 70.0
 #: What was sent before a window of so many seconds, the longest, matters to no limit.
 _LONGEST_SECONDS = 86400.0
 
@@ -222,6 +205,11 @@ class SharedLimits:
             {"account": self._account, "seconds": seconds},
         )
 
+    def lifted(self) -> bool:
+        """Whether some worker had an answer since all were held."""
+        sql = "SELECT held_until IS NULL FROM pauses WHERE account = %s"
+        return [row[0] for row in self._connection.query(sql, (self._account,))] == [True]
+
     def release(self) -> None:
         """The API answers: nobody is held any more."""
         self._connection.query("UPDATE pauses SET held_until = NULL WHERE account = %s RETURNING 1", (self._account,))
@@ -280,115 +268,3 @@ class SharedLimits:
 
     def _now(self) -> float:
         return float(self._connection.query("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])
-
-
-class SharedPermit(Permit):
-    """A wait for room of this worker's own, and then for a slot that all share."""
-
-    def __init__(self, limiter: SharedLimiter, kind: SendKind, line: Any, *, probe: bool) -> None:
-        super().__init__(limiter, kind, line)
-        self._shared, self._sort, self._probe = limiter, kind, probe
-        self._at = -math.inf
-
-    async def stamp(self, at: float = 0.0) -> None:
-        """Take a slot; returns right before the request is to be sent."""
-        if await self._limiter.slept(at):
-            self._give_back()
-            await self._reserve()
-        await self.take()
-        self.go()
-
-    async def take(self, intent: Intent | None = None) -> None:
-        """Wait for a slot and take it: the last but the fence before a paid request.
-
-        Raises Stale where that intent would be sent first while its run is paused: it is given back.
-        """
-        self._at = await self._shared.take(self._sort, probe=self._probe, intent=intent)
-
-    def write(self) -> None:
-        """Nothing is written down before the slot is taken."""
-
-    def heard(self, outcome: object) -> None:
-        super().heard(outcome)
-        if self._probe and isinstance(outcome, Retryable) and outcome.outage:
-            self._shared.hold(_HELD_SECONDS)
-        self._shared.told(self._sort, max(self._at, self._shared.newest.get(self._sort, -math.inf)), outcome)
-
-
-class SharedLimiter(RateLimiter):
-    """A worker's limiter: what it may send beside the others of its account (`SharedLimits`)."""
-
-    def __init__(
-        self,
-        ledger: Store,
-        limits: Limits,
-        clock: Clock,
-        commits: Callable[[Callable[[], None]], Awaitable[object]],
-        account: str,
-        shared: SharedLimits,
-        offload: Offload = anyio.to_thread.run_sync,
-        give_back: Callable[[Intent], Awaitable[None]] | None = None,
-    ) -> None:
-        """`give_back` plans an intent anew that was not sent before its run was paused."""
-        super().__init__(ledger, limits, clock, commits, account)
-        self._all = shared
-        self._offload, self._give_back = offload, give_back
-        self.newest = dict[SendKind, float]()  # when the newest slot of a kind was taken
-        self._turns = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
-
-    def slot(self, kind: SendKind, *, probing: bool = False) -> SharedPermit:
-        line = "probe" if probing else "submit" if kind == "submit" else "other"
-        return SharedPermit(self, kind, line, probe=probing)
-
-    async def take(self, kind: SendKind, *, probe: bool = False, intent: Intent | None = None) -> float:
-        """Wait for a slot and take it; the database's time of that, in seconds since the epoch."""
-        fresh = self._give_back is not None and intent is not None and not intent.maybe_received
-        async with self._turns["probe" if probe else "submit" if kind == "submit" else "other"]:
-            while True:
-                found: Grant = await self._offload(lambda: self._all.take(kind, probe=probe, fresh=fresh))
-                if not found.wait:
-                    self.newest[kind] = found.at
-                    return found.at
-                if found.held and self._give_back and intent:
-                    await self._give_back(intent)
-                    raise Stale("the run was paused before this was sent")
-                # Nobody knows who of those that wait elsewhere comes first; nor do they all come at once.
-                await anyio.sleep(min(found.wait, _LOOK_SECONDS) * random.uniform(1.0, 1.05))  # noqa: S311
-
-    def told(self, kind: SendKind, at: float, outcome: object) -> None:
-        """Share what came of a request."""
-        match outcome:
-            case Retryable(throttled=True, retry_after=wait):
-                self._all.refused(kind, at, wait)
-            case Retryable(retry_after=wait) if wait is not None:
-                self._all.pause(min(wait, LONGEST_WAIT))
-            case Retryable():
-                pass
-            case _:
-                self._all.let_in(kind, at)
-
-    def restate(self, limits: Limits) -> None:
-        super().restate(limits)
-        self.look_again()
-
-    def look_again(self) -> None:
-        """Others may state other limits now, or none any more."""
-        self._all.changed = True
-
-    def trouble(self) -> None:
-        super().trouble()
-        self.hold(_FIRST_HELD_SECONDS)
-
-    def hold(self, seconds: float) -> None:
-        """Let nobody out for so long, but who asks whether the API answers again."""
-        self._all.pause(seconds, column="held_until")
-
-    def release(self) -> None:
-        super().release()
-        self._all.release()
-
-    def _remember(self, limits: Limits) -> None:
-        """What was sent before is in the slots."""
-
-    def _learn(self, *, but: int = 0) -> None:
-        """What others send is in the slots."""

@@ -21,7 +21,8 @@ from batcher.providers import Provider
 from .database_clock import DatabaseClock
 from .files import SharedArtifacts, SharedFiles
 from .jobs import AGAIN, JobEngine
-from .limits import SharedLimiter, SharedLimits
+from .limiter import SharedLimiter
+from .limits import SharedLimits
 from .postgres import PostgresConnection
 from .runs import ClusterTables, GoingRun
 from .spec import RunSpec
@@ -95,6 +96,12 @@ class RunPart:
             self._begun = True
             self._group.start_soon(self._work)
         await self._ready.wait()
+
+    async def ask_api(self) -> None:
+        """Find out whether the API answers from here, where another worker does not reach it."""
+        await self.ready()
+        if self.limiter is not None and not self.over.is_set():
+            self.limiter.trouble_elsewhere()
 
     async def _work(self) -> None:
         try:

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from batcher.errors import StorageError
 from batcher.ledger.store.connection import AlreadyThere, Away, Locked
 
+from .connections import ANSWER_SECONDS, PARAMETERS, Connection, keeps_its_session
 from .dialect import translate
 from .round_trips import Answered, Foresight, Statement
 
@@ -29,7 +30,7 @@ IDLE_SECONDS = 1.5
 LOCK_SECONDS = 10.0
 _SESSION = (
     "SET search_path = batcher; SET idle_in_transaction_session_timeout = {idle};"
-    f" SET lock_timeout = {round(LOCK_SECONDS * 1000)}; SET timezone = 'UTC'"
+    f" SET lock_timeout = {round(LOCK_SECONDS * 1000)}; SET timezone = 'UTC'; SET tcp_keepalives_idle = 30"
 )
 #: One state of the ledger for several questions.
 _SNAPSHOT = {"SAVEPOINT snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "RELEASE snapshot": "COMMIT"}
@@ -108,8 +109,17 @@ class PostgresConnection:
     It is made again where it was lost, but never within a transaction.
     """
 
-    def __init__(self, conninfo: str, *, name: str = "batcher", idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        name: str = "batcher",
+        idle_seconds: float = IDLE_SECONDS,
+        answer_seconds: float = 0.0,
+    ) -> None:
         self._conninfo = conninfo
+        # Who may think for long within a transaction may ask long questions.
+        self._answer_seconds = answer_seconds or max(idle_seconds, ANSWER_SECONDS)
         self._name = name
         self._session = _SESSION.format(idle=round(idle_seconds * 1000))
         self.place = shown(conninfo)
@@ -122,17 +132,29 @@ class PostgresConnection:
 
     def _connect(self) -> psycopg.Connection[Row]:
         with postgres_errors(self.place):
-            made = psycopg.connect(
-                self._conninfo,
-                autocommit=True,
-                row_factory=_rows,
-                cursor_factory=_Cursor,
-                application_name=self._name,
-                connect_timeout=10,
-            )
+            made = self._connected()
+            made.answer_seconds = self._answer_seconds
             made.adapters.register_loader("numeric", _Sum)
-            made.execute(cast(Any, self._session))
+            session = made.execute(cast(Any, f"{self._session}; SELECT pg_backend_pid()"))
+            while session.nextset():
+                pass
+            if not keeps_its_session(made, session.fetchall()[0][0], self._connected):
+                made.close()
+                raise StorageError(
+                    f"{self.place} is a pooler that gives each transaction another session of the server",
+                    hint="Let it pool sessions (pgbouncer: pool_mode = session), or name the server itself.",
+                )
             return made
+
+    def _connected(self) -> Connection:
+        return Connection.connect(
+            self._conninfo,
+            autocommit=True,
+            row_factory=_rows,
+            cursor_factory=_Cursor,
+            application_name=self._name,
+            **PARAMETERS,
+        )
 
     def begin(self) -> None:
         """Begin a transaction in which nobody else writes. Raises Locked, and Away where nobody can be asked."""

@@ -19,6 +19,7 @@ from psycopg.rows import DictRow, dict_row
 from batcher.errors import StorageError
 from batcher.jobs import JobId
 
+from .connections import PARAMETERS, AsyncConnection
 from .postgres import postgres_errors, shown
 
 #: The tables, made by `batcher cluster init`.
@@ -44,12 +45,16 @@ _SETTINGS = f"SET statement_timeout = {_SECONDS * 1000}; SET timezone = 'UTC'"
 
 @dataclass(frozen=True, slots=True)
 class GoingRun:
-    """A run that has not ended; `halt` is why a worker stopped it."""
+    """A run that has not ended; `halt` is why a worker stopped it.
+
+    `held`: a worker of its account does not reach the API, and has all wait.
+    """
 
     run_id: int
     spec: str
     halt: tuple[str, str] | None
     lacks_coordinator: bool
+    held: bool
 
 
 class ClusterTables:
@@ -74,12 +79,12 @@ class ClusterTables:
                 # A statement that is cancelled half-way would cost the connection.
                 with anyio.fail_after(_SECONDS, shield=True), postgres_errors(self._place):
                     if self._open is None or self._open.closed:
-                        self._open = await psycopg.AsyncConnection.connect(
+                        self._open = await AsyncConnection.connect(
                             self._conninfo,
                             autocommit=True,
                             row_factory=dict_row,
-                            connect_timeout=_SECONDS,
                             application_name="batcher cluster",
+                            **PARAMETERS,
                         )
                         await self._open.execute(cast(Any, _SETTINGS))
                     cursor = await self._open.execute(cast(Any, sql), values)
@@ -114,7 +119,9 @@ class ClusterTables:
     async def going(self, kinds: Sequence[str]) -> list[GoingRun]:
         """The runs for kinds of workers that have not ended."""
         rows = await self._all(
-            "SELECT run_id, spec, halt_kind, halt_reason, until < clock_timestamp() AS free"
+            "SELECT run_id, spec, halt_kind, halt_reason, until < clock_timestamp() AS free,"
+            " EXISTS (SELECT 1 FROM batcher.pauses WHERE held_until > clock_timestamp()"
+            " AND starts_with(kind, account || ' ')) AS held"
             " FROM batcher.cluster_runs WHERE kind = ANY(%(kinds)s) AND ending IS NULL ORDER BY run_id",
             kinds=list(kinds),
         )
@@ -124,6 +131,7 @@ class ClusterTables:
                 row["spec"],
                 (row["halt_kind"], row["halt_reason"]) if row["halt_kind"] else None,
                 row["free"],
+                row["held"],
             )
             for row in rows
         ]

@@ -53,6 +53,7 @@ class Worker:
         self._coordinates: dict[int, Coordinator] = {}
         self._coordinated: dict[int, anyio.Event] = {}  # set when that is over
         self._stop = asyncio.Event()
+        self.cut_off = False  # whether it leaves, for it does not reach the API while others do
         self._told: set[str] = set()
         self._group: anyio.abc.TaskGroup | None = None
 
@@ -83,10 +84,10 @@ class Worker:
     async def _meet(self) -> None:
         """Write this worker down, and tell where it differs from the others."""
         request = self._request
-        await self._tables.create()
-        await self._set_clock()
         with closing(PostgresLedger.connect(request.conninfo, self._clock)) as ledger:
             zone = ledger.read.zone
+        await self._tables.create()
+        await self._set_clock()
         here = machine_zone()
         await self._tables.join(
             self.name,
@@ -131,6 +132,10 @@ class Worker:
 
     async def _see(self) -> None:
         assert self._group is not None
+        if not self.cut_off and any(part.limiter and part.limiter.cut_off for part in self._parts.values()):
+            self.cut_off = True
+            self._tell("the API answers others and cannot be reached from here: this worker leaves its jobs to them")
+            self.stop()
         going = {run.run_id: run for run in await self._tables.going(self._kinds)}
         for run_id, part in list(self._parts.items()):
             if run_id not in going:
@@ -139,6 +144,8 @@ class Worker:
                 part.limiter.look_again()  # the others' limits hold for all of the account
         self._going = set(going)
         for run in going.values():
+            if run.held and not self._stop.is_set():
+                self._group.start_soon(self._part(run).ask_api)
             if run.halt:
                 kind, reason = Kind(run.halt[0]), run.halt[1]
                 if here := self._parts.get(run.run_id):
@@ -189,21 +196,26 @@ class Worker:
             run = next((each for each in await self._tables.going(self._kinds) if each.run_id == run_id), None)
             if run is None or self._stop.is_set():
                 return
-            if run_id not in self._parts:
-                assert self._group is not None
-                self._parts[run_id] = RunPart(
-                    self._request,
-                    self.name,
-                    run,
-                    self._tables,
-                    self._clock,
-                    self._group,
-                    tell=self._say_once,
-                    gone=lambda: self._parts.pop(run_id, None),
-                )
+            self._part(run)
         part = self._parts[run_id]
         await part.ready()
         await part.take(job_id)
+
+    def _part(self, run: GoingRun) -> RunPart:
+        """This worker's part of a run, made anew where there is none."""
+        if run.run_id not in self._parts:
+            assert self._group is not None
+            self._parts[run.run_id] = RunPart(
+                self._request,
+                self.name,
+                run,
+                self._tables,
+                self._clock,
+                self._group,
+                tell=self._say_once,
+                gone=lambda: self._parts.pop(run.run_id, None),
+            )
+        return self._parts[run.run_id]
 
     async def _leave(self) -> None:
         """Leave all that is under way to others, as it stands in the ledger."""

@@ -15,7 +15,7 @@ from batcher.cli.cluster import cluster_access, own_folder
 from batcher.cli.environment import need_no_loop, read_access
 from batcher.cli.terminal import Terminal
 from batcher.cli.working import leave_tasks, worker_for
-from batcher.errors import UsageError
+from batcher.errors import Kind, UsageError, exit_code
 
 if TYPE_CHECKING:
     from batcher.cluster.worker import Worker
@@ -74,13 +74,15 @@ def command(terminal: Terminal, *, concurrency: int, lease: float, spool: Path, 
         worker = worker_for(
             access, cluster, folder, terminal.say, allow_net=allow_net, concurrency=concurrency, lease=lease
         )
-        asyncio.run(_until_signal(worker))
-    return 0
+        return asyncio.run(_until_signal(worker))
 
 
-async def _until_signal(worker: Worker) -> None:
+async def _until_signal(worker: Worker) -> int:
+    """Let a worker work; its exit code."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, worker.stop)
     await worker.run()
-    await leave_tasks(0)
+    code = exit_code(Kind.UNREACHABLE) if worker.cut_off else 0
+    await leave_tasks(code)
+    return code

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from integration.cluster.helpers import Machines
+from integration.cluster.helpers import Cluster, Machines
 
 from batcher.simulator.app import Simulator
 from batcher.simulator.faults import Faults, parse_all
@@ -28,5 +28,16 @@ async def machines(postgres: str, tmp_path: Path, request: pytest.FixtureRequest
     world = World(now=time.time, wallet=100_000, switches=Switches(queue_seconds=(0, 0), run_seconds=(0, 0.05)))
     with running(Simulator(world, Faults(parse_all(getattr(request, "param", []))), plain(400))) as base_url:
         found = Machines(postgres, tmp_path, world, base_url)
+        async with found.tables:
+            yield found
+
+
+@pytest.fixture
+async def cluster(postgres: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    switches = Switches(queue_seconds=(0.1, 0.2), run_seconds=(0.2, 0.5))
+    world = World(now=time.time, wallet=100_000, switches=switches)
+    app = Simulator(world, Faults(parse_all(getattr(request, "param", []))), plain(400))
+    with running(app) as base_url:
+        found = Cluster(postgres, tmp_path, app, base_url)
         async with found.tables:
             yield found

@@ -1,15 +1,23 @@
-"""Runs on a real PostgreSQL and the simulator, with workers as tasks of the test's own loop."""
+"""Runs on a real PostgreSQL and the simulator, with workers as tasks of the test's own loop, or as processes."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import subprocess
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlencode
 
 import anyio
 import psycopg
+from forking import Command, started
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from batcher.clock import SystemClock
 from batcher.cluster.files import shared_files
@@ -17,14 +25,26 @@ from batcher.cluster.mirror import pull
 from batcher.cluster.runs import ClusterTables
 from batcher.cluster.start import Start, StartRequest
 from batcher.cluster.worker import Worker, WorkerRequest
+from batcher.errors import StorageError
 from batcher.ledger import LedgerReader
 from batcher.ledger.queries.lookup import Place
 from batcher.providers import Provider
 from batcher.providers.registry import RIVYA
+from batcher.simulator.app import Simulator
 from batcher.simulator.switches import DEFAULT_KEY
 from batcher.simulator.world import World
 from batcher.workload import Workload, prepare, remembered
 
+LEASE = 2.0
+SLOW_MANIFEST = """
+campaign: spring
+model: grok-imagine-video
+limits: {{submit: 600/minute, requests: 1200/minute, in_flight: 8, downloads: 4}}
+polling: {{first: 100ms, every: 100ms}}
+retries: {{replay_window: {replay}, times: 2}}
+repeat: {jobs}
+prompts: [A fox on a hill]
+"""
 MANIFEST = """
 campaign: spring
 model: grok-imagine-video
@@ -117,3 +137,202 @@ class Machines:
 
     def files(self) -> list[Path]:
         return sorted(self.shared.rglob("*.mp4"))
+
+
+#: A clock that is wrong by so many seconds.
+_WRONG = "import time; right = time.time; time.time = lambda: right() + {seconds}\n"
+State = Literal["open", "cut", "silent", "over"]
+#: A host and port, or the path of a socket.
+Target = tuple[str, int] | str
+
+
+class Cluster:
+    """A database, a place for results and the simulator; `world` is its account."""
+
+    def __init__(self, conninfo: str, folder: Path, app: Simulator, base_url: str) -> None:
+        self.conninfo, self.folder, self.base_url = conninfo, folder, base_url
+        self.app, self.world = app, app.world
+        self.shared = folder / "shared"
+        self.shared.mkdir()
+        self.said = ""  # what the workers did, at their end
+        self.tables = ClusterTables(conninfo)
+
+    async def start(self, jobs: int, replay: str = "1h") -> int:
+        manifest = self.folder / "spring.yaml"
+        manifest.write_text(SLOW_MANIFEST.format(jobs=jobs, replay=replay))
+        spool = self.folder / "start"
+        spool.mkdir(exist_ok=True)
+        account = RIVYA.account(self.base_url, DEFAULT_KEY)
+        files = shared_files(str(self.shared))
+        request = StartRequest(
+            prepare([manifest]), self.conninfo, account, Place.LOOPBACK, str(self.shared), files, spool
+        )
+        with Start(request) as start:
+            return await start.begin(self.tables)
+
+    @contextmanager
+    def workers(self, number: int, lease: float = LEASE, *ways: Mapping[str, str]) -> Iterator[list[Command]]:
+        """So many workers as processes, which are asked to leave in the end; none of their clocks is right.
+
+        `ways`: the variables in which each differs from the others, and as `first` what it runs before it begins.
+        """
+        env = {"RIVYA_API_KEY": DEFAULT_KEY, "RIVYA_BASE_URL": self.base_url, "BATCHER_LEDGER": url_of(self.conninfo)}
+        env |= {"BATCHER_RESULTS": str(self.shared), "PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        with ExitStack() as stack:
+            found = []
+            for place in range(number):
+                own = dict(ways[place]) if ways else {}
+                first = _WRONG.format(seconds=(-3600, 3600)[place % 2]) + own.pop("first", "")
+                words = ("worker", "--lease", f"{lease:.0f}s", "--concurrency", "8")
+                begun = started(*words, cwd=self.folder, env=env | own, first=first, stderr=subprocess.STDOUT)
+                found.append(stack.enter_context(begun))
+            try:
+                yield found
+            finally:
+                for each in found:
+                    each.send_signal(signal.SIGTERM)
+                for each in found:
+                    said, _ = each.communicate(20)
+                    self.said += said
+                    print(said)
+                    assert each.returncode in (0, 6, -signal.SIGKILL), said
+                    assert "Traceback" not in said, said
+
+    async def ended(self, run_id: int, seconds: float = 40) -> dict[str, Any]:
+        with anyio.fail_after(seconds):
+            while True:
+                with suppress(StorageError):  # a test may have ended this connection too
+                    if (ending := await self.tables.ending(run_id)) is not None:
+                        return ending
+                await anyio.sleep(0.1)
+
+    async def until(self, status: str, jobs: int) -> None:
+        with anyio.fail_after(30):
+            while True:
+                with suppress(StorageError):
+                    if (await self.tables.progress(["spring"]))[status] >= jobs:
+                        return
+                await anyio.sleep(0.05)
+
+    async def intended_by(self, connection: psycopg.Connection[Any], pid: int) -> list[str]:
+        """The jobs that a worker is just about to buy, once there are some."""
+        return await self._asked(
+            connection,
+            "SELECT w.id FROM batcher.wanted AS w JOIN batcher.claims AS c ON c.job_id = w.id"
+            " JOIN batcher.workers AS o ON o.name = c.worker WHERE w.status = 'submitting' AND o.pid = %s",
+            (pid,),
+            bool,
+        )
+
+    async def bought(self, connection: psycopg.Connection[Any], jobs: list[str]) -> None:
+        """Wait until these jobs have their tasks."""
+        sql = "SELECT job_id FROM batcher.attempts WHERE job_id = ANY(%s) AND task_id IS NOT NULL"
+        await self._asked(connection, sql, (jobs,), lambda found: len(found) == len(jobs))
+
+    async def _asked(self, connection: Any, sql: str, values: Any, enough: Callable[[list[str]], bool]) -> list[str]:
+        with anyio.fail_after(30):
+            while True:
+                if enough(found := [row[0] for row in connection.execute(sql, values).fetchall()]):
+                    return found
+                await anyio.sleep(0.05)
+
+    def check(self, jobs: int) -> None:
+        """Every job has its file, and was bought once."""
+        oracle = self.world.oracle()
+        assert oracle.violations == []
+        assert len(oracle.tasks) == jobs
+        assert len(list(self.shared.rglob("*.mp4"))) == jobs
+        with psycopg.connect(self.conninfo) as connection:
+            rows = connection.execute("SELECT status, count(*) FROM batcher.wanted GROUP BY status").fetchall()
+            assert rows == [("succeeded", jobs)]
+
+
+class Proxy:
+    """Forwards connections to `port` of 127.0.0.1. `become` may be called from any thread."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._state: State = "open"
+        self._loop = asyncio.new_event_loop()
+        self._goes = asyncio.Event()
+        self._goes.set()
+        self._over = asyncio.Event()
+        self._ends = set[asyncio.StreamWriter]()
+        self.port = 0
+
+    def become(self, state: State) -> None:
+        """From now on: forward; or end all connections and take no more; or forward nothing, and end none."""
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(self._become, state, done)
+        assert done.wait(5)
+
+    def _become(self, state: State, done: threading.Event) -> None:
+        self._state = state
+        if state == "silent":
+            self._goes.clear()
+        else:
+            self._goes.set()
+        if state == "over":
+            self._over.set()
+        if state == "cut":
+            for each in self._ends:
+                each.transport.abort()
+        done.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._state == "cut":
+            writer.transport.abort()
+            return
+        try:
+            if isinstance(self._target, str):
+                there = await asyncio.open_unix_connection(self._target)
+            else:
+                there = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._ends |= {writer, there[1]}
+        await asyncio.gather(self._forward(reader, there[1]), self._forward(there[0], writer))
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                await self._goes.wait()
+                writer.write(data)
+        writer.close()
+        self._ends.discard(writer)
+
+    async def _main(self, listens: threading.Event) -> None:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            listens.set()
+            await self._over.wait()
+            server.close()
+
+    @contextmanager
+    def running(self) -> Iterator[Proxy]:
+        listens = threading.Event()
+        thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._main(listens)))
+        thread.start()
+        try:
+            assert listens.wait(5)
+            yield self
+        finally:
+            self.become("cut")
+            self.become("over")
+            thread.join()
+            self._loop.close()
+
+
+def url_of(conninfo: str) -> str:
+    """A connection string as BATCHER_LEDGER has it."""
+    return f"postgresql:///?{urlencode(conninfo_to_dict(conninfo))}"
+
+
+@contextmanager
+def on_the_way_to(conninfo: str) -> Iterator[tuple[Proxy, str]]:
+    """A proxy before a database, and the connection string that goes by it."""
+    parts = conninfo_to_dict(conninfo)
+    host, port = str(parts.get("host") or "127.0.0.1"), int(parts.get("port") or 5432)
+    with Proxy(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)).running() as proxy:
+        yield proxy, make_conninfo(conninfo, host="127.0.0.1", port=proxy.port)

@@ -33,7 +33,7 @@ async def test_a_worker_that_leaves_in_the_midst_of_jobs_leaves_no_task_behind(p
             await queue.deliver("jobs", 1, JobId(f"job-{number}"))
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
-                group.start_soon(queue.work, "jobs", 4, perform, print, stop)
+                group.start_soon(queue.work, ["jobs"], 4, perform, print, stop)
                 await begun.wait()
                 stop.set()
                 group.cancel_scope.cancel()

@@ -6,10 +6,12 @@ import random
 from typing import Any, cast
 
 import anyio
+import pytest
 from support import VirtualClock
 
 from batcher.clock import Moment
 from batcher.cluster.jobs import AGAIN, said_of, step_of
+from batcher.errors import StorageError
 from batcher.jobs import Intent, JobId, Status, TaskState
 from batcher.ledger import Refusal
 from batcher.lifecycle import Context, Deferred, Done, Reschedule, Stage
@@ -31,8 +33,8 @@ class Api:
         return Accepted(TaskState("t", Status.QUEUED, "queued"))
 
 
-def submitted(fence: Fence) -> tuple[object, list[Intent]]:
-    api = Api()
+def submitted(fence: Fence, api: Api | None = None) -> tuple[object, list[Intent]]:
+    api = api or Api()
     nothing = cast(Any, None)
     context = Context(
         ledger=nothing,
@@ -54,6 +56,16 @@ def test_what_another_worker_has_is_not_sent() -> None:
         return None
 
     assert submitted(refuse) == (None, [])
+
+
+def test_nothing_is_sent_where_the_database_cannot_be_asked() -> None:
+    async def lose(_: Intent) -> None:
+        raise StorageError("the database is away")
+
+    api = Api()
+    with pytest.raises(StorageError):
+        submitted(lose, api)
+    assert not api.sent
 
 
 def test_what_is_sent_is_what_was_allowed_and_for_as_long() -> None:

@@ -15,7 +15,8 @@ import pytest
 from core_helpers import ACCOUNT, OTHER
 
 from batcher.cluster.database_clock import DatabaseClock
-from batcher.cluster.limits import SharedLimiter, SharedLimits
+from batcher.cluster.limiter import SharedLimiter
+from batcher.cluster.limits import SharedLimits
 from batcher.cluster.postgres import PostgresConnection
 from batcher.cluster.store import PostgresLedger
 from batcher.lifecycle import Commits
