@@ -68,6 +68,11 @@ class GoOnCondition:
 
     terms: tuple[_Term, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """As `parse` takes it; empty where nothing has to hold."""
+        return " and ".join(term.text for term in self.terms)
+
     def unmet(self, step: CanaryStep) -> str:
         """The terms that do not hold, and what there was instead; empty where all do."""
         wrong = [term.text for term in self.terms if not term.met(step)]

@@ -32,13 +32,13 @@ from batcher.damage import Found, find_damage
 from batcher.edits import Edits
 from batcher.engine import GRACE_SECONDS, Arrivals, Ending, Engine, ToBuy
 from batcher.engine.driver import Companion, Driver
-from batcher.engine.ramp import Ramp
+from batcher.engine.ramp import canary_of
 from batcher.enrolling import begin_enrolment
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 from batcher.events import Event
-from batcher.jobs import JobId, Status
+from batcher.jobs import Status
 from batcher.ledger import Change, LedgerWriter, Observer, control, hold_lock, traces
-from batcher.ledger.queries import canary, jobs
+from batcher.ledger.queries import jobs
 from batcher.ledger.queries.budgets import used_before
 from batcher.ledger.store import copies
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
@@ -289,25 +289,9 @@ class Run:
         )
         chosen, damage, arrivals = workload.selection, self.found.damage, self._arrivals
         edits = Edits(workload.manifests, lambda words: self.ledger.note(Event.LOOKED, of="manifest", message=words))
-        lifecycle, ramp = Lifecycle(context, self.caps), Ramp(self._steps, self._judge)
+        asked = self.request
+        lifecycle, ramp = Lifecycle(context, self.caps), canary_of(self.ledger, chosen.steps, asked.then, asked.decide)
         return Engine(context, lifecycle, workload.campaigns, chosen, damage, arrivals, ramp, self.id, (edits.look,))
-
-    @property
-    def _steps(self) -> list[frozenset[JobId]]:
-        return [frozenset(map(JobId, step)) for step in self.request.workload.selection.steps]
-
-    async def _judge(self, number: int) -> str:
-        """Why a canary's next step must not begin; empty where it may. Either way it is written down."""
-        steps = self._steps
-        found = canary.step(self.ledger.read, steps[number], number + 1, len(steps))
-        why = f"{found.unfinished} of {found.jobs} jobs have not come to their end" if found.unfinished else ""
-        why = why or self.request.then.unmet(found)
-        if not why and self.request.decide is not None:
-            why = await self.request.decide(found)
-        good = f"{found.succeeded} of {found.jobs} jobs succeeded, price {found.price}"
-        message = f"step {found.number} of {found.of}: {why or good}; {'the run stops' if why else 'it goes on'}"
-        self.ledger.note(Event.CANARY, step=found.number, of=found.of, went_on=not why, message=message)
-        return why
 
     # What is told
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ from batcher.engine.ending import one_error
 from batcher.errors import Kind, LedgerLocked, StorageError, UsageError, exit_code
 from batcher.fs import disk_errors
 from batcher.ledger import control, hold_lock
+from batcher.state import LEDGER
 from batcher.workload import Workload
 
 from .database import RESULTS_VARIABLE, named_database
@@ -93,6 +94,7 @@ def run_on_cluster(
     access: Access,
     terminal: Terminal,
     cluster: ClusterAccess,
+    mirror: Path,
     *,
     quiet: bool,
     buys: bool = True,
@@ -100,7 +102,8 @@ def run_on_cluster(
 ) -> int:
     """Enrol what manifests ask for, start the run, and follow it to its end; the exit code.
 
-    What buys nothing is worked at here too, so it needs no worker elsewhere.
+    What buys nothing is worked at here too, so it needs no worker elsewhere. `mirror` is the folder of the ledger's
+    mirror.
     """
     from batcher.cluster.start import Start, StartRequest
 
@@ -118,6 +121,7 @@ def run_on_cluster(
             cluster.results,
             cluster.files,
             spool,
+            mirror / LEDGER,
             buys=buys,
             **words,
         )
@@ -143,8 +147,10 @@ async def _follow(start: Start, signals: Signals, terminal: Terminal, worker: Wo
         if worker is None:
             terminal.say(f"Run {run_id} goes on by itself; this command only follows it.")
         signals.on_first = lambda *why: asked.append(why)
-        async with _working(worker):
+        async with _beside(worker, partial(start.decide, tables, run_id) if start.decides else None):
             ending = await _watched(tables, run_id, start.campaigns, terminal, lambda: bool(asked), first)
+        if ending is None and start.decides:
+            terminal.say("nobody is there to be asked for --decide now: the run stops where its step ends.")
         if ending is None and worker is None:
             return await _detach(start.ledger, run_id, asked[0][0], signals, terminal)
         if ending is None:
@@ -161,16 +167,18 @@ async def _follow(start: Start, signals: Signals, terminal: Terminal, worker: Wo
 
 
 @asynccontextmanager
-async def _working(worker: Worker | None) -> AsyncIterator[None]:
-    """Let a worker work for the block, and leave then."""
-    if worker is None:
-        yield
-        return
+async def _beside(worker: Worker | None, decide: Callable[[], Coroutine[Any, Any, None]] | None) -> AsyncIterator[None]:
+    """Let a worker work for the block, and whoever decides whether a canary goes on be asked."""
     try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(worker.run)
+        async with anyio.create_task_group() as working, anyio.create_task_group() as deciding:
+            if worker is not None:
+                working.start_soon(worker.run)
+            if decide is not None:
+                deciding.start_soon(decide)
             yield
-            worker.stop()
+            deciding.cancel_scope.cancel()
+            if worker is not None:
+                worker.stop()
     except BaseExceptionGroup as caught:
         raise one_error(caught) from None
 

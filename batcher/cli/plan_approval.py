@@ -15,6 +15,7 @@ from batcher.state import LEDGER, prepare_folder
 from batcher.text import amount, count, number, safe
 from batcher.workload import prepare_saved
 
+from .database import named_database
 from .job_actions import decisive_ledger
 from .places import Sought, find_state
 from .terminal import Terminal
@@ -38,11 +39,12 @@ def approve_plan(terminal: Terminal, paths: Sequence[Path], state: Path | None, 
     with decisive_ledger(folder) as ledger:
         names = ", ".join(workload.campaigns)
         total, left = int(saved.document["total"]), saved.left(ledger.read)
+        where = ledger.path if named_database() else ledger.path.absolute()
         terminal.say(
             f"Plan {saved.id}",
             f"{safe(path)}: {count(len(saved.jobs), 'job')} of {safe(names)}",
             f"It may cost {amount(total)} at most, of which {number(left)} are left.",
-            f"Account {safe(saved.document['account'])}, ledger {safe(ledger.path.absolute())}",
+            f"Account {safe(saved.document['account'])}, ledger {safe(where)}",
         )
         if not terminal.ask("Let a program buy exactly this, once?"):
             terminal.say("Nothing was approved.")
@@ -63,15 +65,21 @@ def _make_ledger(folder: Path) -> None:
         LedgerWriter.open(path, clock).close()
 
 
+def is_approved(saved: SavedPlan | None, named: str | None) -> bool:
+    """Whether the run about to begin needs the approval that was `named`; None needs none, for a person runs it.
+
+    Raises UsageError where it is not that of the saved plan.
+    """
+    if named is not None and (saved is None or saved.id != named):
+        raise UsageError("--approved goes with the saved plan of that very hash")
+    return named is not None
+
+
 def use_approval(saved: SavedPlan | None, named: str | None, folder: Path) -> None:
-    """Take the approval that was `named` for the run about to begin; None needs none, for a person runs it.
+    """Take the approval that was `named` for the run about to begin (`is_approved`).
 
     While another run is going it is left, for this one will be refused. Raises UsageError.
     """
-    if named is None:
-        return
-    if saved is None or saved.id != named:
-        raise UsageError("--approved goes with the saved plan of that very hash")
-    if not is_held(folder):
+    if is_approved(saved, named) and saved and not is_held(folder):
         with decisive_ledger(folder) as ledger:
-            approvals.use(ledger, named)
+            approvals.use(ledger, saved.id)

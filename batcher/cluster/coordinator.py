@@ -7,6 +7,7 @@ stopped for a while and not aware of it, does no harm: caps and claims are held 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
@@ -15,23 +16,29 @@ from typing import Any, cast
 
 import anyio
 
+from batcher.canary import NO_CONDITION, CanaryStep, parse
 from batcher.clock import Clock
 from batcher.engine import Arrivals, Ending, Engine
+from batcher.engine.backlog import WorkItem
 from batcher.engine.engine import FETCH_BACKLOG
+from batcher.engine.ramp import Ramp, canary_of
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Ended, Job, JobId, Planned, Status
-from batcher.ledger import PlannedJob, Refusal, Store
+from batcher.ledger import LedgerWriter, PlannedJob, Refusal, Store
 from batcher.lifecycle import Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Step
 from batcher.limits.creates import CreateBreaker
 
 from .engine import JobQueue
-from .jobs import no_ramp, step_of
+from .jobs import step_of
 from .runs import ClusterTables
 from .spec import RunSpec, queue_of
+from .store import Coordinated, PostgresLedger
 
 #: Seconds between two looks for reports, and for jobs that nobody works at.
 LOOK_SECONDS = 0.25
 SWEEP_SECONDS = 1.0
+#: Who follows a run says so more often than this; where nobody does, nobody can decide.
+FOLLOWED_SECONDS = 30.0
 
 
 class _Elsewhere:
@@ -99,6 +106,23 @@ class _Elsewhere:
         """Outages are sat out by the workers."""
 
 
+def _ramp_of(ledger: LedgerWriter, run_id: int, spec: RunSpec, tables: ClusterTables, number: int) -> Ramp:
+    """The steps of a run's canary, of which so many are over."""
+
+    async def decide(step: CanaryStep) -> str:
+        asks = json.dumps(step.json())
+        while True:
+            answer, quiet = await tables.ask(run_id, asks)
+            if answer is not None:
+                return answer
+            if quiet > FOLLOWED_SECONDS:
+                return "nobody is there to be asked: the command that has --decide follows the run no more"
+            await anyio.sleep(LOOK_SECONDS)
+
+    then = parse(spec.then) if spec.then else NO_CONDITION
+    return canary_of(ledger, spec.selection.steps, then, decide if spec.decides else None, number)
+
+
 class LeaseLost(Exception):
     """Another worker coordinates the run meanwhile."""
 
@@ -110,7 +134,7 @@ class Coordinator(Engine):
 
     def __init__(
         self,
-        ledger: Store,
+        ledger: PostgresLedger,
         run_id: int,
         epoch: int,
         spec: RunSpec,
@@ -130,13 +154,24 @@ class Coordinator(Engine):
             commits=None,
         )
         lifecycle = cast(Lifecycle, self._elsewhere)
-        what = (spec.campaigns, spec.selection, spec.damage, Arrivals(), no_ramp(), run_id)
+        before = ledger.coordinated(run_id) if epoch > 1 else Coordinated()
+        ramp = _ramp_of(ledger, run_id, spec, tables, before.steps)
+        what = (spec.campaigns, spec.selection, spec.damage, Arrivals(), ramp, run_id)
         super().__init__(cast(Context, context), lifecycle, *what)
         self._elsewhere.buys_no_more = lambda: bool(self._halts)
-        self._tables, self._queue = tables, queue
+        self._tables, self._queue, self._store = tables, queue, ledger
         self._at, self._epoch, self._lease, self._to = run_id, epoch, lease, queue_of(spec.kind)
         self.left = False
         self._proven = True  # each worker looks by itself
+        self._halts += [(Kind.CAPPED, reason) for reason in before.halts]
+        self._started = before.bought
+
+    def _new(self) -> WorkItem | None:
+        if self._selection.limit is not None and self._epoch > 1:
+            # What the coordinator before has had delivered may have been bought since.
+            waiting = sum(item.pending is not None and not item.state.bought for item in self.open.values())
+            self._started = max(self._started, self._store.bought(self._at) + waiting)
+        return super()._new()
 
     def leave(self) -> None:
         """Leave the run to another coordinator: it does not end by this."""

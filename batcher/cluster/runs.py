@@ -27,7 +27,8 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS batcher.cluster_runs (
     run_id bigint PRIMARY KEY, kind text NOT NULL, spec text NOT NULL, started timestamptz NOT NULL DEFAULT now(),
     coordinator text, epoch bigint NOT NULL DEFAULT 0, until timestamptz NOT NULL DEFAULT now(),
-    halt_kind text, halt_reason text, ending text);
+    halt_kind text, halt_reason text, ending text,
+    asks text, answer text, followed timestamptz NOT NULL DEFAULT now());
 CREATE INDEX IF NOT EXISTS cluster_runs_going ON batcher.cluster_runs (kind) WHERE ending IS NULL;
 CREATE TABLE IF NOT EXISTS batcher.workers (
     name text PRIMARY KEY, host text NOT NULL, pid bigint NOT NULL, kind text NOT NULL, version text NOT NULL,
@@ -163,6 +164,33 @@ class ClusterTables:
             kind=kind,
             reason=reason,
         )
+
+    # Whether a canary goes on (`run --decide`): its coordinator asks, who follows the run answers
+
+    async def ask(self, run_id: int, asks: str) -> tuple[str | None, float]:
+        """Ask who follows a run; the answer to this very question, and for how many seconds nobody has followed."""
+        [row] = await self._all(
+            "UPDATE batcher.cluster_runs SET asks = %(asks)s, answer = CASE WHEN asks = %(asks)s THEN answer END"
+            " WHERE run_id = %(run)s RETURNING answer,"
+            " extract(epoch FROM clock_timestamp() - followed)::float8 AS quiet",
+            run=run_id,
+            asks=asks,
+        )
+        return row["answer"], row["quiet"]
+
+    async def asked(self, run_id: int) -> str | None:
+        """Say that somebody follows a run; what is asked and has no answer yet."""
+        [row] = await self._all(
+            "UPDATE batcher.cluster_runs SET followed = clock_timestamp() WHERE run_id = %(run)s"
+            " RETURNING CASE WHEN answer IS NULL THEN asks END AS asks",
+            run=run_id,
+        )
+        return cast(str | None, row["asks"])
+
+    async def answer(self, run_id: int, asks: str, answer: str) -> None:
+        """Answer what is asked, unless that is something else by now."""
+        sql = "UPDATE batcher.cluster_runs SET answer = %(answer)s WHERE run_id = %(run)s AND asks = %(asks)s"
+        await self._all(f"{sql} AND answer IS NULL", run=run_id, asks=asks, answer=answer)
 
     # The coordinator's lease
 

@@ -29,6 +29,9 @@ class RunSpec:
     selection: Selection
     results: str
     allow_net: tuple[str, ...] = ()
+    #: of a canary: what has to hold of a step, and whether the command that follows the run is asked
+    then: str = ""
+    decides: bool = False
     damage: Mapping[JobId, Mapping[int, str]] = field(default_factory=dict)
     version: str = __version__
 

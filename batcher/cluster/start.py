@@ -5,30 +5,32 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import anyio
+
 from batcher import __version__
+from batcher.canary import NO_CONDITION, CanaryStep, GoOnCondition
 from batcher.damage import find_damage
 from batcher.engine import Ending
 from batcher.enrolling import begin_enrolment
-from batcher.errors import Kind
+from batcher.errors import Kind, StorageError
 from batcher.jobs import Account, FileReference, JobSpec
-from batcher.ledger import LedgerReader
+from batcher.ledger import LedgerReader, approvals
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.lookup import Place
 from batcher.planning import Plan
 from batcher.providers import Provider
 from batcher.request import RunOutcome, RunRequest, run_settings
 from batcher.settings import buying_time
-from batcher.state import LEDGER
 from batcher.storage import RESULTS
 from batcher.workload import Workload
 
-from .coordinator import ending_of
+from .coordinator import LOOK_SECONDS, ending_of
 from .files import SharedArtifacts, SharedFiles, keeper
 from .mirror import pull
 from .runs import ClusterTables
@@ -41,9 +43,12 @@ _ENDING_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A run that is to go on by itself; `spool` is a folder of this machine for copies of references.
+    """A run that is to go on by itself; `spool` is a folder of this machine for copies of references,
+    `mirror` the ledger's mirror.
 
-    Unless it `buys`, it only goes on with what is bought, and holds saved files against their hashes.
+    Unless it `buys`, it only goes on with what is bought, and holds saved files against their hashes. `then` and
+    `decide` are as of RunRequest; who decides is asked where the run is followed. `approved`: its saved plan's approval
+    is used up by it.
     """
 
     workload: Workload
@@ -53,9 +58,13 @@ class StartRequest:
     results: str
     files: SharedFiles
     spool: Path
+    mirror: Path
     download: bool = True
     until: float | None = None
     buys: bool = True
+    then: GoOnCondition = NO_CONDITION
+    decide: Callable[[CanaryStep], Awaitable[str]] | None = None
+    approved: bool = False
     allow_net: tuple[str, ...] = ()
 
 
@@ -66,7 +75,7 @@ class Start:
         self._request = request
         self.conninfo = request.conninfo
         self._begun = time.monotonic()
-        self._mirror = request.spool / LEDGER
+        self._mirror = request.mirror
         self.ledger = PostgresLedger.connect(request.conninfo)
         try:
             self.ledger.belong(request.place)
@@ -104,6 +113,9 @@ class Start:
         """Enrol the jobs and start the run; its number. A crash before its end leaves nothing that buys."""
         request, workload, settings = self._request, self._workload, self._settings
         caps = workload.caps(self.plan, settings, buying_time(settings, self.ledger.clock.wall(), request.until))
+        if request.approved:
+            assert workload.saved is not None, "only a saved plan is approved"
+            approvals.use(self.ledger, workload.saved.id)
         run_id = self.ledger.start_run(
             version=__version__,
             pid=os.getpid(),
@@ -127,6 +139,8 @@ class Start:
             selection=workload.selection,
             results=request.results,
             allow_net=request.allow_net,
+            then=request.then.text,
+            decides=request.decide is not None,
             damage=self.found.damage,
         )
         await tables.begin(run_id, spec.kind, spec.dump())
@@ -142,6 +156,31 @@ class Start:
         self.ledger.end_run(exit_code=found["exit_code"], reason=reason, left={})
         await tables.end(run_id, epoch, found)
         return found
+
+    async def decide(self, tables: ClusterTables, run_id: int) -> None:
+        """Follow the run for its canary: answer each time whether it goes on. Never returns."""
+        asked = None
+        async with anyio.create_task_group() as group:
+            while True:
+                with suppress(StorageError):  # the database is away: the run waits, too
+                    asks = await tables.asked(run_id)
+                    if asks is not None and asks != asked:
+                        asked = asks
+                        group.start_soon(self._decide, tables, run_id, asks)
+                await anyio.sleep(LOOK_SECONDS)
+
+    async def _decide(self, tables: ClusterTables, run_id: int, asks: str) -> None:
+        assert self._request.decide is not None
+        why = await self._request.decide(CanaryStep(**json.loads(asks)))
+        while True:
+            try:
+                return await tables.answer(run_id, asks, why)
+            except StorageError:
+                await anyio.sleep(LOOK_SECONDS)
+
+    @property
+    def decides(self) -> bool:
+        return self._request.decide is not None
 
     # What is told of it
 

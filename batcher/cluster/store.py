@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 from batcher.clock import Clock
+from batcher.errors import Kind
+from batcher.events import Event
 from batcher.jobs import Intent, Job, JobId, Status
 from batcher.ledger import LedgerReader, LedgerWriter, Observer, Refusal
 from batcher.ledger.store import purchases
@@ -40,6 +42,14 @@ class _Reading:
     def close(self) -> None:
         self._own.close()
         self.apart.close()
+
+
+class Coordinated(NamedTuple):
+    """What a run has come to by now: `steps` of its canary judged good, `halts` by caps, and purchases."""
+
+    steps: int = 0
+    halts: Sequence[str] = ()
+    bought: int = 0
 
 
 class PostgresLedger(LedgerWriter):
@@ -89,6 +99,20 @@ class PostgresLedger(LedgerWriter):
         return [
             row[0] for row in self._apart.query("SELECT run_id FROM cluster_runs WHERE ending IS NULL ORDER BY run_id")
         ]
+
+    def coordinated(self, run_id: int) -> Coordinated:
+        """What whoever takes a run over goes on from, beside its jobs."""
+        found = self._apart.query(
+            "SELECT event, detail::jsonb AS detail FROM events WHERE run_id = %s AND event IN (%s, %s) ORDER BY id",
+            (run_id, Event.CANARY, Event.HALTED),
+        )
+        steps = sum(row["event"] == Event.CANARY and row["detail"]["went_on"] for row in found)
+        halts = [row["detail"]["reason"] for row in found if row["detail"].get("kind") == Kind.CAPPED.value]
+        return Coordinated(steps, halts, self.bought(run_id))
+
+    def bought(self, run_id: int) -> int:
+        """How many purchases a run has made."""
+        return int(self._apart.query("SELECT count(*) FROM attempts WHERE run_id = %s", (run_id,))[0][0])
 
     def now(self) -> float:
         """The database's time, in seconds since the epoch."""

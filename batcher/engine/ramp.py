@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import anyio
 
+from batcher.canary import CanaryStep, GoOnCondition
 from batcher.errors import Kind
+from batcher.events import Event
 from batcher.jobs import JobId
+from batcher.ledger import LedgerWriter
+from batcher.ledger.queries import canary
 
 #: Says of a step (its number from 0 on) why the next one must not begin; empty where it may.
 Judge = Callable[[int], Awaitable[str]]
+#: Who else is asked whether the next step may begin: why not, or "".
+Decide = Callable[[CanaryStep], Awaitable[str]]
 
 
 class Ramp:
     """Steps that hold each other, the last one followed by all jobs; none where there is no canary."""
 
-    def __init__(self, steps: Sequence[frozenset[JobId]], judge: Judge) -> None:
+    def __init__(self, steps: Sequence[Collection[str]], judge: Judge, number: int = 0) -> None:
+        """`number` steps are over already."""
         self._steps = steps
         self._judge = judge
         self._lock = anyio.Lock()
-        self._number = 0
+        self._number = number
 
     @property
     def is_over(self) -> bool:
@@ -44,3 +51,27 @@ class Ramp:
                 halted(Kind.CAPPED, f"canary: {why}")
             else:
                 went_on()
+
+
+def canary_of(
+    ledger: LedgerWriter,
+    steps: Sequence[Collection[str]],
+    then: GoOnCondition,
+    decide: Decide | None = None,
+    number: int = 0,
+) -> Ramp:
+    """The steps of a canary, each judged by what the ledger has of its jobs, and by who decides; either way it is
+    written down."""
+
+    async def judge(step: int) -> str:
+        found = canary.step(ledger.read, list(map(JobId, steps[step])), step + 1, len(steps))
+        why = f"{found.unfinished} of {found.jobs} jobs have not come to their end" if found.unfinished else ""
+        why = why or then.unmet(found)
+        if not why and decide is not None:
+            why = await decide(found)
+        good = f"{found.succeeded} of {found.jobs} jobs succeeded, price {found.price}"
+        message = f"step {found.number} of {found.of}: {why or good}; {'the run stops' if why else 'it goes on'}"
+        ledger.note(Event.CANARY, step=found.number, of=found.of, went_on=not why, message=message)
+        return why
+
+    return Ramp(steps, judge, number)

@@ -39,7 +39,11 @@ def find(read: LedgerReader, plan: str) -> Approval:
 def approve(ledger: LedgerWriter, plan: str, path: Path, who: str) -> None:
     """A person lets a program buy the plan once, from now on. Raises StorageError."""
     with ledger._write as t:
-        t.run("INSERT OR REPLACE INTO approvals VALUES (?, ?, ?, ?, NULL)", (plan, str(path), t.at, who))
+        t.run(
+            "INSERT INTO approvals (plan, path, at, who) VALUES (?, ?, ?, ?) ON CONFLICT (plan) DO UPDATE"
+            " SET path = excluded.path, at = excluded.at, who = excluded.who, used_at = NULL",
+            (plan, str(path), t.at, who),
+        )
 
 
 def use(ledger: LedgerWriter, plan: str) -> None:

@@ -33,4 +33,5 @@ def give(ledger: LedgerWriter, jobs: Collection[JobId], now: float) -> None:
     with ledger._write as t:
         t.run("DELETE FROM hints WHERE at < ?", (iso(now - _KEPT_SECONDS),))
         for job_id in jobs:
-            t.run("INSERT OR REPLACE INTO hints (job_id, at) VALUES (?, ?)", (job_id, t.at))
+            t.run("DELETE FROM hints WHERE job_id = ?", (job_id,))  # it has a new number each time
+            t.run("INSERT INTO hints (job_id, at) VALUES (?, ?)", (job_id, t.at))

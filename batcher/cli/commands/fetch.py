@@ -70,7 +70,7 @@ def command(
                 ledger.forget(case.id, forgotten=False)
     access = simulated.access() if simulate else read_access(terminal.warn)
     if not simulate and (cluster := cluster_access()):
-        return run_on_cluster(workload, access, terminal, cluster, quiet=quiet, buys=False)
+        return run_on_cluster(workload, access, terminal, cluster, folder, quiet=quiet, buys=False)
     if simulate:
         simulated.need_extra()
     access.need_key()

@@ -16,7 +16,7 @@ from batcher.cli.deciding import asking
 from batcher.cli.environment import read_access
 from batcher.cli.left_behind import naming_fetch
 from batcher.cli.places import Sought, find_state, knowing
-from batcher.cli.plan_approval import use_approval
+from batcher.cli.plan_approval import is_approved, use_approval
 from batcher.cli.plan_view import PlanRequest, tell_plan
 from batcher.cli.price_probe import ask_for_probe
 from batcher.cli.session import make_request, run_on_terminal
@@ -101,20 +101,11 @@ def command(
         else:
             selection["ramp"] = bool(then or decide)
             workload = prepare(paths, allow_paths=allow_paths, unchecked=unchecked, **selection)
-    if not (simulate or dry_run) and (cluster := cluster_access(state)):
-        words: dict[str, object] = {
-            "--probe": probe,
-            "--then": then,
-            "--decide": decide,
-            "--approved": approved,
-            "--on": on,
-        }
-        words |= {"--accept-old-ledger": accept_old, "a saved plan": workload.saved, "--notify-file": notify_file}
+    cluster = None if simulate or dry_run else cluster_access(state)
+    if cluster:
+        words = {"--accept-old-ledger": accept_old, "--on": on, "--notify-file": notify_file}
         if wanted := [word for word, given in words.items() if given]:
             raise click.UsageError(f"a run on PostgreSQL does not know {', '.join(wanted)} yet: run it on one machine")
-        access = read_access(terminal.warn, workload.provider)
-        where = (workload, access, terminal, cluster)
-        return run_on_cluster(*where, quiet=quiet, download=not no_download, until=until, allow_net=allow_net)
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if not dry_run:
@@ -127,6 +118,17 @@ def command(
             terminal.say("Nothing was bought.")
             return 1
         workload = probing
+    if cluster:
+        return run_on_cluster(
+            *(workload, access, terminal, cluster, folder),
+            quiet=quiet,
+            download=not no_download,
+            until=until,
+            allow_net=allow_net,
+            then=condition,
+            decide=None if decide is None else asking(decide, folder),
+            approved=is_approved(workload.saved, approved),
+        )
     if dry_run:
         return tell_plan(terminal, workload, folder, access, PlanRequest(until=until))
     targets = targets_of(notify_file, on)

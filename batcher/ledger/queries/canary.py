@@ -21,8 +21,10 @@ def step(read: LedgerReader, jobs: Collection[JobId], number: int, of: int) -> C
     price, stream = 0, iter(sorted(jobs))
     while page := list(islice(stream, _PAGE)):
         for row in read.rows(
-            "SELECT status, quoted_credits, reserved_credits, final_credits, hold_credits, differs FROM jobs"
-            f" WHERE id IN ({marks(page)})",
+            "SELECT w.status, a.quoted_credits, a.reserved_credits, a.final_credits, a.hold_credits, CASE WHEN"
+            " f.saved_at IS NOT NULL AND f.forgotten_at IS NULL THEN f.differs END AS differs FROM wanted AS w"
+            " LEFT JOIN attempts AS a ON a.id = w.attempt_id LEFT JOIN files AS f ON f.attempt_id = a.id"
+            f" AND f.number = 0 WHERE w.id IN ({marks(page)})",
             page,
         ):
             status = row["status"]

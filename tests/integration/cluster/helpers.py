@@ -80,9 +80,8 @@ class Machines:
         spool.mkdir()
         account = RIVYA.account(self.base_url, DEFAULT_KEY)
         files = shared_files(str(self.shared))
-        request = StartRequest(
-            workload, self.conninfo, account, Place.LOOPBACK, str(self.shared), files, spool, **words
-        )
+        where = (str(self.shared), files, spool, spool / "mirror.db")
+        request = StartRequest(workload, self.conninfo, account, Place.LOOPBACK, *where, **words)
         with Start(request) as start:
             yield start
 
@@ -164,9 +163,8 @@ class Cluster:
         spool.mkdir(exist_ok=True)
         account = RIVYA.account(self.base_url, DEFAULT_KEY)
         files = shared_files(str(self.shared))
-        request = StartRequest(
-            prepare([manifest]), self.conninfo, account, Place.LOOPBACK, str(self.shared), files, spool
-        )
+        where = (str(self.shared), files, spool, spool / "mirror.db")
+        request = StartRequest(prepare([manifest]), self.conninfo, account, Place.LOOPBACK, *where)
         with Start(request) as start:
             return await start.begin(self.tables)
 
