@@ -32,11 +32,11 @@ from batcher.damage import Found, find_damage
 from batcher.edits import Edits
 from batcher.engine import GRACE_SECONDS, Arrivals, Ending, Engine, ToBuy
 from batcher.engine.driver import Companion, Driver
-from batcher.engine.ramp import canary_of
 from batcher.enrolling import begin_enrolment
 from batcher.errors import BatcherError, Kind, Stopped, StorageError, exit_code
 from batcher.events import Event
 from batcher.jobs import Status
+from batcher.judging import canary_of
 from batcher.ledger import Change, LedgerWriter, Observer, control, hold_lock, traces
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.budgets import used_before

@@ -21,9 +21,10 @@ from batcher.clock import Clock
 from batcher.engine import Arrivals, Ending, Engine
 from batcher.engine.backlog import WorkItem
 from batcher.engine.engine import FETCH_BACKLOG
-from batcher.engine.ramp import Ramp, canary_of
+from batcher.engine.ramp import Ramp
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Ended, Job, JobId, Planned, Status
+from batcher.judging import canary_of
 from batcher.ledger import LedgerWriter, PlannedJob, Refusal, Store
 from batcher.lifecycle import Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Step
 from batcher.limits.creates import CreateBreaker

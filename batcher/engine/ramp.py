@@ -6,17 +6,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import anyio
 
-from batcher.canary import CanaryStep, GoOnCondition
 from batcher.errors import Kind
-from batcher.events import Event
 from batcher.jobs import JobId
-from batcher.ledger import LedgerWriter
-from batcher.ledger.queries import canary
 
 #: Says of a step (its number from 0 on) why the next one must not begin; empty where it may.
 Judge = Callable[[int], Awaitable[str]]
-#: Who else is asked whether the next step may begin: why not, or "".
-Decide = Callable[[CanaryStep], Awaitable[str]]
 
 
 class Ramp:
@@ -51,27 +45,3 @@ class Ramp:
                 halted(Kind.CAPPED, f"canary: {why}")
             else:
                 went_on()
-
-
-def canary_of(
-    ledger: LedgerWriter,
-    steps: Sequence[Collection[str]],
-    then: GoOnCondition,
-    decide: Decide | None = None,
-    number: int = 0,
-) -> Ramp:
-    """The steps of a canary, each judged by what the ledger has of its jobs, and by who decides; either way it is
-    written down."""
-
-    async def judge(step: int) -> str:
-        found = canary.step(ledger.read, list(map(JobId, steps[step])), step + 1, len(steps))
-        why = f"{found.unfinished} of {found.jobs} jobs have not come to their end" if found.unfinished else ""
-        why = why or then.unmet(found)
-        if not why and decide is not None:
-            why = await decide(found)
-        good = f"{found.succeeded} of {found.jobs} jobs succeeded, price {found.price}"
-        message = f"step {found.number} of {found.of}: {why or good}; {'the run stops' if why else 'it goes on'}"
-        ledger.note(Event.CANARY, step=found.number, of=found.of, went_on=not why, message=message)
-        return why
-
-    return Ramp(steps, judge, number)

@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "saved_plan": BASE | {"catalog", "fs", "ledger", "planning"},
     "workload": BASE | {"ledger", "manifest", "marks", "planning", "providers", "saved_plan"},
     "canary": {"errors"},
+    "judging": BASE | {"engine", "ledger"},
     "controls": {"errors", "settings"},
     "request": BASE | {"engine", "ledger", "planning", "providers", "workload"},
     "edits": {"errors", "manifest", "settings"},
@@ -69,6 +70,7 @@ ALLOWED: dict[str, set[str]] = {
         "enrolling",
         "storage",
         "engine",
+        "judging",
         "ledger",
         "lifecycle",
         "limits",
@@ -85,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulated": {"access", "errors", "fs", "install", "own_models"},
     "cluster": BASE
     | {"fs", "ledger", "lifecycle", "limits", "providers", "engine", "storage", "run", "workload", "redact", "state"}
-    | {"damage", "enrolling", "planning", "request"},
+    | {"damage", "enrolling", "judging", "planning", "request"},
     "api": BASE
     | {"access", "storage", "ledger", "manifest", "planning", "providers", "records", "redact", "run", "simulated"}
     | {"own_models", "state", "text", "workload"},
