@@ -15,7 +15,7 @@ from typing import Literal, Self, Unpack
 from batcher import own_models, simulated
 from batcher.access import Access
 from batcher.clock import SystemClock, iso_seconds
-from batcher.controls import limits_of
+from batcher.controls import LimitOptions, limits_of
 from batcher.errors import Kind, StorageError, UsageError
 from batcher.jobs import Status
 from batcher.ledger import Change, LedgerReader, control, hold_lock
@@ -177,9 +177,9 @@ class Ledger:
         """Let it start new jobs again."""
         self._ask("resume")
 
-    def resize(self, *, in_flight: int | None = None, submit: str | None = None, requests: str | None = None) -> None:
-        """Give it other limits: jobs in flight, and rates such as `60/minute`. Raises UsageError."""
-        self._ask("limits", limits_of(in_flight=in_flight, submit=submit, requests=requests))
+    def resize(self, **limits: Unpack[LimitOptions]) -> None:
+        """Give it other limits: jobs in flight, downloads at once, and rates such as `60/minute`. Raises UsageError."""
+        self._ask("limits", limits_of(**limits))
 
     def _ask(self, word: control.Word, values: control.Asked = MappingProxyType({})) -> None:
         self._check_open()

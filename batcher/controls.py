@@ -1,14 +1,14 @@
 """What people ask of a run while it goes on (`batcher ctl`), as values: its state, its limits, its caps.
 
-A value is known by a word: `state`, `limits.submit`, `limits.requests`, `limits.in_flight`, `budget.run`, `budget.day`,
-`budget.campaign:NAME`, `budget.allowance:NAME`. Sums are in credits.
+A value is known by a word: `state`, `limits.submit`, `limits.requests`, `limits.in_flight`, `limits.downloads`,
+`budget.run`, `budget.day`, `budget.campaign:NAME`, `budget.allowance:NAME`. Sums are in credits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack, cast
 
 from .errors import UsageError
 from .settings import Limits, Rate, both, parse_rate
@@ -18,7 +18,8 @@ PAUSED: State = "paused"
 DRAINING: State = "draining"
 Value = Rate | int
 #: The limits that can be given.
-LIMITS = ("submit", "requests", "in_flight")
+LIMITS = ("submit", "requests", "in_flight", "downloads")
+_MOST = {"in_flight": 100_000, "downloads": 64}
 
 
 class Given(NamedTuple):
@@ -75,13 +76,22 @@ def read_values(word: str, given: Sequence[str]) -> dict[str, Value]:
     return found
 
 
-def limits_of(**given: int | str | None) -> dict[str, Value]:
+class LimitOptions(TypedDict, total=False):
+    """Limits by their names; a rate is such as `60/minute`."""
+
+    submit: str | None
+    requests: str | None
+    in_flight: int | None
+    downloads: int | None
+
+
+def limits_of(**given: Unpack[LimitOptions]) -> dict[str, Value]:
     """The limits that are given, by their words. Raises UsageError."""
     return read_values("limits", [f"{name}={value}" for name, value in given.items() if value is not None])
 
 
 _NAMES = {
-    "limits": "it takes submit=N/minute, requests=N/minute and in_flight=N",
+    "limits": "it takes submit=N/minute, requests=N/minute, in_flight=N and downloads=N",
     "budget": "it takes run=N, day=N, campaign:NAME=N and allowance:NAME=N, in credits",
 }
 
@@ -93,7 +103,7 @@ def _read(word: str, name: str, value: str | None) -> Value:
         raise ValueError(_NAMES[word])
     if name in ("submit", "requests"):
         return parse_rate(value)
-    low, high = (1, 100_000) if word == "limits" else (0, 1_000_000_000)
+    low, high = (1, _MOST[name]) if word == "limits" else (0, 1_000_000_000)
     if not value.isascii() or not value.isdigit() or not low <= int(value[:12]) <= high:
         raise ValueError(f"must be a whole number from {low:,} to {high:,}")
     return int(value)

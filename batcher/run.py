@@ -20,14 +20,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import anyio
 import anyio.to_thread
 
 from batcher import __version__
 from batcher.clock import Clock, SystemClock, iso, iso_seconds
-from batcher.controls import limits_of
+from batcher.controls import LimitOptions, limits_of
 from batcher.damage import Found, find_damage
 from batcher.edits import Edits
 from batcher.engine import GRACE_SECONDS, Arrivals, Ending, Engine, ToBuy
@@ -171,9 +171,9 @@ class Run:
         """Start new jobs again."""
         self.ask("resume")
 
-    def resize(self, *, in_flight: int | None = None, submit: str | None = None, requests: str | None = None) -> None:
-        """Have other limits, for this run: jobs in flight, and rates such as `60/minute`. Raises UsageError."""
-        self.ask("limits", limits_of(in_flight=in_flight, submit=submit, requests=requests))
+    def resize(self, **limits: Unpack[LimitOptions]) -> None:
+        """Have other limits for this run: jobs in flight, downloads at once, rates (`60/minute`). Raises UsageError."""
+        self.ask("limits", limits_of(**limits))
 
     def ask(self, word: control.Word, values: control.Asked = MappingProxyType({})) -> None:
         """Write down what is asked of this run, which obeys within a second. Raises UsageError once it has ended."""

@@ -26,7 +26,7 @@ from batcher.errors import Kind, exit_code
 from batcher.jobs import Ended, Job, JobId, Planned, Status
 from batcher.judging import canary_of
 from batcher.ledger import LedgerWriter, PlannedJob, Refusal, Store
-from batcher.lifecycle import Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Step
+from batcher.lifecycle import Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
 from batcher.limits.creates import CreateBreaker
 
 from .engine import JobQueue
@@ -144,13 +144,11 @@ class Coordinator(Engine):
         clock: Clock,
         lease: float,
     ) -> None:
-        limits = spec.settings.limits
-        waiting = replace(limits, downloads=limits.in_flight + FETCH_BACKLOG)
         self._elsewhere = _Elsewhere(ledger, spec, lambda job_id: queue.deliver(queue_of(spec.kind), run_id, job_id))
         context = SimpleNamespace(
             ledger=ledger,
             clock=clock,
-            settings=replace(spec.settings, limits=waiting),
+            settings=spec.settings,
             limiter=SimpleNamespace(creates=CreateBreaker(), restate=lambda _: None),  # no request is made here
             commits=None,
         )
@@ -173,6 +171,10 @@ class Coordinator(Engine):
             waiting = sum(item.pending is not None and not item.state.bought for item in self.open.values())
             self._started = max(self._started, self._store.bought(self._at) + waiting)
         return super()._new()
+
+    def _wanted(self, _: Stage) -> int:
+        """Each waits for a job, wherever that is worked at."""
+        return min(self._control.limits.in_flight + FETCH_BACKLOG, self.workers_max)
 
     def leave(self) -> None:
         """Leave the run to another coordinator: it does not end by this."""

@@ -12,7 +12,6 @@ from itertools import count
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup
 
 from batcher.damage import Damage
 from batcher.errors import Kind, ManifestError
@@ -44,8 +43,6 @@ FETCH_BACKLOG = 100
 #: Seconds between the first polls of tasks that an earlier run bought: thousands at once would come at once again after
 #: each interval, and wait for each other.
 _APART_SECONDS = 0.002
-#: So many jobs whose downloads end for the same local cause stop buying.
-_BARRED = 3
 #: Requests at once of a stage, where as many jobs may be under way.
 _WORKERS = 16
 
@@ -86,8 +83,6 @@ class Engine:
         self._halts: list[tuple[Kind, str]] = []
         self._left: Counter[str] = Counter()
         self._caps_met: set[str] = set()
-        self._barred: set[JobId] = set()  # jobs whose downloads ended for this cause, and none without it since
-        self._barred_by = ""
         self._proven = False  # whether this key may read tasks
         self._first: JobId | None = None  # the job that is to show it
         self._outages = Outages(context, lifecycle, self.halted)
@@ -100,6 +95,7 @@ class Engine:
         )
         self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
         self._over = False
+        self._staffed: Counter[Stage] = Counter()  # stages whose workers have begun
         self._scope, self._watching = anyio.CancelScope(), anyio.CancelScope()
 
     async def run(self) -> Ending:
@@ -108,15 +104,13 @@ class Engine:
         for item, stage in leftovers(read, self._campaigns, self._settings, self._selection, self._damage):
             self.add(item, stage, next(apart) * _APART_SECONDS if stage is Stage.POLL else 0.0)
         self._control.begin(to_buy=self._backlog.has_jobs)
-        requests = min(max(_WORKERS, self._settings.limits.in_flight), self.workers_max)
-        workers = dict.fromkeys(Stage, self._settings.limits.downloads) | {Stage.SUBMIT: requests, Stage.POLL: requests}
         with self._scope:
             try:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._watch)
-                    group.start_soon(self._grow)
-                    for stage, number in workers.items():
-                        group.start_soon(self._staff, group, stage, number)
+                async with anyio.create_task_group() as self._group:
+                    self._group.start_soon(self._watch)
+                    self._group.start_soon(self._grow)
+                    for stage in Stage:
+                        self._group.start_soon(self._begin, stage)
             except BaseExceptionGroup as group_error:
                 raise one_error(group_error) from None
         for job_id in self.open:
@@ -146,13 +140,23 @@ class Engine:
 
     # Workers
 
-    async def _staff(self, group: TaskGroup, stage: Stage, number: int) -> None:
-        """Let so many workers begin in a stage; a run looks at the wallet before it buys."""
+    async def _begin(self, stage: Stage) -> None:
+        """Let workers begin in a stage; a run looks at the wallet before it buys."""
         if stage is Stage.SUBMIT and self._backlog.has_jobs:
             await self._readings.look()
             self._preflight.done()
-        for _ in range(number):
-            group.start_soon(self._work, stage)
+        self._staff(stage)
+
+    def _staff(self, stage: Stage) -> None:
+        """Let more workers begin where there are too few; those that are too many end by themselves."""
+        for _ in range(self._staffed[stage], self._wanted(stage)):
+            self._staffed[stage] += 1
+            self._group.start_soon(self._work, stage)
+
+    def _wanted(self, stage: Stage) -> int:
+        """How many workers a stage has: so many requests at once."""
+        limits, asks = self._control.limits, stage in (Stage.SUBMIT, Stage.POLL)
+        return min(max(_WORKERS, limits.in_flight), self.workers_max) if asks else limits.downloads
 
     async def _work(self, stage: Stage) -> None:
         while item := await self._next(stage):
@@ -176,6 +180,10 @@ class Engine:
         """The next work item that is due in this stage; None when the run is over."""
         queue = self._queues[stage]
         while not self._over:
+            if self._staffed[stage] > self._wanted(stage):
+                self._staffed[stage] -= 1
+                queue.wake()  # what this one was woken for, another takes
+                return None
             if item := queue.take() or (self._new() if stage is Stage.SUBMIT else None):
                 return item
             if stage is Stage.SUBMIT and self._searching:
@@ -251,7 +259,9 @@ class Engine:
     def _changed(self) -> None:
         """More or less may be started than before."""
         self._reopen()
-        self._queues[Stage.SUBMIT].wake_all()
+        for stage in self._staffed:
+            self._staff(stage)
+            self._queues[stage].wake_all()
 
     def _committed(self, campaign: str) -> int:
         """The credits that this run has committed for a campaign, and those of jobs on their way to an intent."""
@@ -281,8 +291,8 @@ class Engine:
             self._queues[Stage.SUBMIT].wake_all()
         if stage is Stage.SUBMIT and self._stalled.takes(item, step):
             return
-        if stage is Stage.FETCH:
-            self._fetched(item)
+        if stage is Stage.FETCH and (rule := self._stops.fetched(item.job_id, item.state.barred)):
+            self.halted(Kind.CAPPED, rule)
         match step:
             case Reschedule(to, seconds):
                 self._queues[to].put(item, seconds)
@@ -345,17 +355,6 @@ class Engine:
             self.stop(Kind.DONE if done else kind, reason)
         else:
             self._halts.append((kind, reason))
-
-    def _fetched(self, item: WorkItem) -> None:
-        """Stop buying what cannot be fetched: downloads of different jobs, and no others, end for one local cause."""
-        cause = item.state.barred
-        if not cause or cause != self._barred_by:
-            self._barred.clear()
-        self._barred_by = cause
-        if cause:
-            self._barred.add(item.job_id)
-        if len(self._barred) == _BARRED:
-            self.halted(Kind.CAPPED, f"downloads_blocked: {cause}")
 
     def _reopen(self) -> None:
         """Take up again what has room by now; a cap that is found to have none is told of as one that refused a job."""

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 
-from batcher.jobs import Status
+from batcher.jobs import JobId, Status
 from batcher.settings import Settings
 
 #: A share of fewer jobs than this says nothing.
 LEAST_ENDED = 10
+#: So many jobs whose downloads end for the same local cause stop buying.
+_BARRED = 3
 
 
 class StopRules:
-    """Counts what jobs came to; says which rule of the manifest's `stop` has been met."""
+    """Counts what jobs came to; says which rule has been met, of the manifest's `stop` or of batcher's own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._failures = self._blocked = 0  # in a row
         self._ended: Counter[Status] = Counter()
+        self._barred: set[JobId] = set()  # jobs whose downloads ended for this cause, and none without it since
+        self._barred_by = ""
+
+    def fetched(self, job_id: JobId, barred: str) -> str:
+        """Count a download that was tried; why to stop, if so: those of different jobs, and no others, end for one
+        local cause (`barred`), so what is bought cannot be fetched."""
+        if not barred or barred != self._barred_by:
+            self._barred.clear()
+        self._barred_by = barred
+        if barred:
+            self._barred.add(job_id)
+        return f"downloads_blocked: {barred}" if len(self._barred) == _BARRED else ""
 
     def goes_on(self) -> None:
         """A job has its result: no row of failures goes on over it."""

@@ -69,9 +69,8 @@ def run_control(read: LedgerReader, run_id: int | None = None) -> RunControl | N
         **{f"budget.campaign:{name}": own.campaigns.get(name) for name in campaigns},
         **{f"budget.allowance:{each.name}": each.total for each in own.allowances.values()},
     }
-    in_flight = of_kind(of_kind(row["settings"], dict).get("limits"), dict).get("in_flight")
-    if type(in_flight) is int:
-        plain["limits.in_flight"] = in_flight
+    stated = of_kind(of_kind(row["settings"], dict).get("limits"), dict)
+    plain |= {f"limits.{name}": stated[name] for name in ("in_flight", "downloads") if type(stated.get(name)) is int}
     saved = "plan" in of_kind(row["settings"], dict)
     values = {what: asked.value(what, value, tightens=saved and what == "budget.run") for what, value in plain.items()}
     return RunControl(row["id"], row["started_at"], campaigns, asked, values, saved)

@@ -75,7 +75,7 @@ def test_it_writes_down_what_is_asked_and_shows_what_holds(cli: Cli) -> None:
     [
         (("pause", "now"), "takes nothing more"),
         (("limits",), "limits of what?"),
-        (("limits", "submit=60", "downloads=3", "in_flight=0"), "'submit=60'.*'downloads=3'.*'in_flight=0'"),
+        (("limits", "submit=60", "downloads=65", "in_flight=0"), "'submit=60'.*'downloads=65'.*'in_flight=0'"),
         (("budget", "campaign=3", "run:x=1", "day=-1", "run=1e3", "keep=3"), "'campaign=3'.*'run:x=1'.*'keep=3'"),
         (
             ("budget", "campaign:sprig=3"),

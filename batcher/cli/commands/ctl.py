@@ -51,9 +51,9 @@ def command(
 ) -> int:
     """Ask something of the run that goes on; it obeys within a second.
 
-    pause, resume, drain (finish what is under way, and end); limits submit=60/minute requests=N/minute in_flight=40;
-    budget run=N day=N campaign:NAME=N allowance:NAME=N, in credits; status shows what holds. It holds for that run, and
-    over a crash of it as far as it is stricter than what the next one begins with.
+    pause, resume, drain (finish what is under way, and end); limits submit=60/minute requests=N/minute in_flight=40
+    downloads=8; budget run=N day=N campaign:NAME=N allowance:NAME=N, in credits; status shows what holds. It holds for
+    that run, and over a crash of it as far as it is stricter than what the next one begins with.
     """
     values = _values(action, words)
     if conninfo := named_database(state):

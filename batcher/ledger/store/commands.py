@@ -65,7 +65,7 @@ def read_value(what: str, text: str) -> Value | None:
         count, seconds = found if isinstance(found, list) and len(found) == 2 else (0, 0)
         fits = type(count) is int and type(seconds) in (int, float) and 0 < count < _MOST and 0 < seconds < _MOST
         return Rate(count, float(seconds)) if fits else None
-    least = 1 if what == "limits.in_flight" else 0
+    least = 1 if what.startswith("limits.") else 0
     return found if type(found) is int and least <= found < _MOST else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from integration.engine.helpers import check_windows
-from integration.lifecycle.helpers import attempts, done, manifest, statuses
+from integration.lifecycle.helpers import attempts, done, faults, manifest, statuses
 from support import Bench, Looked
 
 from batcher.clock import from_iso
@@ -160,6 +160,22 @@ def test_more_and_fewer_in_flight(bench: Bench) -> None:
     )
     done(outcome.ending)
     assert counted == [2, 8, 1]
+
+
+def test_more_and_fewer_downloads_at_once(bench: Bench) -> None:
+    """Each takes ten seconds, all is bought at once; what is being fetched when there are to be fewer is fetched."""
+    faults(bench, {"on": "result", "do": "delay", "seconds": 10})
+    counted: list[int] = []
+
+    def look(run: Looked) -> None:
+        with bench.reader() as reader:
+            counted.append(len(reader.rows("SELECT 1 FROM files WHERE saved_at IS NOT NULL")))
+
+    fast = SLOW.replace("6/minute", "1000/second, in_flight: 50, downloads: 2")
+    path = boats(bench, 26, fast=fast)
+    wider, fewer = ((at, lambda run, n=n: run.resize(downloads=n)) for at, n in ((40, 6), (59, 1)))
+    done(during(bench, path, (39, look), wider, (58, look), fewer, (79, look), (97, look)).ending)
+    assert counted == [6, 14, 21, 23]  # by twos, by sixes; six were under way, and then one by one
 
 
 def test_a_lowered_cap_holds_from_its_commit_on_and_a_raised_one_lets_more_through(bench: Bench) -> None:
