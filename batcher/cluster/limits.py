@@ -219,6 +219,10 @@ class SharedLimits:
         [row] = self._connection.query(_TAKE, given | {"slack": _SLACK_SECONDS, "share": _SLACK_SHARE})
         if row["taken"]:
             return Grant(row["at"], 0.0)
+        if (row["wait"] or 0.0) > max(self._rates[name].seconds for name in names) + _SLACK_SECONDS:
+            # Stamps of the future: the database's clock was set back. They count as of now, or nobody sends until then.
+            sql = "UPDATE slots SET at = clock_timestamp() WHERE account = %s AND at > clock_timestamp() RETURNING 1"
+            self._connection.query(sql, (self._account,))
         return Grant(row["at"], max(row["paused"] or 0.0, row["wait"] or 0.0, 0.001), row["held"])
 
     def _throttled(self, names: list[str]) -> bool:

@@ -61,7 +61,7 @@ class Machines:
     def __init__(self, conninfo: str, folder: Path, world: World, base_url: str) -> None:
         self.conninfo, self.folder, self.world, self.base_url = conninfo, folder, world, base_url
         self.shared = folder / "shared"
-        self.shared.mkdir()
+        self.shared.mkdir(exist_ok=True)
         self.tables = ClusterTables(conninfo)
         self.said: list[str] = []
 
@@ -108,6 +108,12 @@ class Machines:
             while (ending := await self.tables.ending(run_id)) is None:  # noqa: ASYNC110  (another process may end it)
                 await anyio.sleep(0.05)
         return ending
+
+    async def hears(self, words: str) -> None:
+        """Wait until a worker has said so."""
+        with anyio.fail_after(20):
+            while not any(words in said for said in self.said):  # noqa: ASYNC110  (said by a callback)
+                await anyio.sleep(0.05)
 
     async def done(self, workload: Workload, *, working: bool = True, **words: Any) -> dict[str, Any]:
         """A run to its end; with a worker of its own, unless others work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import psycopg
@@ -63,6 +64,39 @@ def test_a_job_is_one_workers_until_its_lease_runs_out(workers: Workers) -> None
     assert not workers.one.release(JOB, 1)
     assert workers.other.release(JOB, 2)
     assert workers.one.claim(JOB, "a", 30) == 3
+
+
+def test_of_several_rescuers_one_has_the_job(workers: Workers, postgres: str) -> None:
+    workers.one.claim(JOB, "a", 30)
+    workers.intend(workers.one)
+    workers.run_out()
+    rescuers = [PostgresLedger.connect(postgres, None, workers.changes.append) for _ in range(4)]
+    found, begin = list[int | None](), threading.Barrier(4)
+
+    def rescue(number: int) -> None:
+        begin.wait()
+        found.append(rescuers[number].claim(JOB, f"rescuer {number}", 30))
+
+    threads = [threading.Thread(target=rescue, args=(number,)) for number in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(found, key=str) == [2, None, None, None]
+    assert [change.event for change in workers.changes].count(Event.MAYBE_RECEIVED) == 1
+    for ledger in rescuers:
+        ledger.close()
+
+
+def test_a_claim_outlives_a_database_clock_that_is_set_back_for_its_worker_alone(workers: Workers) -> None:
+    """Until the clock has caught up, or its worker has renewed it, nobody else has the job: late, and never twice."""
+    epoch = workers.one.claim(JOB, "a", 30)
+    workers.sql("UPDATE batcher.claims SET until = until + interval '1 hour'")  # by the clock as it is now
+    assert workers.other.claim(JOB, "b", 30) is None
+    assert workers.one.renew("a", 30) == {JOB}
+    workers.sql("UPDATE batcher.claims SET until = until - interval '31 seconds'")
+    assert epoch is not None
+    assert workers.other.claim(JOB, "b", 30) == epoch + 1
 
 
 def test_a_takeover_makes_what_was_intended_maybe_received_and_tells_it(workers: Workers) -> None:

@@ -61,6 +61,19 @@ def test_no_more_than_stated_are_let_out_in_a_window_whoever_asks(
         assert SharedLimits(third, OTHER.text, FEW).take("submit").wait == 0  # another account has its own
 
 
+def test_a_database_whose_clock_is_set_back_lets_out_no_more_and_stops_nobody_for_that_long(
+    opened: list[PostgresConnection], postgres: str
+) -> None:
+    one, other = (SharedLimits(each, ACCOUNT.text, FEW) for each in opened)
+    assert [one.take("submit").wait, other.take("submit").wait] == [0, 0]
+    later(postgres, -3600)  # they were taken in an hour, by the clock as it is now
+    assert one.take("submit").wait > 3000
+    assert 59 < other.take("submit").wait < 61
+    later(postgres, 61)
+    assert [one.take("submit").wait, other.take("submit").wait] == [0, 0]
+    assert one.take("submit").wait > 0
+
+
 def test_one_workers_429_slows_all_and_its_retry_after_is_everybodys(
     opened: list[PostgresConnection], postgres: str
 ) -> None:
