@@ -1,13 +1,15 @@
 """Chaos: a run over three workers that are killed, stopped and cut off, on a PostgreSQL that crashes.
 
-Every three seconds, but not before anything was bought or ended since the last time, something happens to a worker
-that is there: SIGKILL and a new start, SIGSTOP beyond its lease, or no network beyond its lease. PostgreSQL is killed
-twice (its postmaster, by SIGKILL). One answer in twenty to a paid request is lost. What was bought is counted from the
-simulator's own books, and everything is audited as the soak's ledgers are.
+Every three seconds something happens to a worker: SIGKILL and a new start, SIGSTOP beyond its lease, or no network
+beyond its lease; but not before one that was killed is there again, and something was bought or ended since (a busy
+machine needs more than three seconds to start one). PostgreSQL is killed twice (its postmaster, by SIGKILL). One answer
+in twenty to a paid request is lost. What was bought is counted from the simulator's own books, and everything is
+audited as the soak's ledgers are.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
@@ -29,11 +31,15 @@ from benchmarks.soak.truth import Truth
 from .machines import Cluster, Machine, cluster
 
 JOBS, SHORT_JOBS = 1000, 60
-LEASE, EVERY, AWAY = 4, 3.0, 3.0
+EVERY, AWAY = 3.0, 3.0
+#: Seconds; on a busy machine longer, for there a worker that lives is not heard of for as long as one that is dead.
+LEASE = max(4, round(os.getloadavg()[0]))
 #: How long chaos waits for progress at most, in seconds: starting three workers may take a busy machine so long.
 PATIENCE = 20.0
 #: No longer without anything bought or fetched: a lease, the crash of the database, and its start.
-GAP_SECONDS = 15.0
+GAP_SECONDS = 11.0 + LEASE
+#: The share of deeds that are kills.
+_KILLS = 0.6
 _FAULTS = ("create:lost:rate=0.04", "create:lost:reset,rate=0.01")
 _LONGEST_SECONDS = 900.0
 _SHOWN = 20
@@ -54,20 +60,24 @@ class Chaos(threading.Thread):
 
     def run(self) -> None:
         late: list[threading.Thread] = []
-        began = time.monotonic()
+        began = before = time.monotonic()
         try:
-            while not self._over.wait(EVERY):
+            while not self._over.wait(max(0.0, before + EVERY - time.monotonic())):
                 self._let_progress()
-                if self._crashes and time.monotonic() - began > self._crashes[0]:
+                before = time.monotonic()
+                if self._crashes and before - began > self._crashes[0]:
                     del self._crashes[0]
                     self._count("PostgreSQL crashed")
                     self._cluster.database.crash(AWAY)
+                    continue
                 if not (free := [machine for machine in self._cluster.machines if not machine.busy]):
                     continue
                 machine = self._chance.choice(free)
-                deeds = [self._kill, self._pause] + [self._cut] * (machine.network is not None)
-                [deed] = self._chance.choices(deeds, [4, 1, 1][: len(deeds)])
+                if machine.network is None or self._chance.random() < _KILLS:
+                    self._kill(machine)
+                    continue
                 machine.busy = True
+                deed = self._chance.choice([self._pause, self._cut])
                 late.append(threading.Thread(target=self._do, args=[deed, machine]))
                 late[-1].start()
         except BaseException as error:  # the driver's thread raises it
@@ -208,6 +218,7 @@ def measure(full: bool) -> Iterator[Figure]:
         verdict = audit(scenario, story, wallet, stamped=False)
         for what, times in sorted(done.items()):
             yield Figure(f"{scenario.name}: {what}", times)
+        yield Figure(f"{scenario.name}: lease", LEASE, "s")
         yield from figures(verdict)
         for finding in verdict.findings[:_SHOWN]:
             print(f"{scenario.name}: {finding.sort}: {finding.text}")

@@ -105,12 +105,12 @@ def test_an_outage_holds_all_but_who_asks_whether_it_is_over(opened: list[Postgr
 @pytest.mark.parametrize(
     ("steps", "free"),
     [
-        ([(Rate(2, 60), 1), (Rate(4, 60), 0)], 3),
-        ([(Rate(4, 60), 4), (Rate(2, 60), 0), (Rate(4, 60), 0)], 0),
-        ([(Rate(4, 60), 3), (Rate(2, 60), 0), (Rate(4, 60), 0)], 1),
-        ([(Rate(2, 1), 2), (Rate(4, 60), 0)], 0),
-        ([(Rate(2, 1), 1), (Rate(4, 60), 0)], 2),
-        ([(Rate(2, 60), 2), (Rate(4, 1), 0)], 2),
+        ([(Rate(2, 3600), 1), (Rate(4, 3600), 0)], 3),
+        ([(Rate(4, 3600), 4), (Rate(2, 3600), 0), (Rate(4, 3600), 0)], 0),
+        ([(Rate(4, 3600), 3), (Rate(2, 3600), 0), (Rate(4, 3600), 0)], 1),
+        ([(Rate(2, 60), 2), (Rate(4, 3600), 0)], 0),
+        ([(Rate(2, 60), 1), (Rate(4, 3600), 0)], 2),
+        ([(Rate(2, 3600), 2), (Rate(4, 60), 0)], 2),
     ],
     ids=str,
 )
