@@ -1,7 +1,8 @@
 """Who may work at which job, by the database's clock: claims with epochs, and the fence before each paid request.
 
 A claim is a row of its job for good: its epoch rises with each taking, so a worker that was stopped and comes back
-holds a number that nobody answers to any more.
+holds a number that nobody answers to any more. `sent` is the attempt that may have been sent: set by the fence, in the
+statement that lets a request out. So an intent that only waited for a slot is known not to be sent, be its worker dead.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _TAKE = (
     " WHERE claims.until <= clock_timestamp() RETURNING epoch"
 )
 _UNANSWERED = (
-    "UPDATE attempts SET maybe_received = 1 WHERE maybe_received = 0 AND id = (SELECT attempt_id FROM wanted"
-    " WHERE id = ? AND status = 'submitting') RETURNING number"
+    "UPDATE attempts SET maybe_received = 1 WHERE maybe_received = 0 AND id = (SELECT w.attempt_id FROM wanted AS w"
+    " JOIN claims AS c ON c.job_id = w.id AND c.sent = w.attempt_id WHERE w.id = ? AND w.status = 'submitting')"
+    " RETURNING number"
 )
 _RENEW = (
     "UPDATE claims SET until = clock_timestamp() + make_interval(secs => %s)"
@@ -28,18 +30,19 @@ _RENEW = (
 )
 # A stamp of the future (the database's clock was set back) says nothing of the key's age: then nothing is sent.
 _FENCE = (
-    "SELECT EXISTS (SELECT 1 FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
-    " JOIN claims AS c ON c.job_id = w.id WHERE w.id = %(job)s AND w.status = 'submitting' AND a.id = %(attempt)s"
+    "UPDATE claims AS c SET sent = a.id FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
+    " WHERE c.job_id = w.id AND w.id = %(job)s AND w.status = 'submitting' AND a.id = %(attempt)s"
     " AND a.task_id IS NULL AND a.final_credits IS NULL AND c.epoch = %(epoch)s AND c.until > clock_timestamp()"
     " AND a.intended_at::timestamptz BETWEEN clock_timestamp() - make_interval(secs => %(seconds)s)"
-    " AND clock_timestamp() + interval '5 seconds')"
+    " AND clock_timestamp() + interval '5 seconds' RETURNING 1"
 )
 
 
 def take(t: Transaction, job_id: JobId, worker: str, lease: float) -> int | None:
     """Claim a job for so many seconds: the claim's epoch, or None while another claim of it holds.
 
-    What the claim before has intended it may have sent, or be sending: such an attempt is maybe received, for good.
+    What the claim before was allowed to send it may have sent, or be sending: such an attempt is maybe received, for
+    good.
     """
     found = t.run(_TAKE, (job_id, worker, lease)).fetchone()
     if found is None:
@@ -58,6 +61,11 @@ def holds(t: Transaction, intent: Intent, epoch: int) -> bool:
         " WHERE c.job_id = ? AND c.epoch = ? AND c.until > clock_timestamp() AND a.id = ? AND a.maybe_received = 0"
     )
     return bool(t.run(mine, (intent.job_id, epoch, intent.attempt_id)).fetchall())
+
+
+def is_newest(t: Transaction, job_id: JobId, epoch: int) -> bool:
+    """Whether nobody has claimed the job since."""
+    return bool(t.run("SELECT 1 FROM claims WHERE job_id = ? AND epoch = ?", (job_id, epoch)).fetchall())
 
 
 def release(t: Transaction, job_id: JobId, epoch: int) -> bool:
@@ -82,10 +90,11 @@ def expired(connection: PostgresConnection, limit: int) -> list[JobId]:
 
 
 def may_send(connection: PostgresConnection, intent: Intent, epoch: int, key_seconds: float) -> bool:
-    """The fence: whether this claim may send this intent now, all of it by the database's clock.
+    """The fence: whether this claim may send this intent now, all of it by the database's clock; then it is written
+    down that it may be sent.
 
     That is, the job is still submitting with this attempt, which has no task and is not closed, the claim is the newest
     one and holds, and the key is younger than `key_seconds`.
     """
     given = {"job": intent.job_id, "attempt": intent.attempt_id, "epoch": epoch, "seconds": key_seconds}
-    return bool(connection.query(_FENCE, given)[0][0])
+    return bool(connection.query(_FENCE, given))

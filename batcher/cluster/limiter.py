@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from batcher.clock import Clock
+from batcher.clock import Clock, age, moment
 from batcher.jobs import Intent
 from batcher.ledger import Stale, Store
 from batcher.lifecycle.group_commit import Offload
@@ -76,12 +76,14 @@ class SharedLimiter(RateLimiter):
         account: str,
         shared: SharedLimits,
         offload: Offload = anyio.to_thread.run_sync,
-        give_back: Callable[[Intent], Awaitable[None]] | None = None,
+        give_back: Callable[[Intent, str, str], Awaitable[None]] | None = None,
+        key_seconds: float = math.inf,
     ) -> None:
-        """`give_back` plans an intent anew that was not sent before its run was paused."""
+        """`give_back` plans an intent anew that was not sent before its run was paused, or before `key_seconds` were
+        over; it is told the code for that, and why."""
         super().__init__(ledger, limits, clock, commits, account)
         self._all = shared
-        self._offload, self._give_back = offload, give_back
+        self._offload, self._give_back, self._key_seconds = offload, give_back, key_seconds
         self.newest = dict[SendKind, float]()  # when the newest slot of a kind was taken
         self._lifted = 0  # how often others had an answer since this worker has none
         self._turns = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
@@ -95,15 +97,26 @@ class SharedLimiter(RateLimiter):
         fresh = self._give_back is not None and intent is not None and not intent.maybe_received
         async with self._turns["probe" if probe else "submit" if kind == "submit" else "other"]:
             while True:
+                if fresh and intent and self._grew_old(intent):  # before it takes a slot for nothing
+                    await self._plan_anew(intent, "not_sent", "its key was too old before there was room for it")
                 found: Grant = await self._offload(lambda: self._all.take(kind, probe=probe, fresh=fresh))
                 if not found.wait:
                     self.newest[kind] = found.at
                     return found.at
-                if found.held and self._give_back and intent:
-                    await self._give_back(intent)
-                    raise Stale("the run was paused before this was sent")
+                if found.held and intent:
+                    await self._plan_anew(intent, "paused", "the run was paused before it was sent")
                 # Nobody knows who of those that wait elsewhere comes first; nor do they all come at once.
                 await anyio.sleep(min(found.wait, _LOOK_SECONDS) * random.uniform(1.0, 1.05))  # noqa: S311
+
+    def _grew_old(self, intent: Intent) -> bool:
+        """Whether the fence would not let an intent out any more."""
+        passed = age(intent.intended, moment(self._clock))
+        return passed is None or passed > self._key_seconds
+
+    async def _plan_anew(self, intent: Intent, code: str, why: str) -> None:
+        assert self._give_back is not None
+        await self._give_back(intent, code, why)
+        raise Stale(why)
 
     def told(self, kind: SendKind, at: float, outcome: object) -> None:
         """Share what came of a request."""

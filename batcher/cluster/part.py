@@ -129,6 +129,12 @@ class RunPart:
                 f"run {self._run_id} has its results in {spec.results}, this worker in {request.results}",
                 hint="Give all of them the same BATCHER_RESULTS.",
             )
+        if self._key_seconds <= 0:
+            raise StorageError(
+                f"run {self._run_id} trusts a key for {spec.settings.retries.replay_window:g} s only: too short for a"
+                f" lease of {request.lease:g} s",
+                hint="State a longer retries.replay_window, or a shorter --lease.",
+            )
         with (
             closing(PostgresLedger.connect(request.conninfo, self._clock)) as ledger,
             closing(PostgresConnection(request.conninfo, name="batcher limits")) as slots,
@@ -143,7 +149,9 @@ class RunPart:
             account, stated = provider.account.text, spec.settings.limits
             shared = SharedLimits(slots, account, stated, self._run_id, states=spec.selection.buys)
             self.limiter = SharedLimiter(
-                ledger, stated, self._clock, commits, account, shared, give_back=self._give_back
+                *(ledger, stated, self._clock, commits, account, shared),
+                give_back=self._give_back,
+                key_seconds=self._key_seconds,
             )
             context = Context(
                 ledger=ledger,
@@ -182,20 +190,21 @@ class RunPart:
         epoch = self.epochs.get(intent.job_id)
         if epoch is None or ledger is None:
             return None
-        lease = self._request.lease
-        key = self._spec.settings.retries.replay_window - lease - _MARGIN_SECONDS
-        allowed = await to_thread.run_sync(ledger.may_send, intent, epoch, key)
-        if not allowed:
-            await anyio.sleep(_REFUSED_SECONDS)  # whoever has it, or looks at its age, should not be asked at once
-            return None
-        return replace(intent, expires=asked + lease)
+        if await to_thread.run_sync(ledger.may_send, intent, epoch, self._key_seconds):
+            return replace(intent, expires=asked + self._request.lease)
+        await self._give_back(intent, "not_sent", "its key was too old before it was sent")
+        return None
 
-    async def _give_back(self, intent: Intent) -> None:
-        """Plan what was not sent before a pause anew: its key would grow old meanwhile."""
+    @property
+    def _key_seconds(self) -> float:
+        """For how long a key is sent."""
+        return self._spec.settings.retries.replay_window - self._request.lease - _MARGIN_SECONDS
+
+    async def _give_back(self, intent: Intent, code: str, why: str) -> None:
+        """Plan anew what was not sent, as this worker knows that has its claim."""
         epoch, ledger = self.epochs.get(intent.job_id), self._ledger
-        if epoch is not None and ledger is not None:
-            message = "the run was paused before it was sent"
-            await to_thread.run_sync(ledger.give_back, intent, epoch, "paused", message)
+        if epoch is None or ledger is None or not await to_thread.run_sync(ledger.give_back, intent, epoch, code, why):
+            await anyio.sleep(_REFUSED_SECONDS)  # whoever has it, or decides on it, should not be asked at once
 
     # Called by the engine
 

@@ -138,14 +138,16 @@ CREATE TRIGGER files_added AFTER INSERT ON files FOR EACH ROW WHEN (NEW.saved_at
     EXECUTE FUNCTION files_count();
 CREATE TRIGGER files_saved AFTER UPDATE OF saved_at ON files FOR EACH ROW EXECUTE FUNCTION files_count()""".strip()
 
-#: What only a cluster has. `claims`: who works at a job, until when; the epoch rises with each claim. `slots`,
+#: What only a cluster has. `claims`: who works at a job, until when; the epoch rises with each claim; `sent`: see
+#: `claims`. `slots`,
 #: `throttles`, `pauses`: see `limits`. `migrations`: the version, by SQLite's names.
 _CLUSTER = """
 CREATE TABLE claims (
     job_id text COLLATE "C" PRIMARY KEY,
     epoch bigint NOT NULL,
     worker text NOT NULL,
-    until timestamptz NOT NULL
+    until timestamptz NOT NULL,
+    sent bigint
 );
 CREATE INDEX claims_by_worker ON claims (worker);
 CREATE INDEX claims_until ON claims (until);

@@ -61,6 +61,7 @@ class PostgresLedger(LedgerWriter):
         if isinstance(clock, DatabaseClock):
             self.connection.heard = clock.heard
         self._reading: _Reading | None = None
+        self._epochs: dict[JobId, int] = {}  # of the claims that were taken here
         try:
             schema.check(self.connection)
             self._reading = _Reading(conninfo, self.connection, mirror)
@@ -127,7 +128,18 @@ class PostgresLedger(LedgerWriter):
     def claim(self, job_id: JobId, worker: str, lease: float) -> int | None:
         """Claim a job for so many seconds: its epoch, or None while another claim of it holds."""
         with self._write as t:
-            return claims.take(t, job_id, worker, lease)
+            epoch = claims.take(t, job_id, worker, lease)
+        if epoch is not None:
+            self._epochs[job_id] = epoch
+        return epoch
+
+    def unsent(self, intent: Intent, code: str, message: str) -> Status:
+        """As LedgerWriter's, unless another worker has claimed the job since: it may be sending this very intent."""
+        with self._write as t:
+            epoch = self._epochs.get(intent.job_id)
+            if epoch is None or claims.is_newest(t, intent.job_id, epoch):
+                return purchases.close(t, intent, Status.PLANNED, code, message)
+            return self.read.known([intent.job_id])[intent.job_id].status
 
     def release(self, job_id: JobId, epoch: int) -> bool:
         """Give a claim back; whether it still was one."""

@@ -12,7 +12,7 @@ from core_helpers import job_name, make_spec, make_task
 from batcher.cluster.database_clock import DatabaseClock
 from batcher.cluster.store import PostgresLedger
 from batcher.events import Event
-from batcher.jobs import Account, Intent, Submitting
+from batcher.jobs import Account, Intent, Planned, Status, Submitting
 from batcher.ledger import Caps, Change
 
 ACCOUNT = Account("https://api.test", "0123456789ab")
@@ -68,7 +68,7 @@ def test_a_job_is_one_workers_until_its_lease_runs_out(workers: Workers) -> None
 
 def test_of_several_rescuers_one_has_the_job(workers: Workers, postgres: str) -> None:
     workers.one.claim(JOB, "a", 30)
-    workers.intend(workers.one)
+    assert workers.one.may_send(workers.intend(workers.one), 1, 60)
     workers.run_out()
     rescuers = [PostgresLedger.connect(postgres, None, workers.changes.append) for _ in range(4)]
     found, begin = list[int | None](), threading.Barrier(4)
@@ -99,9 +99,9 @@ def test_a_claim_outlives_a_database_clock_that_is_set_back_for_its_worker_alone
     assert workers.other.claim(JOB, "b", 30) == epoch + 1
 
 
-def test_a_takeover_makes_what_was_intended_maybe_received_and_tells_it(workers: Workers) -> None:
+def test_a_takeover_makes_what_may_be_sent_maybe_received_and_tells_it(workers: Workers) -> None:
     workers.one.claim(JOB, "a", 30)
-    workers.intend(workers.one)
+    assert workers.one.may_send(workers.intend(workers.one), 1, 60)
     assert not workers.changes[-1].detail.get("code")
     workers.run_out()
     assert workers.one.expired() == [JOB]
@@ -111,6 +111,32 @@ def test_a_takeover_makes_what_was_intended_maybe_received_and_tells_it(workers:
     assert phase.intent.maybe_received
     assert workers.changes[-1].event == Event.MAYBE_RECEIVED
     assert workers.changes[-1].detail["code"] == "taken_over"
+
+
+def test_what_waited_for_room_only_is_known_not_to_be_sent_whoever_has_it(workers: Workers) -> None:
+    workers.one.claim(JOB, "a", 30)
+    intent = workers.intend(workers.one)
+    workers.run_out()
+    assert workers.other.claim(JOB, "b", 30) == 2
+    phase = workers.other.read.load(JOB).phase
+    assert isinstance(phase, Submitting)
+    assert not phase.intent.maybe_received
+    # Who had it before and comes back neither sends it nor closes it: the other may be sending it.
+    assert not workers.one.may_send(intent, 1, 60)
+    assert not workers.one.give_back(intent, 1, "not_sent", "")
+    assert workers.one.unsent(intent, "not_sent", "") is Status.SUBMITTING
+    # Its key is too old by now: it is planned anew, at no cost, and nobody has to judge it.
+    assert not workers.other.may_send(intent, 2, 0)
+    assert workers.other.give_back(intent, 2, "not_sent", "")
+    assert isinstance(workers.other.read.load(JOB).phase, Planned)
+    assert workers.other.read.spent().committed == 0
+    again = workers.intend(workers.other)
+    assert again.key != intent.key
+    assert workers.other.may_send(again, 2, 60)
+    workers.run_out()
+    assert workers.one.claim(JOB, "a", 30) == 3
+    assert not workers.one.give_back(again, 3, "not_sent", "")
+    assert workers.one.unsent(again, "not_sent", "") is Status.DOUBTFUL
 
 
 def test_the_start_of_a_worker_says_nothing_of_what_others_are_sending(workers: Workers) -> None:

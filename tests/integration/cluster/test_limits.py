@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -14,11 +15,14 @@ import psycopg
 import pytest
 from core_helpers import ACCOUNT, OTHER
 
+from batcher.clock import Moment, moment
 from batcher.cluster.database_clock import DatabaseClock
 from batcher.cluster.limiter import SharedLimiter
 from batcher.cluster.limits import SharedLimits
 from batcher.cluster.postgres import PostgresConnection
 from batcher.cluster.store import PostgresLedger
+from batcher.jobs import Intent, JobId
+from batcher.ledger import Stale
 from batcher.lifecycle import Commits
 from batcher.providers import Retryable
 from batcher.settings import Limits, Rate
@@ -192,3 +196,30 @@ def test_a_limiter_takes_its_slot_right_before_a_request_and_tells_the_others(
             assert 19 < SharedLimits(opened[1], ACCOUNT.text, FEW).take("poll").wait <= 20
 
     anyio.run(partial(main))
+
+
+def test_an_intent_that_grows_too_old_is_planned_anew_before_it_takes_a_slot(
+    opened: list[PostgresConnection], postgres: str
+) -> None:
+    given_back = list[tuple[Intent, str]]()
+
+    async def give_back(intent: Intent, code: str, _: str) -> None:
+        given_back.append((intent, code))
+
+    async def main() -> None:
+        with closing(PostgresLedger.connect(postgres)) as ledger:
+            shared, clock = SharedLimits(opened[0], ACCOUNT.text, FEW), DatabaseClock()
+            what = (ledger, FEW, clock, Commits(ledger), ACCOUNT.text, shared)
+            limiter = SharedLimiter(*what, give_back=give_back, key_seconds=30.0)
+            now = moment(clock)
+            old = Intent(1, JobId("j"), 1, "key", b"{}", ACCOUNT.text, Moment(now.wall - 31), maybe_received=False)
+            with pytest.raises(Stale, match="too old"):
+                await limiter.take("submit", intent=old)
+            assert given_back == [(old, "not_sent")]
+            # What may have been received is repeated, whatever waits.
+            await limiter.take("submit", intent=replace(old, maybe_received=True))
+            await limiter.take("submit", intent=replace(old, intended=now))
+            assert shared.take("submit").wait > 59  # both of the window, and no other
+            assert len(given_back) == 1
+
+    anyio.run(main)
