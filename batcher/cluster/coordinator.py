@@ -8,8 +8,9 @@ stopped for a while and not aware of it, does no harm: caps and claims are held 
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -37,18 +38,49 @@ from .store import Coordinated, PostgresLedger
 
 #: Seconds between two looks for reports, and for jobs that nobody works at.
 LOOK_SECONDS = 0.25
-SWEEP_SECONDS = 1.0
 #: Who follows a run says so more often than this; where nobody does, nobody can decide.
 FOLLOWED_SECONDS = 30.0
+SWEEP_SECONDS = 0.5
+#: So long a delivery gets to be claimed, before the job is brought to a worker again.
+_CLAIM_SECONDS = 2.0
+
+
+class Deliveries:
+    """Jobs that are to be brought to workers: those that come together go together."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._jobs: dict[JobId, None] = {}
+        self._newest: dict[JobId, float] = {}
+        self._some = anyio.Event()
+
+    def put(self, job_id: JobId) -> None:
+        self._jobs[job_id] = None
+        self._some.set()
+
+    def put_lost(self, job_id: JobId) -> None:
+        """Bring a job again that nobody has, unless it was brought just now."""
+        if self._clock.monotonic() - self._newest.get(job_id, -math.inf) > _CLAIM_SECONDS:
+            self.put(job_id)
+
+    def forget(self, job_id: JobId) -> None:
+        self._newest.pop(job_id, None)
+
+    async def take_all(self) -> list[JobId]:
+        """All of them, once there are some."""
+        await self._some.wait()
+        found, self._jobs, self._some = list(self._jobs), {}, anyio.Event()
+        self._newest.update(dict.fromkeys(found, self._clock.monotonic()))
+        return found
 
 
 class _Elsewhere:
     """A lifecycle whose steps are made by workers: a step is waited for until one reports."""
 
-    def __init__(self, ledger: Store, spec: RunSpec, deliver: Callable[[JobId], Awaitable[None]]) -> None:
+    def __init__(self, ledger: Store, spec: RunSpec, clock: Clock) -> None:
         self._ledger = ledger
         self._spec = spec
-        self._deliver = deliver
+        self.to_deliver = Deliveries(clock)
         self._reports: dict[JobId, deque[str]] = defaultdict(deque)
         self._waiting: dict[JobId, anyio.Event] = {}
         self.out: set[JobId] = set()  # delivered, and not reported to be done
@@ -61,14 +93,15 @@ class _Elsewhere:
             return self._done_with(job.id, Done(job.phase.status))
         if job.id not in self.out:
             self.out.add(job.id)
-            await self._deliver(job.id)
+            if isinstance(job.phase, Planned):  # else a worker may have it: if not, the sweep brings it to one
+                self.to_deliver.put(job.id)
         while True:
             step, bought = step_of(await self._report(job.id))
             state.bought = state.bought or bought
             if step is None or (isinstance(step, Deferred) and step.refusal.cap == "reading"):
                 if self.buys_no_more() and isinstance(self._ledger.read.load(job.id).phase, Planned):
                     return self._done_with(job.id, Done(Status.PLANNED))
-                await self._deliver(job.id)
+                self.to_deliver.put(job.id)
             elif isinstance(step, Reschedule):
                 return step
             else:
@@ -77,6 +110,7 @@ class _Elsewhere:
     def _done_with(self, job_id: JobId, step: Step) -> Step:
         self.out.discard(job_id)
         self._reports.pop(job_id, None)
+        self.to_deliver.forget(job_id)
         return step
 
     async def _report(self, job_id: JobId) -> str:
@@ -144,7 +178,7 @@ class Coordinator(Engine):
         clock: Clock,
         lease: float,
     ) -> None:
-        self._elsewhere = _Elsewhere(ledger, spec, lambda job_id: queue.deliver(queue_of(spec.kind), run_id, job_id))
+        self._elsewhere = _Elsewhere(ledger, spec, clock)
         context = SimpleNamespace(
             ledger=ledger,
             clock=clock,
@@ -185,6 +219,7 @@ class Coordinator(Engine):
         with self._watching:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._listen)
+                group.start_soon(self._deliver)
                 group.start_soon(self._sweep)
                 group.start_soon(self._hold)
                 group.start_soon(self._control.watch)
@@ -195,13 +230,18 @@ class Coordinator(Engine):
                 self._elsewhere.heard(job_id, said)
             await anyio.sleep(LOOK_SECONDS)
 
+    async def _deliver(self) -> None:
+        while True:
+            await self._queue.deliver(self._to, self._at, await self._elsewhere.to_deliver.take_all())
+
     async def _sweep(self) -> None:
         """Bring again what has got lost: a worker died, or the queue lost a delivery, or all of them."""
         while True:
             await anyio.sleep(SWEEP_SECONDS)
-            for job_id in await self._queue.missing(list(self._elsewhere.out)) if self._elsewhere.out else ():
-                if job_id in self._elsewhere.out:
-                    await self._queue.deliver(self._to, self._at, job_id)
+            if out := list(self._elsewhere.out):
+                for job_id in await self._queue.missing(out):
+                    if job_id in self._elsewhere.out:
+                        self._elsewhere.to_deliver.put_lost(job_id)
 
     async def _hold(self) -> None:
         while True:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Self
 
 import anyio
 import procrastinate
 from procrastinate import exceptions
+from psycopg_pool import AsyncConnectionPool
 
 from batcher.errors import StorageError
 from batcher.jobs import JobId
@@ -30,8 +33,8 @@ _TASK = "batcher.job"
 _MAKING = 0x6261_7465
 #: A worker that starts removes heartbeats that are older, in seconds. Ours are in `workers`.
 _PRUNE_SECONDS = 3600.0
-#: Between two looks for deliveries that nobody was told of, in seconds.
-_LOOK_SECONDS = 2.0
+#: Between two looks for deliveries that nobody was told of, in seconds: what comes while procrastinate looks is one.
+_LOOK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 60.0
 _AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 3.0
@@ -52,6 +55,7 @@ class JobQueue:
     def __init__(self, conninfo: str, *, connections: int = 3) -> None:
         self._app = procrastinate.App(
             connector=procrastinate.PsycopgConnector(
+                pool_factory=_pool,
                 conninfo=conninfo,
                 min_size=1,
                 max_size=connections,
@@ -91,11 +95,19 @@ class JobQueue:
                 return False
         return True
 
-    async def deliver(self, queue: str, run_id: int, job_id: JobId) -> None:
-        """Have some worker of a queue take a job; nothing changes where that is on its way already."""
-        made = self._app.configure_task(_TASK, queue=queue, queueing_lock=job_id)
-        with _errors(), suppress(exceptions.AlreadyEnqueued):
-            await made.defer_async(run_id=run_id, job_id=job_id)
+    async def deliver(self, queue: str, run_id: int, job_ids: Sequence[JobId]) -> None:
+        """Have workers of a queue take jobs; nothing changes for one that is on its way already."""
+        with _errors():
+            try:
+                await self._defer(queue, run_id, job_ids)
+            except exceptions.AlreadyEnqueued:  # then none of them was delivered
+                for job_id in job_ids if len(job_ids) > 1 else ():
+                    await self.deliver(queue, run_id, [job_id])
+
+    async def _defer(self, queue: str, run_id: int, job_ids: Sequence[JobId]) -> None:
+        task = partial(self._app.configure_task, _TASK, queue=queue)
+        made = [task(queueing_lock=each).make_new_job(run_id=run_id, job_id=each) for each in job_ids]
+        await self._app.job_manager.batch_defer_jobs_async(made)
 
     async def missing(self, job_ids: Sequence[JobId]) -> list[JobId]:
         """Which of these jobs nobody works at and nobody will be brought."""
@@ -153,6 +165,19 @@ class JobQueue:
                     trouble(told)
             if not stop.is_set():
                 await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _pool(**given: Any) -> AsyncConnectionPool:
+    """A pool that asks a connection whether it is alive only where it may not be: procrastinate's asks each time."""
+    return AsyncConnectionPool(**(given | {"check": _check}))
+
+
+async def _check(connection: AsyncConnection) -> None:
+    """Nothing comes unasked on a connection that is idle, but that it ends."""
+    look = select.poll()
+    look.register(connection.fileno(), select.POLLIN)
+    if look.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _ended(working: asyncio.Future[None]) -> None:

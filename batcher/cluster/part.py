@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -84,6 +85,7 @@ class RunPart:
         self._spec = RunSpec.load(run.spec)
         self._engine: JobEngine | None = None
         self._ledger: PostgresLedger | None = None
+        self._commits: Commits
         self.limiter: SharedLimiter | None = None
         self.epochs: dict[JobId, int] = {}
         self._ready = anyio.Event()
@@ -145,7 +147,7 @@ class RunPart:
             self._ledger = ledger
             artifacts = SharedArtifacts(request.spool, request.files)
             artifacts.check(spec.campaigns)
-            commits = Commits(ledger, to_thread.run_sync)
+            self._commits = commits = Commits(ledger, to_thread.run_sync)
             account, stated = provider.account.text, spec.settings.limits
             shared = SharedLimits(slots, account, stated, self._run_id, states=spec.selection.buys)
             self.limiter = SharedLimiter(
@@ -173,7 +175,7 @@ class RunPart:
         engine, ledger = self._engine, self._ledger
         if engine is None or ledger is None or self.over.is_set() or engine.holds(job_id):
             return
-        epoch = await to_thread.run_sync(ledger.claim, job_id, self._name, self._request.lease)
+        epoch = await self._commits(partial(ledger.claim, job_id, self._name, self._request.lease))
         if epoch is None:
             return
         self.epochs[job_id] = epoch
@@ -219,9 +221,7 @@ class RunPart:
     async def _report(self, job_id: JobId, epoch: int, said: str, last: bool) -> None:
         # What is not reported is found by the coordinator's sweep once the claim has run out.
         with anyio.CancelScope(shield=True), suppress(StorageError):
-            await self._tables.report(self._run_id, job_id, epoch, said)
-            if last:
-                await self._tables.release(job_id, epoch)
+            await self._tables.report(self._run_id, job_id, epoch, said, last=last)
 
     def _halt(self, kind: Kind, reason: str) -> None:
         async def halt() -> None:

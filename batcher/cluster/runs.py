@@ -235,15 +235,18 @@ class ClusterTables:
 
     # Reports
 
-    async def report(self, run_id: int, job_id: JobId, epoch: int, said: str) -> None:
-        """Report on a job to the coordinator, unless another worker has the job meanwhile."""
+    async def report(self, run_id: int, job_id: JobId, epoch: int, said: str, *, last: bool) -> None:
+        """Report on a job to the coordinator, unless another worker has it meanwhile; the last word gives it back."""
         await self._all(
-            "INSERT INTO batcher.reports (run_id, job_id, said) SELECT %(run)s, %(job)s, %(said)s"
+            "WITH back AS (UPDATE batcher.claims SET until = clock_timestamp() WHERE %(last)s AND job_id = %(job)s"
+            " AND epoch = %(epoch)s AND until > clock_timestamp())"
+            " INSERT INTO batcher.reports (run_id, job_id, said) SELECT %(run)s, %(job)s, %(said)s"
             " WHERE EXISTS (SELECT 1 FROM batcher.claims WHERE job_id = %(job)s AND epoch = %(epoch)s)",
             run=run_id,
             job=job_id,
             epoch=epoch,
             said=said,
+            last=last,
         )
 
     async def reports(self, run_id: int) -> list[tuple[JobId, str]]:
@@ -273,11 +276,6 @@ class ClusterTables:
             jobs=list(job_ids),
             lease=lease,
         )
-
-    async def release(self, job_id: JobId, epoch: int) -> None:
-        """Give a claim back."""
-        sql = "UPDATE batcher.claims SET until = clock_timestamp() WHERE job_id = %(job)s AND epoch = %(epoch)s"
-        await self._all(f"{sql} AND until > clock_timestamp()", job=job_id, epoch=epoch)
 
     async def leave(self, name: str) -> None:
         await self._all("UPDATE batcher.workers SET left_at = clock_timestamp() WHERE name = %(name)s", name=name)

@@ -182,7 +182,9 @@ def environment(folder: Path, base_url: str, ledger: str) -> dict[str, str]:
 
 
 @contextmanager
-def cluster(folder: Path, switches: Sequence[str], *, workers: int, lease: int, concurrency: int) -> Iterator[Cluster]:
+def cluster(
+    folder: Path, switches: Sequence[str], *, workers: int, lease: int, concurrency: int, apart: bool = True
+) -> Iterator[Cluster]:
     """A cluster whose workers are not started yet; all of it is ended with the block."""
     with ExitStack() as stack:
         (folder / "state").mkdir(parents=True)
@@ -199,7 +201,7 @@ def cluster(folder: Path, switches: Sequence[str], *, workers: int, lease: int, 
             raise RuntimeError((folder / "runs.log").read_text())
         for number in range(workers):
             network, ledger = None, database.conninfo
-            if available():
+            if apart and available():
                 network = Network(f"batcher-{os.getpid()}-{number}", {port: port, _PORT: database.socket})
                 stack.enter_context(network.up())
                 ledger = f"postgresql://postgres@127.0.0.1:{_PORT}/postgres"

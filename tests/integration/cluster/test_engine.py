@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 
 import anyio
+import psycopg
 import pytest
+from core_helpers import ManualClock
 
+from batcher.cluster.coordinator import Deliveries
 from batcher.cluster.engine import JobQueue
+from batcher.cluster.runs import ClusterTables
+from batcher.cluster.store import PostgresLedger
 from batcher.jobs import JobId
 
 pytestmark = pytest.mark.anyio
@@ -29,8 +35,7 @@ async def test_a_worker_that_leaves_in_the_midst_of_jobs_leaves_no_task_behind(p
 
     async with JobQueue(postgres) as queue:
         await queue.create()
-        for number in range(4):
-            await queue.deliver("jobs", 1, JobId(f"job-{number}"))
+        await queue.deliver("jobs", 1, [JobId(f"job-{number}") for number in range(4)])
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
                 group.start_soon(queue.work, ["jobs"], 4, perform, print, stop)
@@ -38,3 +43,54 @@ async def test_a_worker_that_leaves_in_the_midst_of_jobs_leaves_no_task_behind(p
                 stop.set()
                 group.cancel_scope.cancel()
     assert asyncio.all_tasks() == before
+
+
+async def test_deliveries_go_together_and_one_that_is_on_its_way_holds_up_no_other(postgres: str) -> None:
+    async with JobQueue(postgres) as queue:
+        await queue.create()
+        await queue.deliver("jobs", 1, [JobId("a"), JobId("b")])
+        await queue.deliver("jobs", 1, [JobId("c"), JobId("b"), JobId("d")])
+        assert await queue.missing([JobId(each) for each in "abcde"]) == ["e"]
+    with psycopg.connect(postgres) as connection:
+        rows = connection.execute("SELECT queueing_lock FROM procrastinate.procrastinate_jobs ORDER BY 1").fetchall()
+    assert [row[0] for row in rows] == ["a", "b", "c", "d"]
+
+
+async def test_a_connection_that_ended_while_it_was_idle_is_not_used(postgres: str) -> None:
+    async with JobQueue(postgres, connections=1) as queue:
+        await queue.create()
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert await queue.missing([JobId("a")]) == ["a"]
+
+
+async def test_the_last_word_on_a_job_gives_it_back(postgres: str) -> None:
+    async with ClusterTables(postgres) as tables:
+        with closing(PostgresLedger.connect(postgres)) as ledger:
+            epoch = ledger.claim(JobId("a"), "one", 30)
+            assert epoch == 1
+            await tables.report(1, JobId("a"), epoch, "moved", last=False)
+            assert ledger.claim(JobId("a"), "two", 30) is None
+            await tables.report(1, JobId("a"), epoch, "done", last=True)
+            assert ledger.claim(JobId("a"), "two", 30) == 2
+            await tables.report(1, JobId("a"), epoch, "late", last=True)
+            assert ledger.claim(JobId("a"), "three", 30) is None
+        assert await tables.reports(1) == [("a", "moved"), ("a", "done")]
+
+
+async def test_a_job_that_was_brought_just_now_is_not_taken_for_lost() -> None:
+    clock = ManualClock()
+    deliveries = Deliveries(clock)
+    for job_id in "ab":
+        deliveries.put(JobId(job_id))
+    assert await deliveries.take_all() == ["a", "b"]
+    clock.now += 1.5
+    deliveries.put(JobId("a"))  # a worker gave it back
+    assert await deliveries.take_all() == ["a"]
+    clock.now += 1
+    for job_id in "abc":
+        deliveries.put_lost(JobId(job_id))
+    assert await deliveries.take_all() == ["b", "c"]

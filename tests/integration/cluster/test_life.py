@@ -82,8 +82,8 @@ async def test_deliveries_that_come_twice_buy_once(cluster: Cluster) -> None:
             jobs = [row[0] for row in connection.execute("SELECT id FROM batcher.wanted").fetchall()]
             [[kind]] = connection.execute("SELECT kind FROM batcher.cluster_runs").fetchall()
         async with JobQueue(cluster.conninfo) as queue:
-            for job in 3 * jobs:
-                await queue.deliver(queue_of(kind), run_id, job)
+            for _ in range(3):
+                await queue.deliver(queue_of(kind), run_id, jobs)
         ending = await cluster.ended(run_id)
     assert ending["kind"] == "done"
     cluster.check(12)
