@@ -23,6 +23,11 @@ from . import schema
 from .postgres import PostgresConnection, postgres_errors
 
 _PAGE = 2000
+#: The lock is held, so a run that has not ended was cut off. In a database no lock says so: there it would be going on.
+_END_RUNS = (
+    "UPDATE runs SET exit_code = 1, reason = 'it was cut off before its ledger moved',"
+    " ended_at = coalesce((SELECT max(at) FROM events WHERE run_id = runs.id), started_at) WHERE ended_at IS NULL"
+)
 
 
 class Imported(NamedTuple):
@@ -55,6 +60,7 @@ def import_ledger(conninfo: str, path: Path, clock: Clock) -> Imported:
                         "UPDATE attempts SET maybe_received = 1 WHERE maybe_received = 0 AND id IN"
                         " (SELECT attempt_id FROM wanted WHERE status = 'submitting')"
                     ).rowcount
+                    here.execute(_END_RUNS)
                     copies.mark(here, "moved", there.place)
                     _copy(here, there)
                     here.execute("COMMIT")

@@ -18,15 +18,15 @@ from batcher.canary import NO_CONDITION, CanaryStep, GoOnCondition
 from batcher.damage import find_damage
 from batcher.engine import Ending
 from batcher.enrolling import begin_enrolment
-from batcher.errors import Kind, StorageError
+from batcher.errors import BatcherError, Kind, StorageError, exit_code
 from batcher.jobs import Account, FileReference, JobSpec
-from batcher.ledger import LedgerReader, approvals
+from batcher.ledger import Caps, LedgerReader, approvals
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.lookup import Place
 from batcher.planning import Plan
 from batcher.providers import Provider
 from batcher.request import RunOutcome, RunRequest, run_settings
-from batcher.settings import buying_time
+from batcher.settings import Settings, buying_time
 from batcher.storage import RESULTS
 from batcher.workload import Workload
 
@@ -123,6 +123,17 @@ class Start:
             campaigns=workload.campaigns,
             settings=json.dumps(run_settings(workload, self.plan, settings, caps)),
         )
+        try:
+            await self._enrol(tables, run_id, settings, caps)
+        except BaseException as error:
+            kind = error.kind if isinstance(error, BatcherError) else Kind.UNFINISHED
+            with suppress(BatcherError):
+                self.ledger.end_run(exit_code=exit_code(kind), reason=f"it could not be started: {error}"[:500])
+            raise
+        return run_id
+
+    async def _enrol(self, tables: ClusterTables, run_id: int, settings: Settings, caps: Caps) -> None:
+        request, workload = self._request, self._workload
         keep = keeper(request.files, request.spool)
 
         def each(spec: JobSpec) -> None:
@@ -144,7 +155,6 @@ class Start:
             damage=self.found.damage,
         )
         await tables.begin(run_id, spec.kind, spec.dump())
-        return run_id
 
     async def end(self, tables: ClusterTables, run_id: int, kind: Kind, reason: str) -> dict[str, Any] | None:
         """End a run that nobody coordinates; its ending, None where another worker has taken it over."""

@@ -138,7 +138,8 @@ class Machines:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
-            return connection.execute(sql.encode()).fetchall()
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
 
     def files(self) -> list[Path]:
         return sorted(self.shared.rglob("*.mp4"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from integration.cluster.helpers import Machines
 
-from batcher.errors import Kind
+from batcher.errors import Kind, StorageError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
 
@@ -58,3 +58,13 @@ async def test_a_job_that_another_worker_has_is_left_to_it(machines: Machines) -
     assert len(machines.files()) == 6
     assert machines.world.oracle().violations == []
     assert len(machines.world.oracle().tasks) == 6
+
+
+async def test_a_run_that_cannot_be_started_ends(machines: Machines) -> None:
+    with machines.starting(machines.workload(2)) as start:
+        machines.rows("ALTER TABLE batcher.cluster_runs RENAME TO elsewhere")
+        with pytest.raises(StorageError):
+            await start.begin(machines.tables)
+    [(code, reason)] = machines.rows("SELECT exit_code, reason FROM batcher.runs")
+    assert code == 7
+    assert reason.startswith("it could not be started: ")

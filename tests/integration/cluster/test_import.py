@@ -16,7 +16,8 @@ from batcher.cluster.importing import import_ledger
 from batcher.cluster.store import PostgresLedger
 from batcher.errors import LedgerLocked, StorageError
 from batcher.jobs import Status, Submitting
-from batcher.ledger import LedgerWriter, hold_lock
+from batcher.ledger import LedgerReader, LedgerWriter, hold_lock
+from batcher.ledger.queries.jobs import holder
 
 
 @pytest.fixture
@@ -47,6 +48,12 @@ def test_a_ledger_moves_with_its_ids_and_goes_on_there(path: Path, postgres: str
     same(postgres, path)
     mirror.pull(postgres, tmp_path / "mirror.db")
     same(postgres, tmp_path / "mirror.db")
+    # Its run was killed: nobody takes it for going on.
+    with closing(LedgerReader.open(tmp_path / "mirror.db")) as read:
+        assert holder(tmp_path, read) is None
+        assert [tuple(row) for row in read.rows("SELECT exit_code, reason, ended_at IS NULL FROM runs")] == [
+            (1, "it was cut off before its ledger moved", 0)
+        ]
     shelf = open_there(postgres)
     assert shelf.ledger.read.ledger_id == ledger_id
     phase = shelf.ledger.read.load(job_name(2)).phase
