@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,11 @@ REFERENCES = "refs"
 #: For so many seconds a request to S3 is repeated before it counts as trouble.
 _RETRY_SECONDS = 60
 _SIDECAR_BYTES = 1024**2
+#: A longer file goes to S3 in pieces of so many bytes, some at a time, so it is never in memory whole.
+PIECE_BYTES = 16 * 1024**2
+_PIECES = 2
+#: Where it lies until all of it is there.
+_UPLOADS = ".batcher/uploads"
 _HINT = "Check BATCHER_RESULTS, its permissions and credentials; nothing bought is lost."
 
 
@@ -126,16 +132,35 @@ class Bucket:
         self._url = url
         with self._errors(url):
             self._store: S3Store = S3Store.from_url(
-                url, retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)}
+                url,
+                copy_if_not_exists="multipart",
+                retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
             )
 
     def create(self, source: Path, target: str) -> bool:
         # A repeat inside obstore whose first try did arrive finds its own file: whoever asks compares the bytes.
         with self._errors(target):
             try:
+                if source.stat().st_size > PIECE_BYTES:
+                    return self._create_in_pieces(source, target)
                 self._obstore.put(self._store, _key(target), source, mode="create", use_multipart=False)
             except self._obstore.exceptions.AlreadyExistsError:
                 return False
+        return True
+
+    def _create_in_pieces(self, source: Path, target: str) -> bool:
+        """Bring a long file there piece by piece, under a name that nobody else uses, and name it then: an upload in
+        pieces has no create of its own in obstore, but a copy within the bucket has."""
+        if self.size(target) is not None:
+            return False
+        part = f"{_UPLOADS}/{secrets.token_hex(16)}"
+        put, store = self._obstore.put, self._store
+        try:
+            put(store, part, source, use_multipart=True, chunk_size=PIECE_BYTES, max_concurrency=_PIECES)
+            self._obstore.copy(self._store, part, _key(target), overwrite=False)
+        finally:
+            with suppress(self._obstore.exceptions.BaseError):
+                self._obstore.delete(self._store, part)
         return True
 
     def overwrite(self, content: bytes, target: str) -> None:

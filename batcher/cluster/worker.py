@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from functools import partial
 
 import anyio
+from anyio import to_thread
 
 from batcher import __version__
 from batcher.clock import machine_zone
@@ -25,6 +26,7 @@ from batcher.jobs import JobId
 from .coordinator import Coordinator, LeaseLost, ending_of
 from .database_clock import DatabaseClock
 from .engine import JobQueue
+from .files import check_create
 from .part import AGAIN_SECONDS, RunPart
 from .part import WorkerRequest as WorkerRequest
 from .runs import ClusterTables, GoingRun
@@ -86,6 +88,7 @@ class Worker:
         request = self._request
         with closing(PostgresLedger.connect(request.conninfo, self._clock)) as ledger:
             zone = ledger.read.zone
+        await to_thread.run_sync(check_create, request.files, request.spool, "check")
         await self._tables.create()
         await self._set_clock()
         here = machine_zone()

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from batcher.cluster.files import REFERENCES, SharedArtifacts, SharedFiles, check_create, keeper, shared_files
+from batcher.cluster.files import (
+    REFERENCES,
+    SharedArtifacts,
+    SharedFiles,
+    check_create,
+    keeper,
+    shared_files,
+)
 from batcher.errors import StorageError, UsageError
 from batcher.jobs import FileReference
 from batcher.storage import Sidecar
@@ -159,3 +166,23 @@ def test_an_s3_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(StorageError, match="s3://films/x") as told:
         shared_files("s3://films/x").size("a")
     assert "\n" not in told.value.message
+
+
+def test_a_long_result_goes_there_in_pieces_and_is_put_once(
+    tmp_path: Path, files: SharedFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    least = 5 * 2**20  # S3 takes no smaller piece but the last one
+    monkeypatch.setattr("batcher.cluster.files.PIECE_BYTES", least)
+    content = bytes(least + 1)
+    sha256 = hashlib.sha256(content).hexdigest()
+    one, two = worker(tmp_path, "one", files), worker(tmp_path, "two", files)
+    assert one.place(arrived(one, content), TARGET, sha256)
+    assert two.place(arrived(two, content), TARGET, sha256)  # by its bytes
+    assert not two.place(arrived(two, content[1:]), TARGET, hashlib.sha256(content[1:]).hexdigest())
+    assert files.size(TARGET) == len(content)
+    assert list(files.sizes("results/spring")) == ["rød #1 100%.mp4"]
+    assert not files.sizes(".batcher/uploads")
+    assert (one.look(TARGET, len(content)), one.look(TARGET, 7), one.look("results/other/a.mp4", 7)) == (
+        *("", "changed"),
+        "missing",
+    )
