@@ -108,11 +108,10 @@ def _door(target: Target) -> Callable[[asyncio.StreamReader, asyncio.StreamWrite
                 there = await asyncio.open_unix_connection(str(target), limit=_PIECE)
             else:
                 there = await asyncio.open_connection("127.0.0.1", target, limit=_PIECE)
-            # When one side is gone, so is the other.
-            await asyncio.wait(
-                [asyncio.ensure_future(_pass(reader, there[1])), asyncio.ensure_future(_pass(there[0], writer))],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            ways = [asyncio.ensure_future(_pass(reader, there[1])), asyncio.ensure_future(_pass(there[0], writer))]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)  # when one side is gone, so is the other
+            for way in ways:
+                way.cancel()
             there[1].transport.abort()
         writer.close()
 
