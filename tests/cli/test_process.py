@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import forking
 import pytest
@@ -23,8 +24,15 @@ def run(folder: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess
     )
 
 
-def started(folder: Path, place: Site, *argv: str) -> AbstractContextManager[forking.Command]:
-    return forking.started("run", "m.yaml", *argv, cwd=folder, env=clean(**environment(place)))
+def started(
+    folder: Path,
+    place: Site,
+    *argv: str,
+    stdout: int | IO[str] = subprocess.PIPE,
+    stderr: int | IO[str] = subprocess.PIPE,
+) -> AbstractContextManager[forking.Command]:
+    env = clean(**environment(place))
+    return forking.started("run", "m.yaml", *argv, cwd=folder, env=env, stdout=stdout, stderr=stderr)
 
 
 @contextmanager
@@ -128,11 +136,9 @@ def test_a_run_whose_streams_are_gone_still_ends_well(tmp_path: Path) -> None:
     os.close(reader)
     with (
         site() as place,
-        subprocess.Popen(
-            [*BATCHER, "run", "m.yaml"], cwd=tmp_path, env=clean(**environment(place)), stdout=writer, stderr=writer
-        ) as process,
+        open(writer, "w") as gone,  # noqa: PTH123
+        started(tmp_path, place, stdout=gone, stderr=gone) as process,
     ):
-        os.close(writer)
         assert process.wait(60) == 0
     assert len(list((tmp_path / "state/results/tiny").iterdir())) == 4
 
@@ -172,20 +178,20 @@ def test_looking_imports_nothing_for_buying(cli: Cli, place: Site, tmp_path: Pat
 def test_an_output_that_cannot_be_written_changes_no_exit_code_of_a_run(tmp_path: Path, stream: str) -> None:
     """A terminal that is gone and a full disk behind a log are not the ledger's trouble."""
     (tmp_path / "m.yaml").write_text(MANIFEST)
-    with site() as place, Path("/dev/full").open("w", encoding="utf-8") as full:
-        command = [sys.executable, "-P", "-m", "batcher", "run", "m.yaml"]
-        env = os.environ | environment(place)
-        out = full if stream != "stderr" else subprocess.DEVNULL
-        err = full if stream != "stdout" else subprocess.DEVNULL
-        ran = subprocess.run(command, cwd=tmp_path, env=env, stdout=out, stderr=err, timeout=60, check=False)
-        assert ran.returncode == 0
+    with (
+        site() as place,
+        Path("/dev/full").open("w", encoding="utf-8") as full,
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+    ):
+        out = full if stream != "stderr" else nowhere
+        err = full if stream != "stdout" else nowhere
+        with started(tmp_path, place, stdout=out, stderr=err) as process:
+            assert process.wait(60) == 0
         assert len(place.world.oracle().tasks) == 4
         if stream != "both":
             return
-        status = [sys.executable, "-P", "-m", "batcher", "status"]
-        lost = subprocess.run(
-            status, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
-        )
-        assert (lost.returncode, "Traceback" in lost.stderr) == (7, False)
-        assert "error: stdout: No space left on device" in lost.stderr
+        with forking.started("status", cwd=tmp_path, env=clean(), stdout=full) as process:
+            _, said = process.communicate(60)
+        assert (process.returncode, "Traceback" in said) == (7, False)
+        assert "error: stdout: No space left on device" in said
     assert list((tmp_path / "state/logs").glob("crash-*")) == []

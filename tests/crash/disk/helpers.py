@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import resource
 import shutil
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -163,33 +165,47 @@ class Rationed:
         self.desk.file_size = None
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Small]:
-    """A tmpfs in a mount namespace of its own, which ends with the process that holds it; skips where none can be."""
+@cache
+def _mounted() -> tuple[list[str], Path, Path]:
+    """A small disk for all tests of this process: words before a command that sees it, its path there, and here.
+
+    A tmpfs in a mount namespace of its own, which ends with the process that holds it; skips where none can be.
+    """
     if not (shutil.which("unshare") and shutil.which("nsenter")):
         pytest.skip("needs unshare and nsenter (Linux) for a small disk")
-    spot = folder / "disk"
-    spot.mkdir()
+    spot = Path(tempfile.mkdtemp(prefix="batcher-disk-"))
     root = os.geteuid() == 0
     mount = f"mount -t tmpfs -o size={DISK_BYTES},mode=0700 none '{spot}' && echo mounted && read end"
-    with subprocess.Popen(
+    holder = subprocess.Popen(
         ["unshare", "-m" if root else "-rm", "sh", "-c", mount],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    ) as holder:
-        assert holder.stdin
-        assert holder.stdout
-        try:
-            if holder.stdout.readline() != "mounted\n":
-                pytest.skip("this machine does not let us mount a small disk in a namespace")
-            enter = ["nsenter", "-t", str(holder.pid), "-m", *([] if root else ["-U", "--preserve-credentials"]), "--"]
-            seen = Path(f"/proc/{holder.pid}/root{spot}")
-            yield Small(Desk(folder, spot / "state", enter, seen / "state"), seen)
-            forget(enter)
-        finally:
-            holder.stdin.close()
+    )
+    enter = ["nsenter", "-t", str(holder.pid), "-m", *([] if root else ["-U", "--preserve-credentials"]), "--"]
+
+    @atexit.register
+    def end() -> None:
+        forget(enter)
+        holder.communicate()
+        spot.rmdir()
+
+    assert holder.stdout
+    if holder.stdout.readline() != "mounted\n":
+        pytest.skip("this machine does not let us mount a small disk in a namespace")
+    return enter, spot, Path(f"/proc/{holder.pid}/root{spot}")
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Small]:
+    """A disk that can be full, and is empty at the start; skips where none can be."""
+    enter, spot, seen = _mounted()
+    try:
+        yield Small(Desk(folder, spot / "state", enter, seen / "state"), seen)
+    finally:
+        (seen / "filler").unlink(missing_ok=True)
+        shutil.rmtree(seen / "state", ignore_errors=True)
 
 
 @contextmanager

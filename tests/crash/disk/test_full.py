@@ -6,12 +6,10 @@ The dearest are played twice: on a file system that is full, and where no file m
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
 from cli.helpers import Ran, Site, site
-from crash.disk.helpers import MANIFEST, Desk, Disk, charged_once
+from crash.disk.helpers import MANIFEST, Disk, charged_once
 from support import PIXEL
 
 from batcher.simulator.records import Scene
@@ -157,13 +155,3 @@ def test_while_a_result_is_fetched(disk: Disk) -> None:
         assert (disk.desk.ledger.parent / path).stat().st_size > 3_000_000
         charged_once(place, 1)
         assert list((disk.desk.ledger.parent / "results/.parts").iterdir()) == []
-
-
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_an_output_that_takes_no_more_does_not_end_a_run(desk: Desk, stream: str) -> None:
-    with site() as place, ExitStack() as stack:
-        full = stack.enter_context(Path("/dev/full").open("w"))
-        desk.run(place, **{stream: full})
-        charged_once(place, 2)
-        assert desk.rows("SELECT DISTINCT status FROM jobs") == [("succeeded",)]
-        assert desk.rows("SELECT exit_code FROM runs") == [(0,)]
