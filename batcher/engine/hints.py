@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from batcher.clock import Clock
@@ -28,8 +29,10 @@ class Hints:
         if not found:
             return
         self._newest = found[-1][0]
-        now = self._clock.monotonic()
-        for _, job_id in found:
-            if item := self._open.get(job_id):
-                seconds = max(0.0, item.state.asked_at + self._every - now)
-                self._polls.hasten(seconds, item)
+        now, moved = self._clock.monotonic(), {job_id for _, job_id in found if job_id in self._open}
+
+        def latest(item: WorkItem) -> float:
+            return max(0.0, item.state.asked_at + self._every - now) if item.job_id in moved else math.inf
+
+        if moved:
+            self._polls.hasten(latest)

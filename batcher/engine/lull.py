@@ -30,5 +30,5 @@ class Lull:
             self._since = None
         elif self._since is None:
             self._since = self._clock.monotonic()
-            self._prices.hasten(IDLE_SECONDS)
+            self._prices.hasten(lambda _: IDLE_SECONDS)
         return None if self._since is None else self._clock.monotonic() - self._since

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -42,12 +43,10 @@ class Scheduler(Generic[T]):
         elif self._watcher and due < self._watched_until:
             self._watcher.set()
 
-    def hasten(self, seconds: float, only: T | None = None) -> None:
-        """Let nothing, or `only` this item not, be due later than in so many seconds."""
-        latest = self._clock.monotonic() + seconds
-        self._heap = [
-            (min(due, latest) if only is None or item is only else due, order, item) for due, order, item in self._heap
-        ]
+    def hasten(self, latest: Callable[[T], float]) -> None:
+        """Let no work item be due later than in so many seconds, which `latest` says of each (inf: as it is)."""
+        now = self._clock.monotonic()
+        self._heap = [(min(due, now + latest(item)), order, item) for due, order, item in self._heap]
         heapq.heapify(self._heap)
         if self._watcher:
             self._watcher.set()

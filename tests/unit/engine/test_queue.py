@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import anyio
@@ -110,6 +111,30 @@ def test_whatever_is_put_while_workers_are_at_work_is_taken_as_soon_as_one_is_fr
     clock.run(main)
     assert len(late) == number
     assert max(late) <= 7.0  # no longer than somebody is at work
+
+
+def test_what_is_hastened_is_due_no_later_and_all_else_as_before() -> None:
+    clock = VirtualClock()
+    taken: list[tuple[float, int]] = []
+    asked: list[int] = []
+
+    def latest(item: int) -> float:
+        asked.append(item)
+        return {1: 5.0, 2: 5.0, 3: 5.0}.get(item, math.inf)
+
+    async def main() -> None:
+        queue: Scheduler[int] = Scheduler(clock)
+        for number, delay in enumerate([10.0, 20.0, 30.0, 4.0]):
+            queue.put(number, delay)
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(worker, queue, clock, taken, 4)
+            await anyio.sleep(1)
+            queue.hasten(latest)
+
+    clock.run(main)
+    assert taken == [(4.0, 3), (6.0, 1), (6.0, 2), (10.0, 0)]
+    assert sorted(asked) == [0, 1, 2, 3], "one pass, however many are hastened"
 
 
 def test_many_that_are_due_at_once_are_taken_up_at_once() -> None:
