@@ -17,6 +17,7 @@ from batcher.fs import look
 from batcher.ledger.lock import holder_words, is_held
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import BOUGHT, HOLD, OPEN_HOLD
+from batcher.ledger.store.copies import is_mirror
 from batcher.statuses import SHORT_ID, JobId, Status
 
 from .selectors import Condition, jobs_meeting, meeting
@@ -219,7 +220,7 @@ def damaged_files(read: LedgerReader, campaign: str, state: Path) -> Iterator[tu
 
     Beside a mirror no files lie: they are where the workers keep them.
     """
-    if _is_mirror(read):
+    if is_mirror(read.one):
         return
     for file in kept_files(read, campaign):
         if how := look(state, file.target, file.size):
@@ -255,16 +256,12 @@ def holder(state: Path, read: LedgerReader) -> Holder | None:
     last = read.last_run()
     if last is None or last["ended_at"] is not None:
         return None
-    if _is_mirror(read):
+    if is_mirror(read.one):
         return Holder(None, last["started_at"])
     if not is_held(state):
         return None
     match = re.fullmatch(r"pid (\d+), started (\S+)", holder_words(state))
     return Holder(int(match[1]), match[2]) if match else Holder(None, None)
-
-
-def _is_mirror(read: LedgerReader) -> bool:
-    return read.row("SELECT 1 FROM meta WHERE copy_kind = 'mirror'") is not None
 
 
 class JobReview(NamedTuple):

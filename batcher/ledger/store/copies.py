@@ -39,9 +39,22 @@ class CopyMark(NamedTuple):
     rev: int
 
 
+#: What `CopyMark` has.
+_MARK = "SELECT copy_kind, copy_of, copy_rev FROM meta"
+
+
 def copy_mark(connection: sqlite3.Connection) -> CopyMark:
     """What a ledger is."""
-    kind, of, rev = connection.execute("SELECT copy_kind, copy_of, copy_rev FROM meta").fetchone()
+    return _marked(connection.execute(_MARK).fetchone())
+
+
+def is_mirror(ask: Callable[[str], sqlite3.Row]) -> bool:
+    """Whether a ledger, by its answer, is the mirror of one in a database: no files and no run's lock lie beside it."""
+    return _marked(ask(_MARK)).kind == "mirror"
+
+
+def _marked(row: sqlite3.Row) -> CopyMark:
+    kind, of, rev = row
     return CopyMark(kind, of or "", rev or 0)
 
 
