@@ -26,6 +26,11 @@ SINGLY = SLOW.replace("6/minute", "1000/second").replace("limits: {", "limits: {
 Step = tuple[float, Callable[[Looked], Any]]
 
 
+@pytest.fixture(autouse=True)
+def looks_each_second(rare_looks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcher.engine.control.LOOK_SECONDS", 1.0)
+
+
 def during(bench: Bench, path: Path, *steps: Step) -> RunOutcome:
     """A run, beside which something is done so many seconds after its begin."""
     run = bench.make(bench.request(path))

@@ -29,6 +29,11 @@ RARE = (
 )
 
 
+@pytest.fixture(autouse=True)
+def looks_each_second(rare_looks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcher.engine.control.LOOK_SECONDS", 1.0)
+
+
 def run_hinted(bench: Bench, when: Callable[[float], bool]) -> list[float]:
     """A run in which every open task is hinted at each second for which `when` is true (seconds since it began).
 

@@ -35,7 +35,7 @@ def test_what_a_person_cancelled_waits_for_its_own_retry(bench: Bench) -> None:
 @pytest.mark.parametrize("more", ["", UNFETCHED])
 def test_everything_is_taken_anew_in_its_order(bench: Bench, more: str) -> None:
     path = chain(bench, more=more)
-    bench.switches.run_seconds = (90, 90)
+    bench.switches.run_seconds = (9, 9)
     assert bench.run(path).kind is Kind.DONE
     decided(bench, Retry(frozenset({Status.SUCCEEDED}), alone=True), *ids(bench))
     assert bench.run(path).kind is Kind.DONE
