@@ -261,7 +261,7 @@ def test_a_dead_network_buys_nothing(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("order", "kind"), [("key_state", Kind.KEY), ("scopes_off", Kind.KEY)])
 def test_a_key_that_is_refused_stops_the_run_and_loses_nothing(bench: Bench, order: str, kind: Kind) -> None:
-    bench.switches.run_seconds = (20, 20)
+    bench.switches.run_seconds = (6, 6)
     path = manifest(bench, *(f"Boat {n}" for n in range(40)))
 
     def revoke(request: httpx.Request) -> None:
