@@ -28,14 +28,21 @@ async def eventually(seconds: float = 20) -> AsyncIterator[Callable[[], Awaitabl
 
 
 async def test_another_worker_takes_over_jobs_and_run_of_one_that_died(cluster: Cluster) -> None:
+    """First of the one that coordinates the run, then of one that only works: a sweep finds its jobs."""
+    coordinating = "SELECT pid FROM batcher.workers JOIN batcher.cluster_runs ON coordinator = name WHERE until > now()"
+    working = "SELECT pid FROM batcher.workers JOIN batcher.claims ON worker = name WHERE until > clock_timestamp()"
+    cluster.world.switches.set({"run_seconds": 1})
     run_id = await cluster.start(24)
-    with cluster.workers(3) as workers:
-        await cluster.until("succeeded", 4)
-        with psycopg.connect(cluster.conninfo) as connection:
-            sql = "SELECT pid FROM batcher.workers JOIN batcher.cluster_runs ON coordinator = name"
-            [[pid]] = connection.execute(sql).fetchall()
-        [coordinator] = [each for each in workers if each.pid == pid]
-        coordinator.kill()
+    with cluster.workers(3) as workers, psycopg.connect(cluster.conninfo, autocommit=True) as connection:
+        await cluster.until("succeeded", 2)
+        [[first]] = connection.execute(coordinating).fetchall()
+        next(each for each in workers if each.pid == first).kill()
+        async with eventually() as again:
+            while (second := connection.execute(coordinating).fetchone()) in (None, (first,)):
+                await again()
+            while not (others := set(connection.execute(working).fetchall()) - {(first,), second}):
+                await again()
+        next(each for each in workers if (each.pid,) in others).kill()
         ending = await cluster.ended(run_id)
     assert ending["kind"] == "done"
     cluster.check(24)
