@@ -44,14 +44,14 @@ def begin_enrolment(
 def _enrolment(
     ledger: LedgerWriter,
     manifest: Manifest,
-    standing: CachedExpansion | None,
+    cached: CachedExpansion | None,
     check: Callable[[], None],
     each: Callable[[JobSpec], object],
 ) -> Iterator[Callable[[], object]]:
-    """With `standing` the jobs are in the ledger, and what a person planned besides goes."""
-    if standing is not None:
-        if standing.gone:
-            yield partial(ledger.cancel_gone, manifest.campaign, standing.expansion)
+    """With `cached` the jobs are in the ledger, and what a person planned besides goes."""
+    if cached is not None:
+        if cached.gone:
+            yield partial(ledger.cancel_gone, manifest.campaign, cached.expansion)
         return
     witness = manifest.witness()
 

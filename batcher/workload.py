@@ -137,7 +137,7 @@ class Workload:
             each.campaign: expansion_cache.cached_expansion(ledger, each.campaign, each.fingerprint, each.holds)
             for each in self.manifests
         }
-        return {campaign: standing for campaign, standing in held.items() if standing is not None}
+        return {campaign: cached for campaign, cached in held.items() if cached is not None}
 
     def plan(
         self,

@@ -14,7 +14,7 @@ from batcher.events import Event
 from batcher.jobs import JobId
 
 from .queries.progress import first_event
-from .queries.sql import among, marks
+from .queries.sql import among, placeholders
 from .reader import LedgerReader
 from .store.transaction import Transaction
 from .store.writer import LedgerWriter
@@ -54,7 +54,7 @@ class NewEvents(NamedTuple):
 
 def known(read: LedgerReader, causes: Sequence[str]) -> set[str]:
     """Those of the causes that an alert was recorded for."""
-    found = read.rows(f"SELECT cause FROM alerts WHERE cause IN ({marks(causes)})", causes)
+    found = read.rows(f"SELECT cause FROM alerts WHERE cause IN ({placeholders(causes)})", causes)
     return {row["cause"] for row in found}
 
 

@@ -60,14 +60,14 @@ def cached_expansion(
         inputs = read.stream("SELECT kind, name, state FROM inputs WHERE campaign = ?", (campaign,))
         if not holds(map(_input, inputs)):
             return None
-        return _standing(read, campaign, row["expansion"], row["entries"])
+        return _cached(read, campaign, row["expansion"], row["entries"])
 
 
 def _input(row: sqlite3.Row) -> Input:
     return row["kind"], row["name"], row["state"]
 
 
-def _standing(read: LedgerReader, campaign: str, expansion: int, entries: int) -> CachedExpansion:
+def _cached(read: LedgerReader, campaign: str, expansion: int, entries: int) -> CachedExpansion:
     """Counted along an index that says all; what an expansion has of a class lies side by side in it."""
     statuses, planned, prices, gone = Counter[Status](), Counter[str](), dict[str, int](), 0
     for status in Status:
@@ -92,7 +92,7 @@ def _count(read: LedgerReader, sign: str, where: tuple[str, str, str, int]) -> i
 
 
 def first_planned(
-    read: LedgerReader, campaign: str, standing: CachedExpansion, *, named: bool
+    read: LedgerReader, campaign: str, cached: CachedExpansion, *, named: bool
 ) -> Generator[tuple[str, str], None, None]:
     """Price class and name of the planned jobs of an expansion, in its order, as a stream; close it when done.
 
@@ -103,7 +103,7 @@ def first_planned(
         f"SELECT position, price_class, {name} FROM wanted WHERE campaign = ?"
         " AND status = 'planned' AND price_class = ? AND expansion = ? ORDER BY position"
     )
-    of_classes = [read.stream(sql, (campaign, each, standing.expansion)) for each in standing.planned]
+    of_classes = [read.stream(sql, (campaign, each, cached.expansion)) for each in cached.planned]
     for _, price_class, found in merge(*(map(tuple, rows) for rows in of_classes)):
         yield price_class, found
 

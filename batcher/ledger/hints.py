@@ -7,7 +7,7 @@ from collections.abc import Collection
 from batcher.clock import iso
 from batcher.jobs import JobId
 
-from .queries.sql import marks
+from .queries.sql import placeholders
 from .reader import LedgerReader
 from .store.writer import LedgerWriter
 
@@ -19,7 +19,7 @@ def open_jobs(read: LedgerReader, task_ids: Collection[str]) -> list[JobId]:
     """The jobs that wait for one of these tasks; a task that nobody waits for is none of this ledger's business."""
     found = read.rows(
         "SELECT w.id FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id"
-        f" WHERE a.task_id IN ({marks(list(task_ids))}) AND w.status IN ('queued', 'processing')",
+        f" WHERE a.task_id IN ({placeholders(list(task_ids))}) AND w.status IN ('queued', 'processing')",
         list(task_ids),
     )
     return [JobId(row["id"]) for row in found]

@@ -23,7 +23,7 @@ from .answers import KnownJob as KnownJob
 from .answers import PlannedJob as PlannedJob
 from .answers import PromptOutcome as PromptOutcome
 from .answers import SourceState as SourceState
-from .queries.sql import OF_CLASS, SOURCE_STATES, UNSAVED, like, marks
+from .queries.sql import OF_CLASS, SOURCE_STATES, UNSAVED, like, placeholders
 from .store import schema
 from .store.amounts import COMMITTED, HOLD
 from .store.connection import open_reader, storage_errors
@@ -159,7 +159,7 @@ class LedgerReader:
         found: dict[JobId, KnownJob] = {}
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
-            sql = f"SELECT id, status, error_code FROM wanted WHERE id IN ({marks(page)})"
+            sql = f"SELECT id, status, error_code FROM wanted WHERE id IN ({placeholders(page)})"
             for job_id, status, error_code in self.rows(sql, page):
                 found[JobId(job_id)] = KnownJob(Status(status), error_code)
         return found
@@ -364,7 +364,7 @@ class LedgerReader:
     def counts(self, campaigns: Sequence[str] = ()) -> dict[str, dict[str, int]]:
         """How many jobs of each campaign have which status; of all campaigns when none is named."""
         found: dict[str, dict[str, int]] = {name: {} for name in campaigns}
-        where = f"WHERE campaign IN ({marks(campaigns)})" if campaigns else ""
+        where = f"WHERE campaign IN ({placeholders(campaigns)})" if campaigns else ""
         sql = f"SELECT campaign, status, count(*) AS n FROM wanted {where} GROUP BY campaign, status"
         for row in self.stream(sql, campaigns):
             found.setdefault(row["campaign"], {})[row["status"]] = row["n"]

@@ -101,10 +101,10 @@ class Manifest:
         checked = None if parsed is None else check_document(*parsed, problems)
         if parsed is None or checked is None:
             raise ManifestError(problems.values, more=problems.more)
-        marks = parsed[1]
+        source_map = parsed[1]
         del parsed  # a long manifest's data need not stay while it is compiled
         document, blind = checked
-        plan = compile_manifest(document, marks, problems, blind=blind, unchecked=unchecked)
+        plan = compile_manifest(document, source_map, problems, blind=blind, unchecked=unchecked)
         files = Files(path.parent, [Path(each) for each in allow_paths])
         check_names(plan, files, problems)
         if problems.count:

@@ -32,7 +32,7 @@ _ENTRY_KEYS = sorted({*TextEntry.__annotations__, *FileEntry.__annotations__})
 _NO_PROMPT = "{{ '' }}"
 
 
-def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Document, bool] | None:
+def check_document(data: Any, source_map: SourceMap, problems: Problems) -> tuple[Document, bool] | None:
     """The document, healed where it was faulty; None when there is nothing to go on with.
 
     Also whether a fault may hide which names the manifest uses: an axis must not be called unused then.
@@ -40,7 +40,7 @@ def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Doc
     blind = problems.count > 0
     if not isinstance(data, dict):
         message = f"a manifest is a mapping with the keys {listed(sorted(Document.model_fields))}, not {kind_of(data)}"
-        problems.add(marks.problem((), message))
+        problems.add(source_map.problem((), message))
         return None
     _fill_in_prompts(data)
     for _ in range(_ROUNDS):
@@ -50,7 +50,7 @@ def check_document(data: Any, marks: SourceMap, problems: Problems) -> tuple[Doc
             faults = [(path_of(e["loc"]), e) for e in error.errors(include_url=False)]
         blind = blind or any(path[:1] not in _NAMELESS for path, _ in faults)
         for path, fault in faults[:_ENOUGH]:
-            _tell(path, fault, marks, problems)
+            _tell(path, fault, source_map, problems)
         if len(faults) > _ENOUGH:
             problems.more += len(faults) - _ENOUGH
             return None
@@ -89,7 +89,7 @@ def _keys_at(path: Path) -> list[str]:
     return list(model.model_fields)
 
 
-def _tell(path: Path, fault: Any, marks: SourceMap, problems: Problems) -> None:
+def _tell(path: Path, fault: Any, source_map: SourceMap, problems: Problems) -> None:
     dotted = _dotted(path)
     match fault["type"]:
         case "manifest":
@@ -97,13 +97,13 @@ def _tell(path: Path, fault: Any, marks: SourceMap, problems: Problems) -> None:
             message = f"{dotted}: {context['message']}" if dotted else context["message"]
             if path == ("polling",) and "every" in fault["input"]:
                 path = ("polling", "every")
-            problems.add(marks.problem(path, message, hint=context["hint"]))
+            problems.add(source_map.problem(path, message, hint=context["hint"]))
         case "extra_forbidden":
             name = str(path[-1])
             allowed = _keys_at(path[:-1])
             where = f" in {_dotted(path[:-1])}" if path[:-1] else ""
             hint = joined(_belongs(name, path) or did_you_mean(name, allowed), f"allowed: {listed(sorted(allowed))}")
-            problems.add(marks.problem(path, f"unknown key {name!r}{where}", hint=hint, key=True))
+            problems.add(source_map.problem(path, f"unknown key {name!r}{where}", hint=hint, key=True))
         case "missing":
             where = _dotted(path[:-1])
             hint = ""
@@ -115,17 +115,17 @@ def _tell(path: Path, fault: Any, marks: SourceMap, problems: Problems) -> None:
                 message = f"the key {path[-1]!r} is missing{' in ' + where if where else ''}"
                 hint = f"every manifest has {listed(['campaign', 'model', 'prompts'])}"
                 hint = f"it has {listed(_keys_at(path[:-1]))}" if where else hint
-            problems.add(marks.problem(path[:-1], message, hint=hint))
+            problems.add(source_map.problem(path[:-1], message, hint=hint))
         case "too_short":
-            problems.add(marks.problem(path, f"{dotted}: must have at least one entry"))
+            problems.add(source_map.problem(path, f"{dotted}: must have at least one entry"))
         case "too_long":
             most = fault["ctx"]["max_length"]
-            problems.add(marks.problem(path, f"{dotted}: has {len(fault['input']):,} entries; at most {most:,}"))
+            problems.add(source_map.problem(path, f"{dotted}: has {len(fault['input']):,} entries; at most {most:,}"))
         case kind:
             wanted = {"list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping"}.get(kind)
             message = f"must be {wanted}, not {kind_of(fault['input'])}" if wanted else str(fault["msg"])
             hint = "remove the line or give it a value" if fault["input"] is None else ""
-            problems.add(marks.problem(path, f"{dotted}: {message}", hint=hint))
+            problems.add(source_map.problem(path, f"{dotted}: {message}", hint=hint))
 
 
 def _belongs(name: str, path: Path) -> str:

@@ -78,26 +78,26 @@ class CompiledManifest:
     entries: tuple[Entry, ...]
     file_names: FileNames
     claims: tuple[Claim, ...]
-    marks: SourceMap
+    source_map: SourceMap
     blind: bool
 
 
 def compile_manifest(
-    document: Document, marks: SourceMap, problems: Problems, *, blind: bool = False, unchecked: bool = False
+    document: Document, source_map: SourceMap, problems: Problems, *, blind: bool = False, unchecked: bool = False
 ) -> CompiledManifest:
     """Compile a document; what is wrong with it goes into `problems`. `blind` as in `CompiledManifest`.
 
     `unchecked`: a model may have no file in the catalogue.
     """
-    return _Compiler(document, marks, problems, blind=blind, unchecked=unchecked).manifest()
+    return _Compiler(document, source_map, problems, blind=blind, unchecked=unchecked).manifest()
 
 
 class _Compiler:
     def __init__(
-        self, document: Document, marks: SourceMap, problems: Problems, *, blind: bool, unchecked: bool
+        self, document: Document, source_map: SourceMap, problems: Problems, *, blind: bool, unchecked: bool
     ) -> None:
-        self.document, self.marks, self.unchecked = document, marks, unchecked
-        self.teller = Teller(marks, problems, blind=blind)
+        self.document, self.source_map, self.unchecked = document, source_map, unchecked
+        self.teller = Teller(source_map, problems, blind=blind)
         self.stand_ins: dict[str, Model] = {}
         self.model = self.known_model(document.model, ("model",))
         self.made_names: dict[str, int] = {}
@@ -131,7 +131,7 @@ class _Compiler:
             claims |= dict.fromkeys(matrix.shape(NOTHING, NOTHING).claims)
         models = tuple(self.models.values())
         return CompiledManifest(
-            *(self.document.campaign, self.model, models, tuple(entries), file_names, tuple(claims), self.marks),
+            *(self.document.campaign, self.model, models, tuple(entries), file_names, tuple(claims), self.source_map),
             blind=self.teller.blind,
         )
 
@@ -154,7 +154,7 @@ class _Compiler:
             self.teller.tell(path, fault, blinds=True)
             return ANY_MODEL
         told = warning(model, meant)
-        self.teller.problems.warnings.add(self.marks.problem(path, told.message, hint=told.hint))
+        self.teller.problems.warnings.add(self.source_map.problem(path, told.message, hint=told.hint))
         return self.stand_ins.setdefault(model_id, model)
 
     def checked_tags(self, tags: Mapping[str, Value], path: Path) -> dict[str, ParamValue]:

@@ -115,7 +115,7 @@ class _Expansion:
                 yield from self.takes(prompt, template, variables)
         except Fault as fault:  # `exclude` removes too many
             self.endless.add(rules[0].path)
-            self.problems.add(self.plan.marks.problem(rules[0].path[:-1], fault.message, hint=fault.hint))
+            self.problems.add(self.plan.source_map.problem(rules[0].path[:-1], fault.message, hint=fault.hint))
         if not combinations and prompt.row is None and not self.endless:
             empty = Fault("the matrix leaves no combination of this prompt", "every one of them is excluded")
             self.tell(prompt, entry.path, empty)
@@ -140,7 +140,7 @@ class _Expansion:
             if chosen.ignored and reference is not None:
                 message = f"{model.id} does not use {listed(chosen.ignored)} where a job has a reference"
                 hint = "jobs that differ in nothing else buy the same thing twice"
-                self.problems.notes.add(self.plan.marks.problem(prompt.entry.path, message, hint=hint))
+                self.problems.notes.add(self.plan.source_map.problem(prompt.entry.path, message, hint=hint))
             source = source_text(reference)
             for take in range(1, prompt.entry.repeat + 1):
                 identity = maker.identities.of(text, chosen.text, source, take)
@@ -206,16 +206,16 @@ class _Expansion:
     def tell(self, prompt: Prompt, path: Path, fault: Fault) -> None:
         """A fault at its place in the manifest or, for a row, at the row with a word on the place."""
         self.faults += 1
-        marks = self.plan.marks
+        source_map = self.plan.source_map
         column = fault.variable if isinstance(fault, Undefined) else "prompt" if prompt.entry.template is None else ""
         if isinstance(fault, Undefined) and fault.variable in prompt.blank:
             empty = f"the cell of {shown(fault.variable)} is empty and nothing else sets it, but the text uses it"
             fault = Fault(empty, f"fill it, or write {{{{ {fault.variable} | default('…') }}}}")
         if prompt.row is None:
-            self.problems.add(marks.problem(path, fault.message, hint=fault.hint))
+            self.problems.add(source_map.problem(path, fault.message, hint=fault.hint))
             return
-        line, _ = marks.place(path)
-        fault = Fault(fault.message, joined(fault.hint, f"see line {line} of {marks.file}"))
+        line, _ = source_map.place(path)
+        fault = Fault(fault.message, joined(fault.hint, f"see line {line} of {source_map.file}"))
         self.problems.add(prompt.row.problem(prompt.source, fault, column))
 
     def references_of(self, prompt: Prompt, variables: dict[str, Value]) -> Sequence[Reference | None]:
@@ -296,7 +296,7 @@ class _Expansion:
                 if template is prompt.entry.template or template is named or path == ("results", "name"):
                     # the text stands in the manifest, and so does the fault, whichever row meets it
                     where = f" (in {prompt.entry.file})" if prompt.row else ""
-                    self.problems.add(self.plan.marks.problem(path, fault.message + where, hint=fault.hint))
+                    self.problems.add(self.plan.source_map.problem(path, fault.message + where, hint=fault.hint))
                 else:
                     self.tell(prompt, path, fault)
         # a template of a row's own is looked at for each row, and may be long
@@ -322,7 +322,7 @@ class _Expansion:
         """The axes that no job used; nothing while faults hide what would have used them."""
         for name, path in self.unused if not self.blind else ():
             message, hint = explain_unused(name, self.plan.models, mentioned=name in self.mentioned)
-            self.problems.add(self.plan.marks.problem(path, message, hint=hint, key=True))
+            self.problems.add(self.plan.source_map.problem(path, message, hint=hint, key=True))
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -352,4 +352,4 @@ class _Expansion:
                     fault.message if shown(entry.file) in fault.message else f"{shown(entry.file)} {fault.message}"
                 )
                 place = (*entry.path, "file")
-                self.problems.add(self.plan.marks.problem(place, message, hint=fault.hint))
+                self.problems.add(self.plan.source_map.problem(place, message, hint=fault.hint))

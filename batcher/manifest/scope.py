@@ -76,12 +76,12 @@ def no_references(model: Model) -> Fault:
 class Teller:
     """Tells faults at their place in the manifest; `blind` once one may hide which names are used."""
 
-    def __init__(self, marks: SourceMap, problems: Problems, *, blind: bool) -> None:
-        self.marks, self.problems, self.blind = marks, problems, blind
+    def __init__(self, source_map: SourceMap, problems: Problems, *, blind: bool) -> None:
+        self.source_map, self.problems, self.blind = source_map, problems, blind
 
     def tell(self, path: Path, fault: Fault, *, key: bool = False, blinds: bool = False) -> None:
         self.blind = self.blind or blinds
-        self.problems.add(self.marks.problem(path, fault.message, hint=fault.hint, key=key))
+        self.problems.add(self.source_map.problem(path, fault.message, hint=fault.hint, key=key))
 
     def template(self, text: str, path: Path) -> Template | None:
         if isinstance(text, Faulty):
@@ -93,18 +93,18 @@ class Teller:
             return None
         for comment in template.comments:
             note = comment_note(comment)
-            self.problems.notes.add(self.marks.problem(path, note.message, hint=note.hint))
+            self.problems.notes.add(self.source_map.problem(path, note.message, hint=note.hint))
         return template
 
     def cuts(self) -> None:
         """Tell of texts that YAML ends at a ` #`: all prompts. Comments beside others are common; ` #1` is none."""
-        for path, (place, rest) in self.marks.cuts.items():
+        for path, (place, rest) in self.source_map.cuts.items():
             prompt = path[0] == "prompts" and (len(path) == 2 or path[2:] == ("prompt",))
             text = path[0] in ("prompts", "matrix", "references", "results") and not rest[1:2].isspace() and rest != "#"
             if prompt or text:
                 message = f"YAML takes {shown(rest)} for a comment and ends the text before it"
                 hint = "put the text in quotes if it belongs to it"
-                self.problems.notes.add(Problem(self.marks.file, message, *place, hint=hint))
+                self.problems.notes.add(Problem(self.source_map.file, message, *place, hint=hint))
 
 
 class ModelScope:

@@ -71,13 +71,13 @@ def parse(data: bytes, file: str, problems: Problems) -> tuple[Any, SourceMap] |
     except _Stop as stop:
         problems.add(Problem(file, stop.message, *stop.place, hint=stop.hint))
         return None
-    marks = SourceMap(file, lambda: _places(text), reader.cuts)
+    source_map = SourceMap(file, lambda: _places(text), reader.cuts)
     for place, message, hint in reader.faults:
         problems.add(Problem(file, message, *place, hint=hint))
     for path, place in reader.twice:
-        message = f"the key {path[-1]!r} is here twice; first in line {marks.place(path, key=True)[0]}"
+        message = f"the key {path[-1]!r} is here twice; first in line {source_map.place(path, key=True)[0]}"
         problems.add(Problem(file, message, *place, hint="keep one of them"))
-    return value, marks
+    return value, source_map
 
 
 def _places(text: str) -> Places:

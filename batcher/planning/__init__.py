@@ -107,7 +107,7 @@ class Plan:
 
 
 def make_plan(
-    wanted: Sequence[CampaignInput],
+    inputs: Sequence[CampaignInput],
     *,
     ledger: LedgerReader | None,
     account: str | None,
@@ -118,14 +118,14 @@ def make_plan(
     day: str,
     max_jobs: int = MAX_JOBS,
 ) -> Plan:
-    """Compare what is wanted with the ledger (None: there is none yet).
+    """Compare what manifests ask for with the ledger (None: there is none yet).
 
     `account` finds prices that the API has named; without one the catalogue's count. `day` is the local date.
     `unpriced` is what jobs without a price beforehand may cost of each campaign (None: none is bought).
     Raises UsageError when `--only` matches no prompt or there are more than `max_jobs` jobs.
     """
     chooser, prices = Chooser(selection), ClassPrices(ledger, account)
-    tallies = [_Tally(each, ledger, prices, chooser, max_jobs) for each in wanted]
+    tallies = [_Tally(each, ledger, prices, chooser, max_jobs) for each in inputs]
     # whose turn it is matters only where not all are taken
     fair = selection.fair and selection.limit is not None
     deque(in_turn([tally.take_up() for tally in tallies], lambda credits_: credits_, fair=fair), maxlen=0)
@@ -135,13 +135,13 @@ def make_plan(
         raise UsageError(
             f"--only {' '.join(selection.only)} matches no prompt", hint=f"There are {some} …" if some else ""
         )
-    stated = replace(_stated(wanted, settings, run_budget), unpriced=unpriced)
+    stated = replace(_stated(inputs, settings, run_budget), unpriced=unpriced)
     caps = list(_cap_lines(stated, plans, ledger, day))
     new = sum(plan.new for plan in plans)
     submit = settings.limits.submit
     seconds = max(0, new - 1) // submit.count * submit.seconds
     notes = tuple(note for plan in plans for note in plan.notes)
-    return Plan(tuple(plans), tuple(caps), seconds, notes, has_chains=any(each.has_chains for each in wanted))
+    return Plan(tuple(plans), tuple(caps), seconds, notes, has_chains=any(each.has_chains for each in inputs))
 
 
 _STANDINGS = ("unselected", "done", "under_way", "failed", "doubtful", "cancelled")
@@ -152,25 +152,25 @@ class _Tally:
 
     def __init__(
         self,
-        wanted: CampaignInput,
+        given: CampaignInput,
         ledger: LedgerReader | None,
         prices: ClassPrices,
         chooser: Chooser,
         max_jobs: int,
     ) -> None:
-        self._wanted = wanted
+        self._given = given
         self._ledger = ledger
         self._prices = prices
         self._chooser = chooser
         self._max_jobs = max_jobs
-        self._walk = JobWalk(wanted, ledger, max_jobs)
+        self._walk = JobWalk(given, ledger, max_jobs)
         self._found: Counter[str] = Counter()
         self._classes: Counter[tuple[str, int]] = Counter()
 
     def take_up(self) -> Iterator[int]:
         """Go through the jobs of the manifest, or of the ledger where it holds the same expansion."""
-        if self._wanted.standing is not None and self._ledger is not None:
-            yield from self._take_known(self._wanted.standing, self._ledger)
+        if self._given.cached is not None and self._ledger is not None:
+            yield from self._take_known(self._given.cached, self._ledger)
             return
         for spec, there in self._walk:
             standing = self._chooser.standing(spec, there)
@@ -180,38 +180,38 @@ class _Tally:
             else:
                 self._found[standing] += 1
 
-    def _take_known(self, standing: CachedExpansion, ledger: LedgerReader) -> Iterator[int]:
-        if standing.statuses.total() > self._max_jobs:
-            raise too_many(self._wanted, self._max_jobs)
-        for status, count in standing.statuses.items():
+    def _take_known(self, cached: CachedExpansion, ledger: LedgerReader) -> Iterator[int]:
+        if cached.statuses.total() > self._max_jobs:
+            raise too_many(self._given, self._max_jobs)
+        for status, count in cached.statuses.items():
             self._found[standing_of(status)] += count
-        chooser, campaign = self._chooser, self._wanted.campaign
+        chooser, campaign = self._chooser, self._given.campaign
         if not chooser.by_name and math.isinf(chooser.left):
-            self._classes.update({(name, standing.prices[name]): n for name, n in standing.planned.items()})
+            self._classes.update({(name, cached.prices[name]): n for name, n in cached.planned.items()})
         else:
-            with closing(first_planned(ledger, campaign, standing, named=chooser.by_name)) as in_order:
+            with closing(first_planned(ledger, campaign, cached, named=chooser.by_name)) as in_order:
                 while chooser.left > 0 and (job := next(in_order, None)):
                     price_class, name = job
                     if chooser.means(name) and chooser.take():
-                        catalog = standing.prices[price_class]
+                        catalog = cached.prices[price_class]
                         self._classes[price_class, catalog] += 1
                         yield self._prices.quote(price_class, catalog).credits_each
         self._found["unselected"] = self._found.pop("new", 0) - self._classes.total()
 
     def plan(self) -> CampaignPlan:
         """What was counted."""
-        wanted, walk, ledger = self._wanted, self._walk, self._ledger
+        given, walk, ledger = self._given, self._walk, self._ledger
         jobs, entries = walk.jobs, walk.entries
-        if wanted.standing is not None and ledger is not None:
-            jobs, entries, gone = wanted.standing.statuses.total(), wanted.standing.entries, wanted.standing.gone
+        if given.cached is not None and ledger is not None:
+            jobs, entries, gone = given.cached.statuses.total(), given.cached.entries, given.cached.gone
         elif ledger is not None:
-            gone = ledger.counts([wanted.campaign])[wanted.campaign].get(Status.PLANNED, 0) - walk.planned
+            gone = ledger.counts([given.campaign])[given.campaign].get(Status.PLANNED, 0) - walk.planned
         else:
             gone = 0
         quotes = [replace(self._prices.quote(*each), jobs=n) for each, n in sorted(self._classes.items())]
         return CampaignPlan(
-            campaign=wanted.campaign,
-            manifest=wanted.manifest,
+            campaign=given.campaign,
+            manifest=given.manifest,
             jobs=jobs,
             duplicates=entries - jobs,
             new=sum(quote.jobs for quote in quotes),
@@ -239,7 +239,7 @@ def _cap_lines(caps: Caps, plans: Sequence[CampaignPlan], ledger: LedgerReader |
 
 def caps_for(
     plan: Plan,
-    wanted: Sequence[CampaignInput],
+    inputs: Sequence[CampaignInput],
     settings: Settings,
     run_budget: int | None,
     time: BuyingTime = ANY_TIME,
@@ -248,17 +248,17 @@ def caps_for(
 
     `time` is when it may start new jobs.
     """
-    caps = _stated(wanted, settings, run_budget)
+    caps = _stated(inputs, settings, run_budget)
     if run_budget is None and not caps.campaigns and not caps.allowances and caps.day is None:
         caps = replace(caps, run=plan.most, quoted=plan.quoted if plan.most > plan.quoted else None)
     return replace(caps, keep=settings.budget.keep, price_above=settings.price_above, **time._asdict())
 
 
-def _stated(wanted: Sequence[CampaignInput], settings: Settings, run_budget: int | None) -> Caps:
+def _stated(inputs: Sequence[CampaignInput], settings: Settings, run_budget: int | None) -> Caps:
     """The caps that manifests and options state."""
     return Caps(
         run=run_budget,
-        campaigns={each.campaign: each.budget.campaign for each in wanted if each.budget.campaign is not None},
-        allowances={each.campaign: each.budget.allowance for each in wanted if each.budget.allowance is not None},
+        campaigns={each.campaign: each.budget.campaign for each in inputs if each.budget.campaign is not None},
+        allowances={each.campaign: each.budget.allowance for each in inputs if each.budget.allowance is not None},
         day=settings.budget.day,
     )

@@ -108,7 +108,7 @@ class Schedule:
 
 
 def job_lines(
-    wanted: Sequence[CampaignInput],
+    inputs: Sequence[CampaignInput],
     caps: Sequence[CapLine],
     *,
     ledger: LedgerReader | None,
@@ -130,8 +130,8 @@ def job_lines(
     def no_room(specs: Sequence[JobSpec]) -> str:
         """The first cap that has no room for all of these, or what makes it too late for them."""
         for n, cap in enumerate(caps):
-            wanted = sum(hold_of(spec) for spec in specs if cap.covers(spec.campaign, spec.price_class))
-            if wanted and used[n] + wanted > cap.limit:
+            needed = sum(hold_of(spec) for spec in specs if cap.covers(spec.campaign, spec.price_class))
+            if needed and used[n] + needed > cap.limit:
                 return cap.words
         late = (schedule.late(spec.price_class) for spec in specs) if schedule is not None else ()
         return next(filter(None, late), "")
@@ -161,7 +161,7 @@ def job_lines(
             quote = prices.quote(spec.price_class, spec.catalog_credits)
             yield JobLine(spec, standing, quote.credits_each, quote.source, hold_of(spec), stopped_by, ends_chain)
 
-    yield from in_turn([of(each) for each in wanted], lambda line: line.hold * line.is_bought, fair=selection.fair)
+    yield from in_turn([of(each) for each in inputs], lambda line: line.hold * line.is_bought, fair=selection.fair)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Quote:
 class CampaignInput:
     """One manifest's part of a plan: its name, its jobs as a stream, its caps.
 
-    Names of specs matter only where some are selected. With `standing` the ledger holds this very expansion, and says
+    Names of specs matter only where some are selected. With `cached` the ledger holds this very expansion, and says
     how it stands; then `specs` is not looked at.
     """
 
@@ -69,7 +69,7 @@ class CampaignInput:
     manifest: str
     specs: Iterable[JobSpec]
     budget: Budget
-    standing: CachedExpansion | None = None
+    cached: CachedExpansion | None = None
     has_chains: bool = False
 
 
@@ -133,8 +133,8 @@ class JobWalk:
     `planned` stand in the ledger and were not sent. Raises UsageError for more than `max_jobs` jobs.
     """
 
-    def __init__(self, wanted: CampaignInput, ledger: LedgerReader | None, max_jobs: int) -> None:
-        self._wanted = wanted
+    def __init__(self, given: CampaignInput, ledger: LedgerReader | None, max_jobs: int) -> None:
+        self._given = given
         self._ledger = ledger
         self._max_jobs = max_jobs
         self.entries = self.jobs = self.planned = 0
@@ -143,7 +143,7 @@ class JobWalk:
     def __iter__(self) -> Iterator[tuple[JobSpec, str]]:
         # half the memory of the ids as texts; with a hash of what is kept beside each job
         seen: dict[bytes, int] = {}
-        for batch in _batches(self._wanted.specs):
+        for batch in _batches(self._given.specs):
             self.entries += len(batch)
             twins = {spec.id: _twins(spec) for spec in batch if not spec.prompt.isascii()}
             asked = [spec.id for spec in batch] + [twin for ids in twins.values() for twin in ids]
@@ -153,17 +153,17 @@ class JobWalk:
                 first = seen.setdefault(bytes.fromhex(spec.id), kept)
                 if len(seen) == self.jobs:
                     if first != kept and len(self.notes) < _TWINS_TOLD:
-                        self.notes.append(_kept_note(spec, self._wanted))
+                        self.notes.append(_kept_note(spec, self._given))
                     continue
                 self.jobs += 1
                 if self.jobs > self._max_jobs:
-                    raise too_many(self._wanted, self._max_jobs)
+                    raise too_many(self._given, self._max_jobs)
                 there = known.get(spec.id)
                 self.planned += there is not None and there.status is Status.PLANNED
                 standing = "new" if there is None or there == _LEFT_OUT else standing_of(there.status)
                 for twin in twins.get(spec.id, ()) if standing == "new" and len(self.notes) < _TWINS_TOLD else ():
                     if bytes.fromhex(twin) in seen or (twin in known and known[twin].status not in _UNBOUGHT):
-                        self.notes.append(_twin_note(spec, twin, self._wanted))
+                        self.notes.append(_twin_note(spec, twin, self._given))
                 yield spec, standing
 
 
@@ -217,11 +217,11 @@ def _twins(spec: JobSpec) -> list[JobId]:
     ]
 
 
-def _twin_note(spec: JobSpec, twin: JobId, wanted: CampaignInput) -> Problem:
+def _twin_note(spec: JobSpec, twin: JobId, given: CampaignInput) -> Problem:
     text = spec.prompt if len(spec.prompt) <= 60 else spec.prompt[:59] + "…"
     ids = f"{spec.id[:SHORT_ID]} and {twin[:SHORT_ID]}"
     message = f"two jobs ({ids}) differ only in how their letters are spelled (NFC, NFD), and both are bought: {text!r}"
-    return Problem(wanted.manifest, message, hint="if one is enough, copy the text from the other")
+    return Problem(given.manifest, message, hint="if one is enough, copy the text from the other")
 
 
 def _hash_of_kept(spec: JobSpec) -> int:
@@ -230,14 +230,14 @@ def _hash_of_kept(spec: JobSpec) -> int:
     return hash(repr((sorted(spec.vars.items()), sorted(spec.tags.items()))))
 
 
-def _kept_note(spec: JobSpec, wanted: CampaignInput) -> Problem:
+def _kept_note(spec: JobSpec, given: CampaignInput) -> Problem:
     message = f"job {spec.id[:SHORT_ID]} ({spec.name}) is asked for again with other variables or tags"
-    return Problem(wanted.manifest, message, hint="it is bought once, and keeps those of its first entry")
+    return Problem(given.manifest, message, hint="it is bought once, and keeps those of its first entry")
 
 
-def too_many(wanted: CampaignInput, max_jobs: int) -> UsageError:
+def too_many(given: CampaignInput, max_jobs: int) -> UsageError:
     return UsageError(
-        f"{wanted.manifest} makes more than {max_jobs:,} jobs", hint="If that is meant, allow it with --max-jobs."
+        f"{given.manifest} makes more than {max_jobs:,} jobs", hint="If that is meant, allow it with --max-jobs."
     )
 
 

@@ -10,7 +10,7 @@ from batcher.jobs import JobId
 from batcher.ledger.reader import LedgerReader
 from batcher.statuses import Status
 
-from .sql import marks
+from .sql import placeholders
 
 _PAGE = 500
 
@@ -24,7 +24,7 @@ def step(read: LedgerReader, jobs: Collection[JobId], number: int, of: int) -> C
             "SELECT w.status, a.quoted_credits, a.reserved_credits, a.final_credits, a.hold_credits, CASE WHEN"
             " f.saved_at IS NOT NULL AND f.forgotten_at IS NULL THEN f.differs END AS differs FROM wanted AS w"
             " LEFT JOIN attempts AS a ON a.id = w.attempt_id LEFT JOIN files AS f ON f.attempt_id = a.id"
-            f" AND f.number = 0 WHERE w.id IN ({marks(page)})",
+            f" AND f.number = 0 WHERE w.id IN ({placeholders(page)})",
             page,
         ):
             status = row["status"]

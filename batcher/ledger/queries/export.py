@@ -18,7 +18,7 @@ from batcher.ledger.store.amounts import OPEN_HOLD
 
 from .selectors import jobs_meeting
 from .spend import AT, Scope, where_of
-from .sql import KEPT, USED, from_json, marks
+from .sql import KEPT, USED, from_json, placeholders
 
 Rows = Generator[dict[str, Any], None, None]
 
@@ -211,7 +211,7 @@ def saved(read: LedgerReader, scope: Scope, statuses: Sequence[str]) -> Iterator
     """The saved files of a scope's jobs with these statuses, by campaign and place in the manifest, as a stream."""
     where, values = where_of(scope, AT)
     order = "w.campaign, w.position, w.seq, f.number"
-    return _saved(read, f"{where} AND w.status IN ({marks(statuses)}) ORDER BY {order}", (*values, *statuses))
+    return _saved(read, f"{where} AND w.status IN ({placeholders(statuses)}) ORDER BY {order}", (*values, *statuses))
 
 
 def saved_of(read: LedgerReader, attempt_id: int, number: int) -> Iterator[Saved]:

@@ -21,7 +21,7 @@ from batcher.ledger.store.copies import is_mirror
 from batcher.statuses import SHORT_ID, JobId, Status
 
 from .selectors import Condition, jobs_meeting, meeting
-from .sql import KEPT, LATEST, SUPERSEDED, UNSAVED, from_json, marks, of_jobs
+from .sql import KEPT, LATEST, SUPERSEDED, UNSAVED, from_json, of_jobs, placeholders
 
 _PAGE = 200
 #: The columns of the view `jobs` that hold JSON.
@@ -317,7 +317,7 @@ def select(
     chosen = _numbers(read, campaign, statuses)
     for start in range(0, len(chosen), _PAGE):
         page = chosen[start : start + _PAGE]
-        sql = f"{_CASE} WHERE {' AND '.join([f'w.seq IN ({marks(page)})', *where])}{more} ORDER BY w.seq"
+        sql = f"{_CASE} WHERE {' AND '.join([f'w.seq IN ({placeholders(page)})', *where])}{more} ORDER BY w.seq"
         yield from map(_case, read.rows(sql, (*page, *values, *more_values)))
 
 
@@ -326,7 +326,8 @@ def _numbers(read: LedgerReader, campaign: str | None, statuses: Sequence[Status
     names = [campaign] if campaign is not None else [r["name"] for r in read.rows("SELECT name FROM campaigns")]
     wanted = statuses or list(Status)
     found = read.stream(
-        f"SELECT seq FROM wanted WHERE campaign IN ({marks(names)}) AND status IN ({marks(wanted)}) ORDER BY seq",
+        f"SELECT seq FROM wanted WHERE campaign IN ({placeholders(names)})"
+        f" AND status IN ({placeholders(wanted)}) ORDER BY seq",
         [*names, *map(str, wanted)],
     )
     return array("q", (row["seq"] for row in found))

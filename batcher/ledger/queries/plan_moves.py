@@ -10,7 +10,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.chains import SOURCE_FAILED, SOURCE_REJECTED
 from batcher.ledger.store.enrolment import NOT_IN_MANIFEST
 
-from .sql import among, marks
+from .sql import among, placeholders
 
 _PAGE = 500
 _AGAIN = among(Event.RETRIED, Event.RESOLVED)
@@ -37,14 +37,14 @@ def changed_by_others(read: LedgerReader, jobs: Sequence[JobId], plan: str, sinc
         known = read.known(page)
         buyers: dict[str, set[int | None]] = {}
         for row in read.rows(
-            f"SELECT job_id, run_id FROM events WHERE job_id IN ({marks(page)}) AND id > ? AND event = ?",
+            f"SELECT job_id, run_id FROM events WHERE job_id IN ({placeholders(page)}) AND id > ? AND event = ?",
             (*page, since, Event.INTENDED),
         ):
             buyers.setdefault(row["job_id"], set()).add(row["run_id"])
         again = {
             row["job_id"]
             for row in read.rows(
-                f"SELECT job_id FROM events WHERE job_id IN ({marks(page)}) AND id > ? AND event IN {_AGAIN}",
+                f"SELECT job_id FROM events WHERE job_id IN ({placeholders(page)}) AND id > ? AND event IN {_AGAIN}",
                 (*page, since),
             )
         }

@@ -18,7 +18,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD
 
 from .selectors import Condition, Selector, meeting
-from .sql import DIFFERENCE, KEPT, LATEST, SUPERSEDED, UNSAVED, marks
+from .sql import DIFFERENCE, KEPT, LATEST, SUPERSEDED, UNSAVED, placeholders
 
 # In the order of the file: an index would only lead up and down in it.
 ALL = "FROM attempts AS a NOT INDEXED"
@@ -339,7 +339,7 @@ def _keys(axes: Sequence[Selector]) -> tuple[list[str], list[Any]]:
 def where_of(scope: Scope, at: str) -> tuple[str, list[Any]]:
     where, values = ["1"], list[Any]()
     if scope.campaigns:
-        where.append(f"w.campaign IN ({marks(scope.campaigns)})")
+        where.append(f"w.campaign IN ({placeholders(scope.campaigns)})")
         values += scope.campaigns
     for bound, sign in ((scope.since, ">="), (scope.until, "<")):
         if bound is not None:

@@ -59,7 +59,7 @@ def among(*words: str) -> str:
     return "(" + ", ".join(f"'{word}'" for word in words) + ")"
 
 
-def marks(values: Sequence[object]) -> str:
+def placeholders(values: Sequence[object]) -> str:
     """Question marks for values that stand in a list of SQL."""
     return ",".join("?" * len(values))
 
@@ -74,7 +74,7 @@ def of_jobs(campaign: str | None, statuses: Sequence[str], table: str = "") -> t
         where.append(f"{table}campaign = ?")
         values.append(campaign)
     if statuses:
-        where.append(f"{table}status IN ({marks(statuses)})")
+        where.append(f"{table}status IN ({placeholders(statuses)})")
         values += map(str, statuses)
     return where, values
 

@@ -16,7 +16,7 @@ from batcher.ledger.store.amounts import BOUGHT, OPEN_HOLD
 
 from .run_settings import of_kind, read_settings, texts
 from .spend import ALL, JOINED, Scope, where_of
-from .sql import UNSAVED, marks
+from .sql import UNSAVED, placeholders
 
 #: What happens to a run as a whole (`cap_reached`: {cap, message}; `looked`: {of, message};
 #: `wallet_odd`: {what, message}; `commanded`: {command, message}; `commands_kept`: {state, message}).
@@ -224,7 +224,7 @@ def runs(read: LedgerReader, scope: Scope, *, going: int | None = None) -> list[
 def _lives(read: LedgerReader, scope: Scope, first: int, last: int) -> dict[int, tuple[int, int, str, int]]:
     saved, join, values = f"e.event = '{Event.SAVED}'", "", list[Any]()
     if scope.campaigns:
-        saved += f" AND w.campaign IN ({marks(scope.campaigns)})"
+        saved += f" AND w.campaign IN ({placeholders(scope.campaigns)})"
         join, values = " LEFT JOIN wanted AS w ON w.id = e.job_id", list(scope.campaigns)
     sql = (
         f"SELECT e.run_id, min(e.id), max(e.id), max(e.at), sum({saved}) FROM events AS e NOT INDEXED{join}"
@@ -261,7 +261,7 @@ def notes(read: LedgerReader, runs: Collection[int]) -> Iterator[Note]:
     """What happened to these runs as a whole, in the order of its writing."""
     sql = (
         f"SELECT e.id, e.at, e.run_id, e.event, {_DETAIL} AS detail FROM events AS e NOT INDEXED"
-        f" WHERE e.job_id IS NULL AND e.event IN ({marks(NOTES)}) AND e.run_id BETWEEN ? AND ? ORDER BY e.id"
+        f" WHERE e.job_id IS NULL AND e.event IN ({placeholders(NOTES)}) AND e.run_id BETWEEN ? AND ? ORDER BY e.id"
     )
     for row in read.stream(sql, [*NOTES, min(runs), max(runs)]) if runs else ():
         if row["run_id"] in runs:
@@ -271,7 +271,7 @@ def notes(read: LedgerReader, runs: Collection[int]) -> Iterator[Note]:
 def _source(scope: Scope, events: Sequence[str]) -> tuple[str, str, list[Any]]:
     where, values = where_of(scope, "e.at")
     join = " CROSS JOIN wanted AS w ON w.id = e.job_id" if scope.campaigns else ""
-    wanted = f"e.job_id IS NOT NULL AND e.event IN ({marks(events)}) AND {where}"
+    wanted = f"e.job_id IS NOT NULL AND e.event IN ({placeholders(events)}) AND {where}"
     return f"FROM events AS e NOT INDEXED{join}", wanted, [*events, *values]
 
 

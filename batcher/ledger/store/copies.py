@@ -137,7 +137,7 @@ def take_over(connection: sqlite3.Connection, changed: Pages, gone: Iterable[Del
 def _put(table: schema.LedgerTable) -> str:
     """The statement for a row that may be there already: it keeps its place then."""
     rest = ", ".join(f"{column} = excluded.{column}" for column in table.columns if column not in table.key)
-    marks = ", ".join("?" * len(table.columns))
+    placeholders = ", ".join("?" * len(table.columns))
     names = ", ".join(table.columns)
     does = f"UPDATE SET {rest}" if rest else "NOTHING"
-    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT ({', '.join(table.key)}) DO {does}"
+    return f"INSERT INTO {table.name} ({names}) VALUES ({placeholders}) ON CONFLICT ({', '.join(table.key)}) DO {does}"

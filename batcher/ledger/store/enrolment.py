@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from batcher.jobs import JobId, JobSpec
 from batcher.ledger import expansion_cache
 from batcher.ledger.expansion_cache import Origin
-from batcher.ledger.queries.sql import marks
+from batcher.ledger.queries.sql import placeholders
 from batcher.ledger.reader import LedgerReader
 
 from . import chains, rows
@@ -30,7 +30,7 @@ NOT_IN_MANIFEST = "not_in_manifest"
 
 _INSERT = (
     f"INSERT INTO wanted ({', '.join(rows.SPEC_COLUMNS)}, expansion, position, status, created_at, updated_at)"
-    f" VALUES ({marks(rows.SPEC_COLUMNS)}, ?, ?, 'planned', ?, ?)"
+    f" VALUES ({placeholders(rows.SPEC_COLUMNS)}, ?, ?, 'planned', ?, ?)"
 )
 
 # The first place of a job in an expansion counts; a second one finds the number set already.

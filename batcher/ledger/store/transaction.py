@@ -17,7 +17,7 @@ from batcher.clock import Clock, Moment, iso, moment
 from batcher.errors import BatcherError
 from batcher.events import Event
 from batcher.jobs import MOVES, JobId, Status
-from batcher.ledger.queries.sql import marks
+from batcher.ledger.queries.sql import placeholders
 
 from . import connection as opening
 from .connection import WAIT_SECONDS, Away, Locked, is_busy, storage_errors
@@ -86,7 +86,7 @@ class Transaction:
 
     def insert(self, table: str, **columns: Any) -> int:
         values = tuple(columns.values())
-        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(values)}) RETURNING id"
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders(values)}) RETURNING id"
         return int(self.value(sql, values))
 
     def update(self, table: str, row_id: int, **columns: Any) -> None:
