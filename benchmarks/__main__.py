@@ -14,7 +14,7 @@ import traceback
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from .figures import Figure, measured
+from .figures import Figure, at_most, measured
 from .running import machine
 
 NAMES = (
@@ -32,7 +32,7 @@ def main() -> None:
     if unknown := set(chosen.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     print(machine())
-    found: list[Figure] = []
+    found, started = list[Figure](), time.monotonic()
     broken: list[str] = []
     for name in chosen.names or NAMES:
         begun = time.monotonic()
@@ -45,6 +45,8 @@ def main() -> None:
                 traceback.print_exc()
                 broken.append(name)
         print(f"   ({time.monotonic() - begun:.0f} s)", flush=True)
+    if not chosen.names and not chosen.full:
+        found.append(at_most("all benchmarks", (time.monotonic() - started) / 60, 10, "minutes"))
     goals = [figure for figure in found if figure.met is not None]
     print(f"\n== {sum(bool(figure.met) for figure in goals)} of {len(goals)} goals met")
     for figure in goals:

@@ -1,8 +1,10 @@
 """A bare loop over the same requests as `batcher run`, whose files it saves and syncs: no ledger, no limits.
 
     python -m benchmarks.bare httpx2|aiohttp URL FOLDER JOBS
+    python -m benchmarks.bare poll URL TASKS EVERY
 
-`httpx2` is the client of batcher; `aiohttp` shows what another one would come to.
+`httpx2` is the client of batcher; `aiohttp` shows what another one would come to. `poll` asks by httpx2 for each of so
+many tasks every so many seconds, evenly, until it is ended.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 AT_ONCE = 32
@@ -84,7 +89,22 @@ async def main(kind: str, url: str, folder: Path, number: int) -> None:
     await asyncio.gather(*(work(jobs, folder, post, get) for _ in range(AT_ONCE)))
 
 
+async def poll(url: str, tasks: int, every: float) -> None:
+    """Ask for all tasks, again and again; the first round is as quick as it goes."""
+    _, get = by_httpx2(url)
+    for number in range(tasks):
+        await get(f"{url}/api/v1/generations/open-{number}")
+    begun = time.monotonic()
+    for number in count():
+        await asyncio.sleep(begun + number * every / tasks - time.monotonic())
+        json.loads(await get(f"{url}/api/v1/generations/open-{number % tasks}"))
+
+
 if __name__ == "__main__":
     arguments = sys.argv[1:]
+    if arguments[0] == "poll":
+        with suppress(KeyboardInterrupt):
+            asyncio.run(poll(arguments[1], int(arguments[2]), float(arguments[3])))
+        sys.exit()
     Path(arguments[2]).mkdir()
     asyncio.run(main(arguments[0], arguments[1], Path(arguments[2]), int(arguments[3])))

@@ -18,7 +18,7 @@ from pathlib import Path
 from .figures import Figure, at_most
 from .running import UNLIMITED, Ran, Server, buy, scratch, server
 
-SIZES = (700, 2_000, 6_000)
+SIZES = (500, 1_500, 4_500)
 FULL_SIZES = (*SIZES, 20_000, 60_000)
 #: Seconds of CPU that nobody can tell from nothing.
 FLOOR = 0.03
@@ -36,7 +36,7 @@ limits: {UNLIMITED}
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """Sizes up to 6,000 jobs, and to 60,000 with `full`; also how a run's memory grows."""
+    """Sizes up to 4,500 jobs, and to 60,000 with `full`; also how a run's memory grows."""
     sizes = FULL_SIZES if full else SIZES
     with scratch() as folder:
         took = {jobs: _took(folder / str(jobs), jobs) for jobs in (2, *sizes)}

@@ -170,7 +170,24 @@ def measure(full: bool) -> Iterator[Figure]:
             name = f"report {' '.join(words).replace(f'{state}/', '')}, {JOBS:,} jobs"
             yield at_most(name, seconds, GOAL, "s") if "--html" in words else Figure(name, seconds, "s")
             yield Figure(f"{name}: peak memory", peak, "MB")
+            if "--html" in words:
+                busy, dumped = middle([ran.cpu for ran in rans]), run([sys.executable, "-c", _DUMP, str(state)])
+                assert dumped.code == 0, dumped.err
+                yield Figure("the rows of jobs, attempts and events as JSON, by a bare loop", dumped.wall, "s")
+                yield Figure(f"{name}: processor, of that bare loop", busy / dumped.cpu)
     yield from _browsed()
+
+
+#: Every job, purchase and event by a bare loop, and its JSON.
+_DUMP = """
+import json, sqlite3, sys
+with open(f"{sys.argv[1]}/dump.json", "w") as out:
+    for table in ("jobs", "attempts", "events"):
+        found = sqlite3.connect(f"{sys.argv[1]}/ledger.db").execute(f"SELECT * FROM {table}")
+        names = [column[0] for column in found.description]
+        for row in found:
+            out.write(json.dumps(dict(zip(names, row)), default=str))
+"""
 
 
 def _report(state: Path, *words: str) -> Ran:

@@ -155,11 +155,11 @@ class Use:
 
 
 class Background:
-    """A batcher that runs beside; `peak` is what memory it took, in MB, once it has ended, `cpu` its seconds."""
+    """A process that runs beside; `peak` is what memory it took, in MB, once it has ended, `cpu` its seconds."""
 
     def __init__(self, words: Sequence[str], api: Server) -> None:
         self._popen = subprocess.Popen(  # noqa: S603
-            [*BATCHER, *words],
+            words,
             cwd=ROOT,
             env=api.environment,
             stdin=subprocess.DEVNULL,
@@ -178,11 +178,13 @@ class Background:
         """What it has used so far; None where the system does not tell (only Linux does)."""
         proc = Path(f"/proc/{self._popen.pid}")
         with suppress(OSError):
-            ticks = proc.joinpath("stat").read_text().rpartition(")")[2].split()[11:13]
+            busy = sum(
+                int(task.joinpath("schedstat").read_text().split()[0]) for task in proc.joinpath("task").iterdir()
+            )
             switches = re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", _of_threads(proc), re.MULTILINE)
             written = re.search(r"^write_bytes: (\d+)", proc.joinpath("io").read_text(), re.MULTILINE)
             assert written
-            return Use(sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), sum(map(int, switches)), int(written[1]))
+            return Use(busy / 1e9, sum(map(int, switches)), int(written[1]))
         return None
 
     def end(self, how: signal.Signals) -> None:
@@ -205,9 +207,11 @@ def _of_threads(proc: Path) -> str:
 
 
 @contextmanager
-def background(words: Sequence[str], api: Server, how: signal.Signals = signal.SIGINT) -> Iterator[Background]:
-    """A batcher that runs during the block and is ended by a signal at its end."""
-    process = Background(words, api)
+def background(
+    words: Sequence[str], api: Server, how: signal.Signals = signal.SIGINT, *, program: Sequence[str] = BATCHER
+) -> Iterator[Background]:
+    """A batcher, or another program, that runs during the block and is ended by a signal at its end."""
+    process = Background([*program, *words], api)
     try:
         yield process
     finally:

@@ -154,9 +154,9 @@ class Engine:
             self._group.start_soon(self._work, stage)
 
     def _wanted(self, stage: Stage) -> int:
-        """How many workers a stage has: so many requests at once."""
+        """How many workers a stage has: so many requests at once, and as many who put away what has come."""
         limits, asks = self._control.limits, stage in (Stage.SUBMIT, Stage.POLL)
-        return min(max(_WORKERS, limits.in_flight), self.workers_max) if asks else limits.downloads
+        return min(max(_WORKERS, limits.in_flight), self.workers_max) if asks else 2 * limits.downloads
 
     async def _work(self, stage: Stage) -> None:
         while item := await self._next(stage):

@@ -42,8 +42,15 @@ class _Wanted(NamedTuple):
         return self.phase.attempt_id, self.file.number
 
 
+class _Arrived(NamedTuple):
+    """All of a file has come: `content` is None where the part file has it; `total` bytes were announced, if any."""
+
+    content: bytes | None
+    total: int | None
+
+
 class Downloader:
-    """Downloads results into the state folder."""
+    """Downloads results into the state folder: `limits.downloads` at a time, while others that came are put away."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -121,7 +128,13 @@ class Downloader:
         return True
 
     async def _download(self, wanted: _Wanted) -> Gone | Retryable | None:
-        """One transfer, over redirects; None when the file is saved."""
+        """Fetch a file and put it away; None when it is saved."""
+        async with self._limiter.transfers:
+            found = await self._transfer(wanted)
+        return await self._keep(wanted, found) if isinstance(found, _Arrived) else found
+
+    async def _transfer(self, wanted: _Wanted) -> _Arrived | Gone | Retryable:
+        """One transfer, over redirects."""
         file, part, url = wanted.file, wanted.part, wanted.file.url
         for _ in range(_REDIRECTS):
             offset = self._artifacts.size(part) if file.validator else 0
@@ -172,19 +185,22 @@ class Downloader:
         kept = f"the longest that came is kept as {path} (`batcher fetch --accept` takes it)"
         return Done(Status.SUCCEEDED, left=f"no file yet: {trouble.message}; {kept}")
 
-    async def _take(self, wanted: _Wanted, incoming: Incoming) -> Gone | Retryable | None:
+    async def _take(self, wanted: _Wanted, incoming: Incoming) -> _Arrived | Retryable:
         file, part = wanted.file, wanted.part
         total = file.announced if incoming.total is None and incoming.offset else incoming.total
         if incoming.offset and file.announced is not None and total != file.announced:
             self._artifacts.drop(part)
             return Retryable("changed", f"{file.announced} bytes were announced at first, now it is {total}")
         content = await self._receive(wanted, incoming)
-        if isinstance(content, Retryable):
-            return content
+        return content if isinstance(content, Retryable) else _Arrived(content, total)
+
+    async def _keep(self, wanted: _Wanted, came: _Arrived) -> Gone | Retryable | None:
+        """Judge what has come, and give it its name; None when it is saved."""
+        file, part = wanted.file, wanted.part
         try:
             model = _model(wanted.job)
             kind = model.result if model else ""
-            whole = await self._disk(lambda _: self._artifacts.finish(part, content, total=total, kind=kind))
+            whole = await self._disk(lambda _: self._artifacts.finish(part, came.content, total=came.total, kind=kind))
             if (
                 whole.doubt
                 and whole.sha256 != file.sha256

@@ -148,6 +148,7 @@ class RateLimiter:
         self._cut_at = 0  # requests up to this number belong to a burst that has been answered by a cut
         self._paused_until = -math.inf
         self._held = False
+        self.transfers = anyio.CapacityLimiter(limits.downloads)  # of results, from whatever host
         self.trouble_came = anyio.Event()
         self.creates = CreateBreaker()
         self.unanswered: Retryable | None = None  # what the newest create without an answer came to
@@ -188,6 +189,7 @@ class RateLimiter:
 
     def restate(self, limits: Limits) -> None:
         """Obey other limits from now on, over what was sent before too."""
+        self.transfers.total_tokens = limits.downloads
         for limit, rate in ((self._requests, limits.requests), (self._submits, limits.submit)):
             log = self._ledger.newest_sends(rate.count, account=self._account, submissions=limit is self._submits)
             limit.restate(rate, self._sent_by(log))

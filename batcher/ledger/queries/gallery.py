@@ -180,10 +180,12 @@ def moves(read: LedgerReader, scope: Scope, within: Span) -> list[StatusChange]:
     """How the jobs that a report counts went from status to status, step by step, from their beginnings on."""
     of_jobs, limits = _of_jobs(scope)
     step, values = _step("at", within)
-    # A job that is planned again after it had left the manifest has an event like that of its beginning.
+    # A job that is planned again after it had left the manifest has an event like that of its beginning. Only of those
+    # that ever left it an earlier one is looked for: all others' have a place of their own in the index.
     old = (
-        "CASE WHEN e.detail ->> '$.from' IS NULL AND EXISTS (SELECT 1 FROM events AS b WHERE b.job_id = e.job_id"
-        " AND b.id < e.id) THEN 'cancelled' ELSE e.detail ->> '$.from' END"
+        "CASE WHEN e.detail ->> '$.from' IS NULL AND e.job_id IN (SELECT job_id FROM events WHERE event = 'cancelled')"
+        " AND EXISTS (SELECT 1 FROM events AS b WHERE b.job_id = e.job_id AND b.id < e.id) THEN 'cancelled'"
+        " ELSE e.detail ->> '$.from' END"
     )
     found = read.rows(
         f"SELECT {step} AS step, {old} AS old, e.detail ->> '$.to' AS new, count(*) {of_jobs}"

@@ -241,3 +241,28 @@ def test_a_slow_and_honest_link_brings_its_film(bench: Bench) -> None:
     dripping(bench, drips=1, size=1_000_000, seconds=0.5, each=2_500)  # 5 kB/s: 20 kB/s for four
     done(bench.run(manifest(bench, "Boat")))
     bench.check(files=True)
+
+
+@pytest.mark.parametrize("downloads", [1, 3])
+def test_never_more_transfers_than_allowed(bench: Bench, downloads: int) -> None:
+    """Twice as many jobs have workers that fetch: the others put away what has come."""
+    real, now, most = bench.api.handle_async_request, 0, 0
+
+    async def media(request: httpx.Request) -> httpx.Response:
+        if "/results/" not in request.url.path:
+            return await real(request)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await anyio.sleep(2)
+            yield FILM
+            now -= 1
+
+        return httpx.Response(200, headers={"content-length": str(len(FILM))}, content=chunks())
+
+    bench.api.handle_async_request = media  # type: ignore[method-assign]
+    fast = f"limits: {{submit: 1000/second, requests: 1000/second, downloads: {downloads}}}\n"
+    done(bench.run(manifest(bench, *(f"Boat {n}" for n in range(12)), fast=fast)))
+    assert most == downloads
