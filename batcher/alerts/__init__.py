@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -20,7 +21,7 @@ import anyio
 from batcher.clock import Clock, from_iso, iso
 from batcher.errors import StorageError
 from batcher.ledger import LedgerWriter, alerts
-from batcher.ledger.alerts import SENT, WAITING, RecordedAlert
+from batcher.ledger.alerts import FOLLOWED, SENT, WAITING, RecordedAlert
 from batcher.text import change_texts, safe, short
 
 from .causes import TRIED_SECONDS, Alert, Causes
@@ -32,6 +33,7 @@ END_SECONDS = 30.0
 LOOK_SECONDS = 1.0
 _AGAIN_SECONDS = 5.0
 _AGAIN_SECONDS_MAX = 60.0
+_SOON_SECONDS = 0.05
 _TITLE_WIDTH = 150
 #: Does something elsewhere, and says when it is done.
 Start = Callable[[Callable[[], None]], "Future[None]"]
@@ -71,34 +73,51 @@ class Alerts:
         self,
         targets: Sequence[AlertTarget],
         ledger: LedgerWriter,
-        causes: Causes,
+        causes: Causes | None,
         clock: Clock,
         *,
         run_id: int,
         prefix: str = "batcher",
+        alone: bool = True,
+        state: str = WAITING,
+        followed: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        may_send: Callable[[], bool] = lambda: True,
         redact: Callable[[str], str] = lambda text: text,
         tell: Callable[[str], object] = lambda _: None,
         start: Start = on_a_thread,
     ) -> None:
-        """`prefix` begins each title; `tell` gets warnings; `redact` takes keys out of what is recorded and sent."""
+        """`prefix` begins each title; `tell` gets warnings; `redact` takes keys out of what is recorded and sent.
+
+        Where others lead other runs (not `alone`), it tells of its own. Without `causes` it records nothing, and tells
+        what waits in that `state`. `followed` names targets, with their kinds, that are told by who follows the run;
+        `may_send` says whether this process still leads it.
+        """
         self._targets = {target.name: target for target in targets}
         self._ledger, self._causes, self._clock, self._run_id = ledger, causes, clock, run_id
         self._prefix, self._redact, self._tell, self._start = prefix, redact, tell, start
+        self._of, self._state, self._followed, self._may_send = None if alone else run_id, state, followed, may_send
         self._sendings: list[_Sending] = []
         self._taken = 0  # alerts up to this id are on their way
 
     async def watch(self) -> None:
         """Look and send until cancelled; what keeps the ledger from being written is tried again."""
         while True:
-            self.look()
+            if self._may_send():
+                self.look()
             await anyio.sleep(LOOK_SECONDS)
+
+    async def deliver(self, over: Callable[[], bool]) -> None:
+        """Go on with what is still to be told, until nothing is or `over`."""
+        while self._sendings and not over():
+            await anyio.sleep(_SOON_SECONDS)
+            self._send()
 
     def finish(self, sleep: Callable[[float], object] = time.sleep) -> None:
         """Tell of the run's end, and wait for what is still to be told, `END_SECONDS` at most."""
         began = self._clock.monotonic()
         self.look(over=True)
         while self._sendings and self._clock.monotonic() - began < END_SECONDS:
-            sleep(0.05)
+            sleep(_SOON_SECONDS)
             self._send()
         if self._sendings:
             names = ", ".join(sorted({sending.target.name for sending in self._sendings}))
@@ -111,16 +130,19 @@ class Alerts:
     def look(self, *, over: bool = False) -> None:
         """Record what is new, and send what is due."""
         with suppress(StorageError):  # another program's lock, or a disk that ends the run anyway
-            if found := self._causes.look(over=over):
+            if self._causes and (found := self._causes.look(over=over)):
                 documents = [self._document(alert) for alert in found]
-                alerts.record(self._ledger, self._run_id, documents, self._names, self._causes.seen)
+                alerts.record(self._ledger, self._run_id, documents, self._states, self._causes.seen)
             since = iso(self._clock.wall() - TRIED_SECONDS)
-            for alert in alerts.waiting(self._ledger.read, since=since, after=self._taken):
+            read, of, state = self._ledger.read, self._of, self._state
+            for alert in alerts.waiting(read, since=since, after=self._taken, run_id=of, state=state):
                 self._take(alert)
         self._send()
 
-    def _names(self, kind: str) -> list[str]:
-        return [target.name for target in self._targets.values() if target.takes(kind)]
+    def _states(self, kind: str) -> dict[str, str]:
+        """How each target of a kind waits for it."""
+        elsewhere = {name: FOLLOWED for name, kinds in self._followed.items() if kind in kinds}
+        return elsewhere | {target.name: WAITING for target in self._targets.values() if target.takes(kind)}
 
     def _document(self, alert: Alert) -> dict[str, Any]:
         def clean(text: str) -> str:
@@ -135,7 +157,7 @@ class Alerts:
         self._taken = alert.id
         now = self._clock.monotonic()
         for name, state in alert.targets.items():
-            if state == WAITING and name in self._targets:
+            if state == self._state and name in self._targets:
                 self._sendings.append(_Sending(alert, self._targets[name], now))
 
     def _send(self) -> None:

@@ -63,12 +63,15 @@ class Causes:
         clock: Clock,
         *,
         run_cap_stated: bool,
+        alone: bool = True,
     ) -> None:
+        """Unless it is `alone`, other runs may go on with the ledger, and their events are theirs to tell."""
         self._read, self._run_id, self._campaigns = read, run_id, campaigns
         self._caps, self._clock = caps, clock
         self._run_cap_stated = run_cap_stated
         recent = iso(clock.wall() - TRIED_SECONDS)
-        self._upto = alerts.begins_at(read, run_id, recent=recent)
+        self._upto = alerts.begins_at(read, run_id, recent=recent, alone=alone)
+        self._of = None if alone else run_id
         self._asked = commands.NOTHING
         self._doubtful: list[EventOfNote] = []
         self._doubtful_at = -math.inf
@@ -87,11 +90,11 @@ class Causes:
 
     def look(self, *, over: bool = False) -> list[Alert]:
         """What is new since the last look; `over`: the run has ended, and nothing is held back any more."""
-        news = alerts.new_events(self._read, self._upto)
+        news = alerts.new_events(self._read, self._upto, self._of)
         now = self._clock.monotonic()
         found: list[Alert] = []
         if news.last or self._first:
-            events = list(alerts.events_of_note(self._read, self._upto, news.last, _NOTED))
+            events = list(alerts.events_of_note(self._read, self._upto, news.last, _NOTED, self._of))
             ended = [alerts.run_of(self._read, each.id) for each in events if each.event == Event.RUN_ENDED]
             if not over and self._run_id not in ended:  # with the run ends what was asked of it
                 self._asked = commands.controls(self._read, self._run_id)
@@ -177,7 +180,7 @@ class Causes:
 
     def _end(self, event: EventOfNote) -> Alert:
         run_id = alerts.run_of(self._read, event.id)
-        bill = jobs.bill(self._read, run_id)
+        bill = self._read.spent(run_id=run_id)
         run = jobs.run(self._read, run_id)
         names = run["campaigns"] if run else []
         states = jobs.campaigns(self._read, names) if names else []

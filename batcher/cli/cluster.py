@@ -24,6 +24,7 @@ from batcher.ledger import control, hold_lock
 from batcher.state import LEDGER
 from batcher.workload import Workload
 
+from .alerting import kinds_of, told_here
 from .database import RESULTS_VARIABLE, named_database
 from .environment import need_no_loop
 from .signals import Signals
@@ -31,6 +32,7 @@ from .terminal import Terminal
 from .working import leave_tasks, worker_for
 
 if TYPE_CHECKING:
+    from batcher.alerts.targets import AlertTarget
     from batcher.cluster.files import SharedFiles
     from batcher.cluster.runs import ClusterTables
     from batcher.cluster.start import Start
@@ -98,12 +100,13 @@ def run_on_cluster(
     *,
     quiet: bool,
     buys: bool = True,
+    targets: Sequence[AlertTarget] = (),
     **words: Any,
 ) -> int:
     """Enrol what manifests ask for, start the run, and follow it to its end; the exit code.
 
     What buys nothing is worked at here too, so it needs no worker elsewhere. `mirror` is the folder of the ledger's
-    mirror.
+    mirror. `targets` are told from here, as long as the run is followed.
     """
     from batcher.cluster.start import Start, StartRequest
 
@@ -123,6 +126,7 @@ def run_on_cluster(
             spool,
             mirror / LEDGER,
             buys=buys,
+            followed=kinds_of(targets),
             **words,
         )
         with Signals() as signals, Start(request) as start:
@@ -131,10 +135,18 @@ def run_on_cluster(
                 terminal.say(*plan_view(start.plan, workload), "")
             tell_damage(start.found.missing, start.found.changed, cluster.results, terminal, thorough=not buys)
             worker = None if buys else worker_for(access, cluster, spool, terminal.say, buys=False)
-            return anyio.run(partial(_follow, start, signals, terminal, worker, quiet=quiet))
+            return anyio.run(partial(_follow, start, signals, terminal, worker, targets, quiet=quiet))
 
 
-async def _follow(start: Start, signals: Signals, terminal: Terminal, worker: Worker | None, *, quiet: bool) -> int:
+async def _follow(
+    start: Start,
+    signals: Signals,
+    terminal: Terminal,
+    worker: Worker | None,
+    targets: Sequence[AlertTarget],
+    *,
+    quiet: bool,
+) -> int:
     from batcher.cluster.runs import ClusterTables
 
     from .summary import summary_json, summary_view
@@ -147,7 +159,8 @@ async def _follow(start: Start, signals: Signals, terminal: Terminal, worker: Wo
         if worker is None:
             terminal.say(f"Run {run_id} goes on by itself; this command only follows it.")
         signals.on_first = lambda *why: asked.append(why)
-        async with _beside(worker, partial(start.decide, tables, run_id) if start.decides else None):
+        decide = partial(start.decide, tables, run_id) if start.decides else None
+        async with told_here(targets, start.ledger, run_id, terminal.say), _beside(worker, decide):
             ending = await _watched(tables, run_id, start.campaigns, terminal, lambda: bool(asked), first)
         if ending is None and start.decides:
             terminal.say("nobody is there to be asked for --decide now: the run stops where its step ends.")

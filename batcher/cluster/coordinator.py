@@ -18,7 +18,7 @@ from typing import Any, cast
 import anyio
 
 from batcher.canary import NO_CONDITION, CanaryStep, parse
-from batcher.clock import Clock
+from batcher.clock import Clock, since_boot
 from batcher.engine import Arrivals, Ending, Engine
 from batcher.engine.backlog import WorkItem
 from batcher.engine.engine import FETCH_BACKLOG
@@ -195,6 +195,7 @@ class Coordinator(Engine):
         self._tables, self._queue, self._store = tables, queue, ledger
         self._at, self._epoch, self._lease, self._to = run_id, epoch, lease, queue_of(spec.kind)
         self.left = False
+        self._leads_until = since_boot() + lease
         self._proven = True  # each worker looks by itself
         self._halts += [(Kind.CAPPED, reason) for reason in before.halts]
         self._started = before.bought
@@ -246,8 +247,14 @@ class Coordinator(Engine):
     async def _hold(self) -> None:
         while True:
             await anyio.sleep(self._lease / 3)
+            asked = since_boot()
             if not await self._tables.still_coordinates(self._at, self._epoch, self._lease):
                 raise LeaseLost
+            self._leads_until = asked + self._lease
+
+    def leads(self) -> bool:
+        """Whether nobody else can have the lease."""
+        return since_boot() < self._leads_until
 
 
 def ending_of(ending: Ending) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, replacement in (
         (r"\bIS NOT (?=['?])", "IS DISTINCT FROM "),
         (r"\bIS (?=['?])", "IS NOT DISTINCT FROM "),
-        (r" INDEXED BY \w+", ""),
+        (r" INDEXED BY \w+| ORDER BY rowid", ""),
         (r"\bCROSS JOIN (?=(?:\w+ AS \w+|\([^()]*(?:\([^()]*\)[^()]*)*\) AS \w+)\s+ON\b)", "JOIN "),
         (r"\bGLOB '\*([^'*?\[]*)'", r"LIKE '%\1'"),
         (r"\bGLOB '([^'*?\[]*)\*'", r"LIKE '\1%'"),

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 from anyio import to_thread
@@ -37,6 +38,20 @@ _REFUSED_SECONDS = 1.0
 _HELD = "the database is away, or held by another program: what is to be written down waits for it"
 #: A key is sent no later than so many seconds before its window ends: the last look and the sending take some time.
 _MARGIN_SECONDS = 5.0
+
+
+class RunAlerts(Protocol):
+    """Tells of one run; as `batcher.alerts` does."""
+
+    async def watch(self) -> None: ...
+
+    def look(self, *, over: bool = False) -> None: ...
+
+    async def deliver(self, over: Callable[[], bool]) -> None: ...
+
+
+#: The alerts of a run that this worker leads, as far as that is so; None where nobody is to be told.
+TellOf = Callable[[PostgresLedger, int, RunSpec, Callable[[], bool]], RunAlerts | None]
 Connect = Callable[[tuple[str, ...]], AbstractContextManager[Provider]]
 
 
@@ -45,7 +60,7 @@ class WorkerRequest:
     """What a worker is asked to be. `spool` is its own folder, `results` names where files go (BATCHER_RESULTS).
 
     `connect` opens the provider for networks that results may lie in. `lease` in seconds. Unless it `buys`, it works at
-    nothing but what others have bought.
+    nothing but what others have bought. `tell_of` makes the alerts of a run that it leads.
     """
 
     conninfo: str
@@ -57,6 +72,7 @@ class WorkerRequest:
     concurrency: int = 50
     lease: float = 30.0
     buys: bool = True
+    tell_of: TellOf = lambda *_: None
 
 
 class RunPart:

@@ -18,6 +18,7 @@ from batcher.settings import Selection, Settings
 @dataclass(frozen=True, slots=True)
 class RunSpec:
     """What workers obey; `results` is where files go (BATCHER_RESULTS), `damage` the saved files to bring back.
+    `followed` are targets of alerts, with their kinds, which are told by who follows the run.
 
     No key is in it: each worker has those of its own environment.
     """
@@ -32,6 +33,8 @@ class RunSpec:
     #: of a canary: what has to hold of a step, and whether the command that follows the run is asked
     then: str = ""
     decides: bool = False
+    followed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    run_cap_stated: bool = False
     damage: Mapping[JobId, Mapping[int, str]] = field(default_factory=dict)
     version: str = __version__
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,7 +48,7 @@ class StartRequest:
 
     Unless it `buys`, it only goes on with what is bought, and holds saved files against their hashes. `then` and
     `decide` are as of RunRequest; who decides is asked where the run is followed. `approved`: its saved plan's approval
-    is used up by it.
+    is used up by it. `followed`: see RunSpec.
     """
 
     workload: Workload
@@ -65,6 +65,7 @@ class StartRequest:
     then: GoOnCondition = NO_CONDITION
     decide: Callable[[CanaryStep], Awaitable[str]] | None = None
     approved: bool = False
+    followed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     allow_net: tuple[str, ...] = ()
 
 
@@ -153,6 +154,8 @@ class Start:
             then=request.then.text,
             decides=request.decide is not None,
             damage=self.found.damage,
+            followed=request.followed,
+            run_cap_stated=request.workload.budget is not None,
         )
         await tables.begin(run_id, spec.kind, spec.dump())
 

@@ -10,8 +10,8 @@ import asyncio
 import os
 import platform
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 
 import anyio
@@ -27,7 +27,7 @@ from .coordinator import Coordinator, LeaseLost, ending_of
 from .database_clock import DatabaseClock
 from .engine import JobQueue
 from .files import check_create
-from .part import AGAIN_SECONDS, RunPart
+from .part import AGAIN_SECONDS, RunAlerts, RunPart
 from .part import WorkerRequest as WorkerRequest
 from .runs import ClusterTables, GoingRun
 from .spec import RunSpec, kind_of, queue_of
@@ -171,15 +171,22 @@ class Worker:
                 )
                 self._coordinates[run.run_id] = coordinator
                 self._tell(f"coordinating run {run.run_id}")
-                ending = await coordinator.run()
+                told = self._request.tell_of(ledger, run.run_id, spec, coordinator.leads)
+                async with _beside(told):
+                    ending = await coordinator.run()
                 if self._stop.is_set() and coordinator.left:
                     await self._tables.stop_coordinating(run.run_id, epoch)
                     return
                 if await self._tables.still_coordinates(run.run_id, epoch, self._request.lease):
                     found = ending_of(ending)
                     ledger.end_run(exit_code=found["exit_code"], reason=ending.reason, left=ending.left)
+                    if told:
+                        told.look(over=True)
                     await self._tables.end(run.run_id, epoch, found)
                     self._tell(f"run {run.run_id} has ended: {ending.reason}")
+                    if told:
+                        self._coordinates.pop(run.run_id)
+                        await told.deliver(self._stop.is_set)
         except LeaseLost:
             self._tell(f"run {run.run_id} has another coordinator")
         except BatcherError as error:
@@ -243,3 +250,18 @@ class Worker:
         if what not in self._told:
             self._told.add(what)
             self._tell(message)
+
+
+@asynccontextmanager
+async def _beside(told: RunAlerts | None) -> AsyncIterator[None]:
+    """Tell what happens to a run for the block, as far as anybody is told."""
+    if told is None:
+        yield
+        return
+    watching = asyncio.ensure_future(told.watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching

@@ -20,6 +20,8 @@ from .store.transaction import Transaction
 from .store.writer import LedgerWriter
 
 WAITING, SENT = "waiting", "sent"
+#: So waits what is told by who follows the run (`batcher run` on PostgreSQL), not by who leads it.
+FOLLOWED = "waiting for who follows"
 #: So many of the newest alerts are looked through for targets that still wait.
 _NEWEST = 1000
 
@@ -58,11 +60,15 @@ def known(read: LedgerReader, causes: Sequence[str]) -> set[str]:
     return {row["cause"] for row in found}
 
 
-def begins_at(read: LedgerReader, run_id: int, *, recent: str) -> int:
+def begins_at(read: LedgerReader, run_id: int, *, recent: str, alone: bool) -> int:
     """The event after which a run has to be told of: what an earlier alert has seen, or that before its own first.
 
-    Of the run before it too where that was killed, or ended after a time (ISO 8601): it may not have come to tell.
+    Of the run before it too where that was killed, or ended after a time (ISO 8601): it may not have come to tell. Not
+    so where a run is not `alone`: others may go on, and its own is taken over.
     """
+    if not alone:
+        seen = read.row("SELECT seen FROM alerts WHERE run_id = ? ORDER BY id DESC LIMIT 1", (run_id,))
+        return max(seen["seen"] if seen else 0, first_event(read, run_id) - 1)
     before = read.row("SELECT id, ended_at FROM runs WHERE id < ? ORDER BY id DESC LIMIT 1", (run_id,))
     if before is not None and (before["ended_at"] is None or before["ended_at"] >= recent):
         run_id = before["id"]
@@ -74,20 +80,29 @@ def run_of(read: LedgerReader, event_id: int) -> int:
     return read.figure("SELECT run_id FROM events WHERE id = ?", (event_id,))
 
 
-def new_events(read: LedgerReader, after: int) -> NewEvents:
-    """Whether there is news after an event; costs as much as there is."""
-    row = read.one("SELECT max(id), max(iif(job_id IS NOT NULL, id, 0)) FROM events WHERE id > ?", (after,))
-    return NewEvents(row[0] or 0, row[1] or 0)
+def new_events(read: LedgerReader, after: int, run_id: int | None) -> NewEvents:
+    """Whether there is news after an event, of a run or (None) any; costs as much as there is."""
+    of_run, values = _of_run(run_id)
+    sql = "SELECT max(CASE WHEN job_id IS NULL THEN 0 ELSE id END) AS of_job, max(id) AS last FROM events"
+    row = read.one(f"{sql} WHERE {of_run} AND id > ?", (*values, after))
+    return NewEvents(row["last"] or 0, row["of_job"] or 0)
 
 
-def events_of_note(read: LedgerReader, after: int, upto: int, kinds: Sequence[Event]) -> Iterator[EventOfNote]:
-    """The events of these kinds after one event and up to another, oldest first."""
+def _of_run(run_id: int | None, column: str = "run_id") -> tuple[str, tuple[int, ...]]:
+    return ("1 = 1", ()) if run_id is None else (f"{column} = ?", (run_id,))
+
+
+def events_of_note(
+    read: LedgerReader, after: int, upto: int, kinds: Sequence[Event], run_id: int | None
+) -> Iterator[EventOfNote]:
+    """The events of these kinds after one event and up to another, oldest first; of a run or (None) any."""
+    of_run, values = _of_run(run_id, "e.run_id")
     sql = (
         "SELECT e.id, e.event, e.detail, e.job_id, w.campaign, w.name, w.price_class FROM events AS e"
         " LEFT JOIN wanted AS w ON w.id = e.job_id"
-        f" WHERE e.id > ? AND e.id <= ? AND e.event IN {among(*kinds)} ORDER BY e.id"
+        f" WHERE {of_run} AND e.id > ? AND e.id <= ? AND e.event IN {among(*kinds)} ORDER BY e.id"
     )
-    for row in read.rows(sql, (after, upto)):
+    for row in read.rows(sql, (*values, after, upto)):
         yield EventOfNote(row["id"], row["event"], json.loads(row["detail"]), *tuple(row)[3:])
 
 
@@ -95,10 +110,10 @@ def record(
     ledger: LedgerWriter,
     run_id: int,
     documents: Sequence[Mapping[str, Any]],
-    targets: Callable[[str], Sequence[str]],
+    targets: Callable[[str], Mapping[str, str]],
     seen: int,
 ) -> None:
-    """Write alerts down whose cause is new, each with the targets of its kind, that wait for it from now on.
+    """Write alerts down whose cause is new, each with the targets of its kind and how they wait for it from now on.
 
     Raises StorageError; nobody waits long for another program's lock.
     """
@@ -111,7 +126,7 @@ def record(
     _at_once(ledger, write)
 
 
-def _insert(t: Transaction, run_id: int, document: Mapping[str, Any], targets: Sequence[str], seen: int) -> None:
+def _insert(t: Transaction, run_id: int, document: Mapping[str, Any], targets: Mapping[str, str], seen: int) -> None:
     t.run(
         "INSERT OR IGNORE INTO alerts (at, run_id, cause, event, document, targets, seen) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
@@ -120,7 +135,7 @@ def _insert(t: Transaction, run_id: int, document: Mapping[str, Any], targets: S
             document["cause"],
             document["event"],
             json.dumps(document),
-            json.dumps(dict.fromkeys(targets, WAITING)),
+            json.dumps(dict(targets)),
             seen,
         ),
     )
@@ -144,14 +159,20 @@ def _at_once(ledger: LedgerWriter, write: Callable[[], None]) -> None:
         raise failed
 
 
-def waiting(read: LedgerReader, *, since: str, after: int = 0) -> list[RecordedAlert]:
-    """The alerts since a time (ISO 8601) and after an id for which a target still waits, oldest first."""
+def waiting(
+    read: LedgerReader, *, since: str, after: int = 0, run_id: int | None = None, state: str = WAITING
+) -> list[RecordedAlert]:
+    """The alerts since a time (ISO 8601) and after an id for which a target still waits so, oldest first.
+
+    Of a run, or (None) any.
+    """
+    of_run, values = _of_run(run_id)
     rows = read.rows(
-        "SELECT id, at, document, targets FROM alerts WHERE id > max(?, (SELECT max(id) FROM alerts) - ?)"
-        " AND at >= ? ORDER BY id",
-        (after, _NEWEST, since),
+        f"SELECT id, at, document, targets FROM alerts WHERE {of_run} AND id > ?"
+        " AND id > (SELECT max(id) FROM alerts) - ? AND at >= ? ORDER BY id",
+        (*values, after, _NEWEST, since),
     )
-    return [found for found in map(_recorded, rows) if WAITING in found.targets.values()]
+    return [found for found in map(_recorded, rows) if state in found.targets.values()]
 
 
 def _recorded(row: sqlite3.Row) -> RecordedAlert:

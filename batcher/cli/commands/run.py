@@ -102,10 +102,8 @@ def command(
             selection["ramp"] = bool(then or decide)
             workload = prepare(paths, allow_paths=allow_paths, unchecked=unchecked, **selection)
     cluster = None if simulate or dry_run else cluster_access(state)
-    if cluster:
-        words = {"--accept-old-ledger": accept_old, "--on": on, "--notify-file": notify_file}
-        if wanted := [word for word, given in words.items() if given]:
-            raise click.UsageError(f"a run on PostgreSQL does not know {', '.join(wanted)} yet: run it on one machine")
+    if cluster and accept_old:
+        raise click.UsageError("a run on PostgreSQL does not know --accept-old-ledger: run it on one machine")
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if not dry_run:
@@ -128,6 +126,7 @@ def command(
             then=condition,
             decide=None if decide is None else asking(decide, folder),
             approved=is_approved(workload.saved, approved),
+            targets=targets_of(notify_file, on),
         )
     if dry_run:
         return tell_plan(terminal, workload, folder, access, PlanRequest(until=until))

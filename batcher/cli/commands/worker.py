@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batcher.cli import options
+from batcher.cli.alerting import targets_of, tell_of
 from batcher.cli.cluster import cluster_access, own_folder
 from batcher.cli.environment import need_no_loop, read_access
 from batcher.cli.terminal import Terminal
@@ -56,12 +58,22 @@ class _Lease(click.ParamType[float]):
     help="Where downloads grow until they are whole, on this machine.",
 )
 @options.allow_net
+@options.alerts
 @click.pass_obj
-def command(terminal: Terminal, *, concurrency: int, lease: float, spool: Path, allow_net: tuple[str, ...]) -> int:
+def command(
+    terminal: Terminal,
+    *,
+    concurrency: int,
+    lease: float,
+    spool: Path,
+    allow_net: tuple[str, ...],
+    on: tuple[tuple[str, str], ...],
+    notify_file: Path | None,
+) -> int:
     """Work at the runs of a ledger on PostgreSQL, until SIGTERM or Ctrl-C.
 
     Takes jobs of runs that buy with the key of this environment; the key never enters the database. BATCHER_LEDGER
-    names the database, BATCHER_RESULTS where files go.
+    names the database, BATCHER_RESULTS where files go. A worker that leads a run tells its own --on and --notify-file.
     """
     cluster = cluster_access()
     if cluster is None:
@@ -70,10 +82,12 @@ def command(terminal: Terminal, *, concurrency: int, lease: float, spool: Path, 
     access = read_access(terminal.warn)
     access.need_key()
     need_no_loop()
-    with own_folder(spool, "worker") as folder:
-        worker = worker_for(
-            access, cluster, folder, terminal.say, allow_net=allow_net, concurrency=concurrency, lease=lease
-        )
+    targets = targets_of(notify_file, on)
+    words = {"concurrency": concurrency, "lease": lease, "tell_of": tell_of(targets, terminal.say)}
+    with own_folder(spool, "worker") as folder, ExitStack() as ended:
+        for target in targets:
+            ended.callback(target.close)
+        worker = worker_for(access, cluster, folder, terminal.say, allow_net=allow_net, **words)
         return asyncio.run(_until_signal(worker))
 
 

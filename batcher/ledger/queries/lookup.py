@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.connection import open_reader, storage_errors
 
 
@@ -55,6 +56,12 @@ def known(path: Path, campaigns: Iterable[str] = (), words: Iterable[str] = ()) 
             ):
                 found.add(word)
     return found
+
+
+def place_in(read: LedgerReader) -> Place | None:
+    """Where the API is that a ledger is for; None before its first run."""
+    found = read.one("SELECT place FROM meta")["place"]
+    return None if found is None else Place(found)
 
 
 def place_of(path: Path) -> Place | None:

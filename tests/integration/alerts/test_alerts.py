@@ -3,63 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from core_helpers import Shelf, job_name, make_spec, make_task
+from integration.alerts.helpers import CAPS, Target, at_once
 
 from batcher.alerts import Alerts, Start
 from batcher.alerts.causes import STALL_SECONDS, TOGETHER_SECONDS, TRIED_SECONDS, Causes
-from batcher.alerts.targets import NotDelivered
 from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger import Caps
 from batcher.ledger.control import ask
 from batcher.settings import Allowance
-
-CAPS = Caps(campaigns={"spring": 100})
-
-
-def at_once(work: Any) -> Future[None]:
-    """Done by the time it is returned."""
-    future: Future[None] = Future()
-    try:
-        work()
-    except Exception as error:
-        future.set_exception(error)
-    else:
-        future.set_result(None)
-    return future
-
-
-@dataclass
-class Target:
-    """Keeps what it is told; `dead` refuses it."""
-
-    name: str = "phone"
-    dead: bool = False
-    got: list[dict[str, Any]] = field(default_factory=list)
-    tries: int = 0
-
-    def takes(self, kind: str) -> bool:
-        return True
-
-    def send(self, document: Mapping[str, Any]) -> None:
-        self.tries += 1
-        if self.dead:
-            raise NotDelivered("nobody at home")
-        self.got.append(json.loads(json.dumps(document)))
-
-    def close(self) -> None:
-        pass
-
-    @property
-    def causes(self) -> list[str]:
-        return [each["cause"] for each in self.got]
 
 
 @pytest.fixture

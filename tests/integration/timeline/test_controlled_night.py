@@ -24,7 +24,7 @@ import anyio
 import forking
 import pytest
 from cli.helpers import Cli, Site, clean, environment
-from integration.alerts.test_alerts import Target, at_once
+from integration.alerts.helpers import Target, at_once
 from support import Bench, Looked
 
 from batcher.alerts import Alerts
