@@ -18,7 +18,7 @@ from batcher.clock import Uptime
 from batcher.errors import UsageError
 from batcher.events import Event
 from batcher.jobs import Account, Intent, JobId, JobSpec, Status, TaskState
-from batcher.ledger import Caps, Change, LedgerWriter, Observer, Refusal, Store
+from batcher.ledger import Caps, Change, LedgerWriter, NotAdmitted, Observer, Store
 from batcher.ledger.decisions import Cancel, Closed, Decided, Decision, Retry, Submitted, decide
 
 ACCOUNT = Account("https://api.test", "0123456789ab")
@@ -106,7 +106,7 @@ class StoreShelf(Generic[S]):
         for step in self.ledger.enrolling(campaign, "m.yaml", specs):
             step()
 
-    def intend(self, number: int, **caps: Any) -> Intent | Refusal:
+    def intend(self, number: int, **caps: Any) -> Intent | NotAdmitted:
         return self.ledger.intend(
             self.ledger.read.load(job_name(number)),
             account=self.account,

@@ -26,7 +26,7 @@ from batcher.engine.ramp import Ramp
 from batcher.errors import Kind, exit_code
 from batcher.jobs import Ended, Job, JobId, Planned, Status
 from batcher.judging import canary_of
-from batcher.ledger import LedgerWriter, PlannedJob, Refusal, Store
+from batcher.ledger import LedgerWriter, NotAdmitted, PlannedJob, Store
 from batcher.lifecycle import Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
 from batcher.limits.creates import CreateBreaker
 
@@ -126,7 +126,7 @@ class _Elsewhere:
             if event := self._waiting.pop(job_id, None):
                 event.set()
 
-    def refusal(self, job: PlannedJob | Job) -> Refusal | None:
+    def refusal(self, job: PlannedJob | Job) -> NotAdmitted | None:
         """Why the caps would not let a planned job be bought now, if they would not."""
         return self._ledger.refusal(self.caps, account=self._spec.account, job=job)
 

@@ -20,7 +20,7 @@ from batcher.engine.backlog import Backlog, WorkItem
 from batcher.engine.ramp import Ramp
 from batcher.errors import Kind, StorageError
 from batcher.jobs import Ended, Job, JobId, Planned, Status, Submitting, Succeeded, Waiting
-from batcher.ledger import PlannedJob, Refusal
+from batcher.ledger import NotAdmitted, PlannedJob
 from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Reschedule, Stage, Step
 from batcher.lifecycle.steps import ELSEWHERE
 from batcher.settings import Selection
@@ -68,7 +68,7 @@ def step_of(said: str) -> tuple[Step | None, bool]:
             case {"step": "done", "status": status, "left": str(left), "bought": bool(bought)}:
                 return Done(Status(status), left), bought
             case {"step": "deferred", "refusal": dict(refusal), "bought": bool(bought)}:
-                return Deferred(Refusal(**refusal)), bought
+                return Deferred(NotAdmitted(**refusal)), bought
             case {"step": "moved", "stage": stage, "bought": bool(bought)}:
                 return Reschedule(Stage(stage)), bought
     except (ValueError, TypeError):
@@ -79,13 +79,13 @@ def step_of(said: str) -> tuple[Step | None, bool]:
 class HandedJobs:
     """A backlog of what is brought, in that order; `refused` hears what a cap had no room for."""
 
-    def __init__(self, refused: Callable[[JobId, Refusal], None]) -> None:
+    def __init__(self, refused: Callable[[JobId, NotAdmitted], None]) -> None:
         self._jobs: deque[PlannedJob] = deque()
         self._refused = refused
         self.growing = {"more may come"}
         self.searching = False
         self.has_jobs = True
-        self.closed: list[Refusal] = []
+        self.closed: list[NotAdmitted] = []
 
     def put(self, job: PlannedJob) -> None:
         self._jobs.append(job)
@@ -103,7 +103,7 @@ class HandedJobs:
         self._jobs.clear()
         return found
 
-    def close(self, job: PlannedJob, refusal: Refusal) -> None:
+    def close(self, job: PlannedJob, refusal: NotAdmitted) -> None:
         self._refused(job.id, refusal)
 
     def reopen(self, *_: object) -> None:

@@ -10,7 +10,7 @@ from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.events import Event
 from batcher.jobs import Intent, Job, JobId, Status
-from batcher.ledger import LedgerReader, LedgerWriter, Observer, Refusal
+from batcher.ledger import LedgerReader, LedgerWriter, NotAdmitted, Observer
 from batcher.ledger.store import purchases
 from batcher.ledger.store.connection import open_reader
 from batcher.ledger.store.transaction import Transaction
@@ -119,7 +119,7 @@ class PostgresLedger(LedgerWriter):
         """The database's time, in seconds since the epoch."""
         return float(self._apart.query("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])
 
-    def intend(self, job: Job, **words: Any) -> Intent | Refusal:
+    def intend(self, job: Job, **words: Any) -> Intent | NotAdmitted:
         self.connection.foresight.about = job.id
         return super().intend(job, **words)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from batcher.jobs import JobId
-from batcher.ledger import PlannedJob, Refusal, StoreReader
+from batcher.ledger import NotAdmitted, PlannedJob, StoreReader
 from batcher.ledger.answers import ChainPart
 from batcher.lifecycle import JobRunState
 from batcher.settings import Selection
@@ -48,7 +48,7 @@ class _Cursor:
     after: int = -1
     page: list[PlannedJob] = field(default_factory=list)
     at_end: bool = False
-    refused: dict[str, tuple[PlannedJob, Refusal]] = field(default_factory=dict)
+    refused: dict[str, tuple[PlannedJob, NotAdmitted]] = field(default_factory=dict)
 
     @property
     def is_closed(self) -> bool:
@@ -157,7 +157,7 @@ class Backlog:
         for cursor in self._all():
             cursor.again()
 
-    def close(self, job: PlannedJob, refusal: Refusal) -> None:
+    def close(self, job: PlannedJob, refusal: NotAdmitted) -> None:
         """Pass over the jobs of a class that make what the refused one makes; `reopen` comes back to this very job."""
         for cursor in self._cursors[job.campaign]:
             if (cursor.price_class, cursor.part) == (job.price_class, job.part):
@@ -168,11 +168,11 @@ class Backlog:
         return chain.from_iterable(self._cursors.values())
 
     @property
-    def closed(self) -> list[Refusal]:
+    def closed(self) -> list[NotAdmitted]:
         """Why classes are passed over."""
         return [refusal for cursor in self._all() for _, refusal in cursor.refused.values()]
 
-    def reopen(self, refusal: Callable[[PlannedJob], Refusal | None]) -> None:
+    def reopen(self, refusal: Callable[[PlannedJob], NotAdmitted | None]) -> None:
         """Credits may have come free, a price been named or a result come: take up what there is room for again.
 
         `refusal` is asked with the job that was refused; its answer takes the old one's place.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batcher.errors import Kind, StorageError, first_of
-from batcher.ledger import HELD, TIMES, Refusal
+from batcher.ledger import HELD, TIMES, NotAdmitted
 
 #: Refusals that are no cap of the user's.
 NO_CAP = frozenset({"price", "draining", *HELD, *TIMES})
@@ -29,7 +29,7 @@ class Ending:
 
 def ending_of(
     halts: Sequence[tuple[Kind, str]],
-    refusals: Sequence[Refusal],
+    refusals: Sequence[NotAdmitted],
     undone: dict[str, int],
     left: dict[str, int],
     *,

@@ -17,7 +17,7 @@ from batcher.damage import Damage
 from batcher.errors import Kind, ManifestError
 from batcher.events import Event
 from batcher.jobs import JobId, Planned, Status
-from batcher.ledger import HELD, TIMES, PlannedJob, Refusal, Stale
+from batcher.ledger import HELD, TIMES, NotAdmitted, PlannedJob, Stale
 from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Reschedule, Stage, Step
 from batcher.settings import Selection
 
@@ -362,7 +362,7 @@ class Engine:
         for refusal in self._backlog.closed:
             self._tell_of_cap(refusal)
 
-    def _tell_of_cap(self, refusal: Refusal) -> None:
+    def _tell_of_cap(self, refusal: NotAdmitted) -> None:
         """Write down, once a run, that a cap has kept a job from being bought."""
         if refusal.cap == "price_above":
             self.halted(Kind.CAPPED, refusal.message)

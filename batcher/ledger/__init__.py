@@ -14,7 +14,7 @@ from .store.prices import NEWEST_WAITS, Price, expected_price, last_final, seen_
 
 if TYPE_CHECKING:
     from .port import Store, StoreReader
-    from .store.caps import Caps, Refusal
+    from .store.caps import Caps, NotAdmitted
     from .store.enrolment import NOT_IN_MANIFEST, Enrolled
     from .store.sends import Send
     from .store.transaction import Change, Observer, Stale
@@ -33,11 +33,11 @@ __all__ = [
     "LedgerReader",
     "LedgerWriter",
     "Locked",
+    "NotAdmitted",
     "Observer",
     "PlannedJob",
     "Price",
     "PromptOutcome",
-    "Refusal",
     "Send",
     "Stale",
     "Store",
@@ -52,7 +52,7 @@ __all__ = [
 
 _WRITING = {
     "Caps": "store.caps",
-    "Refusal": "store.caps",
+    "NotAdmitted": "store.caps",
     "Enrolled": "store.enrolment",
     "NOT_IN_MANIFEST": "store.enrolment",
     "Change": "store.transaction",

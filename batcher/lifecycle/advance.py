@@ -35,7 +35,7 @@ from batcher.jobs import (
     Upload,
     Waiting,
 )
-from batcher.ledger import Caps, PlannedJob, Refusal
+from batcher.ledger import Caps, NotAdmitted, PlannedJob
 from batcher.limits import LONGEST_WAIT, Permit
 from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown
 
@@ -113,7 +113,7 @@ class Lifecycle:
                 return self._ledger.unsent(intent, "not_sent", why)
         return None
 
-    def refusal(self, job: PlannedJob | Job) -> Refusal | None:
+    def refusal(self, job: PlannedJob | Job) -> NotAdmitted | None:
         """Why the caps would not let a planned job be bought now, if they would not."""
         found = self._ledger.refusal(self.caps, account=self._provider.account, job=job)
         # Whoever wants to buy has the wallet read, so that keeps nobody from trying.
@@ -158,7 +158,7 @@ class Lifecycle:
             if self._limiter.creates_down():  # since it began to wait for room
                 return Reschedule(Stage.SUBMIT)
             made = await self._commits(partial(self._intend, whole(job), uploads, slot))
-            if isinstance(made, Refusal):
+            if isinstance(made, NotAdmitted):
                 return Deferred(made)
             state.bought, state.uploads = True, tuple(uploads)
             return await self._send_purchase(made, slot, state)
@@ -190,7 +190,7 @@ class Lifecycle:
         await self._commits(lambda: self._ledger.cannot_send(job_id, code, message))
         return Done(Status.FAILED)
 
-    def _intend(self, job: Job, uploads: list[Upload], slot: Permit) -> Intent | Refusal:
+    def _intend(self, job: Job, uploads: list[Upload], slot: Permit) -> Intent | NotAdmitted:
         """The intent and its row in the send log, in one commit."""
         made = self._ledger.intend(
             job,

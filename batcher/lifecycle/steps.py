@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from batcher.jobs import Status, TaskState, Upload
-from batcher.ledger import Refusal
+from batcher.ledger import NotAdmitted
 from batcher.limits import LONGEST_WAIT
 from batcher.providers import Fatal, Going, Retryable, Unknown
 
@@ -130,7 +130,7 @@ class Done:
 class Deferred:
     """The job stays planned: a cap has no room, or its price has to be named first."""
 
-    refusal: Refusal
+    refusal: NotAdmitted
 
 
 @dataclass(frozen=True, slots=True)

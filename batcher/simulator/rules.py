@@ -48,7 +48,7 @@ def read_create(
 ) -> tuple[Model, Json]:
     """The model and the read body of a create call; `unknown` as in `model_of`. Raises Rejection (`validation_failed`).
 
-    `find_upload` gives the upload that a URL names, and raises Refusal if that has expired.
+    `find_upload` gives the upload that a URL names, and raises Rejection if that has expired.
     """
     try:
         request = json.loads(body.decode())

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from batcher.clock import local_day
 from batcher.jobs import Intent, Status, Submitting, Waiting
-from batcher.ledger import Caps, Refusal, decisions
+from batcher.ledger import Caps, NotAdmitted, decisions
 from batcher.settings import Allowance
 
 JOBS = 10
@@ -212,7 +212,7 @@ class Stage(RuleBasedStateMachine):
                 least = max(least, ended[-1]["final_credits"])
         return least
 
-    def check_refusal(self, number: int, made: Refusal, before: list[Row]) -> None:
+    def check_refusal(self, number: int, made: NotAdmitted, before: list[Row]) -> None:
         """A job that fits is not refused."""
         match made.cap:
             case "price":

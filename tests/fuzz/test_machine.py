@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from batcher.jobs import Status, Submitting, Waiting
-from batcher.ledger import Caps, Refusal, Stale, decisions
+from batcher.ledger import Caps, NotAdmitted, Stale, decisions
 from batcher.settings import Allowance
 
 pytestmark = pytest.mark.sweep
@@ -99,7 +99,7 @@ class Money(Promises):
     def intend(self, number: int) -> None:
         before, self.shelf.caps = self.attempts(), self.caps
         made = self.shelf.intend(number)
-        if isinstance(made, Refusal):
+        if isinstance(made, NotAdmitted):
             self.check_refusal(number, made, before)
             return
         self.on_the_way[number] = made
@@ -112,7 +112,7 @@ class Money(Promises):
         """A person was quicker, or the job is bought: no intent."""
         number = data.draw(st.sampled_from(self.having("cancelled", "failed", "doubtful", "succeeded", *UNDER_WAY)))
         with suppress(Stale):
-            assert isinstance(self.shelf.intend(number), Refusal)
+            assert isinstance(self.shelf.intend(number), NotAdmitted)
 
     @rule(data=st.data(), priced=st.sampled_from([True, True, False]))
     @precondition(lambda self: self.on_the_way)

@@ -19,7 +19,7 @@ from support import PIXEL
 from batcher.enrolling import begin_enrolment
 from batcher.errors import BatcherError, ManifestError
 from batcher.jobs import JobId, JobSpec, Status
-from batcher.ledger import Caps, Refusal, decisions
+from batcher.ledger import Caps, NotAdmitted, decisions
 from batcher.ledger.decisions import Cancel, Closed, Decision, Retry, Submitted
 from batcher.ledger.expansion_cache import CachedExpansion
 from batcher.manifest import Manifest, Problems, expansion_inputs
@@ -146,7 +146,7 @@ class Night(RuleBasedStateMachine):
             return
         ledger = self.shelf.ledger
         intent = ledger.intend(ledger.read.load(job), account=ACCOUNT, compose=lambda _: b"body", caps=Caps())
-        if isinstance(intent, Refusal):
+        if isinstance(intent, NotAdmitted):
             return  # a class goes alone until the API has named its price
         match end:
             case "refused":

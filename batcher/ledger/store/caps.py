@@ -60,7 +60,7 @@ class Caps:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class NotAdmitted:
     """Why a job was not admitted.
 
     `cap` is one of `TIMES` or `HELD`, `draining`, `unpriced`, `price`, `price_above`, `ceiling`, `run`, `campaign`,
@@ -97,28 +97,28 @@ def admission(
     price_class: str,
     catalog_credits: int,
     job_id: JobId,
-) -> Admission | Refusal:
+) -> Admission | NotAdmitted:
     """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
     if refusal := _too_early_or_late(read, caps, account, now, price_class, catalog_credits):
         return refusal
     asked = commands.controls(read, run_id)
     if asked.state:
-        return Refusal(asked.state, f"{asked.state} by {asked.who}", catalog_credits)
+        return NotAdmitted(asked.state, f"{asked.state} by {asked.who}", catalog_credits)
     stated = asked_caps(caps, asked, tightens=bool(caps.ceilings))  # a saved plan's total is not raised
     unpriced = is_unpriced(price_class)
     if unpriced and caps.unpriced is None:
         words = "the API names no price of such a job beforehand; --allow-unpriced N lets them cost N together"
-        return Refusal("unpriced", words, catalog_credits)
+        return NotAdmitted("unpriced", words, catalog_credits)
     day = local_day(now, read.zone)
     if class_waits(read, account, price_class):
-        return Refusal("price", "waits until the API has named this price", catalog_credits)
+        return NotAdmitted("price", "waits until the API has named this price", catalog_credits)
     quote = expected_price(read, account, price_class, catalog_credits)
     hold = max(quote, last_final(read, account, price_class))
     if caps.price_above is not None and hold > caps.price_above:
         words = f"{price_class} costs {hold} now, above {caps.price_above} (stop.price_above)"
-        return Refusal("price_above", words, hold)
+        return NotAdmitted("price_above", words, hold)
     if hold > (ceiling := caps.ceilings.get(price_class, hold)):
-        return Refusal("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
+        return NotAdmitted("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
     rooms = list(room_under(stated, (campaign,), read.spent, run_id=run_id, day=day, unpriced=unpriced))
     if caps.keep is not None:
         left = caps.wallet - read.taken_since(account, caps.wallet_mark)
@@ -135,40 +135,40 @@ def admission(
             return refusal
     if caps.keep is not None:
         if caps.wallet_at is not None and abs(now - caps.wallet_at) > READING_SECONDS:
-            return Refusal("reading", "the last reading of the wallet is older than five minutes", hold)
+            return NotAdmitted("reading", "the last reading of the wallet is older than five minutes", hold)
         taken = read.taken_since(account, caps.room_mark) if caps.room is not None else 0
         if caps.room is not None and taken and taken + hold > caps.room:
-            return Refusal("reading", "waits for the next reading of the wallet", hold)
+            return NotAdmitted("reading", "waits for the next reading of the wallet", hold)
     return Admission(quote, hold)
 
 
 def _too_early_or_late(
     read: LedgerReader, caps: Caps, account: str, now: float, price_class: str, quote: int
-) -> Refusal | None:
+) -> NotAdmitted | None:
     """Why a job of this class is not started now, as far as that is a matter of the time."""
     until, since, ready_by = caps.until, caps.since, caps.ready_by
     if until is not None and (now >= until or (since is not None and until <= since)):
-        return Refusal(caps.closed_by, f"no job is started after {local_time(until)}", quote)
+        return NotAdmitted(caps.closed_by, f"no job is started after {local_time(until)}", quote)
     if ready_by is not None and now + slow_wait(read, account, price_class) >= ready_by:
-        return Refusal("ready_by", f"would not be done by {local_time(ready_by)} (ready_by)", quote)
+        return NotAdmitted("ready_by", f"would not be done by {local_time(ready_by)} (ready_by)", quote)
     if since is not None and now < since:
-        return Refusal("opening", f"no job is started before {local_time(since)}", quote)
+        return NotAdmitted("opening", f"no job is started before {local_time(since)}", quote)
     return None
 
 
-def _refusal(room: CapRoom, hold: int, kept: int = 0) -> Refusal:
+def _refusal(room: CapRoom, hold: int, kept: int = 0) -> NotAdmitted:
     if room.cap == "keep":
         words, more = f"{room.limit} in the wallet, {room.used} to keep", ""
     else:
         words = f"{room.words if room.name else f'{room.cap} cap'} of {room.limit}: {room.used} held or settled"
         more = "more "
     rest = f", {kept} kept for what is made from results" if kept else ""
-    return Refusal(room.cap, f"{words}, {hold} {more}wanted{rest}", hold, room.name)
+    return NotAdmitted(room.cap, f"{words}, {hold} {more}wanted{rest}", hold, room.name)
 
 
 def _no_room_for_chains(
     read: LedgerReader, caps: Caps, account: str, rooms: list[CapRoom], job: chains.Link, hold: int
-) -> Refusal | None:
+) -> NotAdmitted | None:
     """The cap that has no room for the whole chain that a job begins or goes on, beside those that are begun already.
 
     A begun one for which there is no room either is left out. A job that is made from results goes before all that is

@@ -22,7 +22,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.transitions import AddFiles, Attempt, Effect, MoveJob, Other, RaiseHolds, SetColumns, WriteEvent
 
 from . import chains, rows
-from .caps import Caps, Refusal, admission
+from .caps import Caps, NotAdmitted, admission
 from .transaction import Stale, Transaction
 
 
@@ -41,7 +41,7 @@ def admit(
     compose: Callable[[str], bytes],
     caps: Caps,
     api: float | None = None,
-) -> Intent | Refusal:
+) -> Intent | NotAdmitted:
     """Take the hold and write key and exact body, if every cap has room. Raises Stale when it is not planned.
 
     `read` reads in the same transaction.
@@ -57,7 +57,7 @@ def admit(
         catalog_credits=job.catalog_credits,
         job_id=job.id,
     )
-    if isinstance(expected, Refusal):
+    if isinstance(expected, NotAdmitted):
         return expected
     used = chains.used(t, job.id, job.reference)
     allowance = caps.allowances.get(job.campaign)

@@ -22,7 +22,7 @@ from batcher.ledger.reader import LedgerReader, PlannedJob
 from batcher.measures import UNINSPECTED, Inspection
 
 from . import chains, commands, enrolment, purchases, sends
-from .caps import Caps, Refusal, admission
+from .caps import Caps, NotAdmitted, admission
 from .connection import AlreadyThere, open_writer
 from .enrolment import Asked, Enrolled, EnrolmentStep, unknown
 from .sends import Send
@@ -199,7 +199,7 @@ class LedgerWriter:
 
     def intend(
         self, job: Job, *, account: Account, compose: Callable[[str], bytes], caps: Caps, api: float | None = None
-    ) -> Intent | Refusal:
+    ) -> Intent | NotAdmitted:
         """Commit key, exact body and hold of a new attempt, if every cap has room for it.
 
         `compose` makes the body from the client_request_id; it runs once an attempt. `api` is the API's own time, if
@@ -210,7 +210,7 @@ class LedgerWriter:
                 t, self.read, job, ledger_id=self._ledger_id, account=account, compose=compose, caps=caps, api=api
             )
 
-    def refusal(self, caps: Caps, *, account: Account, job: PlannedJob | Job) -> Refusal | None:
+    def refusal(self, caps: Caps, *, account: Account, job: PlannedJob | Job) -> NotAdmitted | None:
         """Why `intend` would not admit a job now, if it would not; writes nothing."""
         found = admission(
             self.read,
@@ -223,7 +223,7 @@ class LedgerWriter:
             catalog_credits=job.catalog_credits,
             job_id=job.id,
         )
-        return found if isinstance(found, Refusal) else None
+        return found if isinstance(found, NotAdmitted) else None
 
     def counted(self, account: str, since: str) -> budgets.Counted | None:
         """What counted at the newest reading of the wallet, if bought since with an answer after `since` (a time)."""

@@ -57,7 +57,7 @@ class _Scale:
         return self.start + (value - self.low) / ((self.high - self.low) or 1.0) * (self.end - self.start)
 
 
-def marks(high: float, most: int = 5) -> list[float]:
+def tick_values(high: float, most: int = 5) -> list[float]:
     """Round numbers from 0 to where `high` is covered, some `most` of them; whole ones."""
     rough = max(high, 1.0) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -68,7 +68,7 @@ def marks(high: float, most: int = 5) -> list[float]:
 def areas(at: Sequence[float], series: Sequence[Series], end: float, title: str, rule: Rule | None = None) -> str:
     """Levels over time, on each other: each holds from its time in `at` (seconds since the epoch) to the next."""
     stacks, times = _stacks(series), [*at, max(end, at[-1])]
-    ticks = marks(max(*(stack[-1] for stack in stacks), rule.at if rule else 0))
+    ticks = tick_values(max(*(stack[-1] for stack in stacks), rule.at if rule else 0))
     x = _Scale(at[0], max(end, at[0] + 1), 0, _WIDTH)
     y = _Scale(0, ticks[-1], _HEIGHT, 0)
 
@@ -87,7 +87,7 @@ def areas(at: Sequence[float], series: Sequence[Series], end: float, title: str,
 def columns(labels: Sequence[str], series: Sequence[Series], title: str, rule: Rule | None = None) -> str:
     """Bars beside each other, each with a label below it as far as there is room."""
     stacks, band = _stacks(series), _WIDTH / len(labels)
-    ticks = marks(max(*(stack[-1] for stack in stacks), rule.at if rule else 0))
+    ticks = tick_values(max(*(stack[-1] for stack in stacks), rule.at if rule else 0))
     y = _Scale(0, ticks[-1], _HEIGHT, 0)
     drawn = [
         _bar((place + 0.1) * band, y.at(high), band * 0.8, y.at(low) - y.at(high), each.color)
@@ -112,7 +112,7 @@ def rows(labels: Sequence[str], series: Sequence[Series], notes: Sequence[str], 
     for place, (label, note, stack) in enumerate(zip(shown, notes, stacks, strict=True)):
         middle = (place + 0.5) * band + 4
         drawn += [_text(label, -6, middle, anchor="end"), _text(note, x.at(stack[-1]) + 5, middle)]
-    under = [(x.at(value), number(round(value))) for value in marks(most) if value <= x.high]
+    under = [(x.at(value), number(round(value))) for value in tick_values(most) if value <= x.high]
     side = max(map(len, shown)) * _CHARACTER + 10
     return _svg([*drawn, *_bottom(under, height, title)], series, side, height + 2 * _LINE)
 
@@ -121,7 +121,7 @@ def pieces(bars: Sequence[tuple[float, float]], width: float, rules: Sequence[Ru
     """How many lie in which piece of `width`: each bar is the lower end of one, and their number."""
     # Above the bars is room for what the rules say.
     high = 1.3 * max(count for _, count in bars)
-    ticks = [tick for tick in marks(high) if tick <= high]
+    ticks = [tick for tick in tick_values(high) if tick <= high]
     end = bars[-1][0] + width
     x, y = _Scale(0, end, 0, _WIDTH), _Scale(0, high, _HEIGHT, 0)
     drawn = [
@@ -132,7 +132,7 @@ def pieces(bars: Sequence[tuple[float, float]], width: float, rules: Sequence[Ru
         at, far = x.at(rule.at), rule.at > 0.75 * end  # further on there is no room for a word on the right
         drawn.append(_line(at, 0, at, _HEIGHT, rule.color, "4,3"))
         drawn.append(_text(rule.word, at + (-4 if far else 4), 10 + 13 * place, anchor="end" if far else "start"))
-    under = [(x.at(value), number(round(value))) for value in marks(end, 8) if value <= end]
+    under = [(x.at(value), number(round(value))) for value in tick_values(end, 8) if value <= end]
     parts = [*_left(ticks, y, title), *drawn, *_bottom(under, _HEIGHT, across)]
     return _framed(parts, ticks, (), below=2 * _LINE)
 

@@ -13,7 +13,7 @@ from batcher.clock import Moment
 from batcher.cluster.jobs import AGAIN, said_of, step_of
 from batcher.errors import StorageError
 from batcher.jobs import Intent, JobId, Status, TaskState
-from batcher.ledger import Refusal
+from batcher.ledger import NotAdmitted
 from batcher.lifecycle import Context, Deferred, Done, Reschedule, Stage
 from batcher.lifecycle.context import Fence
 from batcher.providers import Accepted
@@ -80,7 +80,7 @@ def test_what_is_sent_is_what_was_allowed_and_for_as_long() -> None:
 
 
 def test_reports_say_what_became_of_a_job() -> None:
-    refusal = Refusal("day", "no room", 10, "x")
+    refusal = NotAdmitted("day", "no room", 10, "x")
     for step in (Done(Status.FAILED, "why"), Deferred(refusal), Reschedule(Stage.FETCH)):
         for bought in (True, False):
             assert step_of(said_of(step, bought=bought)) == (step, bought)

@@ -16,7 +16,7 @@ from batcher.cluster.store import PostgresLedger
 from batcher.errors import StorageError
 from batcher.events import Event
 from batcher.jobs import Intent
-from batcher.ledger import Caps, Refusal
+from batcher.ledger import Caps, NotAdmitted
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def enrol(ledger: PostgresLedger, first: int, count: int, campaign: str = "sprin
         step()
 
 
-def intend(ledger: PostgresLedger, number: int, caps: Caps) -> Intent | Refusal:
+def intend(ledger: PostgresLedger, number: int, caps: Caps) -> Intent | NotAdmitted:
     job = ledger.read.load(job_name(number))
     return ledger.intend(job, account=ACCOUNT, compose=lambda request_id: request_id.encode(), caps=caps)
 
 
-def at_once(ledgers: list[PostgresLedger], work: list[list[int]], caps: Caps) -> list[Intent | Refusal]:
+def at_once(ledgers: list[PostgresLedger], work: list[list[int]], caps: Caps) -> list[Intent | NotAdmitted]:
     """Each ledger's admissions on a thread of its own, begun together."""
-    found, begin = list[Intent | Refusal](), threading.Barrier(len(work))
+    found, begin = list[Intent | NotAdmitted](), threading.Barrier(len(work))
 
     def go(ledger: PostgresLedger, numbers: list[int]) -> None:
         begin.wait()
@@ -72,8 +72,8 @@ def test_the_first_of_a_class_goes_alone_over_campaigns_and_workers(ledgers: lis
     for number, campaign in enumerate(("spring", "summer", "autumn"), 1):
         enrol(ledgers[0], number, 1, campaign)
     found = at_once(ledgers, [[1], [2], [3]], Caps())
-    assert sorted(type(each).__name__ for each in found) == ["Intent", "Refusal", "Refusal"]
-    assert {each.cap for each in found if isinstance(each, Refusal)} == {"price"}
+    assert sorted(type(each).__name__ for each in found) == ["Intent", "NotAdmitted", "NotAdmitted"]
+    assert {each.cap for each in found if isinstance(each, NotAdmitted)} == {"price"}
 
 
 def test_one_who_is_stopped_within_a_transaction_is_thrown_out_and_loses_only_that(
@@ -84,7 +84,7 @@ def test_one_who_is_stopped_within_a_transaction_is_thrown_out_and_loses_only_th
     stopped, other, _ = ledgers
     began = time.monotonic()
 
-    def stop() -> Intent | Refusal:
+    def stop() -> Intent | NotAdmitted:
         made = intend(stopped, 1, Caps())
         assert isinstance(intend(other, 2, Caps()), Intent)  # waits until the server has thrown `stopped` out
         return made
@@ -92,7 +92,7 @@ def test_one_who_is_stopped_within_a_transaction_is_thrown_out_and_loses_only_th
     with pytest.raises(StorageError):
         assert stopped.commit_group([stop]) == [None]
     assert time.monotonic() - began < 30
-    assert isinstance(intend(stopped, 1, Caps()), Refusal)  # on a new connection; the class waits for its price
+    assert isinstance(intend(stopped, 1, Caps()), NotAdmitted)  # on a new connection; the class waits for its price
     with psycopg.connect(postgres) as there:
         assert there.execute("SELECT job_id FROM batcher.attempts").fetchall() == [(job_name(2),)]
 
@@ -130,7 +130,7 @@ def test_a_group_on_a_thread_lets_the_loops_thread_read_and_note(ledgers: list[P
     ledger = ledgers[0]
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow() -> Intent | Refusal:
+    def slow() -> Intent | NotAdmitted:
         made = intend(ledger, 1, Caps())
         begun.set()
         go_on.wait(1)

@@ -14,7 +14,7 @@ from batcher.engine import Engine
 from batcher.engine.backlog import Backlog
 from batcher.errors import Kind
 from batcher.jobs import Job
-from batcher.ledger import Change, LedgerReader, Refusal
+from batcher.ledger import Change, LedgerReader, NotAdmitted
 from batcher.lifecycle import Deferred, JobRunState, Stage, Step
 from batcher.settings import Selection
 
@@ -69,14 +69,14 @@ def test_the_feeder_passes_over_closed_classes_and_comes_back_to_the_very_job(re
     first, second = backlog.next(lambda job: False), backlog.next(lambda job: False)
     assert first is not None
     assert second is not None
-    refusal = Refusal("run", "no", 40)
+    refusal = NotAdmitted("run", "no", 40)
     backlog.close(second, refusal)
     backlog.close(first, refusal)
     assert backlog.closed == [refusal]
     assert names(backlog, 2) == ["short", "short"]
     asked: list[Any] = []
 
-    def still(*what: Any) -> Refusal:
+    def still(*what: Any) -> NotAdmitted:
         asked.append(what)
         return refusal
 
@@ -93,7 +93,7 @@ def test_a_closed_class_costs_no_query_however_many_jobs_it_has(reader: LedgerRe
     backlog = Backlog(reader, ["mixed"], Selection())
     first = backlog.next(lambda job: False)
     assert first is not None
-    backlog.close(first, Refusal("run", "no", 40))
+    backlog.close(first, NotAdmitted("run", "no", 40))
     assert names(backlog, 20) == ["short"] * 6
     count = 0
 

@@ -25,7 +25,7 @@ from integration.ledger.helpers import JOB, by_hand, put, wanted
 
 from batcher.errors import StorageError, UsageError
 from batcher.jobs import Intent, Status
-from batcher.ledger import Enrolled, Refusal, Stale, decisions
+from batcher.ledger import Enrolled, NotAdmitted, Stale, decisions
 from batcher.ledger.decisions import Cancel, Closed, Decided, Decision, Left, Retry, Submitted, weigh
 from batcher.ledger.queries.selectors import Condition, own
 from batcher.ledger.store import schema
@@ -213,7 +213,7 @@ def test_a_doubtful_attempt_is_settled_once(shelf: Shelf, charged: int, again: b
 def test_a_freed_hold_makes_room_under_a_cap(shelf: Shelf) -> None:
     put(shelf, Status.DOUBTFUL)
     put(shelf, Status.PLANNED, 2)
-    assert isinstance(shelf.intend(2, campaigns={"spring": 10}), Refusal)
+    assert isinstance(shelf.intend(2, campaigns={"spring": 10}), NotAdmitted)
     resolve_failed(shelf.ledger, job_name(JOB))
     assert isinstance(shelf.intend(2, campaigns={"spring": 10}), Intent)
 
@@ -223,7 +223,7 @@ def test_a_charge_that_a_person_knows_of_counts_over_a_cap(shelf: Shelf) -> None
     put(shelf, Status.PLANNED, 2)
     resolve_failed(shelf.ledger, job_name(JOB), 90)
     refusal = shelf.intend(2, campaigns={"spring": 50})
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, NotAdmitted)
     assert "90 held or settled" in refusal.message
 
 

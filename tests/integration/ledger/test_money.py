@@ -14,7 +14,7 @@ import pytest
 from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task, resolve_failed
 
 from batcher.jobs import Intent, Status
-from batcher.ledger import Refusal, Stale, decisions, seen_price
+from batcher.ledger import NotAdmitted, Stale, decisions, seen_price
 from batcher.ledger.queries import budgets
 from batcher.ledger.reader import CreditSum
 from batcher.settings import Allowance
@@ -29,7 +29,7 @@ def priced(shelf: Shelf) -> Shelf:
 
 
 def refusal(made: object) -> str:
-    assert isinstance(made, Refusal), made
+    assert isinstance(made, NotAdmitted), made
     assert made.message
     return made.cap
 
@@ -37,7 +37,7 @@ def refusal(made: object) -> str:
 def test_a_refusal_writes_nothing(priced: Shelf) -> None:
     before = priced.rows("SELECT * FROM events"), priced.rows("SELECT * FROM attempts")
     made = priced.intend(1, run=9)
-    assert made == Refusal("run", "run cap of 9: 0 held or settled, 10 more wanted", 10)
+    assert made == NotAdmitted("run", "run cap of 9: 0 held or settled, 10 more wanted", 10)
     assert (priced.rows("SELECT * FROM events"), priced.rows("SELECT * FROM attempts")) == before
     assert priced.job(1)["status"] == "planned"
 
@@ -71,7 +71,7 @@ def test_an_attempt_draws_on_the_allowance_that_was_named_at_its_intent(priced: 
     priced.ledger.submitted(priced_intent(priced, 2), make_task(2, reserved_credits=14))
     made = priced.intend(4, allowances=both)
     words = "allowance night of 40: 34 held or settled, 14 more wanted"
-    assert made == Refusal("allowance", words, 14, "night"), "what the API takes above counts too"
+    assert made == NotAdmitted("allowance", words, 14, "night"), "what the API takes above counts too"
     assert made.words == "allowance night"
     assert isinstance(priced.intend(4, allowances={"autumn": night}), Intent), "spring names none now"
     assert isinstance(priced.intend(5, allowances={"spring": Allowance("day", 14)}), Intent)
@@ -132,7 +132,7 @@ def test_what_the_api_takes_above_is_told_once(
 def test_the_first_of_a_class_goes_alone_until_the_api_has_named_the_price(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1), make_spec(2), make_spec(3, price_class="large", catalog_credits=40)])
     first = shelf.buy(1)
-    assert shelf.intend(2) == Refusal("price", "waits until the API has named this price", 10)
+    assert shelf.intend(2) == NotAdmitted("price", "waits until the API has named this price", 10)
     assert isinstance(shelf.intend(3), Intent), "classes run side by side"
     shelf.ledger.submitted(first, make_task(reserved_credits=25))
     shelf.buy(2)

@@ -20,7 +20,7 @@ from batcher.jobs import (
     UrlReference,
     Waiting,
 )
-from batcher.ledger import Refusal
+from batcher.ledger import NotAdmitted
 
 # Restarts
 
@@ -57,7 +57,7 @@ def test_runs_have_a_beginning_and_an_end(shelf: Shelf) -> None:
 
 def test_an_account_is_written_down_with_its_first_purchase(shelf: Shelf) -> None:
     shelf.enrol([make_spec(1), make_spec(2, price_class="large"), make_spec(3)])
-    assert isinstance(shelf.intend(1, run=0), Refusal)
+    assert isinstance(shelf.intend(1, run=0), NotAdmitted)
     assert (shelf.rows("SELECT * FROM accounts"), shelf.ledger.read.unit) == ([], "credits")
     shelf.buy(1)
     shelf.buy(2)

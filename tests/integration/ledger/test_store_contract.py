@@ -16,7 +16,7 @@ from support import EPOCH
 
 from batcher.events import Event
 from batcher.jobs import Ended, Intent, Planned, Status, Submitting
-from batcher.ledger import Caps, PlannedJob, Refusal, Stale
+from batcher.ledger import Caps, NotAdmitted, PlannedJob, Stale
 
 __all__ = ["priced", "shelf"]
 
@@ -24,7 +24,7 @@ Q, S, F = Status.QUEUED, Status.SUCCEEDED, Status.FAILED
 
 
 def refusal(made: object) -> str:
-    assert isinstance(made, Refusal), made
+    assert isinstance(made, NotAdmitted), made
     assert made.message
     return made.cap
 
@@ -103,7 +103,7 @@ def test_a_cap_may_be_filled_to_its_very_edge(
 
 def test_a_refusal_writes_nothing(priced: StoresShelf) -> None:
     before = state(priced)
-    assert priced.intend(1, run=9) == Refusal("run", "run cap of 9: 0 held or settled, 10 more wanted", 10)
+    assert priced.intend(1, run=9) == NotAdmitted("run", "run cap of 9: 0 held or settled, 10 more wanted", 10)
     assert state(priced) == before
 
 

@@ -14,7 +14,7 @@ from support import EPOCH
 from batcher.controls import Controls
 from batcher.events import Event
 from batcher.jobs import Intent, Status, Submitting, Succeeded, Upload
-from batcher.ledger import Caps, LedgerWriter, Refusal, Stale, control
+from batcher.ledger import Caps, LedgerWriter, NotAdmitted, Stale, control
 
 __all__ = ["priced", "shelf"]
 
@@ -76,7 +76,7 @@ def test_a_cap_counts_what_others_of_the_same_commit_hold(shelf: StoresShelf) ->
     found = shelf.ledger.commit_group(
         [partial(shelf.intend, number, campaigns={"spring": 25}) for number in range(1, 6)]
     )
-    assert [type(each) for each in found] == [Intent, Intent, Refusal, Refusal, Refusal]
+    assert [type(each) for each in found] == [Intent, Intent, NotAdmitted, NotAdmitted, NotAdmitted]
 
 
 def test_what_fails_in_a_group_has_no_trace_and_spoils_nothing(shelf: StoresShelf) -> None:
@@ -167,7 +167,7 @@ def test_requests_are_remembered_over_restarts_for_a_day(shelf: StoresShelf) -> 
 
 def refused(shelf: StoresShelf, number: int) -> str:
     made = shelf.intend(number)
-    assert isinstance(made, Refusal)
+    assert isinstance(made, NotAdmitted)
     return made.cap
 
 

@@ -14,7 +14,7 @@ from support import Bench
 
 from batcher.errors import Kind
 from batcher.jobs import Intent, ResultReference
-from batcher.ledger import LedgerWriter, Refusal
+from batcher.ledger import LedgerWriter, NotAdmitted
 from batcher.settings import Selection
 from batcher.workload import prepare
 
@@ -138,7 +138,7 @@ def test_what_is_priced_takes_nothing_of_what_unpriced_jobs_may_cost(shelf: Stor
         ]
     )
     refused = shelf.intend(1, unpriced=20, campaigns={"spring": 55}, chains=("spring",))
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, NotAdmitted)
     assert (refused.cap, refused.message) == (
         "campaign",
         "campaign spring of 55: 0 held or settled, 6 more wanted, 50 kept for what is made from results",

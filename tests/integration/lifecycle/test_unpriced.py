@@ -11,7 +11,7 @@ from support import Bench
 
 from batcher.errors import Kind
 from batcher.jobs import Intent, Status
-from batcher.ledger import Refusal
+from batcher.ledger import NotAdmitted
 
 HEAD = "campaign: speech\nmodel: elevenlabs-turbo-2-5\n"
 CLASS = "elevenlabs-turbo-2-5 unpriced"
@@ -77,7 +77,7 @@ def test_one_of_a_class_is_on_its_way_until_its_own_price_is_known(tmp_path: Pat
     shelf.enrol(make_spec(n, price_class=CLASS, catalog_credits=6) for n in (1, 2, 3))
     first = shelf.buy(1, unpriced=100)
     refused = shelf.intend(2, unpriced=100)
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, NotAdmitted)
     assert refused.cap == "price"
     shelf.ledger.submitted(first, make_task(1, reserved_credits=reserved))
     second = shelf.intend(2, unpriced=100)
@@ -85,7 +85,7 @@ def test_one_of_a_class_is_on_its_way_until_its_own_price_is_known(tmp_path: Pat
     if isinstance(second, Intent):
         assert shelf.rows("SELECT hold_credits FROM attempts ORDER BY id")[-1]["hold_credits"] == 9
         third = shelf.intend(3, unpriced=100)
-        assert isinstance(third, Refusal), "each job shows its own price: a class is never seen for good"
+        assert isinstance(third, NotAdmitted), "each job shows its own price: a class is never seen for good"
         return
     shelf.ledger.record(1, make_task(1, Status.SUCCEEDED, final_credits=30))
     shelf.buy(2, unpriced=100)

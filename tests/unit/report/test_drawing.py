@@ -23,7 +23,7 @@ from batcher.report.html.drawing import Rule, Series
     ],
 )
 def test_marks_are_round_and_reach_what_is_shown(high: float, found: list[float]) -> None:
-    assert drawing.marks(high) == found
+    assert drawing.tick_values(high) == found
 
 
 def test_a_level_holds_until_the_next_and_stands_on_the_one_below() -> None:
