@@ -22,7 +22,7 @@ from typing import NamedTuple
 from .figures import Figure, at_least, at_most, middle
 from .running import BATCHER, UNLIMITED, Ran, Server, buy, run, scratch, server
 
-JOBS, ROUNDS = 600, 3
+JOBS, ROUNDS = 500, 3
 #: Does the jobs in a folder of its own, which does not exist yet.
 Work = Callable[[int, Path, Server], Ran]
 
@@ -77,7 +77,7 @@ def _contenders() -> dict[str, Work]:
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """600 jobs, the median of three rounds; with `full` 3,000 of them."""
+    """500 jobs, the median of three rounds; with `full` 2,500 of them."""
     jobs = JOBS * (5 if full else 1)
     contenders = _contenders()
     took: dict[str, list[_Took]] = {name: [] for name in contenders}
@@ -87,11 +87,9 @@ def measure(full: bool) -> Iterator[Figure]:
             for name, work in contenders.items():
                 took[name].append(_took(work, jobs, folder / f"{name} {number}"))
         own = [folder / name / "state" / "ledger.db" for name in ("batcher few", "batcher 0")]
-        few_pages, pages = map(_sizes, own)
-        yield at_most("ledger bytes a job, empty tables apart", (pages.used - few_pages.used) / jobs / 1000, 2, "kB")
-        yield Figure(
-            "ledger bytes a job: of its rows, without any index", (pages.rows - few_pages.rows) / jobs / 1000, "kB"
-        )
+        less, more = map(_sizes, own)
+        yield at_most("ledger bytes a job, empty tables apart", (more.used - less.used) / jobs / 1000, 2, "kB")
+        yield Figure("ledger bytes a job: of its rows, without any index", (more.rows - less.rows) / jobs / 1000, "kB")
         yield from _written(folder, jobs)
     paces = {name: middle([each.pace for each in rounds]) for name, rounds in took.items()}
     cpus = {name: 1000 * (middle([each.cpu for each in rounds]) - few[name]) / jobs for name, rounds in took.items()}
