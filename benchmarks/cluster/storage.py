@@ -11,9 +11,10 @@ from benchmarks.running import scratch
 from .machines import cluster
 
 JOBS, SHORT_JOBS = 300, 60
+_WRITTEN = "SELECT wal_bytes, wal_fpi * 8192 FROM pg_stat_wal, pg_stat_force_next_flush()"
 _MANIFEST = """campaign: storage
 model: grok-imagine-video
-limits: {{submit: 1000/second, requests: 5000/second, in_flight: 60}}
+limits: {{submit: 60/second, requests: 300/second, in_flight: 60}}
 polling: {{first: 1s, every: 1s}}
 repeat: {jobs}
 prompts: [A ring on a dune]
@@ -30,7 +31,7 @@ def measure(full: bool) -> Iterator[Figure]:
     ):
         found.start()
         (found.folder / "storage.yaml").write_text(_MANIFEST.format(jobs=jobs))
-        [[before]] = found.database.ask("SELECT pg_current_wal_lsn() - '0/0'")
+        [before] = found.database.ask(_WRITTEN)
         run = found.batcher("run", "storage.yaml", "--quiet", log="runs.log")
         took = []
         while run.poll() is None:
@@ -40,9 +41,9 @@ def measure(full: bool) -> Iterator[Figure]:
             time.sleep(1.0)
         if run.returncode:
             raise RuntimeError((found.folder / "runs.log").read_text()[-500:])
-        [[after]] = found.database.ask("SELECT pg_current_wal_lsn() - '0/0'")
-        yield Figure(
-            f"write-ahead log a job, the engine's included ({jobs} jobs)", float(after - before) / jobs, "bytes"
-        )
+        [after] = found.database.ask(_WRITTEN)
+        written, pages = (float(late - early) / jobs for early, late in zip(before, after, strict=True))
+        yield Figure(f"write-ahead log a job, the engine's included ({jobs} jobs)", written, "bytes")
+        yield Figure("of these in whole pages, once each after a checkpoint", pages, "bytes")
         yield at_most("a mirror of what has changed in a second, median", middle(took), 1.0, "s")
         yield Figure("the same, the longest", max(took), "s")
