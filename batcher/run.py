@@ -241,7 +241,7 @@ class Run:
         to_buy = [ToBuy(q.price_class.partition(" ")[0], q.jobs, q.credits_each) for q in self.plan.quotes]
         self._arrivals = Arrivals(to_buy, steps)
         if self.plan.new:
-            self._accept(traces.of_files(self.ledger.read, request.state, workload.campaigns))
+            self._accept(traces.of_files(self.ledger.read, traces.results_of(request.state), workload.campaigns))
 
     def _look_at_files(self) -> None:
         request, workload = self.request, self.request.workload

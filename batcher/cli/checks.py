@@ -231,7 +231,9 @@ def _whole(read: LedgerReader, state: Path) -> Check:
     """Whether what lies beside the ledger shows that it once knew more."""
     campaigns = [each.campaign for each in jobs.campaigns(read)]
     try:
-        traces.refuse(read.path, traces.of_runs(read, state) + traces.of_files(read, state, campaigns))
+        traces.refuse(
+            read.path, traces.of_runs(read, state) + traces.of_files(read, traces.results_of(state), campaigns)
+        )
     except StorageError as error:
         return Check("copy", Severity.ATTENTION, error.message, error.hint)
     return check("copy", "it knows of every log and result beside it")

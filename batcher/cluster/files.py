@@ -57,7 +57,7 @@ class SharedFiles(Protocol):
         ...
 
     def sizes(self, folder: str) -> Mapping[str, int]:
-        """The files in a folder by their names in it, with their bytes."""
+        """The files below a folder by their paths from there, with their bytes."""
         ...
 
 
@@ -111,9 +111,14 @@ class SharedFolder:
 
     def sizes(self, folder: str) -> Mapping[str, int]:
         path = fs.below(self._root, f"{folder}/file").parent
-        with fs.disk_errors(path, _HINT), suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as found:
-            return {each.name: each.stat(follow_symlinks=False).st_size for each in found}
-        return {}
+        found = dict[str, int]()
+        with fs.disk_errors(path, _HINT):
+            for place, _, names in os.walk(path):
+                inner = Path(place).relative_to(path)
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        found[str(inner / name)] = os.lstat(f"{place}/{name}").st_size
+        return found
 
 
 class Bucket:

@@ -17,6 +17,7 @@ from batcher.ledger import hold_lock
 from batcher.ledger.store import copies
 from batcher.ledger.store import schema as sqlite_schema
 from batcher.ledger.store.connection import open_writer, storage_errors
+from batcher.ledger.store.copies import CopyMark
 from batcher.ledger.store.schema import LedgerTable
 
 from . import schema
@@ -38,8 +39,9 @@ class Imported(NamedTuple):
     doubted: int
 
 
-def import_ledger(conninfo: str, path: Path, clock: Clock) -> Imported:
-    """Move the ledger at `path` into a database whose own ledger is empty.
+def import_ledger(conninfo: str, path: Path, clock: Clock, *, accept_old: bool = False) -> Imported:
+    """Move the ledger at `path` into a database whose own ledger is empty; a copy of one in a database, if a person
+    accepts that it may not know of all that was bought (`accept_old`).
 
     Raises LedgerLocked while a run works with it; StorageError for a copy, for one that has moved elsewhere, and where
     the database has a ledger with anything in it.
@@ -53,7 +55,7 @@ def import_ledger(conninfo: str, path: Path, clock: Clock) -> Imported:
         ):
             schema.check(there)
             with there.writing():
-                _check(here, path, there)
+                found = _check(here, path, there, accept_old=accept_old)
                 here.execute("BEGIN IMMEDIATE")
                 try:
                     doubted = here.execute(
@@ -61,6 +63,8 @@ def import_ledger(conninfo: str, path: Path, clock: Clock) -> Imported:
                         " (SELECT attempt_id FROM wanted WHERE status = 'submitting')"
                     ).rowcount
                     here.execute(_END_RUNS)
+                    if found.kind in ("mirror", "export"):
+                        copies.accept(here, found, iso(clock.wall()))
                     copies.mark(here, "moved", there.place)
                     _copy(here, there)
                     here.execute("COMMIT")
@@ -74,20 +78,22 @@ def import_ledger(conninfo: str, path: Path, clock: Clock) -> Imported:
     return Imported(jobs, attempts, doubted)
 
 
-def _check(here: Any, path: Path, there: PostgresConnection) -> None:
+def _check(here: Any, path: Path, there: PostgresConnection, *, accept_old: bool) -> CopyMark:
     rows = "(SELECT count(*) FROM wanted) + (SELECT count(*) FROM runs) AS rows"
     [own] = there.query(f"SELECT ledger_id, {rows} FROM meta")
     found = copies.copy_mark(here)
     mine = here.execute("SELECT ledger_id FROM meta").fetchone()[0]
     if own["ledger_id"] == mine:
         raise StorageError(f"{path} is in {there.place} already", hint="Set BATCHER_LEDGER to that database.")
-    if found.kind is not None and (found.kind, found.of) != ("moved", there.place):
+    accepted = accept_old and found.kind != "moved"
+    if found.kind is not None and not accepted and (found.kind, found.of) != ("moved", there.place):
         copies.refuse(here, path)
     if own["rows"]:
         raise StorageError(
             f"{there.place} holds a ledger already, in which something is planned or bought",
             hint="Two ledgers cannot become one: name an empty database.",
         )
+    return found
 
 
 def _copy(here: Any, there: PostgresConnection) -> None:

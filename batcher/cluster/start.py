@@ -20,7 +20,7 @@ from batcher.engine import Ending
 from batcher.enrolling import begin_enrolment
 from batcher.errors import BatcherError, Kind, StorageError, exit_code
 from batcher.jobs import Account, FileReference, JobSpec
-from batcher.ledger import Caps, LedgerReader, approvals
+from batcher.ledger import Caps, LedgerReader, approvals, traces
 from batcher.ledger.queries import jobs
 from batcher.ledger.queries.lookup import Place
 from batcher.planning import Plan
@@ -33,6 +33,7 @@ from batcher.workload import Workload
 from .coordinator import LOOK_SECONDS, ending_of
 from .files import SharedArtifacts, SharedFiles, keeper
 from .mirror import pull
+from .postgres import shown
 from .runs import ClusterTables
 from .spec import RunSpec
 from .store import PostgresLedger
@@ -48,7 +49,8 @@ class StartRequest:
 
     Unless it `buys`, it only goes on with what is bought, and holds saved files against their hashes. `then` and
     `decide` are as of RunRequest; who decides is asked where the run is followed. `approved`: its saved plan's approval
-    is used up by it. `followed`: see RunSpec.
+    is used up by it. `followed`: see RunSpec. `accept_old`: a person accepts that the ledger does not know of
+    results that are there.
     """
 
     workload: Workload
@@ -66,6 +68,7 @@ class StartRequest:
     decide: Callable[[CanaryStep], Awaitable[str]] | None = None
     approved: bool = False
     followed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    accept_old: bool = False
     allow_net: tuple[str, ...] = ()
 
 
@@ -143,6 +146,13 @@ class Start:
                     keep(one)
 
         begin_enrolment(self.ledger, workload.manifests, self._unchanged, each=each)
+        if self.plan.new:
+            here = request.files
+            old = traces.of_files(self.ledger.read, lambda name: here.sizes(f"{RESULTS}/{name}"), workload.campaigns)
+            if not request.accept_old:
+                traces.refuse_database(shown(self.conninfo), request.results, old)
+            elif old:
+                self.ledger.accept(old)
         spec = RunSpec(
             campaigns=tuple(workload.campaigns),
             account=request.account,

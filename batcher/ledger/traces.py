@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from batcher.errors import StorageError
@@ -20,6 +20,8 @@ _LOG = re.compile(r"(run-\d{1,18}-\d{8}T\d{6}Z?)\.(?:txt|json)")
 _ID = re.compile(rf"(?=([0-9a-f]{{{SHORT_ID}}}))")
 _ACCEPT = "If you know what was bought meanwhile, or that nothing was: `run --accept-old-ledger` goes on."
 _SHOWN = 3
+#: The files in the results of a campaign, as paths from there.
+Results = Callable[[str], Iterable[str]]
 
 
 def log_name(run_id: int, started: str) -> str:
@@ -41,14 +43,19 @@ def of_runs(read: LedgerReader, state: Path) -> list[str]:
     return _not_accepted(read, (f"logs/{name}" for name in sorted(logs)))
 
 
-def of_files(read: LedgerReader, state: Path, campaigns: Iterable[str]) -> list[str]:
+def results_of(state: Path) -> Results:
+    """The results in a state folder."""
+    return lambda campaign: _files(state / "results" / campaign)
+
+
+def of_files(read: LedgerReader, results: Results, campaigns: Iterable[str]) -> list[str]:
     """Files in `results/` that carry the id of a planned job of which the ledger knows no file."""
     found = []
     for campaign in campaigns:
         if read.row("SELECT 1 FROM wanted WHERE campaign = ? AND status = 'planned' LIMIT 1", (campaign,)) is None:
             continue
         ids: dict[str, str] = {}
-        for name in _files(state / "results" / campaign):
+        for name in results(campaign):
             for short in _ID.findall(name.rpartition("/")[2]):
                 ids.setdefault(short, f"results/{campaign}/{name}")
         for short, name in ids.items():
@@ -78,6 +85,14 @@ def refuse(path: Path, traces: list[str]) -> None:
         what = f"{path.parent} holds what runs have left ({shown}), but no ledger"
         hint = "Put ledger.db back: without it everything is bought again."
     raise StorageError(what, hint=f"{hint} {_ACCEPT}")
+
+
+def refuse_database(place: str, results: str, traces: list[str]) -> None:
+    """Raises StorageError when there are traces of a database that knew more than the one at `place`."""
+    if traces:
+        shown = ", ".join(traces[:_SHOWN]) + (f" and {len(traces) - _SHOWN} more" if len(traces) > _SHOWN else "")
+        what = f"{place} does not know of what {results} holds ({shown}): it is an old backup, or lost its newest part"
+        raise StorageError(what, hint=f"Restore its newest state: else what it forgot is bought again. {_ACCEPT}")
 
 
 def _has_file(read: LedgerReader, job_id: str) -> bool:

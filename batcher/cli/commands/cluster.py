@@ -16,19 +16,27 @@ from batcher.text import count, number, safe
 @click.command(short_help="Set up and look at a ledger on PostgreSQL, for many machines.")
 @click.argument("what", metavar="WHAT", type=click.Choice(("init", "status", "import")))
 @click.argument("ledger", metavar="[LEDGER]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--accept-old-ledger",
+    "accept_old",
+    is_flag=True,
+    help="Of import: take a copy of a database that is lost, though it may not know of all that was bought.",
+)
 @click.pass_obj
-def command(terminal: Terminal, *, what: str, ledger: Path | None) -> int:
+def command(terminal: Terminal, *, what: str, ledger: Path | None, accept_old: bool) -> int:
     """Set up and look at the ledger in the database that BATCHER_LEDGER names: init makes its tables, or brings them up
     to date; status shows what is at work on it; import moves the SQLite ledger at LEDGER there, which refuses from then
     on."""
     if (ledger is None) is (what == "import"):
         raise UsageError("LEDGER goes with import: batcher cluster import state/ledger.db")
+    if accept_old and ledger is None:
+        raise UsageError("--accept-old-ledger goes with import")
     conninfo = named_database()
     if conninfo is None:
         hint = "postgresql://USER@HOST/DATABASE; the password in PGPASSFILE or a service file."
         raise UsageError(f"{LEDGER_VARIABLE} is not set", hint=hint)
     if ledger is not None:
-        return _import(terminal, conninfo, ledger)
+        return _import(terminal, conninfo, ledger, accept_old=accept_old)
     return _init(terminal, conninfo) if what == "init" else _status(terminal, conninfo)
 
 
@@ -41,11 +49,11 @@ def _init(terminal: Terminal, conninfo: str) -> int:
     return 0
 
 
-def _import(terminal: Terminal, conninfo: str, ledger: Path) -> int:
+def _import(terminal: Terminal, conninfo: str, ledger: Path, *, accept_old: bool) -> int:
     from batcher.cluster.importing import import_ledger
     from batcher.cluster.postgres import shown
 
-    found = import_ledger(conninfo, ledger, SystemClock())
+    found = import_ledger(conninfo, ledger, SystemClock(), accept_old=accept_old)
     terminal.say(
         f"{safe(ledger)} has moved to {safe(shown(conninfo))}: {count(found.jobs, 'job')} and"
         f" {count(found.attempts, 'purchase')}, with their keys. It refuses to buy from now on."

@@ -102,8 +102,6 @@ def command(
             selection["ramp"] = bool(then or decide)
             workload = prepare(paths, allow_paths=allow_paths, unchecked=unchecked, **selection)
     cluster = None if simulate or dry_run else cluster_access(state)
-    if cluster and accept_old:
-        raise click.UsageError("a run on PostgreSQL does not know --accept-old-ledger: run it on one machine")
     access = simulated.access() if simulate else read_access(terminal.warn, workload.provider)
     folder = find_state(terminal, state, Sought.by_manifests(workload.manifests, simulate=simulate))
     if not dry_run:
@@ -127,6 +125,7 @@ def command(
             decide=None if decide is None else asking(decide, folder),
             approved=is_approved(workload.saved, approved),
             targets=targets_of(notify_file, on),
+            accept_old=accept_old,
         )
     if dry_run:
         return tell_plan(terminal, workload, folder, access, PlanRequest(until=until))

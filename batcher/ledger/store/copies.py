@@ -76,11 +76,16 @@ def promote(path: Path, at: str) -> None:
         found = copy_mark(connection)
         if found.kind in ("mirror", "export"):
             connection.execute("UPDATE meta SET copy_kind = NULL, copy_of = NULL, copy_rev = NULL")
-            connection.execute(
-                "INSERT INTO events (at, event, detail) VALUES (?, ?, ?)",
-                (at, Event.OLD_LEDGER_ACCEPTED, json.dumps({"traces": 1, "first": [f"{found.kind} of {found.of}"]})),
-            )
+            accept(connection, found, at)
         connection.execute("COMMIT")
+
+
+def accept(connection: sqlite3.Connection, copy: CopyMark, at: str) -> None:
+    """Write down that a person goes on with a copy, though it may not know of all that was bought."""
+    detail = json.dumps({"traces": 1, "first": [f"{copy.kind} of {copy.of}"]})
+    connection.execute(
+        "INSERT INTO events (at, event, detail) VALUES (?, ?, ?)", (at, Event.OLD_LEDGER_ACCEPTED, detail)
+    )
 
 
 def mark(connection: sqlite3.Connection, kind: CopyKind, of: str) -> None:

@@ -13,7 +13,7 @@ from integration.cluster.test_mirror import same
 
 from batcher.cluster import importing, mirror
 from batcher.cluster.importing import import_ledger
-from batcher.cluster.store import PostgresLedger
+from batcher.cluster.store import PostgresLedger, create
 from batcher.errors import LedgerLocked, StorageError
 from batcher.jobs import Status, Submitting
 from batcher.ledger import LedgerReader, LedgerWriter, hold_lock
@@ -110,3 +110,26 @@ def test_a_copy_does_not_move(path: Path, postgres: str, tmp_path: Path, bare_po
     for other in (tmp_path / "m" / "ledger.db", path):
         with pytest.raises(StorageError, match=r"is a mirror of|has moved to"):
             import_ledger(bare_postgres, other, ManualClock())
+
+
+def test_a_copy_of_a_lost_database_moves_into_another_if_a_person_accepts_it(
+    path: Path, postgres: str, bare_postgres: str, tmp_path: Path
+) -> None:
+    import_ledger(postgres, path, ManualClock())
+    copy = tmp_path / "copy" / "ledger.db"
+    copy.parent.mkdir()
+    mirror.pull(postgres, copy)
+    create(bare_postgres, ManualClock())
+    for accept_old in (True, False):
+        with pytest.raises(StorageError, match="already" if accept_old else "is a mirror of"):
+            import_ledger(postgres if accept_old else bare_postgres, copy, ManualClock(), accept_old=accept_old)
+    with pytest.raises(StorageError, match="is a mirror of"):  # it is not a ledger of its own by that
+        LedgerWriter.open(copy, ManualClock())
+    assert import_ledger(bare_postgres, copy, ManualClock(), accept_old=True).jobs == 4
+    with pytest.raises(StorageError, match="has moved to"):
+        LedgerWriter.open(copy, ManualClock())
+    with psycopg.connect(bare_postgres) as connection:
+        [[detail]] = connection.execute(
+            "SELECT detail FROM batcher.events WHERE event = 'old_ledger_accepted'"
+        ).fetchall()
+    assert "mirror of postgresql://" in detail

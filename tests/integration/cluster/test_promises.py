@@ -10,7 +10,7 @@ import pytest
 from integration.cluster.helpers import Machines
 
 from batcher.canary import CanaryStep, parse
-from batcher.errors import UsageError
+from batcher.errors import StorageError, UsageError
 from batcher.events import Event
 from batcher.ledger import approvals
 from batcher.providers.registry import RIVYA
@@ -149,3 +149,18 @@ async def test_a_limit_and_a_halt_outlive_the_coordinator(machines: Machines) ->
         async with machines.worker():
             assert (await machines.ended(run_id))["reason"] == "failures_in_a_row: 10"
     assert len(machines.world.oracle().tasks) == 9
+
+
+async def test_a_database_that_forgot_purchases_is_noticed_by_the_results(machines: Machines) -> None:
+    ending = await machines.done(machines.workload(2))
+    assert ending["kind"] == "done"
+    machines.rows("DELETE FROM batcher.files; DELETE FROM batcher.claims")
+    machines.rows("UPDATE batcher.wanted SET status = 'planned', attempt_id = NULL")
+    with machines.starting(machines.workload(2)) as start:
+        with pytest.raises(StorageError, match="is an old backup, or lost its newest part"):
+            await start.begin(machines.tables)
+        assert machines.rows("SELECT exit_code FROM batcher.runs ORDER BY id DESC LIMIT 1") == [(7,)]
+    for accept_old in (True, False):  # what is accepted is told no more
+        with machines.starting(machines.workload(2), accept_old=accept_old) as start:
+            await start.begin(machines.tables)
+    assert machines.rows("SELECT count(*) FROM batcher.accepted") == [(2,)]
