@@ -176,8 +176,10 @@ def test_a_long_result_goes_there_in_pieces_and_is_put_once(
     content = bytes(least + 1)
     sha256 = hashlib.sha256(content).hexdigest()
     one, two = worker(tmp_path, "one", files), worker(tmp_path, "two", files)
-    assert one.place(arrived(one, content), TARGET, sha256)
-    assert two.place(arrived(two, content), TARGET, sha256)  # by its bytes
+    parts = [arrived(one, content), arrived(two, content)]
+    with ThreadPoolExecutor(2) as pool:  # both are under way before either has the name
+        assert sorted(pool.map(lambda part: files.create(part, TARGET), parts)) == [False, True]
+    assert two.place(parts[1], TARGET, sha256)  # by its bytes
     assert not two.place(arrived(two, content[1:]), TARGET, hashlib.sha256(content[1:]).hexdigest())
     assert files.size(TARGET) == len(content)
     assert list(files.sizes("results/spring")) == ["rød #1 100%.mp4"]
