@@ -6,7 +6,8 @@ endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT`, read by `cli`) it is not there at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from batcher.clock import Clock
@@ -15,6 +16,7 @@ from batcher.jobs import JobId
 from batcher.ledger import Change, CreditSum
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
@@ -52,14 +54,19 @@ class Telemetry:
         describe: Callable[[JobId], Mapping[str, str]],
         redact: Callable[[str], str],
         download: bool = True,
+        within: str = "",
     ) -> None:
-        """`redact` takes keys out of texts; without `download` a job's way ends with its success."""
+        """`redact` takes keys out of texts; without `download` a job's way ends with its success.
+
+        What several processes make of one run is one trace: the one of the text that it is `within`.
+        """
         from opentelemetry import trace
 
         self._trace, self._clock, self._describe, self._redact = trace, clock, describe, redact
         self._tracer = tracers.get_tracer("batcher", version)
         self._ends = _ENDS if download else _ENDS | {Event.SUCCEEDED}
         self._run: Span | None = None
+        self._root = self._shared_root(within) if within else None
         self._ways: dict[JobId, _Way] = {}
         meter = meters.get_meter("batcher", version)
         self._moved = meter.create_counter("batcher.jobs", "{job}", "Jobs that came to a status.")
@@ -72,11 +79,26 @@ class Telemetry:
     def __call__(self, change: Change) -> None:
         """Take in a fact."""
         if change.event == Event.RUN_STARTED:
-            self._run = self._start("run", None, {"batcher.campaigns": ", ".join(change.detail["campaigns"])})
+            self.begin_run(change.detail["campaigns"])
         elif change.event == Event.RUN_ENDED:
             self._end_run(change)
         if change.job_id is not None:
             self._of_job(change.job_id, change)
+
+    def begin_run(self, campaigns: Sequence[str]) -> None:
+        """The run goes on from here, for what this process does of it."""
+        self._run = self._start("run", None, {"batcher.campaigns": ", ".join(campaigns)})
+
+    def leave(self) -> None:
+        """What is under way goes on elsewhere, or in the next run."""
+        for way in self._ways.values():
+            self._end_part(way)
+            way.span.end(self._now())
+        self._ways.clear()
+        self._begun.clear()
+        if self._run is not None:
+            self._run.end(self._now())
+            self._run = None
 
     def gauge(self, queue: Mapping[str, int], credits_: CreditSum, per_minute: float) -> None:
         """Say how the run stands: jobs by what they wait for, its credits, and its rate."""
@@ -117,18 +139,21 @@ class Telemetry:
             way.part.end(self._now())
 
     def _end_run(self, change: Change) -> None:
-        for way in self._ways.values():  # they go on in the next run
-            self._end_part(way)
-            way.span.end(self._now())
-        self._ways.clear()
         if self._run is not None:
             self._run.set_attributes(self._attributes(change))
-            self._run.end(self._now())
+        self.leave()
 
     def _start(self, name: str, parent: Span | None, attributes: Mapping[str, str]) -> Span:
-        context = None if parent is None else self._trace.set_span_in_context(parent)
+        context = self._root if parent is None else self._trace.set_span_in_context(parent)
         clean = {key: self._redact(value) for key, value in attributes.items()}
         return self._tracer.start_span(name, context, start_time=self._now(), attributes=clean)
+
+    def _shared_root(self, within: str) -> Context:
+        found = hashlib.sha256(within.encode()).digest()
+        trace_id, span_id = int.from_bytes(found[:16]), int.from_bytes(found[16:24])
+        flags = self._trace.TraceFlags(self._trace.TraceFlags.SAMPLED)
+        root = self._trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)
+        return self._trace.set_span_in_context(self._trace.NonRecordingSpan(root))
 
     def _attributes(self, change: Change) -> dict[str, str | int | float | bool]:
         plain = {name: value for name, value in change.detail.items() if isinstance(value, str | int | float | bool)}

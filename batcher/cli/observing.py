@@ -5,22 +5,31 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from batcher import __version__
 from batcher.clock import SystemClock
+from batcher.errors import StorageError
 from batcher.jobs import JobId
+from batcher.ledger import Change
 from batcher.ledger.queries import jobs
-from batcher.log_bridge import LOGGER
+from batcher.log_bridge import LOGGER, LogBridge
 from batcher.run import Run
+from batcher.statuses import Status
 from batcher.telemetry import Telemetry
 from batcher.text import safe
 
 from .crash import redactor
 from .progress import Tally
+
+if TYPE_CHECKING:
+    from batcher.cluster.spec import RunSpec
+    from batcher.cluster.store import PostgresLedger
 
 #: The standard's variables; one of them has to name an endpoint, else nothing is made or sent.
 _ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_"))
@@ -29,9 +38,20 @@ _GAUGE_SECONDS = 5.0
 _FLUSH_SECONDS = 5.0
 
 
+#: Makes spans and metrics: what says of a job what it is, and what else `Telemetry` takes.
+MakeTelemetry = Callable[..., Telemetry]
+
+
 @contextmanager
 def telemetry_of(get_run: Callable[[], Run], *, download: bool) -> Iterator[Telemetry | None]:
     """Spans and metrics of a run, if an endpoint is configured and the extra `otel` is there; the rest is sent here."""
+    with telemetry_maker() as make:
+        yield make and make(lambda job_id: jobs.about(get_run().ledger.read, job_id), download=download)
+
+
+@contextmanager
+def telemetry_maker() -> Iterator[MakeTelemetry | None]:
+    """What makes spans and metrics of a run, if an endpoint is configured and the extra `otel` is there."""
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     if disabled or not any(os.environ.get(name) for name in _ENDPOINTS):
         yield None
@@ -57,9 +77,12 @@ def telemetry_of(get_run: Callable[[], Run], *, download: bool) -> Iterator[Tele
     reader = PeriodicExportingMetricReader(OTLPMetricExporter())
     meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
 
-    def describe(job_id: JobId) -> dict[str, str]:
-        run = get_run()
-        return {f"batcher.{name}": value for name, value in jobs.about(run.ledger.read, job_id).items()}
+    def make(about: Callable[[JobId], Mapping[str, str]], **words: Any) -> Telemetry:
+        def describe(job_id: JobId) -> dict[str, str]:
+            return {f"batcher.{name}": value for name, value in about(job_id).items()}
+
+        clock, clean = SystemClock(), redactor()
+        return Telemetry(tracers, meters, clock, version=__version__, describe=describe, redact=clean, **words)
 
     def send_rest() -> None:
         for provider in (tracers, meters):
@@ -67,13 +90,65 @@ def telemetry_of(get_run: Callable[[], Run], *, download: bool) -> Iterator[Tele
                 provider.shutdown()
 
     try:
-        yield Telemetry(
-            tracers, meters, SystemClock(), version=__version__, describe=describe, redact=redactor(), download=download
-        )
+        yield make
     finally:
         ending = threading.Thread(target=send_rest, name="telemetry", daemon=True)
         ending.start()
         ending.join(_FLUSH_SECONDS)
+
+
+class WorkerWatch:
+    """What a worker tells of its part of one run: its log, and spans and metrics where a collector is configured.
+
+    Called on several threads. One that fails tells nothing more; the run goes on.
+    """
+
+    def __init__(
+        self, make: MakeTelemetry | None, run_id: int, spec: RunSpec, get_ledger: Callable[[], PostgresLedger]
+    ) -> None:
+        self._run_id, self._spec, self._get_ledger = run_id, spec, get_ledger
+        self._log = LogBridge(redactor())
+        self._lock = threading.Lock()
+        self._telemetry = make and make(
+            lambda job_id: jobs.about(get_ledger().read, job_id),
+            download=spec.settings.download,
+            within=f"{run_id} {spec.dump()}",
+        )
+
+    def __call__(self, change: Change) -> None:
+        self._log(change)
+        self._tell(lambda telemetry: telemetry(change))
+
+    def lead(self) -> None:
+        """The run is led from here."""
+        self._tell(lambda telemetry: telemetry.begin_run(self._spec.campaigns))
+
+    def leave(self) -> None:
+        """Nothing more of it is done here."""
+        self._tell(lambda telemetry: telemetry.leave())
+
+    async def gauge(self) -> None:
+        """Tell how the run stands, every few seconds, until cancelled."""
+        ends, ended = deque[tuple[float, int]](maxlen=round(60 / _GAUGE_SECONDS) + 1), (Status.SUCCEEDED, Status.FAILED)
+        while self._telemetry is not None:
+            with suppress(StorageError):
+                read = self._get_ledger().read
+                found = sum(map(Counter, read.counts(self._spec.campaigns).values()), Counter[str]())
+                ends.append((anyio.current_time(), sum(found[each] for each in (*ended, Status.DOUBTFUL))))
+                seconds = ends[-1][0] - ends[0][0]
+                rate = 60 * (ends[-1][1] - ends[0][1]) / seconds if seconds else 0.0
+                credits_ = read.spent(run_id=self._run_id)
+                self._tell(lambda telemetry: telemetry.gauge(found, credits_, rate))  # noqa: B023  (called at once)
+            await anyio.sleep(_GAUGE_SECONDS)
+
+    def _tell(self, what: Callable[[Telemetry], None]) -> None:
+        with self._lock:
+            if self._telemetry is not None:
+                try:
+                    what(self._telemetry)
+                except Exception as error:
+                    self._telemetry = None
+                    LOGGER.warning("telemetry ended: %s", type(error).__name__)
 
 
 async def gauge(telemetry: Telemetry | None, run: Run, tally: Tally) -> None:

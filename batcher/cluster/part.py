@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from batcher.clock import since_boot
 from batcher.errors import BatcherError, Kind, StorageError
 from batcher.jobs import Account, Intent, JobId
+from batcher.ledger import Change
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
 from batcher.providers import Provider
 
@@ -50,6 +51,30 @@ class RunAlerts(Protocol):
     async def deliver(self, over: Callable[[], bool]) -> None: ...
 
 
+class RunWatch(Protocol):
+    """Hears of what this worker does of one run; nobody does unless it is asked for."""
+
+    def __call__(self, change: Change) -> None: ...
+
+    def lead(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    async def gauge(self) -> None: ...
+
+
+class _Unwatched:
+    def __call__(self, change: Change) -> None: ...
+
+    def lead(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    async def gauge(self) -> None: ...
+
+
+#: Who hears of a run; gets its ledger once that is open.
+WatchOf = Callable[[int, RunSpec, Callable[[], PostgresLedger]], RunWatch]
 #: The alerts of a run that this worker leads, as far as that is so; None where nobody is to be told.
 TellOf = Callable[[PostgresLedger, int, RunSpec, Callable[[], bool]], RunAlerts | None]
 Connect = Callable[[tuple[str, ...]], AbstractContextManager[Provider]]
@@ -60,7 +85,8 @@ class WorkerRequest:
     """What a worker is asked to be. `spool` is its own folder, `results` names where files go (BATCHER_RESULTS).
 
     `connect` opens the provider for networks that results may lie in. `lease` in seconds. Unless it `buys`, it works at
-    nothing but what others have bought. `tell_of` makes the alerts of a run that it leads.
+    nothing but what others have bought. `tell_of` makes the alerts of a run that it leads, `watch_of`
+    hears of what it does.
     """
 
     conninfo: str
@@ -73,6 +99,16 @@ class WorkerRequest:
     lease: float = 30.0
     buys: bool = True
     tell_of: TellOf = lambda *_: None
+    watch_of: WatchOf = lambda *_: _Unwatched()
+
+
+@contextmanager
+def left(watch: RunWatch) -> Iterator[None]:
+    """Whatever happens, it hears that this is over."""
+    try:
+        yield
+    finally:
+        watch.leave()
 
 
 class RunPart:
@@ -153,8 +189,10 @@ class RunPart:
                 f" lease of {request.lease:g} s",
                 hint="State a longer retries.replay_window, or a shorter --lease.",
             )
+        watch = request.watch_of(self._run_id, spec, lambda: ledger)
         with (
-            closing(PostgresLedger.connect(request.conninfo, self._clock)) as ledger,
+            closing(PostgresLedger.connect(request.conninfo, self._clock, watch)) as ledger,
+            left(watch),
             closing(PostgresConnection(request.conninfo, name="batcher limits")) as slots,
             request.connect(spec.allow_net) as provider,
         ):

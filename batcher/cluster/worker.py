@@ -10,9 +10,10 @@ import asyncio
 import os
 import platform
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -27,7 +28,7 @@ from .coordinator import Coordinator, LeaseLost, ending_of
 from .database_clock import DatabaseClock
 from .engine import JobQueue
 from .files import check_create
-from .part import AGAIN_SECONDS, RunAlerts, RunPart
+from .part import AGAIN_SECONDS, RunPart, left
 from .part import WorkerRequest as WorkerRequest
 from .runs import ClusterTables, GoingRun
 from .spec import RunSpec, kind_of, queue_of
@@ -164,15 +165,17 @@ class Worker:
         over = self._coordinated[run.run_id] = anyio.Event()
         try:
             spec = RunSpec.load(run.spec)
-            with closing(PostgresLedger.connect(self._request.conninfo, self._clock)) as ledger:
+            watch = self._request.watch_of(run.run_id, spec, lambda: ledger)
+            with closing(PostgresLedger.connect(self._request.conninfo, self._clock, watch)) as ledger, left(watch):
                 ledger.join_run(run.run_id)
+                watch.lead()
                 coordinator = Coordinator(
                     ledger, run.run_id, epoch, spec, self._tables, self._queue, self._clock, self._request.lease
                 )
                 self._coordinates[run.run_id] = coordinator
                 self._tell(f"coordinating run {run.run_id}")
                 told = self._request.tell_of(ledger, run.run_id, spec, coordinator.leads)
-                async with _beside(told):
+                async with _beside(watch.gauge, *([told.watch] if told else [])):
                     ending = await coordinator.run()
                 if self._stop.is_set() and coordinator.left:
                     await self._tables.stop_coordinating(run.run_id, epoch)
@@ -253,15 +256,12 @@ class Worker:
 
 
 @asynccontextmanager
-async def _beside(told: RunAlerts | None) -> AsyncIterator[None]:
-    """Tell what happens to a run for the block, as far as anybody is told."""
-    if told is None:
-        yield
-        return
-    watching = asyncio.ensure_future(told.watch())
+async def _beside(*works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Do these for the block, each until it is cancelled; none of them raises."""
+    tasks = [asyncio.ensure_future(work()) for work in works]
     try:
         yield
     finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from batcher.cli import options
 from batcher.cli.alerting import targets_of, tell_of
 from batcher.cli.cluster import cluster_access, own_folder
 from batcher.cli.environment import need_no_loop, read_access
+from batcher.cli.observing import WorkerWatch, log_shown, telemetry_maker
 from batcher.cli.terminal import Terminal
 from batcher.cli.working import leave_tasks, worker_for
 from batcher.errors import Kind, UsageError, exit_code
@@ -59,6 +61,7 @@ class _Lease(click.ParamType[float]):
 )
 @options.allow_net
 @options.alerts
+@options.verbose
 @click.pass_obj
 def command(
     terminal: Terminal,
@@ -69,6 +72,7 @@ def command(
     allow_net: tuple[str, ...],
     on: tuple[tuple[str, str], ...],
     notify_file: Path | None,
+    verbose: int,
 ) -> int:
     """Work at the runs of a ledger on PostgreSQL, until SIGTERM or Ctrl-C.
 
@@ -83,8 +87,10 @@ def command(
     access.need_key()
     need_no_loop()
     targets = targets_of(notify_file, on)
-    words = {"concurrency": concurrency, "lease": lease, "tell_of": tell_of(targets, terminal.say)}
+    words: dict[str, Any] = {"concurrency": concurrency, "lease": lease, "tell_of": tell_of(targets, terminal.say)}
     with own_folder(spool, "worker") as folder, ExitStack() as ended:
+        ended.enter_context(log_shown(terminal.say, verbose))
+        words["watch_of"] = partial(WorkerWatch, ended.enter_context(telemetry_maker()))
         for target in targets:
             ended.callback(target.close)
         worker = worker_for(access, cluster, folder, terminal.say, allow_net=allow_net, **words)
