@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.catalog import get_model, model_ids
@@ -82,6 +82,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(max_examples=40)  # the kinds stand in the table above
 @given(ANYTHING, ANYTHING, ANYTHING)
 def test_nothing_breaks_it(base: Any, length: Any, listed: Any) -> None:
     entry = {"base_credits": base, "max_prompt_length": length, "params": listed}

@@ -230,7 +230,7 @@ def test_any_bytes_give_a_manifest_or_its_problems(folder: Path, data: bytes) ->
     _load(folder / "bytes.yaml", data)
 
 
-@settings(derandomize=True, max_examples=250, deadline=None, database=None)
+@settings(derandomize=True, max_examples=150, deadline=None, database=None)
 @given(words=st.lists(_WORDS, max_size=40))
 def test_any_words_give_a_manifest_or_its_problems(folder: Path, words: list[str]) -> None:
     _load(folder / "words.yaml", "".join(words).encode())
@@ -256,7 +256,7 @@ _VALUES = st.recursive(
 _KEYS = sorted(json_schema()["properties"])
 
 
-@settings(derandomize=True, max_examples=300, deadline=None, database=None)
+@settings(derandomize=True, max_examples=150, deadline=None, database=None)
 @given(document=st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=8))
 def test_any_document_gives_a_manifest_or_its_problems(folder: Path, document: dict[str, Any]) -> None:
     import yaml

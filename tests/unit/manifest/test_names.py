@@ -107,7 +107,7 @@ def test_a_long_layout_and_a_name_that_is_no_text(tmp_path: Path) -> None:
     assert places(path) == ["m.yaml:5:17: m is a mapping, not a text; name one of its parts: k"]
 
 
-@settings(derandomize=True, max_examples=300, deadline=None, database=None)
+@settings(derandomize=True, max_examples=150, deadline=None, database=None)
 @given(value=st.text(max_size=200))
 def test_any_value_makes_a_safe_part(value: str) -> None:
     for template in ("{{ v }}", "{{ v }}-{{ job }}", "{{ job }}.{{ v }}"):
