@@ -27,8 +27,8 @@ _LOOK_SECONDS = 1.0
 _FIRST_HELD_SECONDS = 5.0
 #: So long everybody is held at an outage, unless who met it says so again; it asks once a minute at least.
 _HELD_SECONDS = 70.0
-#: Who has held the others so many times in one outage, and each time somebody had an answer, is cut off alone.
-_HOLDS_LIFTED = 3
+#: Who has had no answer for so many seconds, while somebody else had one, is cut off alone.
+_ALONE_SECONDS = 10.0
 
 
 class SharedPermit(Permit):
@@ -85,7 +85,8 @@ class SharedLimiter(RateLimiter):
         self._all = shared
         self._offload, self._give_back, self._key_seconds = offload, give_back, key_seconds
         self.newest = dict[SendKind, float]()  # when the newest slot of a kind was taken
-        self._lifted = 0  # how often others had an answer since this worker has none
+        self._silent_since = -math.inf
+        self.cut_off = False  # whether it is this worker alone that does not reach the API
         self._turns = {"submit": anyio.Lock(), "other": anyio.Lock(), "probe": anyio.Lock()}
 
     def slot(self, kind: SendKind, *, probing: bool = False) -> SharedPermit:
@@ -141,6 +142,7 @@ class SharedLimiter(RateLimiter):
     def trouble(self) -> None:
         if not self.trouble_came.is_set():
             super().trouble()
+            self._silent_since = self._clock.monotonic()
             self.hold(_FIRST_HELD_SECONDS)
 
     def hold(self, seconds: float) -> None:
@@ -149,21 +151,18 @@ class SharedLimiter(RateLimiter):
 
     def trouble_elsewhere(self) -> None:
         """Another worker could not reach the API: ask it from here, too, for that may be its own trouble."""
-        super().trouble()
+        if not self.trouble_came.is_set():
+            super().trouble()
+            self._silent_since = self._clock.monotonic()
 
     def hold_on(self) -> None:
         """Hold all for longer: the API still does not answer."""
-        self._lifted += self._all.lifted()
+        silent = self._clock.monotonic() - self._silent_since
+        self.cut_off = self.cut_off or (silent >= _ALONE_SECONDS and self._all.lifted())
         self.hold(_HELD_SECONDS)
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether it is this worker alone that does not reach the API."""
-        return self._lifted >= _HOLDS_LIFTED
 
     def release(self) -> None:
         super().release()
-        self._lifted = 0
         self._all.release()
 
     def _remember(self, limits: Limits) -> None:
