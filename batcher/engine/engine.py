@@ -391,6 +391,7 @@ class Engine:
     # The end
 
     def _ending(self) -> Ending:
+        self._control.look()  # what the last jobs met is asked already, it may just not have been looked at
         # What `--limit` leaves planned was not selected, whatever cap it would have met.
         limit = (chosen := self._selection).limit
         refusals = [] if limit is not None and self._started >= limit else self._backlog.closed

@@ -41,7 +41,7 @@ campaign: spring
 model: grok-imagine-video
 limits: {{submit: 600/minute, requests: 1200/minute, in_flight: 8, downloads: 4}}
 polling: {{first: 100ms, every: 100ms}}
-retries: {{replay_window: {replay}, times: 2}}
+retries: {{times: 2}}
 repeat: {jobs}
 prompts: [A fox on a hill]
 """
@@ -58,6 +58,8 @@ prompts: [A fox on a hill]
 class Machines:
     """A database, a place for results, an account of the simulator's (`world`); what is started is found by its run."""
 
+    form = MANIFEST
+
     def __init__(self, conninfo: str, folder: Path, world: World, base_url: str) -> None:
         self.conninfo, self.folder, self.world, self.base_url = conninfo, folder, world, base_url
         self.shared = folder / "shared"
@@ -67,7 +69,7 @@ class Machines:
 
     def manifest(self, jobs: int = 2) -> Path:
         path = self.folder / "spring.yaml"
-        path.write_text(MANIFEST.format(jobs=jobs))
+        path.write_text(self.form.format(jobs=jobs))
         return path
 
     def workload(self, jobs: int = 2, **selection: Any) -> Workload:
@@ -84,6 +86,11 @@ class Machines:
         request = StartRequest(workload, self.conninfo, account, Place.LOOPBACK, *where, **words)
         with Start(request) as start:
             yield start
+
+    async def start(self, jobs: int) -> int:
+        """A run that goes on by itself; its number."""
+        with self.starting(self.workload(jobs)) as start:
+            return await start.begin(self.tables)
 
     @asynccontextmanager
     async def worker(self, **words: Any) -> AsyncIterator[Worker]:
@@ -103,11 +110,21 @@ class Machines:
             yield worker
             worker.stop()
 
-    async def ended(self, run_id: int) -> dict[str, Any]:
-        with anyio.fail_after(30):
-            while (ending := await self.tables.ending(run_id)) is None:  # noqa: ASYNC110  (another process may end it)
+    async def ended(self, run_id: int, seconds: float = 40) -> dict[str, Any]:
+        with anyio.fail_after(seconds):
+            while True:
+                with suppress(StorageError):  # a test may have ended this connection too
+                    if (ending := await self.tables.ending(run_id)) is not None:
+                        return ending
                 await anyio.sleep(0.05)
-        return ending
+
+    async def until(self, status: str, jobs: int) -> None:
+        with anyio.fail_after(30):
+            while True:
+                with suppress(StorageError):
+                    if (await self.tables.progress(["spring"]))[status] >= jobs:
+                        return
+                await anyio.sleep(0.05)
 
     async def hears(self, words: str) -> None:
         """Wait until a worker has said so."""
@@ -144,6 +161,14 @@ class Machines:
     def files(self) -> list[Path]:
         return sorted(self.shared.rglob("*.mp4"))
 
+    def check(self, jobs: int) -> None:
+        """Every job has its file, and was bought once."""
+        oracle = self.world.oracle()
+        assert oracle.violations == []
+        assert len(oracle.tasks) == jobs
+        assert len(self.files()) == jobs
+        assert self.rows("SELECT status, count(*) FROM batcher.wanted GROUP BY status") == [("succeeded", jobs)]
+
 
 #: A clock that is wrong by so many seconds.
 _WRONG = "import time; right = time.time; time.time = lambda: right() + {seconds}\n"
@@ -152,28 +177,14 @@ State = Literal["open", "cut", "silent", "over"]
 Target = tuple[str, int] | str
 
 
-class Cluster:
-    """A database, a place for results and the simulator; `world` is its account."""
+class Cluster(Machines):
+    """The same with workers as processes, and a simulator that takes its time."""
+
+    form = SLOW_MANIFEST
 
     def __init__(self, conninfo: str, folder: Path, app: Simulator, base_url: str) -> None:
-        self.conninfo, self.folder, self.base_url = conninfo, folder, base_url
-        self.app, self.world = app, app.world
-        self.shared = folder / "shared"
-        self.shared.mkdir()
-        self.said = ""  # what the workers did, at their end
-        self.tables = ClusterTables(conninfo)
-
-    async def start(self, jobs: int, replay: str = "1h") -> int:
-        manifest = self.folder / "spring.yaml"
-        manifest.write_text(SLOW_MANIFEST.format(jobs=jobs, replay=replay))
-        spool = self.folder / "start"
-        spool.mkdir(exist_ok=True)
-        account = RIVYA.account(self.base_url, DEFAULT_KEY)
-        files = shared_files(str(self.shared))
-        where = (str(self.shared), files, spool, spool / "mirror.db")
-        request = StartRequest(prepare([manifest]), self.conninfo, account, Place.LOOPBACK, *where)
-        with Start(request) as start:
-            return await start.begin(self.tables)
+        super().__init__(conninfo, folder, app.world, base_url)
+        self.app = app
 
     @contextmanager
     def workers(self, number: int, lease: float = LEASE, *ways: Mapping[str, str]) -> Iterator[list[Command]]:
@@ -198,26 +209,10 @@ class Cluster:
                     each.send_signal(signal.SIGTERM)
                 for each in found:
                     said, _ = each.communicate(20)
-                    self.said += said
+                    self.said.append(said)
                     print(said)
                     assert each.returncode in (0, 6, -signal.SIGKILL), said
                     assert "Traceback" not in said, said
-
-    async def ended(self, run_id: int, seconds: float = 40) -> dict[str, Any]:
-        with anyio.fail_after(seconds):
-            while True:
-                with suppress(StorageError):  # a test may have ended this connection too
-                    if (ending := await self.tables.ending(run_id)) is not None:
-                        return ending
-                await anyio.sleep(0.1)
-
-    async def until(self, status: str, jobs: int) -> None:
-        with anyio.fail_after(30):
-            while True:
-                with suppress(StorageError):
-                    if (await self.tables.progress(["spring"]))[status] >= jobs:
-                        return
-                await anyio.sleep(0.05)
 
     async def intended_by(self, connection: psycopg.Connection[Any], pid: int) -> list[str]:
         """The jobs that a worker is just about to buy, once there are some."""
@@ -240,16 +235,6 @@ class Cluster:
                 if enough(found := [row[0] for row in connection.execute(sql, values).fetchall()]):
                     return found
                 await anyio.sleep(0.05)
-
-    def check(self, jobs: int) -> None:
-        """Every job has its file, and was bought once."""
-        oracle = self.world.oracle()
-        assert oracle.violations == []
-        assert len(oracle.tasks) == jobs
-        assert len(list(self.shared.rglob("*.mp4"))) == jobs
-        with psycopg.connect(self.conninfo) as connection:
-            rows = connection.execute("SELECT status, count(*) FROM batcher.wanted GROUP BY status").fetchall()
-            assert rows == [("succeeded", jobs)]
 
 
 class Proxy:

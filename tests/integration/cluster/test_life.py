@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, closing
 import anyio
 import psycopg
 import pytest
-from integration.cluster.helpers import Cluster
+from integration.cluster.helpers import Cluster, Machines
 
 from batcher.cluster.engine import JobQueue
 from batcher.cluster.spec import queue_of
@@ -70,30 +70,32 @@ async def test_a_worker_that_was_stopped_beyond_its_lease_and_its_keys_life_send
     cluster.check(16)
 
 
-async def test_the_loss_of_all_of_the_queue_costs_nothing(cluster: Cluster) -> None:
-    run_id = await cluster.start(16)
-    with cluster.workers(2):
-        await cluster.until("succeeded", 2)
-        with psycopg.connect(cluster.conninfo, autocommit=True) as connection:
+async def test_the_loss_of_all_of_the_queue_costs_nothing(machines: Machines) -> None:
+    machines.world.switches.set({"run_seconds": 0.5})
+    run_id = await machines.start(16)
+    async with machines.worker(concurrency=8), machines.worker(concurrency=8):
+        await machines.until("succeeded", 2)
+        with psycopg.connect(machines.conninfo, autocommit=True) as connection:
             connection.execute("DROP SCHEMA procrastinate CASCADE")
-        ending = await cluster.ended(run_id)
+        ending = await machines.ended(run_id)
     assert ending["kind"] == "done"
-    cluster.check(16)
+    machines.check(16)
 
 
-async def test_deliveries_that_come_twice_buy_once(cluster: Cluster) -> None:
-    run_id = await cluster.start(12)
-    with cluster.workers(2):
-        await cluster.until("succeeded", 1)
-        with psycopg.connect(cluster.conninfo) as connection:
+async def test_deliveries_that_come_twice_buy_once(machines: Machines) -> None:
+    machines.world.switches.set({"run_seconds": 0.5})
+    run_id = await machines.start(12)
+    async with machines.worker(concurrency=8), machines.worker(concurrency=8):
+        await machines.until("succeeded", 1)
+        with psycopg.connect(machines.conninfo) as connection:
             jobs = [row[0] for row in connection.execute("SELECT id FROM batcher.wanted").fetchall()]
             [[kind]] = connection.execute("SELECT kind FROM batcher.cluster_runs").fetchall()
-        async with JobQueue(cluster.conninfo) as queue:
+        async with JobQueue(machines.conninfo) as queue:
             for _ in range(3):
                 await queue.deliver(queue_of(kind), run_id, jobs)
-        ending = await cluster.ended(run_id)
+        ending = await machines.ended(run_id)
     assert ending["kind"] == "done"
-    cluster.check(12)
+    machines.check(12)
 
 
 async def test_what_is_asked_of_a_run_reaches_all_workers_and_outlives_its_coordinator(cluster: Cluster) -> None:
@@ -130,17 +132,18 @@ async def test_what_is_asked_of_a_run_reaches_all_workers_and_outlives_its_coord
     cluster.check(30)
 
 
-async def test_a_run_is_drained(cluster: Cluster) -> None:
-    run_id = await cluster.start(40)
-    with cluster.workers(1):
-        await cluster.until("succeeded", 2)
-        with closing(PostgresLedger.connect(cluster.conninfo)) as ledger:
+async def test_a_run_is_drained(machines: Machines) -> None:
+    machines.world.switches.set({"run_seconds": 0.5})
+    run_id = await machines.start(40)
+    async with machines.worker():
+        await machines.until("succeeded", 2)
+        with closing(PostgresLedger.connect(machines.conninfo)) as ledger:
             control.ask_of(ledger, "drain", who="a test", run_id=run_id)
-        ending = await cluster.ended(run_id)
+        ending = await machines.ended(run_id)
     assert (ending["kind"], ending["reason"]) == ("capped", "drained by a test")
-    found = await cluster.tables.progress(["spring"])
+    found = await machines.tables.progress(["spring"])
     assert set(found) == {"planned", "succeeded"}
-    assert len(cluster.world.oracle().tasks) == found["succeeded"]
+    assert len(machines.world.oracle().tasks) == found["succeeded"]
 
 
 @pytest.mark.parametrize("cluster", [["create:lost:rate=1"]], indirect=True)
