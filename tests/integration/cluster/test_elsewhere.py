@@ -20,7 +20,10 @@ def change(machines: Machines, sql: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "told"),
     [
-        ("UPDATE batcher.cluster_runs SET kind = kind || '.old'", "1 run of other accounts or versions"),
+        (
+            "UPDATE batcher.cluster_runs SET kind = regexp_replace(kind, 'batcher [^ ]+', 'batcher 0.0.9')",
+            "1 run of other accounts or versions",
+        ),
         ("UPDATE batcher.cluster_runs SET kind = 'https://other#x batcher 1'", "1 run of other accounts or versions"),
         (
             "UPDATE batcher.cluster_runs SET spec = replace(spec, '/shared', '/elsewhere')",
