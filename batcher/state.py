@@ -16,7 +16,7 @@ LEDGER = "ledger.db"
 SIMULATED = "simulated"
 #: The page of a sample that was bought.
 SAMPLE = "sample.html"
-#: What runs leave, beside what begins with `ledger.`.
+#: What runs leave, beside what begins with `ledger.`, and the folders of runs and workers of a ledger on PostgreSQL.
 _OURS = {"run.lock", "results", "logs", "unverified", "simulator", SIMULATED, SAMPLE}
 
 
@@ -81,4 +81,4 @@ def _check_own(state: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in _OURS or name.startswith((".", "README", f"{LEDGER.partition('.')[0]}."))
+    return name in _OURS or name.startswith((".", "README", f"{LEDGER.partition('.')[0]}.", "run-", "worker-"))

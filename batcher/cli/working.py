@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batcher.access import Access
 from batcher.clock import SystemClock
+from batcher.errors import UsageError
+from batcher.jobs import SHORT_ID, JobId
 from batcher.providers import Provider
 from batcher.text import safe
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 #: Seconds that tasks which are left get to end, and after which they are cancelled once more.
 _LEAVING_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
+#: Nobody else has a job while a file of it is accepted, which takes no longer.
+_ACCEPTING_SECONDS = 60.0
 
 
 def worker_for(
@@ -67,3 +71,24 @@ async def leave_tasks(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def accept_on_cluster(cluster: ClusterAccess, spool: Path, jobs: Sequence[JobId]) -> list[str]:
+    """Take what is kept aside of jobs as their results; the paths. Raises UsageError where a worker has one of them."""
+    from batcher.cluster.files import SharedArtifacts
+    from batcher.cluster.store import PostgresLedger
+    from batcher.lifecycle.download import accept
+
+    taken: list[str] = []
+    with closing(PostgresLedger.connect(cluster.conninfo)) as ledger:
+        artifacts = SharedArtifacts(spool, cluster.files)
+        for job_id in jobs:
+            epoch = ledger.claim(job_id, "batcher fetch --accept", _ACCEPTING_SECONDS)
+            if epoch is None:
+                hint = "Wait until its run has ended, or `batcher ctl drain`."
+                raise UsageError(f"a worker is at work on job {job_id[:SHORT_ID]}", hint=hint)
+            try:
+                taken += accept(ledger, artifacts, ledger.read.load(job_id))
+            finally:
+                ledger.release(job_id, epoch)
+    return taken

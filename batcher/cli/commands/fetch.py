@@ -11,13 +11,14 @@ import click
 
 from batcher import simulated
 from batcher.cli import options
-from batcher.cli.cluster import cluster_access, run_on_cluster
-from batcher.cli.database import named_database
+from batcher.cli.cluster import cluster_access, own_folder, run_on_cluster
 from batcher.cli.environment import read_access
 from batcher.cli.job_actions import Targets, decisive_ledger, find_targets
 from batcher.cli.open_ledger import need_reader
+from batcher.cli.places import DEFAULT_STATE
 from batcher.cli.session import make_request, run_on_terminal
 from batcher.cli.terminal import Terminal
+from batcher.cli.working import accept_on_cluster
 from batcher.clock import iso_seconds
 from batcher.errors import UsageError
 from batcher.jobs import JobId, Status
@@ -106,17 +107,19 @@ def _forget(terminal: Terminal, folder: Path, targets: Targets) -> int:
 
 
 def _accept(terminal: Terminal, folder: Path, targets: Targets) -> int:
-    artifacts = Artifacts(folder)
     taken: list[str] = []
-    if named_database():
-        raise UsageError(
-            "with a ledger on PostgreSQL a worker may be fetching these files",
-            hint="Drain the run and stop the workers first; this release accepts files on SQLite only.",
-        )
-    with hold_lock(folder, started=iso_seconds(time.time())), decisive_ledger(folder) as ledger:
-        for job_id in _meant(ledger.read, targets):
-            taken += accept(ledger, artifacts, ledger.read.load(job_id))
+    where = str(folder)
+    if cluster := cluster_access() if folder.name != SIMULATED else None:
+        with closing(need_reader(folder)) as read:
+            jobs = _meant(read, targets)
+        with own_folder(DEFAULT_STATE, "run") as spool:
+            taken, where = accept_on_cluster(cluster, spool, jobs), cluster.results
+    else:
+        artifacts = Artifacts(folder)
+        with hold_lock(folder, started=iso_seconds(time.time())), decisive_ledger(folder) as ledger:
+            for job_id in _meant(ledger.read, targets):
+                taken += accept(ledger, artifacts, ledger.read.load(job_id))
     if not taken:
         raise UsageError("nothing is kept for these that could be accepted", hint="`batcher show JOB` tells of it.")
-    terminal.answer({"accepted": taken}, *(f"Taken as the result: {safe(folder / path)}" for path in taken))
+    terminal.answer({"accepted": taken}, *(f"Taken as the result: {safe(f'{where}/{path}')}" for path in taken))
     return 0

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from integration.cluster.helpers import Machines
 
-from batcher.errors import Kind, StorageError
+from batcher.cli.cluster import ClusterAccess
+from batcher.cli.working import accept_on_cluster
+from batcher.errors import Kind, StorageError, UsageError
+from batcher.workload import prepare
 
 pytestmark = [pytest.mark.cluster, pytest.mark.anyio]
 
@@ -68,3 +73,21 @@ async def test_a_run_that_cannot_be_started_ends(machines: Machines) -> None:
     [(code, reason)] = machines.rows("SELECT exit_code, reason FROM batcher.runs")
     assert code == 7
     assert reason.startswith("it could not be started: ")
+
+
+@pytest.mark.parametrize("machines", [[{"on": "result", "do": "html"}]], indirect=True)
+async def test_what_is_kept_aside_is_accepted_from_anywhere(machines: Machines, tmp_path: Path) -> None:
+    path = machines.manifest(1)
+    path.write_text(path.read_text() + "retries: {times: 1}\n")
+    assert (await machines.done(prepare([path])))["kind"] == "unfinished"
+    [kept] = [each for each in (machines.shared / "unverified").rglob("*") if each.is_file()]
+    [[job]] = machines.rows("SELECT id FROM batcher.wanted")
+    where = ClusterAccess(machines.conninfo, str(machines.shared))
+    machines.rows("UPDATE batcher.claims SET until = now() + interval '1 hour'")
+    with pytest.raises(UsageError, match="a worker is at work on job"):
+        accept_on_cluster(where, tmp_path, [job])
+    machines.rows("UPDATE batcher.claims SET until = now()")
+    [taken] = accept_on_cluster(where, tmp_path, [job])
+    assert (machines.shared / taken).read_bytes() == kept.read_bytes()
+    assert (await machines.fetched())["kind"] == "done"
+    assert accept_on_cluster(where, tmp_path, [job]) == []
