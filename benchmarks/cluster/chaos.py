@@ -70,8 +70,9 @@ class Chaos(threading.Thread):
                     self._count("PostgreSQL crashed")
                     self._cluster.database.crash(AWAY)
                     continue
-                if not (free := [machine for machine in self._cluster.machines if not machine.busy]):
-                    continue
+                free = [machine for machine in self._cluster.machines if not machine.busy]
+                if len(free) < 2:
+                    continue  # one is always left alone
                 machine = self._chance.choice(free)
                 if machine.network is None or self._chance.random() < _KILLS:
                     self._kill(machine)

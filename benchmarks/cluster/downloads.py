@@ -15,10 +15,10 @@ from .limits import arrivals
 from .machines import cluster
 from .networks import available
 
-FILES, SHORT_FILES, BYTES, MEGABITS = 36, 12, 5_000_000, 20.0
+FILES, SHORT_FILES, BYTES, MEGABITS = 60, 12, 5_000_000, 20.0
 _MANIFEST = """campaign: films
 model: grok-imagine-video
-limits: {{submit: 100/second, requests: 1000/second, in_flight: 100}}
+limits: {{submit: 20/second, requests: 100/second, in_flight: 12}}
 polling: {{first: 1s, every: 1s}}
 repeat: {jobs}
 prompts: [A ring on a dune]
