@@ -113,6 +113,7 @@ class SharedLimits:
         self._rates = dict(self._own)
         self.changed = False  # whether others may be stated since
         self._alone = threading.RLock()  # one transaction at a time on the connection
+        self._slowed: set[str] = set()  # the limits with a throttle, when the newest slot was asked for
         self._state()
 
     def _state(self) -> None:
@@ -188,7 +189,9 @@ class SharedLimits:
     def let_in(self, kind: str, at: float) -> None:
         """A request was not refused."""
         names = ["submit"] if kind == "submit" else ["requests"]
-        if not self._throttled(names):
+        # A throttle that was not there when the newest slot was taken is younger than all that were: no question is
+        # asked on the event loop, which would stand still for as long as the database does not answer.
+        if self._slowed.isdisjoint(names):
             return
         with self._alone, self._connection.transaction():
             for name, throttle in self._load(names).items():
@@ -226,8 +229,10 @@ class SharedLimits:
         return Grant(row["at"], max(row["paused"] or 0.0, row["wait"] or 0.0, 0.001), row["held"])
 
     def _throttled(self, names: list[str]) -> bool:
-        sql = "SELECT EXISTS (SELECT 1 FROM throttles WHERE account = %s AND limit_name = ANY(%s))"
-        return bool(self._connection.query(sql, (self._account, names))[0][0])
+        sql = "SELECT limit_name FROM throttles WHERE account = %s AND limit_name = ANY(%s)"
+        found = {row[0] for row in self._connection.query(sql, (self._account, names))}
+        self._slowed = (self._slowed - set(names)) | found
+        return bool(found)
 
     def _load(self, names: list[str], *, or_new: bool = False) -> dict[str, Throttle]:
         if or_new:

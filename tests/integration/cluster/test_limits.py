@@ -97,6 +97,23 @@ def test_one_workers_429_slows_all_and_its_retry_after_is_everybodys(
     one.let_in("submit", first.at)
 
 
+def test_what_is_let_in_where_nothing_is_slowed_asks_the_database_nothing(
+    opened: list[PostgresConnection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told on the event loop: a worker whose database had fallen silent stood still, with all of its jobs."""
+    one, other = (SharedLimits(each, ACCOUNT.text, FEW) for each in opened)
+    sent = one.take("submit").at
+    other.refused("submit", other.take("submit").at, None)  # younger than what was sent
+    with monkeypatch.context() as patched:
+        patched.setattr(opened[0], "query", lambda *_: pytest.fail("it was asked"))
+        one.let_in("submit", sent)
+        one.let_in("poll", sent)
+    one.take("submit")
+    monkeypatch.setattr(opened[0], "query", lambda *_: pytest.fail("it was asked"))
+    with pytest.raises(pytest.fail.Exception):
+        one.let_in("submit", sent)
+
+
 def test_an_outage_holds_all_but_who_asks_whether_it_is_over(opened: list[PostgresConnection]) -> None:
     one, other = (SharedLimits(each, ACCOUNT.text, FEW) for each in opened)
     one.pause(70, column="held_until")
