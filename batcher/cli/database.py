@@ -91,6 +91,12 @@ def mirror_folder(conninfo: str, base: Path | None) -> Path:
     return folder
 
 
+def results_root(state: Path) -> str:
+    """What stands before the path of a saved file: the state folder; for a database's, what BATCHER_RESULTS names."""
+    root = str(state) if named_database() is None else os.environ.get(RESULTS_VARIABLE, "").strip()
+    return f"{root.rstrip('/')}/" if root and root != "." else ""
+
+
 def saved_files(state: Path) -> Artifacts | None:
     """The files of a state folder's ledger, or of its mirror; None where BATCHER_RESULTS does not say where they lie.
 

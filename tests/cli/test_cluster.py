@@ -42,7 +42,9 @@ def with_jobs(url: str) -> None:
     shelf.ledger.close()
 
 
-def test_what_looks_reads_a_mirror_and_decisions_go_to_the_database(cli: Cli, database: str, tmp_path: Path) -> None:
+def test_what_looks_reads_a_mirror_and_decisions_go_to_the_database(
+    cli: Cli, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with_jobs(database)
     found = cli("status", "--json").document
     assert found["campaigns"][0]["statuses"] == {"failed": 1, "planned": 1, "succeeded": 1}
@@ -55,6 +57,9 @@ def test_what_looks_reads_a_mirror_and_decisions_go_to_the_database(cli: Cli, da
     assert cli("retry", "nobody").code == 2
     shown = cli("cluster", "status")
     assert (shown.code, "3 jobs, 0 jobs under way" in shown.err) == (0, True)
+    assert cli("results", "spring").out == "results/a\n", "the mirror's folder has none"
+    monkeypatch.setenv("BATCHER_RESULTS", "s3://films/")
+    assert cli("results", "spring").out == "s3://films/results/a\n"
     for words in (("report",), ("show", "0" * 31 + "1"), ("watch", "--once"), ("export", "jobs"), ("doctor",)):
         ran = cli(*words)
         assert ran.code in (0, 1), ran

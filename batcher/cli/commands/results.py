@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from batcher.cli import options
+from batcher.cli.database import RESULTS_VARIABLE, results_root, saved_files
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.errors import UsageError
@@ -55,12 +56,16 @@ def command(
         every = (file for one in each for file in export.saved(read, one, statuses))
         found = _inside(every, state, terminal)
         if sidecars:
-            found = _with_sidecars(found, Artifacts(state), outcomes)
+            artifacts = saved_files(state)
+            if artifacts is None:
+                raise UsageError(f"{RESULTS_VARIABLE} is not set", hint="It names where the files are.")
+            found = _with_sidecars(found, artifacts, outcomes)
+        root = results_root(state)
         with closing(found):  # also when nobody reads to the end
             if terminal.as_json:
-                terminal.document_of("results", ({"path": str(state / file.target), **file.plain} for file in found))
+                terminal.document_of("results", ({"path": root + file.target, **file.plain} for file in found))
             else:
-                _print(terminal, (str(state / file.target) for file in found), null)
+                _print(terminal, (root + file.target for file in found), null)
     if sidecars:
         terminal.flush()
         terminal.say(_told(outcomes))
