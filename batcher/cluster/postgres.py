@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from threading import get_ident
 from typing import Any, Self, cast
 
 import psycopg
 from psycopg import errors
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 
 from batcher.errors import StorageError
-from batcher.ledger.store.connection import AlreadyThere, Away, Locked
+from batcher.ledger.store.connection import AlreadyThere, Away, Locked, Torn
 
 from .connections import ANSWER_SECONDS, PARAMETERS, Connection, keeps_its_session
 from .dialect import translate
+from .prepared import Prepared
 from .round_trips import Answered, Foresight, Statement
+from .rows import Row, RowCursor, Sum, rows
 
 #: The lock under which all writing is serial; any number will do, as long as every version takes the same.
 LEDGER_LOCK = 0x6261_7463
@@ -38,48 +37,10 @@ _SNAPSHOT = {"SAVEPOINT snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ O
 _BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock({LEDGER_LOCK}); SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
-class Row(tuple[Any, ...]):
-    """A row that is read by number and by name, as `sqlite3.Row` is."""
-
-    __slots__ = ()
-    names: dict[str, int] = {}  # noqa: RUF012  (each query makes a class of its own)
-
-    def keys(self) -> list[str]:
-        return list(self.names)
-
-    def __getitem__(self, key: Any) -> Any:
-        return tuple.__getitem__(self, self.names[key] if isinstance(key, str) else key)
-
-
 def _given(values: Sequence[Any], numbered: bool) -> Any:
     """Values as psycopg takes them: a truth is a number, as SQLite has it."""
     plain = [int(value) if isinstance(value, bool) else value for value in values]
     return {f"p{number}": value for number, value in enumerate(plain, 1)} if numbered else plain
-
-
-def _rows(cursor: psycopg.Cursor[Any]) -> Any:
-    """The rows of a query as `Row`: a factory of psycopg's."""
-    return _row_class(tuple(column.name for column in cursor.description or ()))
-
-
-@lru_cache(maxsize=1000)
-def _row_class(names: tuple[str, ...]) -> Any:
-    return type("Row", (Row,), {"__slots__": (), "names": {name: place for place, name in enumerate(names)}})
-
-
-class _Sum(Loader):
-    """A sum of whole numbers is one; PostgreSQL gives it as `numeric`."""
-
-    def load(self, data: Buffer) -> int | float:
-        text = bytes(data).decode()
-        return float(text) if "." in text or text == "NaN" else int(text)
-
-
-class _Cursor(psycopg.Cursor[Row]):
-    """A statement without rows has none to fetch, as with SQLite."""
-
-    def fetchall(self) -> list[Row]:
-        return super().fetchall() if self.description is not None else []
 
 
 def is_readable(conninfo: str) -> bool:
@@ -116,15 +77,18 @@ class PostgresConnection:
         name: str = "batcher",
         idle_seconds: float = IDLE_SECONDS,
         answer_seconds: float = 0.0,
+        prepares: bool = False,
     ) -> None:
+        """`prepares`: transactions are many and alike, so their statements are prepared (`Prepared`)."""
         self._conninfo = conninfo
         # Who may think for long within a transaction may ask long questions.
         self._answer_seconds = answer_seconds or max(idle_seconds, ANSWER_SECONDS)
-        self._name = name
+        self._name, self._prepares = name, prepares
         self._session = _SESSION.format(idle=round(idle_seconds * 1000))
         self.place = shown(conninfo)
         self._owner = 0  # the thread that has begun a transaction
         self._within = False
+        self._slow = False  # each part of a group waits for its own writes
         self.foresight = Foresight()
         self.round_trips = 0  # within transactions, of all time
         self.heard: Callable[[float], None] = lambda _: None  # the database's time, at each transaction's begin
@@ -132,9 +96,9 @@ class PostgresConnection:
 
     def _connect(self) -> psycopg.Connection[Row]:
         with postgres_errors(self.place):
-            made = self._connected()
+            made, self._prepared = self._connected(), Prepared()
             made.answer_seconds = self._answer_seconds
-            made.adapters.register_loader("numeric", _Sum)
+            made.adapters.register_loader("numeric", Sum)
             session = made.execute(cast(Any, f"{self._session}; SELECT pg_backend_pid()"))
             while session.nextset():
                 pass
@@ -150,9 +114,10 @@ class PostgresConnection:
         return Connection.connect(
             self._conninfo,
             autocommit=True,
-            row_factory=_rows,
-            cursor_factory=_Cursor,
+            row_factory=rows,
+            cursor_factory=RowCursor,
             application_name=self._name,
+            prepare_threshold=None if self._prepares else 5,  # a rollback takes away all that psycopg has prepared
             **PARAMETERS,
         )
 
@@ -199,8 +164,9 @@ class PostgresConnection:
             self.begin()
             return self._open.cursor()
         sql = _SNAPSHOT.get(sql, sql)
-        if sql == "COMMIT":
-            self._flush()
+        if sql == "COMMIT" and self._within and self._status != "INTRANS":
+            # PostgreSQL takes a COMMIT of what has failed for a ROLLBACK, and says nothing.
+            raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
         if self._within:
             return self._within_transaction(Statement(sql, tuple(values)))
         made, numbered = translate(sql)
@@ -212,17 +178,19 @@ class PostgresConnection:
         foresight, sql = self.foresight, statement.sql
         if sql.startswith("SAVEPOINT"):
             foresight.part()
+        if sql.startswith("SAVEPOINT") or (sql.startswith("RELEASE") and not self._slow):
             foresight.put_off(statement)
             return Answered([])
         if sql.startswith("ROLLBACK"):
-            foresight.drop()
+            foresight.drop(all_of_it=sql == "ROLLBACK")
         if (known := foresight.answer(statement)) is not None:
             return known
         foreseen = foresight.foreseen(statement)
-        with postgres_errors(self.place):
-            found = self._together([*foresight.take(), statement, *foreseen])
+        found = self._sent(foresight.take(), [statement, *foreseen])
         if sql in ("COMMIT", "ROLLBACK"):
             self._within = False
+            if self._prepares:
+                self._prepared.prepare(self._open)
         for each, cursor in zip(foreseen, found[len(found) - len(foreseen) :], strict=True):
             foresight.keep(each, cursor.fetchall())
         return found[-1 - len(foreseen)]
@@ -234,13 +202,33 @@ class PostgresConnection:
         else:
             self.execute(sql, values)
 
-    def _flush(self) -> None:
-        if waiting := self.foresight.take():
+    def _sent(self, put_off: Sequence[Statement], statements: Sequence[Statement]) -> list[Any]:
+        """Run statements after what nobody has waited for. Raises Torn where that may be of another part."""
+        try:
             with postgres_errors(self.place):
-                self._together(waiting)
-        if self._status != "INTRANS":
-            # PostgreSQL takes a COMMIT of what has failed for a ROLLBACK, and says nothing.
-            raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
+                return self._together([*put_off, *statements])
+        except StorageError as error:
+            self._prepared = Prepared()  # whatever it was: that cannot be it the next time
+            if self._status != "INERROR" or not any(each.sql.startswith("RELEASE") for each in put_off):
+                raise
+            self._open.execute("ROLLBACK")
+            torn = Torn(error.message, hint=error.hint)
+            torn.slowly = self._slowly
+            raise torn from error
+
+    @contextmanager
+    def _slowly(self) -> Iterator[None]:
+        self._slow = True
+        try:
+            yield
+        finally:
+            self._slow = False
+
+    def next_id(self, table: str) -> int:
+        """Take the id that the next row of a table is to have: nobody else takes one within a writing transaction."""
+        found = int(self.execute(f"SELECT last_value + is_called::int FROM {table}_id_seq").fetchone()[0])
+        self.later(f"SELECT setval('{table}_id_seq', ?)", (found,))
+        return found
 
     def _together(self, statements: Sequence[Statement]) -> list[Any]:
         """Run statements of a transaction in one round trip. The first that fails raises, and none after it is done.
@@ -248,15 +236,16 @@ class PostgresConnection:
         As one text: in libpq's pipeline mode the server does not see that a transaction is idle, so nobody would throw
         out a worker that was stopped within one.
         """
-        if self._open.closed:
-            raise StorageError(f"{self.place}: the connection was lost within a transaction", hint=_AGAIN)
+        if not self.in_transaction:
+            raise StorageError(f"{self.place}: the transaction is over, or its connection lost", hint=_AGAIN)
         self.round_trips += 1
         asked = [(translate(each.sql), each.values) for each in statements]
-        if len(asked) == 1:
+        if len(asked) == 1 and not self._prepares:
             [((sql, numbered), values)] = asked
             return [self._open.execute(cast(Any, sql), _given(values, numbered) or None)]
-        cursor = psycopg.ClientCursor(self._open, row_factory=_rows)
-        texts = [cursor.mogrify(cast(Any, sql), _given(values, numbered)) for (sql, numbered), values in asked]
+        cursor = psycopg.ClientCursor(self._open, row_factory=rows)
+        prepared = self._prepared if self._prepares and not self._slow else Prepared()
+        texts = [prepared.text(cursor, made, _given(values, made.numbered)) for made, values in asked]
         cursor.execute(cast(Any, "; ".join(texts)))
         found = []
         for _ in statements:
@@ -270,9 +259,8 @@ class PostgresConnection:
         rows = [_given(row, numbered) for row in values]
         if self._within and rows:
             self.foresight.answer(Statement(sql, ()))
-            waiting = self.foresight.take()
-            with postgres_errors(self.place):
-                self._together(waiting) if waiting else None
+            if waiting := self.foresight.take():
+                self._sent(waiting, ())
         if rows:
             with postgres_errors(self.place):
                 self._open.cursor().executemany(cast(Any, made), rows)

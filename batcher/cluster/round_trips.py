@@ -2,7 +2,8 @@
 
 Each part of a group asks what the part before it has asked, of another job. So with a statement that has to be waited
 for go those that nobody waits for (`later`), and the questions that came after it the last time: their answers are kept
-until the next write, by their very words and values, and where another question comes, it is asked as ever.
+until the next write, by their very words and values, and where another question comes, it is asked as ever. The end of
+a part is not waited for either: what it breaks is met by the next one, and then the whole group is done again, slowly.
 """
 
 from __future__ import annotations
@@ -110,9 +111,10 @@ class Foresight:
         self.later.append(statement)
         self._known.clear()
 
-    def drop(self) -> None:
-        """What was written is taken back: nothing but the mark to go back to is to be sent any more."""
-        self.later = [each for each in self.later if each.sql.startswith("SAVEPOINT")]
+    def drop(self, *, all_of_it: bool) -> None:
+        """What was written is taken back: all of the transaction, or what came after the mark of this part."""
+        marks = [number for number, each in enumerate(self.later, 1) if each.sql.startswith("SAVEPOINT")]
+        del self.later[0 if all_of_it or not marks else marks[-1] :]
         self._known.clear()
 
     def take(self) -> Sequence[Statement]:

@@ -57,7 +57,7 @@ class PostgresLedger(LedgerWriter):
 
     def __init__(self, conninfo: str, clock: Clock, observe: Observer, mirror: Any = None) -> None:
         self.clock = clock
-        self.connection = PostgresConnection(conninfo)
+        self.connection = PostgresConnection(conninfo, prepares=True)
         if isinstance(clock, DatabaseClock):
             self.connection.heard = clock.heard
         self._reading: _Reading | None = None

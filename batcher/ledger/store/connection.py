@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
 from batcher import fs
@@ -182,6 +183,15 @@ class Away(Locked):
 
 class AlreadyThere(StorageError):
     """What was to be written stands there already, or contradicts what does."""
+
+
+class Torn(StorageError):
+    """A write that nobody had waited for failed when others had gone on: the whole group is taken back.
+
+    Where the same is done again within `slowly`, each part waits for its own writes.
+    """
+
+    slowly: Callable[[], AbstractContextManager[None]]
 
 
 class storage_errors:  # noqa: N801  (a context manager, used like a function)

@@ -59,6 +59,7 @@ def admit(
     )
     if isinstance(expected, NotAdmitted):
         return expected
+    t.need(job.id, Status.PLANNED)
     used = chains.used(t, job.id, job.reference)
     allowance = caps.allowances.get(job.campaign)
     number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
@@ -66,9 +67,11 @@ def admit(
     key, body = derive_key(ledger_id, job.id, number), compose(request_id)
     boot, up = t.boot
     class_id = t.value(f"SELECT {CLASS_ID}", (account.text, job.price_class))
+    known_id = t.next_id("attempts")
     t.tell("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
     attempt_id = t.insert(  # from here on the hold counts: a trigger adds it to `spent`, which the caps read
         "attempts",
+        id=known_id,
         job_id=job.id,
         number=number,
         run_id=t.run_id,
@@ -92,7 +95,7 @@ def admit(
     if class_id is None:
         t.update("attempts", attempt_id, class_id=attempt_id)
     old, new = Status.PLANNED, Status.SUBMITTING
-    t.move(job.id, old, new, attempt_id=attempt_id)
+    t.move(job.id, old, new, attempt_id=attempt_id, seen=True)
     chains.begin(t, job.id)
     t.event(Event.INTENDED, job_id=job.id, attempt=number, old=old, new=new, detail={"hold": expected.hold})
     intended = t.moment._replace(api=api)

@@ -20,7 +20,7 @@ from batcher.jobs import MOVES, JobId, Status
 from batcher.ledger.queries.sql import placeholders
 
 from . import connection as opening
-from .connection import WAIT_SECONDS, Away, Locked, is_busy, storage_errors
+from .connection import WAIT_SECONDS, Away, Locked, Torn, is_busy, storage_errors
 
 T = TypeVar("T")
 #: So long a lock is waited for that is met only when all hurry is over, such as that of `batcher cancel`.
@@ -75,7 +75,7 @@ class Transaction:
         return self._connection.execute(sql, values)
 
     def tell(self, sql: str, values: Sequence[Any] = ()) -> None:
-        """Run a statement whose answer nobody needs; what it breaks is known by the end of the part at the latest."""
+        """Run a statement whose answer nobody needs; what it breaks is known by the commit at the latest (`Torn`)."""
         getattr(self._connection, "later", self._connection.execute)(sql, values)
 
     def many(self, sql: str, values: Sequence[Any]) -> None:
@@ -84,10 +84,18 @@ class Transaction:
     def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
         return self._connection.execute(sql, values).fetchone()[0]
 
+    def next_id(self, table: str) -> int | None:
+        """The id that the next row of a table is to have, so that nobody waits for it; None where one has to."""
+        found = getattr(self._connection, "next_id", None)
+        return None if found is None else int(found(table))
+
     def insert(self, table: str, **columns: Any) -> int:
         values = tuple(columns.values())
-        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders(values)}) RETURNING id"
-        return int(self.value(sql, values))
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders(values)})"
+        if columns.get("id") is None:
+            return int(self.value(f"{sql} RETURNING id", values))
+        self.tell(sql, values)
+        return int(columns["id"])
 
     def update(self, table: str, row_id: int, **columns: Any) -> None:
         self.run(f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?", (*columns.values(), row_id))
@@ -106,18 +114,30 @@ class Transaction:
         attempt_id: int | None = None,
         code: str | None = None,
         message: str | None = None,
+        seen: bool = False,
     ) -> None:
-        """Compare and set: a legal move of a job that is still in `old`. Raises Stale."""
+        """Compare and set: a legal move of a job that is still in `old`, unless this transaction has `seen` it there.
+
+        Raises Stale.
+        """
         if new not in MOVES[old]:
             raise Stale(f"job {job_id} cannot go from {old} to {new}")
-        moved = self.run(
+        sql = (
             "UPDATE wanted SET status = ?, attempt_id = coalesce(?, attempt_id), error_code = ?, error_message = ?,"
-            " updated_at = ? WHERE id = ? AND status = ?",
-            (new, attempt_id, code, message, self.at, job_id, old),
-        ).rowcount
-        if not moved:
+            " updated_at = ? WHERE id = ? AND status = ?"
+        )
+        values = (new, attempt_id, code, message, self.at, job_id, old)
+        if seen:
+            self.tell(sql, values)
+        elif not self.run(sql, values).rowcount:
             raise Stale(f"job {job_id} is not {old} any more")
-        self._moved(self, job_id)
+        if (old, new) != (Status.PLANNED, Status.SUBMITTING):  # who depends on it goes on waiting for its file
+            self._moved(self, job_id)
+
+    def need(self, job_id: JobId, status: Status) -> None:
+        """Raises Stale unless a job is in this status; nobody else moves it during the transaction."""
+        if self.run("SELECT 1 FROM wanted WHERE id = ? AND status = ?", (job_id, status)).fetchone() is None:
+            raise Stale(f"job {job_id} is not {status} any more")
 
     def event(
         self,
@@ -307,23 +327,33 @@ class Writing:
         """
         with self._turn:
             try:
-                with self._errors:
-                    self._begin(patient=patient)
-                    self._shared = shared = _Shared(self._now(), [])
-                    try:
-                        owed = list(self._owed)
-                        for note in owed:
-                            note()
-                        found = [self._try(operation) for operation in operations]
-                        self._connection.execute("COMMIT")
-                    except BaseException:
-                        self._undo("ROLLBACK")
-                        raise
-            finally:
-                self._shared = None
-            del self._owed[: len(owed)]
-        self._tell(shared.changes)
+                found, changes = self._together(operations, patient)
+            except Torn as torn:  # nothing stands: once more, and whose write it was hears of it
+                with torn.slowly():
+                    found, changes = self._together(operations, patient)
+        self._tell(changes)
         return found
+
+    def _together(
+        self, operations: Sequence[Callable[[], T]], patient: bool
+    ) -> tuple[list[T | Exception], list[Change]]:
+        try:
+            with self._errors:
+                self._begin(patient=patient)
+                self._shared = shared = _Shared(self._now(), [])
+                try:
+                    owed = list(self._owed)
+                    for note in owed:
+                        note()
+                    found = [self._try(operation) for operation in operations]
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    self._undo("ROLLBACK")
+                    raise
+        finally:
+            self._shared = None
+        del self._owed[: len(owed)]
+        return found, shared.changes
 
     def _try(self, operation: Callable[[], T]) -> T | Exception:
         try:

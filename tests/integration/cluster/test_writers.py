@@ -150,7 +150,7 @@ def test_a_group_on_a_thread_lets_the_loops_thread_read_and_note(ledgers: list[P
 
 
 def test_a_purchase_of_a_group_takes_few_round_trips(ledgers: list[PostgresLedger]) -> None:
-    """Everybody else waits meanwhile: the reads of one, the row of one, its move, its end."""
+    """Everybody else waits meanwhile: for the reads of each, with which the writes of the one before go."""
     ledger = ledgers[0]
     enrol(ledger, 1, 40)
     caps = Caps(run=1000, campaigns={"spring": 1000}, day=1000, keep=1, wallet=1000)
@@ -164,5 +164,54 @@ def test_a_purchase_of_a_group_takes_few_round_trips(ledgers: list[PostgresLedge
             [partial(ledger.intend, job, account=ACCOUNT, compose=lambda r: r.encode(), caps=caps) for job in jobs]
         )
         assert all(isinstance(each, Intent) for each in found)
-    assert ledger.connection.round_trips - before <= 4 * 16 + 2
+    assert ledger.connection.round_trips - before <= 16 + 2
     assert ledger.read.spent() == (330, 0)
+
+
+def test_a_write_that_nobody_waited_for_fails_its_own_part_alone(ledgers: list[PostgresLedger], postgres: str) -> None:
+    """It is met when the next part asks, or at the commit: by then the others had gone on."""
+    ledger = ledgers[0]
+    enrol(ledger, 1, 9)
+    first = intend(ledger, 9, Caps())
+    assert isinstance(first, Intent)
+    ledger.submitted(first, make_task(9))  # now the price of their class is known
+    with psycopg.connect(postgres, autocommit=True) as there:
+        there.execute(f"ALTER TABLE batcher.attempts ADD CHECK (job_id NOT IN ('{job_name(3)}', '{job_name(8)}'))")
+    begun = list[int]()
+
+    def buy(number: int) -> Intent | NotAdmitted:
+        begun.append(number)
+        return intend(ledger, number, Caps(run=1000))
+
+    for numbers, bad in (((1, 2, 3, 4), 3), ((5, 6, 7, 8), 8)):  # in the midst, and as the last
+        found = ledger.commit_group([partial(buy, number) for number in numbers])
+        assert [isinstance(each, StorageError) for each in found] == [number == bad for number in numbers]
+        assert sum(isinstance(each, Intent) for each in found) == 3
+    assert begun == [1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8]
+    with psycopg.connect(postgres) as there:
+        rows = there.execute("SELECT job_id FROM batcher.attempts ORDER BY id").fetchall()
+    assert [row[0] for row in rows] == [job_name(number) for number in (9, 1, 2, 4, 5, 6, 7)]
+    assert ledgers[1].read.spent() == (70, 0)
+
+
+def test_statements_that_come_again_are_planned_once_and_one_whose_plan_is_lost_goes_as_it_is(
+    ledgers: list[PostgresLedger],
+) -> None:
+    ledger = ledgers[0]
+    enrol(ledger, 1, 8)
+
+    def prepared() -> int:
+        return len(ledger.connection.raw.execute("SELECT name FROM pg_prepared_statements").fetchall())
+
+    def buy(number: int) -> list[Intent | NotAdmitted | Exception]:
+        return ledger.commit_group([partial(intend, ledger, number, Caps(run=1000))])
+
+    for number in (1, 2, 3):
+        [found] = buy(number)
+        if isinstance(found, Intent):
+            ledger.submitted(found, make_task(number))
+    assert prepared() > 8
+    ledger.connection.raw.execute("DEALLOCATE ALL")
+    with suppress(StorageError):
+        buy(4)
+    assert [type(found) for number in (4, 5) for found in buy(number)] == [Intent, Intent]

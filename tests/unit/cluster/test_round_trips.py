@@ -38,7 +38,7 @@ def test_what_came_the_last_time_is_foreseen_about_the_job_of_now_up_to_the_next
 
 
 def test_an_answer_is_kept_until_the_next_write_whoever_waits_for_it() -> None:
-    for write in (foresight_write, put_off, Foresight.drop, Foresight.begin):
+    for write in (foresight_write, put_off, drop_part, Foresight.begin):
         foresight = Foresight()
         foresight.begin()
         foresight.answer(A)
@@ -60,10 +60,22 @@ def put_off(foresight: Foresight) -> None:
     assert list(foresight.take()) == [WRITE]
 
 
-def test_what_is_taken_back_is_not_sent_but_for_the_mark_to_go_back_to() -> None:
+def drop_part(foresight: Foresight) -> None:
+    foresight.drop(all_of_it=False)
+
+
+def test_what_is_taken_back_is_not_sent_but_for_the_mark_to_go_back_to_and_what_other_parts_wrote() -> None:
     foresight = Foresight()
     foresight.begin()
-    foresight.put_off(Statement("SAVEPOINT part", ()))
+    earlier = [Statement("SAVEPOINT part", ()), WRITE, Statement("RELEASE part", ())]
+    for statement in (*earlier, Statement("SAVEPOINT part", ()), WRITE):
+        foresight.put_off(statement)
+    foresight.drop(all_of_it=False)
+    assert foresight.take() == [*earlier, Statement("SAVEPOINT part", ())]
     foresight.put_off(WRITE)
-    foresight.drop()
-    assert [each.sql for each in foresight.take()] == ["SAVEPOINT part"]
+    foresight.drop(all_of_it=False)  # the mark is there already
+    assert foresight.take() == []
+    for statement in earlier:
+        foresight.put_off(statement)
+    foresight.drop(all_of_it=True)
+    assert foresight.take() == []
