@@ -23,9 +23,10 @@ from batcher.settings import Limits, Rate
 
 from .postgres import PostgresConnection
 
-#: A request leaves a little after its slot was taken, and not always as much: so many seconds more than a window stand
-#: between two that have the same slot, but no more than this share of a window.
-_SLACK_SECONDS = 0.25
+#: A request leaves a little after its slot was taken (the fence is asked between), and not always as much, on a busy
+#: machine or database: so many seconds more than a window stand between two that have the same slot, but no more than
+#: this share of a window.
+_SLACK_SECONDS = 1.0
 _SLACK_SHARE = 0.02
 #: What was sent before a window of so many seconds, the longest, matters to no limit.
 _LONGEST_SECONDS = 86400.0
