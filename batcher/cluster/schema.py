@@ -1,8 +1,8 @@
 """The tables on PostgreSQL: those of SQLite's current version in PostgreSQL's words, and what only a cluster has.
 
 There is one place where tables are written down: the migrations of SQLite. A new database gets what they come to,
-translated (`baseline`); triggers, which have a language of their own, stand here. A database of an older version is
-brought up to date by `UPGRADES`, which has a text for each migration since the first that PostgreSQL had.
+translated (`baseline`); triggers, which have a language of their own, stand here. A database of an older version gets
+what the migrations since then do, translated, too (`upgrade`).
 
 Each row has a `rev`, a number that rises with each change. Writers are serial (`postgres.LEDGER_LOCK`) and only they
 take one, so who has seen all up to a number has seen all that there will be up to it; `deleted` has the rows that went.
@@ -19,13 +19,14 @@ from batcher.errors import StorageError
 from batcher.ledger.store import schema as sqlite_schema
 from batcher.ledger.store import shape
 
+from .dialect import translate
 from .postgres import PostgresConnection
 
 SCHEMA = "batcher"
 #: The ledger's own triggers of SQLite that stand in `_TRIGGERS` as PostgreSQL has them.
 TRIGGERS = frozenset({"attempts_hold", "attempts_settle", "files_added", "files_saved"})
-#: For each migration since the first database was made: what it does to PostgreSQL.
-UPGRADES: dict[str, str] = {}
+#: So many migrations of SQLite had been made when the first database was; none is older.
+_FIRST = 20
 
 _TYPES = ((r"\bINTEGER\b", "bigint"), (r"\bREAL\b", "double precision"), (r"\bBLOB\b", "bytea"))
 _TEXT = (r"\bTEXT\b", 'text COLLATE "C"')  # as SQLite compares: byte by byte
@@ -33,26 +34,78 @@ _REFERENCE = re.compile(r"(\w+) (?:INTEGER|TEXT)(?: NOT NULL)? REFERENCES (\w+) 
 
 
 @cache
-def baseline() -> str:
-    """All statements that make an empty schema a ledger of this version."""
-    made = shape.made_by(tuple(step for _, step in sqlite_schema.MIGRATIONS))
+def baseline(versions: int | None = None) -> str:
+    """All statements that make an empty schema a ledger of this version, or of the first so many."""
+    made = shape.made_by(tuple(step for _, step in sqlite_schema.MIGRATIONS[:versions]))
     every = [_table(each.sql) for each in made.values() if each.kind == "table"]
     for each in made.values():
         if each.kind == "table":
-            every += [
-                f"ALTER TABLE {each.name} ADD FOREIGN KEY ({own}) REFERENCES {other} ({column}) DEFERRABLE"
-                for own, other, column in _REFERENCE.findall(each.sql)
-            ]
+            every += _references(each.name, each.sql)
     every += [_index(each.sql) for each in made.values() if each.kind == "index"]
     every += ["CREATE UNIQUE INDEX files_target ON files (lower(target))"]
     for table in sqlite_schema.tables():
-        every += [
-            f"CREATE INDEX {table.name}_rev ON {table.name} (rev)",
-            f"CREATE TRIGGER {table.name}_rev BEFORE UPDATE ON {table.name} FOR EACH ROW EXECUTE FUNCTION take_rev()",
-            f"CREATE TRIGGER {table.name}_gone AFTER DELETE ON {table.name} FOR EACH ROW EXECUTE FUNCTION"
-            f" keep_deleted({', '.join(repr(column) for column in table.key)})",
-        ]
+        if table.name in made:
+            every += _kept(table)
     return ";\n".join([_FUNCTIONS, *every, _TRIGGERS, _CLUSTER])
+
+
+def _references(table: str, sql: str) -> list[str]:
+    return [
+        f"ALTER TABLE {table} ADD FOREIGN KEY ({own}) REFERENCES {other} ({column}) DEFERRABLE"
+        for own, other, column in _REFERENCE.findall(sql)
+    ]
+
+
+def _kept(table: sqlite_schema.LedgerTable) -> list[str]:
+    """What keeps a table's revisions, and what was deleted from it."""
+    return [
+        f"CREATE INDEX {table.name}_rev ON {table.name} (rev)",
+        f"CREATE TRIGGER {table.name}_rev BEFORE UPDATE ON {table.name} FOR EACH ROW EXECUTE FUNCTION take_rev()",
+        f"CREATE TRIGGER {table.name}_gone AFTER DELETE ON {table.name} FOR EACH ROW EXECUTE FUNCTION"
+        f" keep_deleted({', '.join(repr(column) for column in table.key)})",
+    ]
+
+
+def upgrade(step: shape.Step) -> list[str] | None:
+    """What a migration of SQLite does, in PostgreSQL's words; None for one that has to be written by hand.
+
+    That is one in Python, or about triggers. A table with a new column gets its `rev` anew: it is to be the last one,
+    for some rows are written without their columns' names.
+    """
+    if not isinstance(step, str):
+        return None
+    tables = {table.name: table for table in sqlite_schema.tables()}
+    found = list[str]()
+    for statement in sqlite_schema.statements(step):
+        sql = re.sub(r"--[^\n]*", "", statement).strip().rstrip(";")
+        kind = " ".join(sql.split()[:2]).upper()
+        name = (re.search(r"\bTABLE (\w+)", sql) or ["", ""])[1]
+        if "TRIGGER" in kind:
+            return None
+        if kind == "CREATE TABLE":
+            found += [_table(sql), *_references(name, sql), *(_kept(tables[name]) if name in tables else ())]
+        elif kind in ("CREATE INDEX", "CREATE UNIQUE"):
+            found.append(_index(sql))
+        elif kind == "ALTER TABLE":
+            for pattern, replacement in (*_TYPES, _TEXT):
+                sql = re.sub(pattern, replacement, sql)
+            found += [sql, *(each.format(table=name) for each in _REV_LAST)]
+        else:
+            found.append(translate(sql).sql.replace("%%", "%"))
+    return found
+
+
+#: A row keeps its number: a mirror that has it is told of no change.
+_REV_LAST = (
+    "ALTER TABLE {table} DISABLE TRIGGER USER",
+    "ALTER TABLE {table} ADD COLUMN rev_last bigint",
+    "UPDATE {table} SET rev_last = rev",
+    "ALTER TABLE {table} DROP COLUMN rev",
+    "ALTER TABLE {table} RENAME COLUMN rev_last TO rev",
+    "ALTER TABLE {table} ALTER COLUMN rev SET NOT NULL, ALTER COLUMN rev SET DEFAULT nextval('rev')",
+    "CREATE INDEX {table}_rev ON {table} (rev)",
+    "ALTER TABLE {table} ENABLE TRIGGER USER",
+)
 
 
 def _table(sql: str) -> str:
@@ -195,7 +248,8 @@ def create(connection: PostgresConnection, clock: Clock) -> bool:
                 (secrets.token_hex(16), iso(clock.wall()), machine_zone()),
             )
         for name in missing if there else ():
-            connection.script(_upgrade(connection, name))
+            for statement in _upgrade(connection, name):
+                connection.script(statement)
         for name in missing:
             connection.query("INSERT INTO migrations (name) VALUES (%s) RETURNING name", (name,))
         connection.script("COMMIT")
@@ -206,13 +260,14 @@ def create(connection: PostgresConnection, clock: Clock) -> bool:
     return bool(missing)
 
 
-def _upgrade(connection: PostgresConnection, name: str) -> str:
-    if name not in UPGRADES:
+def _upgrade(connection: PostgresConnection, name: str) -> list[str]:
+    found = upgrade(dict(sqlite_schema.MIGRATIONS)[name])
+    if found is None or versions().index(name) < _FIRST:
         raise StorageError(
             f"{connection.place} is older than {name}, and this batcher has no way from there",
             hint="Install the version that made it.",
         )
-    return UPGRADES[name]
+    return found
 
 
 def check(connection: PostgresConnection) -> None:

@@ -42,7 +42,7 @@ def _migrations() -> Migrations:
                 step(db.conn)
                 return
             # executescript() would commit the migration's transaction, so statement by statement.
-            for statement in _statements(step):
+            for statement in statements(step):
                 db.execute(statement)
 
         return apply
@@ -52,7 +52,7 @@ def _migrations() -> Migrations:
     return migrations
 
 
-def _statements(script: str) -> list[str]:
+def statements(script: str) -> list[str]:
     found, rest = [], ""
     for line in script.splitlines(keepends=True):
         rest += line

@@ -259,7 +259,7 @@ def test_two_copies_of_one_second_have_two_names(older: Shelf, monkeypatch: pyte
 def test_readers_while_a_migration_is_going(older: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """They see the old ledger whole until it is committed, and then say that they are too old."""
     seen: list[str] = []
-    statements: Callable[[str], list[str]] = schema._statements
+    statements: Callable[[str], list[str]] = schema.statements
 
     def look(script: str) -> Iterator[str]:
         for statement in statements(script):
@@ -269,7 +269,7 @@ def test_readers_while_a_migration_is_going(older: Shelf, monkeypatch: pytest.Mo
                 with closing(LedgerReader.open(older.path)) as reader:
                     seen.append(str(reader.counts()["spring"]["queued"]))
 
-    monkeypatch.setattr(schema, "_statements", look)
+    monkeypatch.setattr(schema, "statements", look)
     monkeypatch.setattr(schema, "MIGRATIONS", NEXT)
     LedgerWriter.open(older.path, ManualClock()).close()
     assert seen == ["2"] * 4

@@ -56,6 +56,46 @@ def test_a_version_without_a_way_is_left_as_it_is(postgres: str) -> None:
         assert there.execute("SELECT count(*) FROM batcher.meta").fetchall() == [(1,)]
 
 
+_SHAPE = """
+SELECT 'column', table_name, column_name, concat_ws(' ', ordinal_position - (SELECT count(*) FROM pg_attribute
+    WHERE attrelid = ('batcher.' || table_name)::regclass AND attisdropped AND attnum < ordinal_position),
+    data_type, collation_name, is_nullable, column_default)
+    FROM information_schema.columns WHERE table_schema = 'batcher'
+UNION ALL SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'batcher'
+UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) FROM pg_trigger
+    WHERE NOT tgisinternal AND tgenabled = 'O'
+UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'batcher'::regnamespace
+ORDER BY 1, 2, 3, 4
+"""
+
+
+@pytest.mark.parametrize("versions", range(20, len(schema.MIGRATIONS)))
+def test_a_database_of_an_older_version_is_brought_up_to_date(bare_postgres: str, postgres: str, versions: int) -> None:
+    with psycopg.connect(bare_postgres, autocommit=True) as there:
+        there.execute("CREATE SCHEMA batcher")
+        there.execute("SET search_path = batcher")
+        there.execute(ours.baseline(versions).encode())
+        there.execute("INSERT INTO meta (id, ledger_id, created_at, timezone) VALUES (1, 'an id', '2026', 'UTC')")
+        there.execute("INSERT INTO accounts VALUES ('a', 'rivya', 'credits')")
+        for name in ours.versions()[:versions]:
+            there.execute("INSERT INTO migrations (name) VALUES (%s)", (name,))
+        revs = there.execute("SELECT rev FROM accounts").fetchall()
+    with pytest.raises(StorageError, match="older version"):  # before: workers of this version are refused
+        PostgresLedger.connect(bare_postgres)
+    assert create(bare_postgres, ManualClock())
+    assert not create(bare_postgres, ManualClock())
+    PostgresLedger.connect(bare_postgres).close()
+    found = []
+    for each in (bare_postgres, postgres):
+        with psycopg.connect(each) as there:
+            found.append(there.execute(_SHAPE).fetchall())
+            if each == bare_postgres:
+                assert there.execute("SELECT rev FROM batcher.accounts").fetchall() == revs
+                assert there.execute("SELECT ledger_id FROM batcher.meta").fetchall() == [("an id",)]
+    assert found[0] == found[1]
+
+
 def test_a_transaction_that_has_failed_is_not_taken_for_a_commit(postgres: str) -> None:
     """PostgreSQL takes a COMMIT of it for a ROLLBACK, and says nothing."""
     with closing(PostgresConnection(postgres)) as there:
