@@ -166,8 +166,8 @@ async def _follow(
             terminal.say("nobody is there to be asked for --decide now: the run stops where its step ends.")
         if ending is None and worker is None:
             return await _detach(start.ledger, run_id, asked[0][0], signals, terminal)
-        if ending is None:
-            ending = await start.end(tables, run_id, *asked[0])
+        if ending is None:  # it may have ended while this worker left it
+            ending = await tables.ending(run_id) or await start.end(tables, run_id, *asked[0])
         if ending is None:
             terminal.say(f"Run {run_id} goes on at the workers; `batcher ctl drain` ends it.")
             return exit_code(asked[0][0])

@@ -31,7 +31,7 @@ from batcher.lifecycle import Context, Deferred, Done, JobRunState, Lifecycle, R
 from batcher.limits.creates import CreateBreaker
 
 from .engine import JobQueue
-from .jobs import step_of
+from .jobs import AGAIN, step_of
 from .runs import ClusterTables
 from .spec import RunSpec, queue_of
 from .store import Coordinated, PostgresLedger
@@ -241,7 +241,9 @@ class Coordinator(Engine):
             await anyio.sleep(SWEEP_SECONDS)
             if out := list(self._elsewhere.out):
                 for job_id in await self._queue.missing(out):
-                    if job_id in self._elsewhere.out:
+                    if job_id in self._elsewhere.out and self._halts:  # it may not be bought any more
+                        self._elsewhere.heard(job_id, AGAIN)
+                    elif job_id in self._elsewhere.out:
                         self._elsewhere.to_deliver.put_lost(job_id)
 
     async def _hold(self) -> None:
