@@ -41,7 +41,6 @@ campaign: spring
 model: grok-imagine-video
 limits: {{submit: 600/minute, requests: 1200/minute, in_flight: 8, downloads: 4}}
 polling: {{first: 100ms, every: 100ms}}
-retries: {{times: 2}}
 repeat: {jobs}
 prompts: [A fox on a hill]
 """
@@ -214,15 +213,16 @@ class Cluster(Machines):
                     assert each.returncode in (0, 6, -signal.SIGKILL), said
                     assert "Traceback" not in said, said
 
-    async def intended_by(self, connection: psycopg.Connection[Any], pid: int) -> list[str]:
-        """The jobs that a worker is just about to buy, once there are some."""
-        return await self._asked(
-            connection,
-            "SELECT w.id FROM batcher.wanted AS w JOIN batcher.claims AS c ON c.job_id = w.id"
-            " JOIN batcher.workers AS o ON o.name = c.worker WHERE w.status = 'submitting' AND o.pid = %s",
-            (pid,),
-            bool,
+    async def intending(self, connection: psycopg.Connection[Any]) -> tuple[int, list[str]]:
+        """A worker that is just about to buy (its pid), and the jobs that it has intended."""
+        sql = (
+            "SELECT o.pid, array_agg(w.id) FROM batcher.wanted AS w JOIN batcher.claims AS c ON c.job_id = w.id"
+            " JOIN batcher.workers AS o ON o.name = c.worker WHERE w.status = 'submitting' GROUP BY 1"
         )
+        with anyio.fail_after(30):
+            while (found := connection.execute(sql).fetchone()) is None:  # noqa: ASYNC110  (another process writes it)
+                await anyio.sleep(0.05)
+        return int(found[0]), list(found[1])
 
     async def bought(self, connection: psycopg.Connection[Any], jobs: list[str]) -> None:
         """Wait until these jobs have their tasks."""

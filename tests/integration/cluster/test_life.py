@@ -58,13 +58,14 @@ async def test_a_worker_that_was_stopped_beyond_its_lease_and_its_keys_life_send
             "INSERT INTO batcher.pauses AS p (account, until) SELECT account, 'infinity' FROM batcher.slots LIMIT 1"
             " ON CONFLICT (account) DO UPDATE SET until = 'infinity'"
         )
-        held = await cluster.intended_by(connection, workers[0].pid)
-        workers[0].send_signal(signal.SIGSTOP)
+        pid, held = await cluster.intending(connection)
+        stopped = next(each for each in workers if each.pid == pid)
+        stopped.send_signal(signal.SIGSTOP)
         connection.execute("UPDATE batcher.pauses SET until = NULL")
         cluster.world.switches.set({"run_seconds": 2})  # so that the run outlives its awakening
         await cluster.bought(connection, held)
         cluster.world.switches.set({"key_lifetime": 0, "run_seconds": 0.2})  # now every key buys anew
-        workers[0].send_signal(signal.SIGCONT)
+        stopped.send_signal(signal.SIGCONT)
         ending = await cluster.ended(run_id)
     assert ending["kind"] == "done"
     cluster.check(16)
@@ -149,6 +150,7 @@ async def test_a_run_is_drained(machines: Machines) -> None:
 @pytest.mark.parametrize("cluster", [["create:lost:rate=1"]], indirect=True)
 async def test_a_job_that_no_other_can_judge_ends_its_run(cluster: Cluster) -> None:
     """Its repeats are spent; on one machine the run's end judges it, and workers do not end."""
+    cluster.form = cluster.form.replace("repeat:", "retries: {{times: 2}}\nrepeat:")
     run_id = await cluster.start(1)
     with cluster.workers(1):
         ending = await cluster.ended(run_id)
