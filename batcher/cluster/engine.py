@@ -34,7 +34,7 @@ _MAKING = 0x6261_7465
 #: A worker that starts removes heartbeats that are older, in seconds. Ours are in `workers`.
 _PRUNE_SECONDS = 3600.0
 #: Between two looks for deliveries that nobody was told of, in seconds: what comes while procrastinate looks is one.
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 60.0
 _AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 3.0

@@ -10,7 +10,7 @@ import time
 from benchmarks.figures import Figure, measured
 from benchmarks.running import machine
 
-NAMES = ("chaos", "takeover", "admissions", "limits", "downloads", "storage")
+NAMES = ("chaos", "takeover", "admissions", "statements", "limits", "downloads", "storage")
 
 
 def main() -> int:
