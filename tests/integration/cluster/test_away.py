@@ -67,11 +67,11 @@ async def test_the_database_may_go_away_in_every_phase_of_a_job(cluster: Cluster
     with on_the_way_to(cluster.conninfo) as (proxy, conninfo):
 
         def go_away(_: int, what: str) -> None:
-            if phases[:1] == [what] and (not away or time.monotonic() > away[-1] + 2.5):
+            if phases[:1] == [what] and (not away or time.monotonic() > away[-1] + 1.5):
                 del phases[0]
                 away.append(time.monotonic())
                 proxy.become("cut")
-                threading.Timer(1.5, proxy.become, ["open"]).start()
+                threading.Timer(0.8, proxy.become, ["open"]).start()
 
         cluster.app.on_event = go_away
         run_id = await cluster.start(12)
