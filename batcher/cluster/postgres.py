@@ -92,6 +92,7 @@ class PostgresConnection:
         self.foresight = Foresight()
         self.round_trips = 0  # within transactions, of all time
         self.heard: Callable[[float], None] = lambda _: None  # the database's time, at each transaction's begin
+        self._left = False  # closed, though a group of another thread may still be written
         self._open = self._connect()
 
     def _connect(self) -> psycopg.Connection[Row]:
@@ -189,7 +190,9 @@ class PostgresConnection:
         found = self._sent(foresight.take(), [statement, *foreseen])
         if sql in ("COMMIT", "ROLLBACK"):
             self._within = False
-            if self._prepares:
+            if self._left:
+                self._open.close()
+            elif self._prepares:
                 self._prepared.prepare(self._open)
         for each, cursor in zip(foreseen, found[len(found) - len(foreseen) :], strict=True):
             foresight.keep(each, cursor.fetchall())
@@ -326,6 +329,8 @@ class PostgresConnection:
         return self._open
 
     def close(self) -> None:
+        """Close it. A group that another thread is about to write is written on a connection of its own."""
+        self._left = True
         self._open.close()
 
     def __enter__(self) -> Self:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,19 +30,27 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """The endpoint of an S3 server that has the bucket `films`."""
+    """The endpoint of an S3 server with the bucket `films`; one request at a time, for S3 looks and puts at once."""
     server_of = pytest.importorskip("moto.server")
     import http.client
 
-    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    connection = http.client.HTTPConnection(host, port)
-    connection.request("PUT", "/films")
-    assert connection.getresponse().status == 200
-    connection.close()
-    yield f"http://{host}:{port}"
-    server.stop()
+    one_at_a_time, answer = threading.Lock(), server_of.DomainDispatcherApplication.__call__
+
+    def answer_alone(*words: Any) -> Any:
+        with one_at_a_time:
+            return answer(*words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server_of.DomainDispatcherApplication, "__call__", answer_alone)
+        server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        connection = http.client.HTTPConnection(host, port)
+        connection.request("PUT", "/films")
+        assert connection.getresponse().status == 200
+        connection.close()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture(params=["folder", "s3"])
