@@ -239,6 +239,8 @@ class RunPart:
             del self.epochs[job_id]
             raise
         await engine.take(job)
+        if job_id not in engine.open:  # else its intent may still be withdrawn when the engine ends
+            ledger.forget_claim(job_id, epoch)
 
     async def _fence(self, intent: Intent) -> Intent | None:
         """Whether an intent may leave now, and until when: asked of the database, by its clock."""

@@ -61,7 +61,7 @@ class PostgresLedger(LedgerWriter):
         if isinstance(clock, DatabaseClock):
             self.connection.heard = clock.heard
         self._reading: _Reading | None = None
-        self._epochs: dict[JobId, int] = {}  # of the claims that were taken here
+        self.epochs: dict[JobId, int] = {}  # of the claims that were taken here, until nothing more is done with them
         try:
             schema.check(self.connection)
             self._reading = _Reading(conninfo, self.connection, mirror)
@@ -130,13 +130,18 @@ class PostgresLedger(LedgerWriter):
         with self._write as t:
             epoch = claims.take(t, job_id, worker, lease)
         if epoch is not None:
-            self._epochs[job_id] = epoch
+            self.epochs[job_id] = epoch
         return epoch
+
+    def forget_claim(self, job_id: JobId, epoch: int) -> None:
+        """Nothing more is done here with the claim of this epoch."""
+        if self.epochs.get(job_id) == epoch:
+            del self.epochs[job_id]
 
     def unsent(self, intent: Intent, code: str, message: str) -> Status:
         """As LedgerWriter's, unless another worker has claimed the job since: it may be sending this very intent."""
         with self._write as t:
-            epoch = self._epochs.get(intent.job_id)
+            epoch = self.epochs.get(intent.job_id)
             if epoch is None or claims.is_newest(t, intent.job_id, epoch):
                 return purchases.close(t, intent, Status.PLANNED, code, message)
             return self.read.known([intent.job_id])[intent.job_id].status

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from integration.cluster.helpers import Cluster, Machines
 
+from batcher.cli.observing import WorkerWatch
 from batcher.cluster.engine import JobQueue
-from batcher.cluster.spec import queue_of
+from batcher.cluster.spec import RunSpec, queue_of
 from batcher.cluster.store import PostgresLedger
 from batcher.controls import read_values
 from batcher.ledger import control
@@ -81,6 +82,20 @@ async def test_the_loss_of_all_of_the_queue_costs_nothing(machines: Machines) ->
         ending = await machines.ended(run_id)
     assert ending["kind"] == "done"
     machines.check(16)
+
+
+async def test_a_worker_remembers_only_the_claims_that_it_works_at(machines: Machines) -> None:
+    ledgers: list[Callable[[], PostgresLedger]] = []
+
+    def watch(run_id: int, spec: RunSpec, get_ledger: Callable[[], PostgresLedger]) -> WorkerWatch:
+        ledgers.append(get_ledger)
+        return WorkerWatch(None, run_id, spec, get_ledger)
+
+    run_id = await machines.start(12)
+    async with machines.worker(concurrency=4, watch_of=watch):
+        await machines.ended(run_id)
+        assert machines.rows("SELECT count(*) FROM batcher.claims") == [(12,)]
+        assert [get_ledger().epochs for get_ledger in ledgers] == [{}, {}], "one leads the run, one works at it"
 
 
 async def test_deliveries_that_come_twice_buy_once(machines: Machines) -> None:
