@@ -149,10 +149,7 @@ class Alerting:
     async def watch(self) -> None:
         """Tell what happens until cancelled; an error of ours ends the alerts, not the run."""
         if alerts := self._begin():
-            try:
-                await alerts.watch()
-            except Exception as error:
-                self._say(redact(f"alerts ended: {type(error).__name__}: {error}; the run goes on"))
+            await _Guarded(alerts, self._say).watch()
 
     def finish(self, signals: Signals) -> None:
         """Tell how the run has ended; a signal ends the wait. Nothing of it changes the run's end."""

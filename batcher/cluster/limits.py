@@ -180,9 +180,9 @@ class SharedLimits:
         name = "submit" if kind == "submit" else "requests"
         with self._alone, self._connection.transaction():
             there = self._load([name], or_new=True)[name]
-            now, since = self._now(), self._sent_since(name, self._now() - there.horizon)
+            now = self._now()
             if at > self._cut_at(name):
-                there.refused(now, since, wait=wait)
+                there.refused(now, self._sent_since(name, now - there.horizon), wait=wait)
                 self._keep(name, there, cut_at=now)
         if wait is not None:
             self.pause(min(wait, LONGEST_WAIT))

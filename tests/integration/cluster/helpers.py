@@ -36,14 +36,6 @@ from batcher.simulator.world import World
 from batcher.workload import Workload, prepare, remembered
 
 LEASE = 2.0
-SLOW_MANIFEST = """
-campaign: spring
-model: grok-imagine-video
-limits: {{submit: 600/minute, requests: 1200/minute, in_flight: 8, downloads: 4}}
-polling: {{first: 100ms, every: 100ms}}
-repeat: {jobs}
-prompts: [A fox on a hill]
-"""
 MANIFEST = """
 campaign: spring
 model: grok-imagine-video
@@ -52,6 +44,7 @@ polling: {{first: 20ms, every: 20ms}}
 repeat: {jobs}
 prompts: [A fox on a hill]
 """
+SLOW_MANIFEST = MANIFEST.replace("20ms", "100ms")
 
 
 class Machines:
