@@ -21,7 +21,7 @@ LEDGER_VARIABLE = "BATCHER_LEDGER"
 #: number that it cannot make sense of would be a part of the password.
 _CHARACTER = r"(?:[^\s:@/?#%,\[\]]|%[0-9A-Fa-f]{2})"
 _HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|{_CHARACTER}*)(?::\d{{1,5}})?"
-_URL = re.compile(
+_URL = (
     rf"postgres(?:ql)?://(?:(?P<user>{_CHARACTER}*)(?::(?P<password>{_CHARACTER}*))?@)?"
     rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?:/(?P<database>{_CHARACTER}*))?(?:\?(?P<query>(?:{_CHARACTER}|[/:,])*))?"
 )
@@ -41,7 +41,7 @@ def named_database(state: Path | None = None) -> str | None:
         return None
     if not named.startswith(("postgresql://", "postgres://")):
         raise UsageError(f"{LEDGER_VARIABLE} is no postgresql://… URL", hint="Leave it unset for SQLite (--state).")
-    if not _URL.fullmatch(named):
+    if not re.fullmatch(_URL, named):
         raise UsageError(f"{LEDGER_VARIABLE} cannot be read as USER:PASSWORD@HOST:PORT/DATABASE", hint=_ENCODED)
     if state is not None:
         raise UsageError(
@@ -66,7 +66,7 @@ def passwords() -> list[str]:
     """The passwords of databases that this environment holds, for taking them out of what is written down."""
     from urllib.parse import parse_qs, unquote
 
-    found = _URL.fullmatch(os.environ.get(LEDGER_VARIABLE, "").strip())
+    found = re.fullmatch(_URL, os.environ.get(LEDGER_VARIABLE, "").strip())
     within = [found["password"] or "", *parse_qs(found["query"] or "").get("password", ())] if found else []
     # One that is a name, too, as on many a developer's machine, is in every text about the database.
     names = {"", found["user"], found["hosts"], found["database"]} if found else {""}

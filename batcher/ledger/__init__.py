@@ -6,13 +6,13 @@ What writes is imported when its name is asked for (PEP 562): a command that onl
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .cap_room import HELD, TIMES
 from .lock import hold_lock
 from .reader import CreditSum, KnownJob, LedgerReader, PlannedJob, PromptOutcome
 from .store.connection import Locked, storage_errors
 from .store.prices import NEWEST_WAITS, Price, expected_price, last_final, seen_price, slow_wait
 
 if TYPE_CHECKING:
+    from .cap_room import HELD, TIMES
     from .port import Store, StoreReader
     from .store.caps import Caps, NotAdmitted
     from .store.enrolment import NOT_IN_MANIFEST, Enrolled
@@ -57,6 +57,8 @@ _WRITING = {
     "NOT_IN_MANIFEST": "store.enrolment",
     "Change": "store.transaction",
     "Stale": "store.transaction",
+    "HELD": "cap_room",
+    "TIMES": "cap_room",
     "LedgerWriter": "store.writer",
     "Observer": "store.transaction",
     "Send": "store.sends",

@@ -34,7 +34,7 @@ sys.exit(code)
 #: Slow to import, and needed by no command that only looks.
 HEAVY = {
     *("rich", "pydantic", "jinja2", "yaml", "httpx2", "anyio", "trio", "sqlite_utils", "asyncio", "ssl", "tomllib"),
-    *("difflib", "tempfile", "traceback", "importlib.metadata", "importlib.resources", "hashlib", "secrets"),
+    *("difflib", "tempfile", "traceback", "importlib.metadata", "importlib.resources", "secrets"),
     *(
         "batcher.jobs",
         "batcher.catalog",
@@ -48,6 +48,7 @@ HEAVY = {
         "batcher.report",
         "batcher.settings",
         "batcher.ledger.store.writer",
+        "batcher.ledger.cap_room",
         "batcher.ledger.decisions",
     ),
     *("batcher.cli.crash", "batcher.cli.console"),

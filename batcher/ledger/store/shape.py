@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,12 @@ def made_by(steps: tuple[Step, ...]) -> Mapping[str, Made]:
             else:
                 step(connection)
         return of(connection)
+
+
+def digest(made: Mapping[str, Made]) -> str:
+    """A SHA-256 that two ledgers share if both are made by the same words, in whatever order."""
+    told = ["\n".join((*each[:3], *_words(each.sql))) for _, each in sorted(made.items())]
+    return hashlib.sha256("\n\n".join(told).encode()).hexdigest()
 
 
 def differences(there: Mapping[str, Made], wanted: Mapping[str, Made]) -> list[str]:

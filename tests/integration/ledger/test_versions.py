@@ -38,6 +38,11 @@ def test_the_first_version_is_frozen() -> None:
     assert hashlib.sha256(version_1.SQL.encode()).hexdigest()[:16] == "1405f774e5cad2ea"
 
 
+def test_the_shape_is_known_by_its_digest() -> None:
+    """A migration needs a new one in `schema.DIGEST`: with an old one each start makes all migrations again."""
+    assert shape.digest(shape.made_by(tuple(step for _, step in schema.MIGRATIONS))) == schema.DIGEST
+
+
 @pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
 def test_a_kept_ledger_comes_to_todays_shape(kept: Path, tmp_path: Path) -> None:
     """With all that it knew, and it goes on: nothing of it is bought again."""
