@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -97,9 +97,14 @@ def check_campaigns(read: LedgerReader, names: Sequence[str]) -> tuple[str, ...]
     return tuple(dict.fromkeys(names))
 
 
-def find_axes(read: LedgerReader, names: Sequence[str]) -> tuple[Selector, ...]:
-    """What names mean in this ledger, once each. Raises UsageError for one that means nothing."""
-    return tuple(_selectors(read, "--by", names).values())
+def find_axes(
+    read: LedgerReader, names: Sequence[str], known: Mapping[str, list[str]] | None = None
+) -> tuple[Selector, ...]:
+    """What names mean in this ledger, once each. Raises UsageError for one that means nothing.
+
+    `known` are the `selectors.keys` of it, where they were read already.
+    """
+    return tuple(_selectors(read, "--by", names, known).values())
 
 
 def find_conditions(read: LedgerReader, texts: Sequence[str]) -> tuple[Condition, ...]:
@@ -138,14 +143,15 @@ def _check(read: LedgerReader, condition: Condition, said: str) -> None:
     raise UsageError(f"{said}: no job has such a value", hint=_near(glob, values))
 
 
-def _selectors(read: LedgerReader, option: str, names: Sequence[str]) -> dict[str, Selector]:
+def _selectors(
+    read: LedgerReader, option: str, names: Sequence[str], known: Mapping[str, list[str]] | None = None
+) -> dict[str, Selector]:
     wanted = dict.fromkeys(names)
     if wanted.keys() <= OWN.keys():
         return {name: own(name) for name in wanted}
     models = [get_model(each) for each in spend.models(read) if each in model_ids()]
-    known = selectors.keys(read)
-    known["param"] += [name for model in models for name in model.params]
-    spelled = {kind: {nfc(key): key for key in keys} for kind, keys in known.items()}
+    spelled = {kind: {nfc(key): key for key in keys} for kind, keys in (known or selectors.keys(read)).items()}
+    spelled["param"] |= {nfc(name): name for model in models for name in model.params}
 
     def find(name: str) -> Selector:
         kind, dot, key = name.partition(".")

@@ -111,9 +111,8 @@ def classes(read: LedgerReader, scope: Scope) -> list[Class]:
         where += f" AND a.job_id IN (SELECT w.id {LATEST} WHERE {of_jobs})"
         values += more
     found = read.rows(
-        # With max() SQLite takes the other columns from the row that has the maximum: the newest purchase.
-        "SELECT n.account, n.price_class, w.catalog_credits FROM"
-        f" (SELECT a.account, a.price_class, a.job_id, max(a.id) {ALL} WHERE {where} GROUP BY 1, 2) AS n"
+        f"SELECT n.account, n.price_class, w.catalog_credits FROM (SELECT max(a.id) AS id {ALL} WHERE {where}"
+        " GROUP BY a.class_id) AS newest CROSS JOIN attempts AS n ON n.id = newest.id"
         " JOIN wanted AS w ON w.id = n.job_id ORDER BY 2, 1",
         values,
     )

@@ -23,8 +23,17 @@ from .sql import DIFFERENCE, KEPT, LATEST, SUPERSEDED, UNSAVED, placeholders
 # In the order of the file: an index would only lead up and down in it.
 ALL = "FROM attempts AS a NOT INDEXED"
 JOINED = f"{ALL} CROSS JOIN wanted AS w ON w.id = a.job_id"
-# Each job with each of its purchases, or without any; of these the latest one is that with which the job counts.
-_EVERY = "FROM wanted AS w NOT INDEXED LEFT JOIN attempts AS a ON a.job_id = w.id"
+# Each job with its latest purchase, which lies near to it, or without any; and with each earlier one, of which there
+# are few. By their jobs' ids, which are hashes, each purchase would be looked for in all of the file.
+_PAIRS = (
+    "FROM (SELECT seq AS job, attempt_id AS purchase FROM wanted UNION ALL SELECT w.seq, a.id FROM attempts AS b"
+    " NOT INDEXED CROSS JOIN attempts AS a ON a.job_id = b.job_id AND a.number = b.number - 1"
+    " CROSS JOIN wanted AS w ON w.id = a.job_id WHERE b.number > 1) AS p CROSS JOIN wanted AS w ON w.seq = p.job"
+)
+#: The same rows as of `JOINED`, for whoever wants most of them.
+PAIRED = f"{_PAIRS} CROSS JOIN attempts AS a ON a.id = p.purchase"
+# The latest purchase is that with which a job counts.
+_EVERY = f"{_PAIRS} LEFT JOIN attempts AS a ON a.id = p.purchase"
 _COUNTS = "w.attempt_id IS a.id"
 # When a job counts.
 AT = "coalesce(a.intended_at, w.updated_at)"
@@ -303,8 +312,9 @@ def troubles(read: LedgerReader, scope: Scope) -> list[FailureCount]:
         f" {LATEST} WHERE {where} AND w.status IN ('failed', 'doubtful') AND NOT ({SUPERSEDED})"
         " GROUP BY 1, 2 UNION ALL"
         f" SELECT w.status, 'differs_' || (d.value ->> 'of'), count(DISTINCT w.id), {DIFFERENCE}, w.id, max(w.seq)"
-        f" {LATEST} JOIN files AS f ON f.attempt_id = a.id JOIN json_each(f.differs) AS d WHERE {where} AND {KEPT}"
-        " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+        " FROM files AS f NOT INDEXED CROSS JOIN attempts AS a ON a.id = f.attempt_id"
+        " CROSS JOIN wanted AS w ON w.id = a.job_id AND w.attempt_id = a.id JOIN json_each(f.differs) AS d"
+        f" WHERE f.differs IS NOT NULL AND {where} AND {KEPT} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
         [*values, *values],
     )
     return [FailureCount(*row[:-1]) for row in found]

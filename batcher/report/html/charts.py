@@ -71,8 +71,8 @@ def states(moves: Sequence[StatusChange]) -> list[StatusLevel]:
     levels: list[StatusLevel] = []
     for move in moves:
         if move.old is not None:
-            jobs[Status(move.old)] = jobs.get(Status(move.old), 0) - move.jobs
-        jobs[Status(move.new)] = jobs.get(Status(move.new), 0) + move.jobs
+            jobs[move.old] = jobs.get(move.old, 0) - move.jobs
+        jobs[move.new] = jobs.get(move.new, 0) + move.jobs
         if levels and levels[-1].at == move.at:
             levels.pop()
         levels.append(StatusLevel(move.at, dict(jobs)))

@@ -58,10 +58,12 @@ def make_page(
 
     `now` is in seconds since the epoch. `words_of_state` is what a command line needs to find this state folder.
     """
+    home = state.resolve()
     links, scope = gallery.Links.between(state, target), question.scope
     with spend.snapshot(read):
-        params = selectors.keys(read)["param"]
-        axes = {axis.name: axis for axis in (*question.axes, *find_axes(read, ["campaign", "day", *params]))}
+        keys = selectors.keys(read)
+        params = keys["param"]
+        axes = {axis.name: axis for axis in (*question.axes, *find_axes(read, ["campaign", "day", *params], keys))}
         groups = dict(spend.groups(read, scope, list(axes.values())))
         asked = spend.fold(groups.items(), len(question.axes))
         report = make_report(read, question, now=now, running=running, groups=asked)
@@ -72,7 +74,7 @@ def make_page(
         waits = [wait for group in groups.values() for wait in group.waits]
         drawn = list(_charts(read, report, rows_of(groups, list(axes)), waits, params))
         data = gallery.data(
-            (_placed(card, state.resolve()) for card in ledger.cards(read, scope, CARDS)),
+            (_placed(card, home) for card in ledger.cards(read, scope, CARDS)),
             link=links.to,
             ledger_id=read.ledger_id,
         )
