@@ -15,7 +15,7 @@ from batcher.jobs import Intent
 from batcher.ledger import Stale, Store
 from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter, SendKind
-from batcher.limits.rate_limiter import LONGEST_WAIT, Permit
+from batcher.limits.rate_limiter import LONGEST_WAIT, Permit, Slots
 from batcher.providers import Retryable
 from batcher.settings import Limits
 
@@ -37,7 +37,6 @@ class SharedPermit(Permit):
     def __init__(self, limiter: SharedLimiter, kind: SendKind, line: Any, *, probe: bool) -> None:
         super().__init__(limiter, kind, line)
         self._shared, self._sort, self._probe = limiter, kind, probe
-        self._at = -math.inf
 
     async def stamp(self, at: float = 0.0) -> None:
         """Take a slot; returns right before the request is to be sent."""
@@ -52,7 +51,7 @@ class SharedPermit(Permit):
 
         Raises Stale where that intent would be sent first while its run is paused: it is given back.
         """
-        self._at = await self._shared.take(self._sort, probe=self._probe, intent=intent)
+        self.slots = await self._shared.take(self._sort, probe=self._probe, intent=intent)
 
     def write(self) -> None:
         """Nothing is written down before the slot is taken."""
@@ -61,7 +60,7 @@ class SharedPermit(Permit):
         super().heard(outcome)
         if self._probe and isinstance(outcome, Retryable) and outcome.outage:
             self._shared.hold_on()
-        self._shared.told(self._sort, max(self._at, self._shared.newest.get(self._sort, -math.inf)), outcome)
+        self._shared.told(self._sort, max(self.slots.at, self._shared.newest.get(self._sort, -math.inf)), outcome)
 
 
 class SharedLimiter(RateLimiter):
@@ -93,8 +92,8 @@ class SharedLimiter(RateLimiter):
         line = "probe" if probing else "submit" if kind == "submit" else "other"
         return SharedPermit(self, kind, line, probe=probing)
 
-    async def take(self, kind: SendKind, *, probe: bool = False, intent: Intent | None = None) -> float:
-        """Wait for a slot and take it; the database's time of that, in seconds since the epoch."""
+    async def take(self, kind: SendKind, *, probe: bool = False, intent: Intent | None = None) -> Slots:
+        """Wait for room, and take a slot of each limit."""
         fresh = self._give_back is not None and intent is not None and not intent.maybe_received
         async with self._turns["probe" if probe else "submit" if kind == "submit" else "other"]:
             while True:
@@ -103,7 +102,7 @@ class SharedLimiter(RateLimiter):
                 found: Grant = await self._offload(lambda: self._all.take(kind, probe=probe, fresh=fresh))
                 if not found.wait:
                     self.newest[kind] = found.at
-                    return found.at
+                    return found.slots
                 if found.held and intent:
                     await self._plan_anew(intent, "paused", "the run was paused before it was sent")
                 # Nobody knows who of those that wait elsewhere comes first; nor do they all come at once.

@@ -17,15 +17,15 @@ from typing import NamedTuple, cast
 
 from batcher.controls import stricter
 from batcher.ledger.store.commands import read_value
-from batcher.limits.rate_limiter import LONGEST_WAIT
+from batcher.limits.rate_limiter import LONGEST_WAIT, NO_SLOTS, Slots
 from batcher.limits.throttle import Throttle
 from batcher.settings import Limits, Rate
 
 from .postgres import PostgresConnection
 
-#: A request leaves a little after its slot was taken (the fence is asked between), and not always as much, on a busy
-#: machine or database: so many seconds more than a window stand between two that have the same slot, but no more than
-#: this share of a window.
+#: A request leaves a little after its slot was stamped (a paid one's by the fence, with its answer), and not always as
+#: much, on a busy machine: so many seconds more than a window stand between two that have the same slot, but no more
+#: than this share of a window.
 _SLACK_SECONDS = 1.0
 _SLACK_SHARE = 0.02
 #: What was sent before a window of so many seconds, the longest, matters to no limit.
@@ -47,8 +47,9 @@ found AS MATERIALIZED (SELECT s.limit_name, s.n FROM l
     WHERE NOT EXISTS (SELECT 1 FROM free) AND NOT EXISTS (SELECT 1 FROM held)),
 taken AS (UPDATE slots AS s SET at = (SELECT at FROM now) FROM found AS f WHERE s.account = %(account)s
     AND s.limit_name = f.limit_name AND s.n = f.n AND (SELECT count(*) FROM found) = cardinality(%(names)s::text[])
-    RETURNING s.n)
-SELECT extract(epoch FROM (SELECT at FROM now))::float8 AS at, (SELECT count(*) FROM taken) AS taken,
+    RETURNING s.limit_name, s.n)
+SELECT extract(epoch FROM (SELECT at FROM now))::float8 AS at,
+    (SELECT jsonb_object_agg(limit_name, n) FROM taken) AS taken,
     (SELECT extract(epoch FROM until - (SELECT at FROM now))::float8 FROM free) AS paused,
     EXISTS (SELECT 1 FROM held) AS held,
     (SELECT max(extract(epoch FROM o.oldest - (SELECT at FROM now))::float8 + l.seconds)
@@ -84,12 +85,13 @@ WHERE r.ending IS NULL AND starts_with(r.kind, %s)
 class Grant(NamedTuple):
     """What came of asking for room: `at` is the database's time, `wait` seconds until there is some; 0: taken.
 
-    `held`: the run is paused, and this would be the first sending of an intent.
+    `held`: the run is paused, and this would be the first sending of an intent. `slots`: those that were taken.
     """
 
     at: float
     wait: float
     held: bool = False
+    slots: Slots = NO_SLOTS
 
 
 class SharedLimits:
@@ -222,7 +224,7 @@ class SharedLimits:
         given = {"account": self._account, "names": names, "probe": probe, "fresh": fresh, "run": self._run_id}
         [row] = self._connection.query(_TAKE, given | {"slack": _SLACK_SECONDS, "share": _SLACK_SHARE})
         if row["taken"]:
-            return Grant(row["at"], 0.0)
+            return Grant(row["at"], 0.0, slots=Slots(row["at"], row["taken"]))
         if (row["wait"] or 0.0) > max(self._rates[name].seconds for name in names) + _SLACK_SECONDS:
             # Stamps of the future: the database's clock was set back. They count as of now, or nobody sends until then.
             sql = "UPDATE slots SET at = clock_timestamp() WHERE account = %s AND at > clock_timestamp() RETURNING 1"

@@ -19,6 +19,7 @@ from batcher.errors import BatcherError, Kind, StorageError
 from batcher.jobs import Account, Intent, JobId
 from batcher.ledger import Change
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
+from batcher.limits.rate_limiter import Permit
 from batcher.providers import Provider
 
 from .database_clock import DatabaseClock
@@ -242,13 +243,13 @@ class RunPart:
         if job_id not in engine.open:  # else its intent may still be withdrawn when the engine ends
             ledger.forget_claim(job_id, epoch)
 
-    async def _fence(self, intent: Intent) -> Intent | None:
+    async def _fence(self, intent: Intent, slot: Permit) -> Intent | None:
         """Whether an intent may leave now, and until when: asked of the database, by its clock."""
         asked, ledger = since_boot(), self._ledger
         epoch = self.epochs.get(intent.job_id)
         if epoch is None or ledger is None:
             return None
-        if await to_thread.run_sync(ledger.may_send, intent, epoch, self._key_seconds):
+        if await to_thread.run_sync(ledger.may_send, intent, epoch, self._key_seconds, slot.slots):
             return replace(intent, expires=asked + self._request.lease)
         await self._give_back(intent, "not_sent", "its key was too old before it was sent")
         return None

@@ -248,7 +248,7 @@ class Lifecycle:
             try:
                 await slot.take(intent)
                 slot.go()
-                outcome = await self._context.submit(intent)
+                outcome = await self._context.submit(intent, slot)
             finally:
                 self._open_posts.discard(scope)
             if outcome is None:

@@ -11,6 +11,7 @@ from batcher.clock import Clock
 from batcher.jobs import Intent, TaskState
 from batcher.ledger import Store
 from batcher.limits import RateLimiter, SendKind
+from batcher.limits.rate_limiter import Permit
 from batcher.providers import Accepted, Conflict, Fatal, Going, Provider, Refused, Retryable, Unknown
 from batcher.settings import Settings
 from batcher.storage import Artifacts
@@ -20,11 +21,12 @@ from .group_commit import Commits, Disk
 T = TypeVar("T")
 
 
-#: Asks whether an intent may be sent now: the intent as it may be, None where this process has it no more.
-Fence = Callable[[Intent], Awaitable[Intent | None]]
+#: Asks whether an intent may be sent now, with what was permitted: the intent as it may be, None where this process has
+#: it no more.
+Fence = Callable[[Intent, Permit], Awaitable[Intent | None]]
 
 
-async def unfenced(intent: Intent) -> Intent:
+async def unfenced(intent: Intent, _: Permit) -> Intent:
     """Let an intent be sent: who holds the lock of a ledger is alone."""
     return intent
 
@@ -70,9 +72,9 @@ class Context:
                 slot.heard(found)
         return found
 
-    async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Fatal | Retryable | None:
+    async def submit(self, intent: Intent, slot: Permit) -> Accepted | Refused | Conflict | Fatal | Retryable | None:
         """Send a paid request, if this process may (still); None where it may not, and nothing was sent."""
-        allowed = await self.fence(intent)
+        allowed = await self.fence(intent, slot)
         if allowed is None:
             return None
         try:

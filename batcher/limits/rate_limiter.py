@@ -10,8 +10,9 @@ The API's own limits are learned from its 429s (`throttle`).
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import anyio
 
@@ -72,8 +73,21 @@ class _Limit:
         return min(self.rate.per_second, self.throttle.pace)
 
 
+class Slots(NamedTuple):
+    """Room that many processes share, and one has taken at a time (the database's): its rows, by limit."""
+
+    at: float
+    numbers: Mapping[str, int]
+
+
+#: Where a process is alone there is nothing to take.
+NO_SLOTS = Slots(-math.inf, MappingProxyType({}))
+
+
 class Permit:
     """A wait for room, a reservation, and then a request that was sent; `heard` takes in what came of it."""
+
+    slots = NO_SLOTS  # what `take` has taken
 
     def __init__(self, limiter: RateLimiter, kind: SendKind, line: _Line) -> None:
         self._limiter = limiter

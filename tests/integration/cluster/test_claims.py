@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
 from core_helpers import job_name, make_spec, make_task
 
 from batcher.cluster.database_clock import DatabaseClock
+from batcher.cluster.limits import SharedLimits
+from batcher.cluster.postgres import PostgresConnection
 from batcher.cluster.store import PostgresLedger
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Planned, Status, Submitting
 from batcher.ledger import Caps, Change
+from batcher.settings import Limits, Rate
 
 ACCOUNT = Account("https://api.test", "0123456789ab")
 JOB = job_name(1)
@@ -148,8 +152,10 @@ def test_the_start_of_a_worker_says_nothing_of_what_others_are_sending(workers: 
     assert not phase.intent.maybe_received
 
 
-@pytest.mark.parametrize("gone", ["", "lease", "epoch", "task", "old", "future", "closed"])
+@pytest.mark.parametrize("gone", ["", "lease", "epoch", "task", "old", "future", "closed", "slot"])
 def test_the_fence_lets_out_only_a_young_key_of_this_claim_that_has_no_task(workers: Workers, gone: str) -> None:
+    """And only while its slots are its own: one that a request waited with for longer than a window is another's."""
+    limits = Limits(submit=Rate(1, 60), requests=Rate(2, 60))
     assert (epoch := workers.one.claim(JOB, "a", 30)) == 1
     intent = workers.intend(workers.one)
     match gone:
@@ -166,7 +172,15 @@ def test_the_fence_lets_out_only_a_young_key_of_this_claim_that_has_no_task(work
             workers.sql("UPDATE batcher.attempts SET intended_at = '2100-01-01T00:00:00Z'")
         case "closed":
             workers.other.unsent(intent, "not_sent", "")
-    assert workers.one.may_send(intent, epoch, 60) is (gone == "")
+    with closing(PostgresConnection(workers.conninfo)) as connection:
+        slots = SharedLimits(connection, ACCOUNT.text, limits).take("submit").slots
+        [[before]] = connection.query("SELECT extract(epoch FROM clock_timestamp())::float8")
+        if gone == "slot":
+            workers.sql("UPDATE batcher.slots SET at = at + interval '61 s' WHERE limit_name = 'submit'")
+        assert workers.one.may_send(intent, epoch, 60, slots) is (gone == "")
+        if not gone:  # the request leaves now, so what was taken for it counts from now
+            stamps = connection.query("SELECT at >= to_timestamp(%s) FROM batcher.slots ORDER BY at DESC", (before,))
+            assert [row[0] for row in stamps] == [True, True, False]
 
 
 def test_stamps_go_by_the_databases_clock_whatever_the_workers_own_says(postgres: str) -> None:

@@ -16,6 +16,7 @@ from batcher.jobs import Intent, JobId, Status, TaskState
 from batcher.ledger import NotAdmitted
 from batcher.lifecycle import Context, Deferred, Done, Reschedule, Stage
 from batcher.lifecycle.context import Fence
+from batcher.limits.rate_limiter import Permit
 from batcher.providers import Accepted
 from batcher.settings import Settings
 
@@ -48,18 +49,18 @@ def submitted(fence: Fence, api: Api | None = None) -> tuple[object, list[Intent
         rng=random.Random(1),
         fence=fence,
     )
-    return anyio.run(context.submit, INTENT), api.sent
+    return anyio.run(context.submit, INTENT, nothing), api.sent
 
 
 def test_what_another_worker_has_is_not_sent() -> None:
-    async def refuse(_: Intent) -> None:
+    async def refuse(*_: object) -> None:
         return None
 
     assert submitted(refuse) == (None, [])
 
 
 def test_nothing_is_sent_where_the_database_cannot_be_asked() -> None:
-    async def lose(_: Intent) -> None:
+    async def lose(*_: object) -> None:
         raise StorageError("the database is away")
 
     api = Api()
@@ -71,7 +72,7 @@ def test_nothing_is_sent_where_the_database_cannot_be_asked() -> None:
 def test_what_is_sent_is_what_was_allowed_and_for_as_long() -> None:
     from dataclasses import replace
 
-    async def allow(intent: Intent) -> Intent:
+    async def allow(intent: Intent, _: Permit) -> Intent:
         return replace(intent, expires=17.0)
 
     found, sent = submitted(allow)
