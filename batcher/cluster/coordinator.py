@@ -41,6 +41,8 @@ LOOK_SECONDS = 0.25
 #: Who follows a run says so more often than this; where nobody does, nobody can decide.
 FOLLOWED_SECONDS = 30.0
 SWEEP_SECONDS = 0.5
+#: So long, in seconds, a delivery waits for others that come of the same reports: they are brought by one statement.
+_GATHER_SECONDS = 0.05
 #: So long a delivery gets to be claimed, before the job is brought to a worker again.
 _CLAIM_SECONDS = 2.0
 
@@ -66,9 +68,11 @@ class Deliveries:
     def forget(self, job_id: JobId) -> None:
         self._newest.pop(job_id, None)
 
-    async def take_all(self) -> list[JobId]:
-        """All of them, once there are some."""
+    async def some(self) -> None:
+        """Wait until there are some."""
         await self._some.wait()
+
+    def take_all(self) -> list[JobId]:
         found, self._jobs, self._some = list(self._jobs), {}, anyio.Event()
         self._newest.update(dict.fromkeys(found, self._clock.monotonic()))
         return found
@@ -233,7 +237,9 @@ class Coordinator(Engine):
 
     async def _deliver(self) -> None:
         while True:
-            await self._queue.deliver(self._to, self._at, await self._elsewhere.to_deliver.take_all())
+            await self._elsewhere.to_deliver.some()
+            await anyio.sleep(_GATHER_SECONDS)
+            await self._queue.deliver(self._to, self._at, self._elsewhere.to_deliver.take_all())
 
     async def _sweep(self) -> None:
         """Bring again what has got lost: a worker died, or the queue lost a delivery, or all of them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Self
@@ -19,6 +19,10 @@ from typing import Any, Self
 import anyio
 import procrastinate
 from procrastinate import exceptions
+from procrastinate.connector import BaseConnector
+from procrastinate.jobs import Job as Delivery
+from procrastinate.jobs import Notification
+from procrastinate.manager import JobManager, NotificationCallback
 from psycopg_pool import AsyncConnectionPool
 
 from batcher.errors import StorageError
@@ -45,8 +49,55 @@ WHERE NOT EXISTS (SELECT 1 FROM batcher.claims AS c WHERE c.job_id = wanted.id A
 AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.procrastinate_jobs AS j
     WHERE j.queueing_lock = wanted.id AND j.status = 'todo')
 """
+#: A worker that has many jobs lets others take what is brought next: it waits so many seconds a job, as for so many at
+#: most.
+_YIELD_SECONDS = 0.005
+_YIELD_JOBS = 10
 #: Works at a job of a run until this worker is done with it.
 Perform = Callable[[int, JobId], Awaitable[None]]
+
+
+class _Looks(JobManager):
+    """procrastinate's statements, but it asks for no job where it is known that none is there.
+
+    procrastinate asks again after each job that it got. What this worker is told of is kept here by number: deliveries
+    are taken in that order, so whoever got the newest one knows that there are no more.
+    """
+
+    def __init__(self, connector: BaseConnector, working: Callable[[], int]) -> None:
+        """`working` counts the jobs that this worker is at."""
+        super().__init__(connector)
+        self._working = working
+        self._told = set[int]()  # deliveries that nobody is known to have
+        self._none_else = False  # whether there were no others when it asked last
+        self._more = False  # whether it got one then
+
+    async def listen_for_jobs(
+        self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
+    ) -> None:
+        async def heard(*, channel: str, notification: Notification) -> None:
+            if notification["type"] == "job_inserted":
+                self._told.add(notification["job_id"])
+            await on_notification(channel=channel, notification=notification)
+
+        await super().listen_for_jobs(on_notification=heard, queues=queues)
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Delivery | None:
+        if self._more and self._none_else and not self._told:
+            self._more = False
+            return None
+        if not self._more:
+            await asyncio.sleep(_YIELD_SECONDS * min(self._working(), _YIELD_JOBS))
+        told = set(self._told)
+        found = await super().fetch_job(queues, worker_id)
+        self._more = found is not None and found.id is not None
+        if found is None or found.id is None:
+            self._none_else = True
+            self._told -= told
+        else:
+            self._none_else = self._none_else and found.id in told  # else it was not told of all
+            self._told -= {each for each in told if each <= found.id}
+        return found
 
 
 class JobQueue:
@@ -64,6 +115,8 @@ class JobQueue:
                 configure=_prepare,
             )
         )
+        self._working = 0
+        self._app.job_manager = _Looks(self._app.connector, lambda: self._working)
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what matters is told by the worker
         logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
@@ -130,7 +183,11 @@ class JobQueue:
 
         @self._app.task(name=_TASK)
         async def job(run_id: int, job_id: str) -> None:
-            await perform(run_id, JobId(job_id))
+            self._working += 1
+            try:
+                await perform(run_id, JobId(job_id))
+            finally:
+                self._working -= 1
 
         asyncio.get_running_loop().set_exception_handler(_without_lost_deliveries)
         told = ""

@@ -45,6 +45,32 @@ async def test_a_worker_that_leaves_in_the_midst_of_jobs_leaves_no_task_behind(p
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.cluster
+async def test_who_got_the_only_job_asks_for_no_other(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE \"{connection.info.dbname}\" SET track_functions = 'all'")
+    done, stop = asyncio.Event(), asyncio.Event()
+
+    async def perform(run_id: int, job_id: JobId) -> None:
+        done.set()
+
+    async with JobQueue(postgres) as queue:
+        await queue.create()
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(queue.work, ["jobs"], 4, perform, print, stop)
+                for number in range(8):
+                    await queue.deliver("jobs", 1, [JobId(f"job-{number}")])
+                    await done.wait()
+                    done.clear()
+                    await asyncio.sleep(0.05)  # it asks once more, or does not
+                stop.set()
+    with psycopg.connect(postgres) as connection:
+        sql = "SELECT sum(calls) FROM pg_stat_user_functions WHERE funcname LIKE 'procrastinate_fetch_job%'"
+        [asked] = connection.execute(sql).fetchone() or [0]
+    assert 8 <= asked <= 11  # one that came to nothing at the start, and those of a busy machine's second
+
+
 async def test_deliveries_go_together_and_one_that_is_on_its_way_holds_up_no_other(postgres: str) -> None:
     async with JobQueue(postgres) as queue:
         await queue.create()
@@ -86,11 +112,11 @@ async def test_a_job_that_was_brought_just_now_is_not_taken_for_lost() -> None:
     deliveries = Deliveries(clock)
     for job_id in "ab":
         deliveries.put(JobId(job_id))
-    assert await deliveries.take_all() == ["a", "b"]
+    assert deliveries.take_all() == ["a", "b"]
     clock.now += 1.5
     deliveries.put(JobId("a"))  # a worker gave it back
-    assert await deliveries.take_all() == ["a"]
+    assert deliveries.take_all() == ["a"]
     clock.now += 1
     for job_id in "abc":
         deliveries.put_lost(JobId(job_id))
-    assert await deliveries.take_all() == ["b", "c"]
+    assert deliveries.take_all() == ["b", "c"]
