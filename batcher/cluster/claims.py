@@ -7,12 +7,9 @@ statement that lets a request out. So an intent that only waited for a slot is k
 
 from __future__ import annotations
 
-import json
-
 from batcher.events import Event
 from batcher.jobs import Intent, JobId
 from batcher.ledger.store.transaction import Transaction
-from batcher.limits.rate_limiter import Slots
 
 from .postgres import PostgresConnection
 
@@ -31,18 +28,16 @@ _RENEW = (
     "UPDATE claims SET until = clock_timestamp() + make_interval(secs => %s)"
     " WHERE worker = %s AND until > clock_timestamp() RETURNING job_id"
 )
-# A stamp of the future (the database's clock was set back) says nothing of the key's age: then nothing is sent.
-_FENCE = (
-    "WITH left_now AS (UPDATE slots AS s SET at = clock_timestamp()"
-    " FROM jsonb_each_text(%(slots)s::jsonb) AS taken (limit_name, n)"
-    " WHERE s.account = %(account)s AND s.limit_name = taken.limit_name AND s.n = taken.n::bigint"
-    " AND s.at = to_timestamp(%(at)s) RETURNING 1),"
-    " let AS (UPDATE claims AS c SET sent = a.id FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
+#: The fence: whether a claim may send an intent now, by the database's clock; then it is written down that it may be
+#: sent. The job is still submitting with this attempt, which has no task and is not closed, the claim is the newest one
+#: and holds, and the key is younger than `seconds`; a stamp of the future (the clock was set back) says nothing of its
+#: age: then nothing is sent. It is asked in the statement that takes the request's slots (`limits`).
+FENCE = (
+    "UPDATE claims AS c SET sent = a.id FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
     " WHERE c.job_id = w.id AND w.id = %(job)s AND w.status = 'submitting' AND a.id = %(attempt)s"
     " AND a.task_id IS NULL AND a.final_credits IS NULL AND c.epoch = %(epoch)s AND c.until > clock_timestamp()"
     " AND a.intended_at::timestamptz BETWEEN clock_timestamp() - make_interval(secs => %(seconds)s)"
     " AND clock_timestamp() + interval '5 seconds'"
-    " AND (SELECT count(*) FROM left_now) = %(count)s RETURNING 1) SELECT 1 FROM let"
 )
 
 
@@ -95,17 +90,3 @@ def expired(connection: PostgresConnection, limit: int) -> list[JobId]:
         (limit,),
     )
     return [JobId(row[0]) for row in rows]
-
-
-def may_send(connection: PostgresConnection, intent: Intent, epoch: int, key_seconds: float, slots: Slots) -> bool:
-    """The fence: whether this claim may send this intent now, all of it by the database's clock; then it is written
-    down that it may be sent.
-
-    That is, the job is still submitting with this attempt, which has no task and is not closed, the claim is the newest
-    one and holds, and the key is younger than `key_seconds`. The `slots` that were taken for it count from now, for now
-    it leaves; where one has gone to another request meanwhile (this worker was stopped for longer than the limit's
-    window), it does not.
-    """
-    given = {"job": intent.job_id, "attempt": intent.attempt_id, "epoch": epoch, "seconds": key_seconds}
-    taken = {"slots": json.dumps(dict(slots.numbers)), "at": slots.at, "count": len(slots.numbers)}
-    return bool(connection.query(_FENCE, given | taken | {"account": intent.account}))

@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from batcher.clock import Clock, age, moment
-from batcher.jobs import Intent
+from batcher.clock import Clock, age, moment, since_boot
+from batcher.jobs import Intent, JobId
 from batcher.ledger import Stale, Store
 from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter, SendKind
-from batcher.limits.rate_limiter import LONGEST_WAIT, Permit, Slots
+from batcher.limits.rate_limiter import LONGEST_WAIT, Permit
 from batcher.providers import Retryable
 from batcher.settings import Limits
 
-from .limits import Grant, SharedLimits
+from .limits import Grant, Sending, SharedLimits
 
 #: Between two looks for a slot, in seconds at most: another worker may be let in or stopped meanwhile.
 _LOOK_SECONDS = 1.0
@@ -31,27 +32,47 @@ _HELD_SECONDS = 70.0
 _ALONE_SECONDS = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimTerms:
+    """What a worker's claims allow: `epoch_of` a job's claim here, and no key that is older than `key_seconds`.
+
+    A claim that held when it was asked for holds for `lease` seconds. `give_back` plans an intent anew that was not
+    sent; it is told the code for that, and why.
+    """
+
+    epoch_of: Callable[[JobId], int | None]
+    lease: float
+    key_seconds: float
+    give_back: Callable[[Intent, str, str], Awaitable[None]]
+
+
 class SharedPermit(Permit):
     """A wait for room of this worker's own, and then for a slot that all share."""
 
     def __init__(self, limiter: SharedLimiter, kind: SendKind, line: Any, *, probe: bool) -> None:
         super().__init__(limiter, kind, line)
         self._shared, self._sort, self._probe = limiter, kind, probe
+        self._at = -math.inf
 
     async def stamp(self, at: float = 0.0) -> None:
         """Take a slot; returns right before the request is to be sent."""
         if await self._limiter.slept(at):
             self._give_back()
             await self._reserve()
-        await self.take()
+        self._at = (await self._shared.take(self._sort, probe=self._probe)).at
         self.go()
 
-    async def take(self, intent: Intent | None = None) -> None:
-        """Wait for a slot and take it: the last but the fence before a paid request.
+    async def take(self, intent: Intent) -> Intent | None:
+        """Wait for a slot and take it, if the claim of the intent's job lets it out then: the intent, and until when.
 
-        Raises Stale where that intent would be sent first while its run is paused: it is given back.
+        None where it does not. Raises Stale where the intent would be sent first while its run is paused: it is given
+        back.
         """
-        self.slots = await self._shared.take(self._sort, probe=self._probe, intent=intent)
+        asked, found = await self._shared.take_for(intent, probe=self._probe)
+        if found is None:
+            return None
+        self._at = found.at
+        return replace(intent, expires=asked + self._shared.lease)
 
     def write(self) -> None:
         """Nothing is written down before the slot is taken."""
@@ -60,7 +81,7 @@ class SharedPermit(Permit):
         super().heard(outcome)
         if self._probe and isinstance(outcome, Retryable) and outcome.outage:
             self._shared.hold_on()
-        self._shared.told(self._sort, max(self.slots.at, self._shared.newest.get(self._sort, -math.inf)), outcome)
+        self._shared.told(self._sort, max(self._at, self._shared.newest.get(self._sort, -math.inf)), outcome)
 
 
 class SharedLimiter(RateLimiter):
@@ -74,15 +95,12 @@ class SharedLimiter(RateLimiter):
         commits: Callable[[Callable[[], None]], Awaitable[object]],
         account: str,
         shared: SharedLimits,
+        terms: ClaimTerms,
         offload: Offload = anyio.to_thread.run_sync,
-        give_back: Callable[[Intent, str, str], Awaitable[None]] | None = None,
-        key_seconds: float = math.inf,
     ) -> None:
-        """`give_back` plans an intent anew that was not sent before its run was paused, or before `key_seconds` were
-        over; it is told the code for that, and why."""
         super().__init__(ledger, limits, clock, commits, account)
         self._all = shared
-        self._offload, self._give_back, self._key_seconds = offload, give_back, key_seconds
+        self._terms, self._offload = terms, offload
         self.newest = dict[SendKind, float]()  # when the newest slot of a kind was taken
         self._silent_since = -math.inf
         self.cut_off = False  # whether it is this worker alone that does not reach the API
@@ -92,30 +110,61 @@ class SharedLimiter(RateLimiter):
         line = "probe" if probing else "submit" if kind == "submit" else "other"
         return SharedPermit(self, kind, line, probe=probing)
 
-    async def take(self, kind: SendKind, *, probe: bool = False, intent: Intent | None = None) -> Slots:
+    async def take(self, kind: SendKind, *, probe: bool = False) -> Grant:
         """Wait for room, and take a slot of each limit."""
-        fresh = self._give_back is not None and intent is not None and not intent.maybe_received
         async with self._turns["probe" if probe else "submit" if kind == "submit" else "other"]:
+            while (found := await self._ask(kind, probe=probe)).wait:
+                await self._sleep(found.wait)
+        return found
+
+    async def take_for(self, intent: Intent, *, probe: bool = False) -> tuple[float, Grant | None]:
+        """As `take`, for an intent that may be sent then; None where it may not. When that was asked for, too.
+
+        In seconds since the machine's boot.
+        """
+        fresh = not intent.maybe_received
+        async with self._turns["probe" if probe else "submit"]:
             while True:
-                if fresh and intent and self._grew_old(intent):  # before it takes a slot for nothing
+                asked, epoch = since_boot(), self._terms.epoch_of(intent.job_id)
+                if epoch is None:
+                    return asked, None
+                if fresh and self._grew_old(intent):
                     await self._plan_anew(intent, "not_sent", "its key was too old before there was room for it")
-                found: Grant = await self._offload(lambda: self._all.take(kind, probe=probe, fresh=fresh))
+                sending = Sending(intent, epoch, self._terms.key_seconds)
+                found = await self._ask("submit", probe=probe, fresh=fresh, sending=sending)
+                if found.refused:
+                    break
                 if not found.wait:
-                    self.newest[kind] = found.at
-                    return found.slots
-                if found.held and intent:
+                    return asked, found
+                if found.held:
                     await self._plan_anew(intent, "paused", "the run was paused before it was sent")
-                # Nobody knows who of those that wait elsewhere comes first; nor do they all come at once.
-                await anyio.sleep(min(found.wait, _LOOK_SECONDS) * random.uniform(1.0, 1.05))  # noqa: S311
+                await self._sleep(found.wait)
+        await self._terms.give_back(intent, "not_sent", "its key was too old before it was sent")
+        return asked, None
+
+    async def _ask(self, kind: SendKind, **words: Any) -> Grant:
+        found: Grant = await self._offload(lambda: self._all.take(kind, **words))
+        if not found.wait and not found.refused:
+            self.newest[kind] = found.at
+        return found
+
+    @staticmethod
+    async def _sleep(wait: float) -> None:
+        """Nobody knows who of those that wait elsewhere comes first; nor do they all come at once."""
+        await anyio.sleep(min(wait, _LOOK_SECONDS) * random.uniform(1.0, 1.05))  # noqa: S311
+
+    @property
+    def lease(self) -> float:
+        """For so many seconds from the asking on an intent may be sent."""
+        return self._terms.lease
 
     def _grew_old(self, intent: Intent) -> bool:
         """Whether the fence would not let an intent out any more."""
         passed = age(intent.intended, moment(self._clock))
-        return passed is None or passed > self._key_seconds
+        return passed is None or passed > self._terms.key_seconds
 
     async def _plan_anew(self, intent: Intent, code: str, why: str) -> None:
-        assert self._give_back is not None
-        await self._give_back(intent, code, why)
+        await self._terms.give_back(intent, code, why)
         raise Stale(why)
 
     def told(self, kind: SendKind, at: float, outcome: object) -> None:

@@ -13,25 +13,26 @@ from __future__ import annotations
 import json
 import math
 import threading
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from batcher.controls import stricter
+from batcher.jobs import Intent
 from batcher.ledger.store.commands import read_value
-from batcher.limits.rate_limiter import LONGEST_WAIT, NO_SLOTS, Slots
+from batcher.limits.rate_limiter import LONGEST_WAIT
 from batcher.limits.throttle import Throttle
 from batcher.settings import Limits, Rate
 
+from .claims import FENCE
 from .postgres import PostgresConnection
 
-#: A request leaves a little after its slot was stamped (a paid one's by the fence, with its answer), and not always as
-#: much, on a busy machine: so many seconds more than a window stand between two that have the same slot, but no more
-#: than this share of a window.
+#: A request leaves a little after its slot was stamped, and not always as much, on a busy machine: so many seconds more
+#: than a window stand between two that have the same slot, but no more than this share of a window.
 _SLACK_SECONDS = 1.0
 _SLACK_SHARE = 0.02
 #: What was sent before a window of so many seconds, the longest, matters to no limit.
 _LONGEST_SECONDS = 86400.0
 
-_TAKE = """
+_TAKE = f"""
 WITH now AS MATERIALIZED (SELECT clock_timestamp() AS at),
 paused AS (SELECT greatest(until, CASE WHEN %(probe)s THEN NULL ELSE held_until END) AS until FROM pauses
     WHERE account = %(account)s),
@@ -45,11 +46,13 @@ found AS MATERIALIZED (SELECT s.limit_name, s.n FROM l
         AND at <= (SELECT at FROM now) - make_interval(secs => l.seconds)
         ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED) AS s
     WHERE NOT EXISTS (SELECT 1 FROM free) AND NOT EXISTS (SELECT 1 FROM held)),
-taken AS (UPDATE slots AS s SET at = (SELECT at FROM now) FROM found AS f WHERE s.account = %(account)s
-    AND s.limit_name = f.limit_name AND s.n = f.n AND (SELECT count(*) FROM found) = cardinality(%(names)s::text[])
-    RETURNING s.limit_name, s.n)
-SELECT extract(epoch FROM (SELECT at FROM now))::float8 AS at,
-    (SELECT jsonb_object_agg(limit_name, n) FROM taken) AS taken,
+room AS (SELECT 1 FROM found HAVING count(*) = cardinality(%(names)s::text[])),
+let AS ({FENCE} AND EXISTS (SELECT 1 FROM room) RETURNING 1),
+taken AS (UPDATE slots AS s SET at = greatest((SELECT at FROM now), clock_timestamp()) FROM found AS f
+    WHERE s.account = %(account)s AND s.limit_name = f.limit_name AND s.n = f.n AND EXISTS (SELECT 1 FROM room)
+    AND (%(job)s::text IS NULL OR EXISTS (SELECT 1 FROM let)) RETURNING s.at)
+SELECT extract(epoch FROM coalesce((SELECT max(at) FROM taken), (SELECT at FROM now)))::float8 AS at,
+    EXISTS (SELECT 1 FROM room) AS room, EXISTS (SELECT 1 FROM taken) AS taken,
     (SELECT extract(epoch FROM until - (SELECT at FROM now))::float8 FROM free) AS paused,
     EXISTS (SELECT 1 FROM held) AS held,
     (SELECT max(extract(epoch FROM o.oldest - (SELECT at FROM now))::float8 + l.seconds)
@@ -85,13 +88,22 @@ WHERE r.ending IS NULL AND starts_with(r.kind, %s)
 class Grant(NamedTuple):
     """What came of asking for room: `at` is the database's time, `wait` seconds until there is some; 0: taken.
 
-    `held`: the run is paused, and this would be the first sending of an intent. `slots`: those that were taken.
+    `held`: the run is paused, and this would be the first sending of an intent. `refused`: there was room, and the
+    fence did not let the intent out.
     """
 
     at: float
     wait: float
     held: bool = False
-    slots: Slots = NO_SLOTS
+    refused: bool = False
+
+
+class Sending(NamedTuple):
+    """An intent that wants to be sent under a claim, unless its key is older than `key_seconds`."""
+
+    intent: Intent
+    epoch: int
+    key_seconds: float
 
 
 class SharedLimits:
@@ -150,28 +162,41 @@ class SharedLimits:
             found |= {name: cast(Rate, stricter(found.get(name), rate)) for name, rate in stated.items()}
         return found
 
-    def take(self, kind: str, *, probe: bool = False, fresh: bool = False) -> Grant:
+    def take(self, kind: str, *, probe: bool = False, fresh: bool = False, sending: Sending | None = None) -> Grant:
         """Take a slot of each limit that a request of this kind counts under, or say how long to wait.
 
-        For the first sending of an intent (`fresh`) none is taken while the run is paused.
+        What is `sending` takes one only where the fence lets it out (`claims.FENCE`): then it leaves at once, and no
+        worker can be stopped between the two. For the first sending of an intent (`fresh`) none is taken while the run
+        is paused.
         """
         with self._alone:
             if self.changed:
                 self._state()
                 self.changed = False
-            return self._take_any(kind, probe, fresh)
+            given: dict[str, Any] = {
+                "probe": probe,
+                "fresh": fresh,
+                "job": None,
+                "attempt": None,
+                "epoch": None,
+                "seconds": None,
+            }
+            if sending is not None:
+                intent, epoch, seconds = sending
+                given |= {"job": intent.job_id, "attempt": intent.attempt_id, "epoch": epoch, "seconds": seconds}
+            return self._take_any(["submit", "requests"] if kind == "submit" else ["requests"], given)
 
-    def _take_any(self, kind: str, probe: bool, fresh: bool) -> Grant:
-        names = ["submit", "requests"] if kind == "submit" else ["requests"]
+    def _take_any(self, names: list[str], given: dict[str, Any]) -> Grant:
         if not self._throttled(names):
-            return self._take(names, probe, fresh)
+            return self._take(names, given)
         with self._connection.transaction():
             there = self._load(names)
             now = self._now()
-            if (wait := max((throttle.wait(now) for throttle in there.values()), default=0.0)) > 0 and not probe:
+            wait = max((throttle.wait(now) for throttle in there.values()), default=0.0)
+            if wait > 0 and not given["probe"]:
                 return Grant(now, wait)
-            found = self._take(names, probe, fresh)
-            if not found.wait:
+            found = self._take(names, given)
+            if not found.wait and not found.refused:
                 for name, throttle in there.items():
                     throttle.reserve(found.at)
                     self._keep(name, throttle)
@@ -220,11 +245,11 @@ class SharedLimits:
         """The API answers: nobody is held any more."""
         self._connection.query("UPDATE pauses SET held_until = NULL WHERE account = %s RETURNING 1", (self._account,))
 
-    def _take(self, names: list[str], probe: bool, fresh: bool) -> Grant:
-        given = {"account": self._account, "names": names, "probe": probe, "fresh": fresh, "run": self._run_id}
+    def _take(self, names: list[str], given: dict[str, Any]) -> Grant:
+        given = given | {"account": self._account, "names": names, "run": self._run_id}
         [row] = self._connection.query(_TAKE, given | {"slack": _SLACK_SECONDS, "share": _SLACK_SHARE})
-        if row["taken"]:
-            return Grant(row["at"], 0.0, slots=Slots(row["at"], row["taken"]))
+        if row["room"]:
+            return Grant(row["at"], 0.0, refused=not row["taken"])
         if (row["wait"] or 0.0) > max(self._rates[name].seconds for name in names) + _SLACK_SECONDS:
             # Stamps of the future: the database's clock was set back. They count as of now, or nobody sends until then.
             sql = "UPDATE slots SET at = clock_timestamp() WHERE account = %s AND at > clock_timestamp() RETURNING 1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -14,18 +14,16 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from batcher.clock import since_boot
 from batcher.errors import BatcherError, Kind, StorageError
 from batcher.jobs import Account, Intent, JobId
 from batcher.ledger import Change
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
-from batcher.limits.rate_limiter import Permit
 from batcher.providers import Provider
 
 from .database_clock import DatabaseClock
 from .files import SharedArtifacts, SharedFiles
 from .jobs import AGAIN, JobEngine
-from .limiter import SharedLimiter
+from .limiter import ClaimTerms, SharedLimiter
 from .limits import SharedLimits
 from .postgres import PostgresConnection
 from .runs import ClusterTables, GoingRun
@@ -207,8 +205,7 @@ class RunPart:
             shared = SharedLimits(slots, account, stated, self._run_id, states=spec.selection.buys)
             self.limiter = SharedLimiter(
                 *(ledger, stated, self._clock, commits, account, shared),
-                give_back=self._give_back,
-                key_seconds=self._key_seconds,
+                ClaimTerms(self.epochs.get, request.lease, self._key_seconds, self._give_back),
             )
             context = Context(
                 ledger=ledger,
@@ -220,7 +217,6 @@ class RunPart:
                 clock=self._clock,
                 settings=spec.settings,
                 rng=random.Random(),  # noqa: S311  (jitter)
-                fence=self._fence,
             )
             lifecycle = Lifecycle(context, spec.caps)
             yield JobEngine(context, lifecycle, request.concurrency, spec.damage, self._say, self._halt)
@@ -242,17 +238,6 @@ class RunPart:
         await engine.take(job)
         if job_id not in engine.open:  # else its intent may still be withdrawn when the engine ends
             ledger.forget_claim(job_id, epoch)
-
-    async def _fence(self, intent: Intent, slot: Permit) -> Intent | None:
-        """Whether an intent may leave now, and until when: asked of the database, by its clock."""
-        asked, ledger = since_boot(), self._ledger
-        epoch = self.epochs.get(intent.job_id)
-        if epoch is None or ledger is None:
-            return None
-        if await to_thread.run_sync(ledger.may_send, intent, epoch, self._key_seconds, slot.slots):
-            return replace(intent, expires=asked + self._request.lease)
-        await self._give_back(intent, "not_sent", "its key was too old before it was sent")
-        return None
 
     @property
     def _key_seconds(self) -> float:

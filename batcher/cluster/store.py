@@ -14,7 +14,6 @@ from batcher.ledger import LedgerReader, LedgerWriter, NotAdmitted, Observer
 from batcher.ledger.store import purchases
 from batcher.ledger.store.connection import open_reader
 from batcher.ledger.store.transaction import Transaction
-from batcher.limits.rate_limiter import NO_SLOTS, Slots
 
 from . import claims, schema
 from .database_clock import DatabaseClock
@@ -170,10 +169,6 @@ class PostgresLedger(LedgerWriter):
     def expired(self, limit: int = 100) -> list[JobId]:
         """Jobs under way whose claim ran out, the oldest first."""
         return claims.expired(self._apart, limit)
-
-    def may_send(self, intent: Intent, epoch: int, key_seconds: float, slots: Slots = NO_SLOTS) -> bool:
-        """The fence, to be asked after the wait for `slots`, right before the socket (see `claims.may_send`)."""
-        return claims.may_send(self._apart, intent, epoch, key_seconds, slots)
 
     @property
     def _apart(self) -> PostgresConnection:

@@ -246,13 +246,13 @@ class Lifecycle:
         with anyio.CancelScope(shield=True, deadline=self._hurry_at) as scope:
             self._open_posts.add(scope)
             try:
-                await slot.take(intent)
+                allowed = await slot.take(intent)
+                if allowed is None:
+                    return Done(Status.SUBMITTING, left=ELSEWHERE)
                 slot.go()
-                outcome = await self._context.submit(intent, slot)
+                outcome = await self._context.submit(allowed)
             finally:
                 self._open_posts.discard(scope)
-            if outcome is None:
-                return Done(Status.SUBMITTING, left=ELSEWHERE)
             scope.deadline = math.inf
             step = await self._after_answer(intent, outcome, state)
             slot.heard(outcome)

@@ -11,7 +11,6 @@ from batcher.clock import Clock
 from batcher.jobs import Intent, TaskState
 from batcher.ledger import Store
 from batcher.limits import RateLimiter, SendKind
-from batcher.limits.rate_limiter import Permit
 from batcher.providers import Accepted, Conflict, Fatal, Going, Provider, Refused, Retryable, Unknown
 from batcher.settings import Settings
 from batcher.storage import Artifacts
@@ -19,16 +18,6 @@ from batcher.storage import Artifacts
 from .group_commit import Commits, Disk
 
 T = TypeVar("T")
-
-
-#: Asks whether an intent may be sent now, with what was permitted: the intent as it may be, None where this process has
-#: it no more.
-Fence = Callable[[Intent, Permit], Awaitable[Intent | None]]
-
-
-async def unfenced(intent: Intent, _: Permit) -> Intent:
-    """Let an intent be sent: who holds the lock of a ledger is alone."""
-    return intent
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +33,6 @@ class Context:
     clock: Clock
     settings: Settings
     rng: random.Random
-    fence: Fence = unfenced
 
     @property
     def account(self) -> str:
@@ -72,13 +60,10 @@ class Context:
                 slot.heard(found)
         return found
 
-    async def submit(self, intent: Intent, slot: Permit) -> Accepted | Refused | Conflict | Fatal | Retryable | None:
-        """Send a paid request, if this process may (still); None where it may not, and nothing was sent."""
-        allowed = await self.fence(intent, slot)
-        if allowed is None:
-            return None
+    async def submit(self, intent: Intent) -> Accepted | Refused | Conflict | Fatal | Retryable:
+        """Send a paid request that was let out (`Permit.take`)."""
         try:
-            return await self.provider.submit(allowed)
+            return await self.provider.submit(intent)
         except BaseException:
             # Given up at the deadline, or what nobody foresaw. `withdraw` trusts this mark, so it is set where the
             # request was cut off and hangs on no event loop's way of passing a cancellation on.

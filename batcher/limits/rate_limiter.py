@@ -10,9 +10,8 @@ The API's own limits are learned from its 429s (`throttle`).
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
 
 import anyio
 
@@ -73,21 +72,8 @@ class _Limit:
         return min(self.rate.per_second, self.throttle.pace)
 
 
-class Slots(NamedTuple):
-    """Room that many processes share, and one has taken at a time (the database's): its rows, by limit."""
-
-    at: float
-    numbers: Mapping[str, int]
-
-
-#: Where a process is alone there is nothing to take.
-NO_SLOTS = Slots(-math.inf, MappingProxyType({}))
-
-
 class Permit:
     """A wait for room, a reservation, and then a request that was sent; `heard` takes in what came of it."""
-
-    slots = NO_SLOTS  # what `take` has taken
 
     def __init__(self, limiter: RateLimiter, kind: SendKind, line: _Line) -> None:
         self._limiter = limiter
@@ -128,9 +114,12 @@ class Permit:
         """Only write the request down: for an operation that commits more than this. `go` has to follow the commit."""
         self._limiter.write(self._kind)
 
-    async def take(self, intent: Intent | None = None) -> None:
-        """Wait for what a request needs beside its room, be it that of an intent; where this process is alone, for
-        nothing."""
+    async def take(self, intent: Intent) -> Intent | None:
+        """Wait for what a paid request needs beside its room, right before it is sent; the intent as it may be sent.
+
+        None where this process has it no more. Who holds the lock of a ledger is alone, and waits for nothing.
+        """
+        return intent
 
     def go(self) -> None:
         """Count the request that was written down, right before it is sent. Without it the room is given back."""

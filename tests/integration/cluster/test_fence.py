@@ -2,82 +2,87 @@
 
 from __future__ import annotations
 
-import random
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
 import pytest
 from support import VirtualClock
 
-from batcher.clock import Moment
+from batcher.clock import Moment, since_boot
 from batcher.cluster.jobs import AGAIN, said_of, step_of
+from batcher.cluster.limiter import ClaimTerms, SharedLimiter
+from batcher.cluster.limits import Grant, Sending
 from batcher.errors import StorageError
-from batcher.jobs import Intent, JobId, Status, TaskState
+from batcher.jobs import Intent, JobId, Status
 from batcher.ledger import NotAdmitted
-from batcher.lifecycle import Context, Deferred, Done, Reschedule, Stage
-from batcher.lifecycle.context import Fence
-from batcher.limits.rate_limiter import Permit
-from batcher.providers import Accepted
-from batcher.settings import Settings
+from batcher.lifecycle import Deferred, Done, Reschedule, Stage
+from batcher.lifecycle.group_commit import inline
+from batcher.settings import Limits
 
-INTENT = Intent(1, JobId("j"), 1, "key-1", b"{}", "account", Moment(0.0), False)
+INTENT = Intent(1, JobId("j"), 1, "key-1", b"{}", "account", Moment(0.0), maybe_received=True)
 
 
-class Api:
-    """Keeps what is sent to it."""
+class Slots:
+    """Shared limits that answer as they are told, and keep what was asked."""
 
-    def __init__(self) -> None:
-        self.sent: list[Intent] = []
+    def __init__(self, answer: Grant | StorageError) -> None:
+        self._answer = answer
+        self.asked: list[Sending | None] = []
 
-    async def submit(self, intent: Intent) -> Accepted:
-        self.sent.append(intent)
-        return Accepted(TaskState("t", Status.QUEUED, "queued"))
-
-
-def submitted(fence: Fence, api: Api | None = None) -> tuple[object, list[Intent]]:
-    api = api or Api()
-    nothing = cast(Any, None)
-    context = Context(
-        ledger=nothing,
-        commits=nothing,
-        provider=cast(Any, api),
-        limiter=nothing,
-        artifacts=nothing,
-        disk=nothing,
-        clock=VirtualClock(),
-        settings=Settings(),
-        rng=random.Random(1),
-        fence=fence,
-    )
-    return anyio.run(context.submit, INTENT, nothing), api.sent
+    def take(self, kind: str, *, sending: Sending | None = None, **_: object) -> Grant:
+        self.asked.append(sending)
+        if isinstance(self._answer, StorageError):
+            raise self._answer
+        return self._answer
 
 
-def test_what_another_worker_has_is_not_sent() -> None:
-    async def refuse(*_: object) -> None:
-        return None
+def let_out(slots: Slots, *, epoch: int | None = 3) -> tuple[Intent | None, list[str]]:
+    """The intent as it may be sent by a worker whose claim has this epoch, and the codes of what it has given back."""
+    given_back = list[str]()
 
-    assert submitted(refuse) == (None, [])
+    async def give_back(_: Intent, code: str, __: str) -> None:
+        given_back.append(code)
+
+    async def main() -> Intent | None:
+        terms = ClaimTerms(lambda _: epoch, lease=30.0, key_seconds=60.0, give_back=give_back)
+        ledger, commits, shared = cast(Any, NoLedger()), cast(Any, None), cast(Any, slots)
+        limiter = SharedLimiter(ledger, Limits(), VirtualClock(), commits, "account", shared, terms, inline)
+        return await limiter.slot("submit").take(INTENT)
+
+    return anyio.run(main), given_back
+
+
+class NoLedger:
+    """Has written nothing down."""
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_, **__: []
+
+
+def test_what_the_fence_lets_not_out_is_given_back_and_not_sent() -> None:
+    slots = Slots(Grant(1.0, 0.0, refused=True))
+    assert let_out(slots) == (None, ["not_sent"])
+    assert slots.asked == [Sending(INTENT, 3, 60.0)]
+
+
+def test_what_another_worker_has_takes_no_slot() -> None:
+    slots = Slots(Grant(1.0, 0.0))
+    assert let_out(slots, epoch=None) == (None, [])
+    assert not slots.asked
 
 
 def test_nothing_is_sent_where_the_database_cannot_be_asked() -> None:
-    async def lose(*_: object) -> None:
-        raise StorageError("the database is away")
-
-    api = Api()
     with pytest.raises(StorageError):
-        submitted(lose, api)
-    assert not api.sent
+        let_out(Slots(StorageError("the database is away")))
 
 
-def test_what_is_sent_is_what_was_allowed_and_for_as_long() -> None:
-    from dataclasses import replace
-
-    async def allow(intent: Intent, _: Permit) -> Intent:
-        return replace(intent, expires=17.0)
-
-    found, sent = submitted(allow)
-    assert isinstance(found, Accepted)
-    assert [each.expires for each in sent] == [17.0]
+def test_what_is_let_out_may_be_sent_for_one_lease_from_the_asking() -> None:
+    before = since_boot()
+    found, given_back = let_out(Slots(Grant(1.0, 0.0)))
+    assert found is not None
+    assert before + 30 <= found.expires <= since_boot() + 30
+    assert (replace(found, expires=INTENT.expires), given_back) == (INTENT, [])
 
 
 def test_reports_say_what_became_of_a_job() -> None:

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -17,7 +16,7 @@ from core_helpers import ACCOUNT, OTHER
 
 from batcher.clock import Moment, moment
 from batcher.cluster.database_clock import DatabaseClock
-from batcher.cluster.limiter import SharedLimiter
+from batcher.cluster.limiter import ClaimTerms, SharedLimiter
 from batcher.cluster.limits import SharedLimits
 from batcher.cluster.postgres import PostgresConnection
 from batcher.cluster.store import PostgresLedger
@@ -32,6 +31,11 @@ def limits(submit: Rate, requests: Rate) -> Limits:
     return Limits(submit=submit, requests=requests)
 
 
+async def _never(*_: object) -> None:
+    raise AssertionError("nothing is given back")
+
+
+NO_CLAIMS = ClaimTerms(lambda _: None, 30.0, 30.0, _never)
 FEW = limits(Rate(2, 60), Rate(3, 60))
 
 
@@ -203,12 +207,12 @@ def test_a_limiter_takes_its_slot_right_before_a_request_and_tells_the_others(
     async def main() -> None:
         with closing(PostgresLedger.connect(postgres)) as ledger:
             shared = SharedLimits(opened[0], ACCOUNT.text, FEW)
-            limiter = SharedLimiter(ledger, FEW, DatabaseClock(), Commits(ledger), ACCOUNT.text, shared)
+            limiter = SharedLimiter(ledger, FEW, DatabaseClock(), Commits(ledger), ACCOUNT.text, shared, NO_CLAIMS)
             async with limiter.slot("submit") as slot:
                 slot.write()
                 assert SharedLimits(opened[1], ACCOUNT.text, FEW).take("submit").wait == 0
                 slot.go()
-                await limiter.take("submit")  # as the fence does
+                await limiter.take("submit")
                 slot.heard(Retryable("rate_limited", "slow down", throttled=True, retry_after=20.0))
             assert 19 < SharedLimits(opened[1], ACCOUNT.text, FEW).take("poll").wait <= 20
 
@@ -227,16 +231,13 @@ def test_an_intent_that_grows_too_old_is_planned_anew_before_it_takes_a_slot(
         with closing(PostgresLedger.connect(postgres)) as ledger:
             shared, clock = SharedLimits(opened[0], ACCOUNT.text, FEW), DatabaseClock()
             what = (ledger, FEW, clock, Commits(ledger), ACCOUNT.text, shared)
-            limiter = SharedLimiter(*what, give_back=give_back, key_seconds=30.0)
-            now = moment(clock)
-            old = Intent(1, JobId("j"), 1, "key", b"{}", ACCOUNT.text, Moment(now.wall - 31), maybe_received=False)
+            limiter = SharedLimiter(*what, ClaimTerms(lambda _: 1, 30.0, 30.0, give_back))
+            intended = Moment(moment(clock).wall - 31)
+            old = Intent(1, JobId("j"), 1, "key", b"{}", ACCOUNT.text, intended, maybe_received=False)
             with pytest.raises(Stale, match="too old"):
-                await limiter.take("submit", intent=old)
+                await limiter.take_for(old)
             assert given_back == [(old, "not_sent")]
-            # What may have been received is repeated, whatever waits.
-            await limiter.take("submit", intent=replace(old, maybe_received=True))
-            await limiter.take("submit", intent=replace(old, intended=now))
-            assert shared.take("submit").wait > 59  # both of the window, and no other
-            assert len(given_back) == 1
+            assert [shared.take("submit").wait for _ in range(2)] == [0, 0]
+            assert shared.take("submit").wait > 59
 
     anyio.run(main)
