@@ -42,7 +42,7 @@ LOOK_SECONDS = 0.25
 FOLLOWED_SECONDS = 30.0
 SWEEP_SECONDS = 0.5
 #: So long, in seconds, a delivery waits for others that come of the same reports: they are brought by one statement.
-_GATHER_SECONDS = 0.05
+_GATHER_SECONDS = 0.2
 #: So long a delivery gets to be claimed, before the job is brought to a worker again.
 _CLAIM_SECONDS = 2.0
 

@@ -28,7 +28,7 @@ from .postgres import PostgresConnection
 #: A request leaves a little after its slot was stamped, and not always as much, on a busy machine: so many seconds more
 #: than a window stand between two that have the same slot, but no more than this share of a window.
 _SLACK_SECONDS = 1.0
-_SLACK_SHARE = 0.02
+_SLACK_SHARE = 0.03
 #: What was sent before a window of so many seconds, the longest, matters to no limit.
 _LONGEST_SECONDS = 86400.0
 

@@ -32,9 +32,12 @@ def arrivals(log: Path, kind: str) -> list[float]:
     return [record["at"] for record in records if record["op"] == "arrived" and record["kind"] == kind]
 
 
-def submissions(count: int, unit: str, seconds: float) -> list[float]:
-    """When submissions came in so many seconds, from the first of the rush on: a run has one job go ahead alone."""
-    jobs = round(count * (seconds / (60.0 if unit == "minute" else 1.0) + 2))
+def submissions(count: int, unit: str, window: float, seconds: float) -> list[float]:
+    """When submissions came, from the first of the rush on: a run has one job go ahead alone, until its price is known.
+
+    The rush begins with as many as a window may hold within one.
+    """
+    jobs = round(count * (seconds / window + 5))
     switches = ("--run-seconds", "3600", "--credits", "1000000")
     with (
         scratch(memory=True) as folder,
@@ -44,16 +47,20 @@ def submissions(count: int, unit: str, seconds: float) -> list[float]:
         (found.folder / "limits.yaml").write_text(_MANIFEST.format(count=count, unit=unit, jobs=jobs))
         run = found.batcher("run", "limits.yaml", "--quiet", log="runs.log")
         log = found.folder / "api" / "requests.jsonl"
-        while len(stamps := arrivals(log, "create")) < 2 or time.time() < stamps[1] + seconds:
+        while True:
+            stamps = sorted(arrivals(log, "create"))
+            rush = [at for at, last in zip(stamps, stamps[count - 1 :], strict=False) if last < at + window]
+            if rush and time.time() > rush[0] + seconds:
+                break
             time.sleep(0.5)
         run.kill()
-        return stamps[1:]
+        return [at for at in stamps if at >= rush[0]]
 
 
 def measure(full: bool) -> Iterator[Figure]:
     """The real `batcher run`, with more jobs than the time has room for. A window of a minute only in full."""
     for count, unit, window, seconds in RATES if full else RATES[1:]:
-        stamps = submissions(count, unit, seconds)
+        stamps = submissions(count, unit, window, seconds)
         windows = int(seconds / window)
         used = made(stamps, windows * window) / (count * windows)
         yield at_least(f"{WORKERS} workers, {count}/{unit}: submissions made / allowed", used, 0.95)
