@@ -42,7 +42,6 @@ from batcher.ledger.queries import jobs
 from batcher.ledger.queries.budgets import used_before
 from batcher.ledger.store import copies
 from batcher.lifecycle import Commits, Context, Disk, Lifecycle
-from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter
 from batcher.log_bridge import LogBridge
 from batcher.providers import Provider
@@ -51,7 +50,7 @@ from batcher.request import RunRequest as RunRequest
 from batcher.request import run_settings
 from batcher.settings import buying_time
 from batcher.state import LEDGER, keep_log, prepare_folder
-from batcher.storage import Artifacts
+from batcher.storage import Artifacts, Offload
 
 #: Runs an async function to its end.
 Loop = Callable[[Callable[[], Awaitable[Ending]]], Ending]

@@ -10,13 +10,13 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from enum import Enum
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -35,12 +35,15 @@ RESULT_BYTES = 4 * 1024**3
 #: A download that brings fewer bytes than this in so many seconds gives its place to others (a twentieth of 20 kB/s).
 LEAST_BYTES = 32 * 1024
 LEAST_SECONDS = 30.0
-#: A result of so many bytes is kept in memory until it is whole, and then written in one go.
-_HELD_BYTES = 256 * 1024
+#: A result of so many bytes is kept in memory until it is whole, and then written in one go; a longer one in pieces of
+#: that many.
+_HELD_BYTES = 1024**2
 #: The member of a sidecar that names the file beside it, by which we know our own; nobody's is longer.
 SIDECAR_OF = "sidecar_of"
 _SIDECAR_BYTES = 1024**2
 T = TypeVar("T")
+#: Runs a function that waits for the disk: here and now, or on a thread.
+Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Unusable(Exception):
@@ -99,8 +102,10 @@ class Artifacts:
             self._parts_made = True
         return self._parts / f"{attempt_id}-{number}.part"
 
-    async def receive(self, part: Path, chunks: AsyncGenerator[bytes, None], *, offset: int) -> bytes | None:
-        """Take in `chunks`, which belong at `offset`; what was there behind it is dropped.
+    async def receive(
+        self, part: Path, chunks: AsyncGenerator[bytes, None], *, offset: int, aside: Offload
+    ) -> bytes | None:
+        """Take in `chunks`, which belong at `offset`; what was there behind it is dropped. Pieces are written `aside`.
 
         Returns all of a short result, for `finish` to write; None when the part file has it. When the chunks break off
         with an error, all that came is written. Raises Unusable when the result is too long, TooSlow when so little
@@ -112,10 +117,11 @@ class Artifacts:
                 try:
                     with anyio.move_on_after(LEAST_SECONDS) as patience:
                         async for chunk in chunks:
-                            arriving.add(chunk)
                             fresh += len(chunk)
                             if fresh >= LEAST_BYTES:
                                 fresh, patience.deadline = 0, anyio.current_time() + LEAST_SECONDS
+                            if arriving.add(chunk):
+                                await aside(arriving.write)
                     if patience.cancelled_caught:
                         raise TooSlow(f"less than {LEAST_BYTES:,} bytes came in {LEAST_SECONDS:.0f} s")
                 except BaseException:
@@ -332,14 +338,14 @@ class _Arriving:
         self._held, self._bytes = list[bytes](), 0
         self._file: BufferedRandom | None = None
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes) -> bool:
+        """Hold a chunk; whether what is held is to be written."""
         self._held.append(chunk)
         self._bytes += len(chunk)
         self._end += len(chunk)
         if self._end > RESULT_BYTES:
             raise Unusable(f"the result is longer than {RESULT_BYTES} bytes")
-        if self._bytes > _HELD_BYTES:
-            self.write()
+        return self._bytes > _HELD_BYTES
 
     def write(self) -> None:
         """Write what is held, as it came: to put it together first would take as long again."""

@@ -14,11 +14,11 @@ import anyio.to_thread
 from batcher.clock import Clock, age, moment, since_boot
 from batcher.jobs import Intent, JobId
 from batcher.ledger import Stale, Store
-from batcher.lifecycle.group_commit import Offload
 from batcher.limits import RateLimiter, SendKind
 from batcher.limits.rate_limiter import LONGEST_WAIT, Permit
 from batcher.providers import Retryable
 from batcher.settings import Limits
+from batcher.storage import Offload
 
 from .limits import Grant, Sending, SharedLimits
 

@@ -237,7 +237,9 @@ class Downloader:
             self._artifacts.drop(part)
             await self._commits(partial(self._ledger.begin_file, *wanted.row, incoming.validator, announced))
         try:
-            return await self._artifacts.receive(part, incoming.chunks, offset=incoming.offset)
+            return await self._artifacts.receive(
+                part, incoming.chunks, offset=incoming.offset, aside=self._disk.offload
+            )
         except TransferCut as cut:
             return Retryable("cut", f"the download broke off: {cut}")
         except TooSlow as slow:

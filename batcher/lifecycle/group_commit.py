@@ -15,14 +15,10 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from batcher.ledger import Locked, Store
-from batcher.storage import Artifacts
+from batcher.storage import Artifacts, Offload
 
 T = TypeVar("T")
 Operation = TypeVar("Operation")
-#: Runs a function that waits for the disk: here and now, or on a thread.
-Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
-
-
 #: Turns of the event loop in which others may join: what many answers bring about is not ready in the same one.
 _TURNS = 4
 #: Between two tries for a ledger that another program holds.
@@ -118,7 +114,7 @@ class Disk:
 
     def __init__(self, artifacts: Artifacts, offload: Offload = inline) -> None:
         self._artifacts = artifacts
-        self._offload = offload
+        self.offload = offload
         self._groups = _Groups(self._perform)
 
     async def __call__(self, operation: Callable[[set[Path]], T]) -> T:
@@ -129,5 +125,5 @@ class Disk:
         return cast(T, await self._groups.join(operation))
 
     async def _perform(self, operations: Sequence[Callable[[set[Path]], Any]]) -> Sequence[Any]:
-        found: Sequence[Any] = await self._offload(lambda: self._artifacts.sync_group(operations))
+        found: Sequence[Any] = await self.offload(lambda: self._artifacts.sync_group(operations))
         return found

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from batcher import fs, storage
@@ -36,7 +37,7 @@ def receive(store: Artifacts, part: Path, *chunks: bytes, offset: int = 0, cut: 
             raise TransferCut("gone")
 
     async def main() -> bytes | None:
-        return await store.receive(part, stream(), offset=offset)
+        return await store.receive(part, stream(), offset=offset, aside=anyio.to_thread.run_sync)
 
     return anyio.run(main)
 
@@ -68,6 +69,27 @@ def test_a_file_in_parts(store: Artifacts, monkeypatch: pytest.MonkeyPatch, held
     store.drop(part)
     store.drop(part)
     assert not part.exists()
+
+
+@pytest.mark.parametrize("held", [0, 99, 10_000])
+def test_what_came_is_written_whose_task_ends_meanwhile(
+    store: Artifacts, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr(storage, "_HELD_BYTES", held)
+    part = store.part(7, 1)
+
+    async def main() -> None:
+        async def stream() -> AsyncGenerator[bytes, None]:
+            yield VIDEO[:100]
+            scope.cancel()
+            yield VIDEO[100:300]
+            await anyio.sleep_forever()
+
+        with anyio.CancelScope() as scope:
+            await store.receive(part, stream(), offset=0, aside=anyio.to_thread.run_sync)
+
+    anyio.run(main)
+    assert part.read_bytes() == VIDEO[:300]
 
 
 def test_a_short_result_is_written_once_it_is_whole(store: Artifacts) -> None:
@@ -245,7 +267,7 @@ def test_a_file_where_a_folder_should_be_is_told_not_thrown(store: Artifacts, tm
 def test_a_disk_that_cannot_be_used(store: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = tmp_path / "none" / "1.part"
     for use in (
-        lambda: receive(store, missing, b"x" * 1_000_000),
+        lambda: receive(store, missing, b"x" * 2_000_000),
         lambda: store.finish(missing, b"x", total=None, kind=""),
         lambda: store.finish(missing, None, total=None, kind=""),
         lambda: store.digest(missing),
@@ -265,7 +287,7 @@ def test_a_disk_that_takes_no_more_while_a_file_arrives(store: Artifacts) -> Non
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(StorageError, match="too large"):
-            receive(store, part, b"x" * 300_000)
+            receive(store, part, b"x" * 2_000_000)
         with pytest.raises(StorageError, match="too large"):
             store.finish(part, b"x" * 100_000, total=None, kind="")
     finally:
