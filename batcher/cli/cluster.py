@@ -154,7 +154,6 @@ async def _follow(
     asked: list[tuple[Kind, str]] = []
     first = math.inf if quiet else 0.0 if worker is None else _LINE_SECONDS
     async with ClusterTables(start.conninfo) as tables:
-        await tables.create()
         run_id = await start.begin(tables)
         if worker is None:
             terminal.say(f"Run {run_id} goes on by itself; this command only follows it.")

@@ -53,6 +53,8 @@ AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.procrastinate_jobs AS j
 #: most.
 _YIELD_SECONDS = 0.005
 _YIELD_JOBS = 10
+#: What workers had that procrastinate has forgotten (after `_PRUNE_SECONDS`): it was brought anew long since.
+_LEFT_BEHIND = f"DELETE FROM {SCHEMA}.procrastinate_jobs WHERE status = 'doing' AND worker_id IS NULL"
 #: Works at a job of a run until this worker is done with it.
 Perform = Callable[[int, JobId], Awaitable[None]]
 
@@ -195,6 +197,7 @@ class JobQueue:
             try:
                 with _errors():
                     await self.create()
+                    await self._app.connector.execute_query_async(_LEFT_BEHIND)
                     working = asyncio.ensure_future(
                         self._app.run_worker_async(
                             queues=list(queues),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from batcher.ledger.store.schema import MIGRATIONS
+
 from . import schema
 from .postgres import PostgresConnection
 
@@ -51,7 +53,7 @@ def overview(conninfo: str) -> Overview:
         )
         return Overview(
             there.place,
-            version=schema.versions()[-1],
+            version=MIGRATIONS[-1][0],
             workers=tuple(WorkerState(each["worker"], each["jobs"], each["left_over"]) for each in workers),
             **{name: row[name] for name in row.keys()},  # noqa: SIM118
         )

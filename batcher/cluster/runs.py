@@ -22,23 +22,6 @@ from batcher.jobs import JobId
 from .connections import PARAMETERS, AsyncConnection
 from .postgres import postgres_errors, shown
 
-#: The tables, made by `batcher cluster init`.
-TABLES = """
-CREATE TABLE IF NOT EXISTS batcher.cluster_runs (
-    run_id bigint PRIMARY KEY, kind text NOT NULL, spec text NOT NULL, started timestamptz NOT NULL DEFAULT now(),
-    coordinator text, epoch bigint NOT NULL DEFAULT 0, until timestamptz NOT NULL DEFAULT now(),
-    halt_kind text, halt_reason text, ending text,
-    asks text, answer text, followed timestamptz NOT NULL DEFAULT now());
-CREATE INDEX IF NOT EXISTS cluster_runs_going ON batcher.cluster_runs (kind) WHERE ending IS NULL;
-CREATE TABLE IF NOT EXISTS batcher.workers (
-    name text PRIMARY KEY, host text NOT NULL, pid bigint NOT NULL, kind text NOT NULL, version text NOT NULL,
-    timezone text NOT NULL, concurrency bigint NOT NULL, lease double precision NOT NULL,
-    started timestamptz NOT NULL DEFAULT now(), seen timestamptz NOT NULL DEFAULT now(), left_at timestamptz);
-CREATE TABLE IF NOT EXISTS batcher.reports (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id bigint NOT NULL, job_id text NOT NULL,
-    said text NOT NULL);
-CREATE INDEX IF NOT EXISTS reports_run ON batcher.reports (run_id, id);
-"""
 #: A statement that takes longer, in seconds, counts as a database that is away.
 _SECONDS = 10
 _SETTINGS = f"SET statement_timeout = {_SECONDS * 1000}; SET timezone = 'UTC'"
@@ -94,12 +77,6 @@ class ClusterTables:
                 if self._open is not None:
                     await self._open.close()
                 raise StorageError(f"{self._place} does not answer", hint="Is the database up?") from None
-
-    async def create(self) -> None:
-        """Make the tables, unless they are there."""
-        [row] = await self._all("SELECT to_regclass('batcher.reports') IS NOT NULL AS there")
-        for statement in () if row["there"] else filter(str.strip, TABLES.split(";\n")):
-            await self._all(statement)
 
     async def now(self) -> float:
         """The database's clock, in seconds since the epoch."""

@@ -46,7 +46,7 @@ def baseline(versions: int | None = None) -> str:
     for table in sqlite_schema.tables():
         if table.name in made:
             every += _kept(table)
-    return ";\n".join([_FUNCTIONS, *every, _TRIGGERS, _CLUSTER])
+    return ";\n".join([_FUNCTIONS, *every, _TRIGGERS, _MIGRATIONS, *_CLUSTER.values()])
 
 
 def _references(table: str, sql: str) -> list[str]:
@@ -191,20 +191,21 @@ CREATE TRIGGER files_added AFTER INSERT ON files FOR EACH ROW WHEN (NEW.saved_at
     EXECUTE FUNCTION files_count();
 CREATE TRIGGER files_saved AFTER UPDATE OF saved_at ON files FOR EACH ROW EXECUTE FUNCTION files_count()""".strip()
 
-#: What only a cluster has. `claims`: who works at a job, until when; the epoch rises with each claim; `sent`: see
-#: `claims`. `slots`,
-#: `throttles`, `pauses`: see `limits`. `migrations`: the version, by SQLite's names.
-_CLUSTER = """
-CREATE TABLE claims (
+#: What only a cluster has, by versions of its own, which follow SQLite's. `claims`: who works at a job, until when; the
+#: epoch rises with each claim; `sent`: see `claims`. `slots`, `throttles`, `pauses`: see `limits`; the others: `runs`.
+#: A database of before there were versions has the tables of the first one.
+_CLUSTER = {
+    "cluster_1": """
+CREATE TABLE IF NOT EXISTS claims (
     job_id text COLLATE "C" PRIMARY KEY,
     epoch bigint NOT NULL,
     worker text NOT NULL,
     until timestamptz NOT NULL,
     sent bigint
 );
-CREATE INDEX claims_by_worker ON claims (worker);
-CREATE INDEX claims_until ON claims (until);
-CREATE TABLE slots (
+CREATE INDEX IF NOT EXISTS claims_by_worker ON claims (worker);
+CREATE INDEX IF NOT EXISTS claims_until ON claims (until);
+CREATE TABLE IF NOT EXISTS slots (
     account text NOT NULL,
     limit_name text NOT NULL,
     n bigint NOT NULL,
@@ -212,21 +213,39 @@ CREATE TABLE slots (
     seconds float8 NOT NULL,
     PRIMARY KEY (account, limit_name, n)
 );
-CREATE INDEX slots_free ON slots (account, limit_name, at);
-CREATE TABLE throttles (
+CREATE INDEX IF NOT EXISTS slots_free ON slots (account, limit_name, at);
+CREATE TABLE IF NOT EXISTS throttles (
     account text NOT NULL,
     limit_name text NOT NULL,
     state text NOT NULL,
     cut_at float8 NOT NULL DEFAULT '-Infinity',
     PRIMARY KEY (account, limit_name)
 );
-CREATE TABLE pauses (account text PRIMARY KEY, until timestamptz, held_until timestamptz);
-CREATE TABLE migrations (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())""".strip()
+CREATE TABLE IF NOT EXISTS pauses (account text PRIMARY KEY, until timestamptz, held_until timestamptz);
+CREATE TABLE IF NOT EXISTS cluster_runs (
+    run_id bigint PRIMARY KEY, kind text NOT NULL, spec text NOT NULL, started timestamptz NOT NULL DEFAULT now(),
+    coordinator text, epoch bigint NOT NULL DEFAULT 0, until timestamptz NOT NULL DEFAULT now(),
+    halt_kind text, halt_reason text, ending text,
+    asks text, answer text, followed timestamptz NOT NULL DEFAULT now());
+CREATE INDEX IF NOT EXISTS cluster_runs_going ON cluster_runs (kind) WHERE ending IS NULL;
+CREATE TABLE IF NOT EXISTS workers (
+    name text PRIMARY KEY, host text NOT NULL, pid bigint NOT NULL, kind text NOT NULL, version text NOT NULL,
+    timezone text NOT NULL, concurrency bigint NOT NULL, lease double precision NOT NULL,
+    started timestamptz NOT NULL DEFAULT now(), seen timestamptz NOT NULL DEFAULT now(), left_at timestamptz);
+CREATE TABLE IF NOT EXISTS reports (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id bigint NOT NULL, job_id text NOT NULL,
+    said text NOT NULL);
+CREATE INDEX IF NOT EXISTS reports_run ON reports (run_id, id)""".strip(),
+}
+#: The version: the names of what was done.
+_MIGRATIONS = (
+    "CREATE TABLE migrations (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+)
 
 
 def versions() -> tuple[str, ...]:
-    """The names of the migrations whose tables this batcher knows, oldest first."""
-    return tuple(name for name, _ in sqlite_schema.MIGRATIONS)
+    """The names of the migrations whose tables this batcher knows, oldest first: SQLite's, then a cluster's."""
+    return (*(name for name, _ in sqlite_schema.MIGRATIONS), *_CLUSTER)
 
 
 def create(connection: PostgresConnection, clock: Clock) -> bool:
@@ -261,6 +280,8 @@ def create(connection: PostgresConnection, clock: Clock) -> bool:
 
 
 def _upgrade(connection: PostgresConnection, name: str) -> list[str]:
+    if name in _CLUSTER:
+        return [_CLUSTER[name]]
     found = upgrade(dict(sqlite_schema.MIGRATIONS)[name])
     if found is None or versions().index(name) < _FIRST:
         raise StorageError(

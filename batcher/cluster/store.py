@@ -18,7 +18,6 @@ from batcher.ledger.store.transaction import Transaction
 from . import claims, schema
 from .database_clock import DatabaseClock
 from .postgres import PostgresConnection
-from .runs import TABLES
 
 
 class _Reading:
@@ -185,6 +184,4 @@ class PostgresLedger(LedgerWriter):
 def create(conninfo: str, clock: Clock) -> bool:
     """Make a database the ledger's, or bring an older one up to date; whether anything had to be done."""
     with PostgresConnection(conninfo, idle_seconds=60) as connection:
-        made = schema.create(connection, clock)
-        connection.script(TABLES)
-        return made
+        return schema.create(connection, clock)

@@ -90,7 +90,6 @@ class Worker:
         with closing(PostgresLedger.connect(request.conninfo, self._clock)) as ledger:
             zone = ledger.read.zone
         await to_thread.run_sync(check_create, request.files, request.spool, "check")
-        await self._tables.create()
         await self._set_clock()
         here = machine_zone()
         await self._tables.join(

@@ -45,6 +45,26 @@ async def test_a_worker_that_leaves_in_the_midst_of_jobs_leaves_no_task_behind(p
     assert asyncio.all_tasks() == before
 
 
+async def test_deliveries_of_workers_that_are_long_gone_do_not_stay(postgres: str) -> None:
+    stop, done = asyncio.Event(), list[JobId]()
+
+    async def perform(run_id: int, job_id: JobId) -> None:
+        done.append(job_id)
+        stop.set()
+
+    async with JobQueue(postgres) as queue:
+        await queue.create()
+        await queue.deliver("jobs", 1, [JobId("a")])
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute("SET search_path = procrastinate")
+            connection.execute("UPDATE procrastinate_jobs SET status = 'doing'")
+            await queue.deliver("jobs", 1, [JobId("a")])
+            with anyio.fail_after(10):
+                await queue.work(["jobs"], 4, perform, print, stop)
+            assert connection.execute("SELECT count(*) FROM procrastinate.procrastinate_jobs").fetchall() == [(0,)]
+    assert done == ["a"]
+
+
 @pytest.mark.cluster
 async def test_who_got_the_only_job_asks_for_no_other(postgres: str) -> None:
     with psycopg.connect(postgres, autocommit=True) as connection:
