@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, settings
 
 #: A folder in memory, where this machine has one.
 MEMORY = "/dev/shm"
+#: Loading what they name takes as long as a short run; no test wants this machine's own.
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 SEED = os.environ.get("BATCHER_TEST_SEED", "0")  # see `support`
 # The same examples each time, and no judgement of how long this machine takes for one.
 settings.register_profile(
@@ -34,12 +36,21 @@ def pytest_configure(config: pytest.Config) -> None:
     Thousands of small ledgers are made and thrown away: in memory that takes a third of the time. pytest's own
     compiling of the tests, with every `assert` written anew, is kept too: it takes half of what collecting them takes.
     """
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in ("PYTHONDONTWRITEBYTECODE", *CERTIFICATES):
+        os.environ.pop(name, None)
     sys.dont_write_bytecode = False
     if os.access(MEMORY, os.W_OK):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
     if hasattr(config, "workerinput"):
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with tests that wait for leases: the first of several processes has them, and the others work meanwhile.
+
+    They come with all others that need a PostgreSQL, of which one process then starts one.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("cluster") is None, "postgres_server" not in item.fixturenames))
 
 
 def pytest_collection_finish() -> None:

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -167,6 +168,7 @@ def _serve(line: socket.socket) -> None:
         import_module(f"batcher.cli.commands.{name}")
     for name in ("anyio._backends._asyncio", "batcher.providers.rivya", "httpcore2", "sqlite_utils"):
         import_module(name)
+    _work_out_tables()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while head := socket.recv_fds(line, 4, 3):
         size, descriptors, _, _ = head
@@ -189,6 +191,15 @@ def _serve(line: socket.socket) -> None:
             _become(json.loads(body), streams)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _work_out_tables() -> None:
+    """What migrations make of an empty file: each command that opens a ledger would go through all of them anew."""
+    from batcher.ledger.store import schema
+
+    with closing(sqlite3.connect(":memory:")) as made:
+        schema.fill(made)
+        schema.differences(made)
 
 
 def _become(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
