@@ -50,7 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     They come with all others that need a PostgreSQL, of which one process then starts one.
     """
-    items.sort(key=lambda item: (item.get_closest_marker("cluster") is None, "postgres_server" not in item.fixturenames))
+    items.sort(
+        key=lambda item: (item.get_closest_marker("cluster") is None, "postgres_server" not in item.fixturenames)
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -7,16 +7,16 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from cli.helpers import ROOT, Cli, Site, clean, environment, refused
-from mcp.client import Client
-from mcp.client.stdio import StdioServerParameters
 
-from batcher.cli.mcp_server import make_server
 from batcher.cli.terminal import Terminal
+
+if TYPE_CHECKING:  # the SDK takes a second, and every process of the suite reads this file
+    from mcp.client import Client
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -78,6 +78,10 @@ async def call(client: Client, tool: str, **arguments: Any) -> Any:
 
 
 def in_memory(state: Path, script: Callable[[Client], Any], **fakes: Any) -> None:
+    from mcp.client import Client
+
+    from batcher.cli.mcp_server import make_server
+
     async def main() -> None:
         async with Client(make_server(state, Path.cwd(), **fakes)) as client:
             await script(client)
@@ -136,12 +140,15 @@ def test_run_plan_begins_nothing_without_an_approval(cli: Cli, place: Site, plan
 def test_a_real_server_plans_tells_and_buys_what_was_approved_once(
     cli: Cli, place: Site, plan: str, tmp_path: Path
 ) -> None:
+    from mcp.client import Client
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
     async def main() -> None:
         environ = clean(**environment(place), PYTHONPATH=str(ROOT))
         server = StdioServerParameters(
             command=sys.executable, args=["-m", "batcher", "mcp"], env=environ, cwd=str(tmp_path)
         )
-        async with Client(server) as client:
+        async with Client(stdio_client(server, errlog=sys.__stderr__ or sys.stderr)) as client:
             bad = await call(client, "jobs", status="nonsense")
             assert bad["error"]["exit_code"] == 2
             done = await call(client, "run_plan", hash=plan)

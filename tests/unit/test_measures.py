@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,30 +29,35 @@ def rotated(content: bytes) -> bytes:
     return content[:place] + quarter + content[place + 36 :]
 
 
-FILES: dict[str, tuple[bytes, Measures]] = {
-    "a film": (film(48, 64, 36), Measures(6.0, 64, 36)),
-    "its index in front": (film(12, 36, 64, movflags="faststart"), Measures(1.5, 36, 64)),
-    "a film of QuickTime": (film(16, 64, 64, container="mov"), Measures(2.0, 64, 64)),
-    "turned by a quarter": (rotated(film(8, 64, 36)), Measures(1.0, 36, 64)),
+FILES: dict[str, tuple[Callable[[], bytes], Measures]] = {
+    "a film": (lambda: film(48, 64, 36), Measures(6.0, 64, 36)),
+    "its index in front": (lambda: film(12, 36, 64, movflags="faststart"), Measures(1.5, 36, 64)),
+    "a film of QuickTime": (lambda: film(16, 64, 64, container="mov"), Measures(2.0, 64, 64)),
+    "turned by a quarter": (lambda: rotated(film(8, 64, 36)), Measures(1.0, 36, 64)),
     "in fragments, of no stated length": (
-        film(8, 64, 36, movflags="frag_keyframe+empty_moov"),
+        lambda: film(8, 64, 36, movflags="frag_keyframe+empty_moov"),
         Measures(None, 64, 36),
     ),
-    "a picture": (picture("PNG", 31, 17), Measures(None, 31, 17)),
-    "a GIF": (picture("GIF", 31, 17), Measures(None, 31, 17)),
-    "a WebP with losses": (picture("WEBP", 31, 17), Measures(None, 31, 17)),
-    "a WebP without": (picture("WEBP", 31, 17, lossless=True), Measures(None, 31, 17)),
-    "a JPEG": (picture("JPEG", 31, 17), Measures(None, 31, 17)),
-    "a JPEG, progressive": (picture("JPEG", 31, 17, progressive=True), Measures(None, 31, 17)),
-    "a JPEG on its side": (on_its_side(), Measures(None, 32, 48)),
-    "a film of another kind": (film(8, 64, 36, container="matroska"), Measures()),
-    "a text": (b"hello", Measures()),
+    "a picture": (lambda: picture("PNG", 31, 17), Measures(None, 31, 17)),
+    "a GIF": (lambda: picture("GIF", 31, 17), Measures(None, 31, 17)),
+    "a WebP with losses": (lambda: picture("WEBP", 31, 17), Measures(None, 31, 17)),
+    "a WebP without": (lambda: picture("WEBP", 31, 17, lossless=True), Measures(None, 31, 17)),
+    "a JPEG": (lambda: picture("JPEG", 31, 17), Measures(None, 31, 17)),
+    "a JPEG, progressive": (lambda: picture("JPEG", 31, 17, progressive=True), Measures(None, 31, 17)),
+    "a JPEG on its side": (lambda: on_its_side(), Measures(None, 32, 48)),
+    "a film of another kind": (lambda: film(8, 64, 36, container="matroska"), Measures()),
+    "a text": (lambda: b"hello", Measures()),
 }
+
+
+@cache
+def file_of(name: str) -> bytes:
+    return FILES[name][0]()
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_what_a_file_measures(name: str) -> None:
-    content, wanted = FILES[name]
+    content, wanted = file_of(name), FILES[name][1]
     assert measure(io.BytesIO(content), sniff(content)) == wanted
 
 
@@ -64,7 +71,7 @@ def test_a_box_that_ends_where_no_disk_goes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_measures_nothing_that_it_does_not_say(name: str) -> None:
     """Cut anywhere, or with a byte changed, it is read without an error, and never for long."""
-    content, _ = FILES[name]
+    content = file_of(name)
     kind = sniff(content)
     for place in range(0, len(content), max(1, len(content) // 60)):
         for damaged in (content[:place], content[:place] + b"\xff" + content[place + 1 :]):

@@ -24,34 +24,39 @@ from batcher.manifest.templates import MAX_OUTPUT, compile_template
 
 pytestmark = pytest.mark.sweep
 
-#: Manifests of at most eight million bytes.
-BOMBS: dict[str, str] = {
-    "billion laughs": f"a: &a [{'x,' * 99}]\nb: &b [{'*a,' * 99}]\nc: &c [{'*b,' * 99}]\nd: [{'*c,' * 99}]",
-    "many values": HEAD + "prompts: [" + "1," * 500_000 + "]",
-    "many brackets": "[" * 7_900_000,
-    "many braces": "{" * 7_900_000,
-    "many dashes": "- " * 3_900_000,
-    "many questions": "? " * 3_900_000,
-    "many colons": HEAD + "prompts: [x]\n" + ": " * 3_900_000,
-    "endless text": HEAD + "prompts: [" + "x" * 7_900_000 + "]",
-    "endless key": HEAD + "prompts: [x]\n? " + "k" * 7_900_000 + "\n: 1",
-    "endless anchor": HEAD + "prompts: [*" + "k" * 7_900_000 + "]",
-    "endless tag": HEAD + "prompts: [!" + "k" * 7_900_000 + " x]",
-    "endless number": HEAD + "prompts: [x]\nrepeat: " + "9" * 7_900_000,
-    "endless escapes": HEAD + 'prompts: ["' + "\\U0001F600" * 700_000 + '"]',
-    "long variable, often": HEAD + f"prompts: [{{prompt: '{'{{ v }}' * 900}', vars: {{v: {'y' * 7_000_000}}}}}]",
-    "long variable in a name": HEAD
-    + f"results: {{name: '{'{{ v }}' * 100} {{{{ x }}}}'}}\nprompts: [{{prompt: x, vars: {{v: {'y ' * 3_500_000}}}}}]",
-    "exclude for ever": HEAD
-    + "prompts: ['{{ a }}']\nmatrix:\n  a: [x]\n"
-    + "".join(f"  v{n}: [{','.join(map(str, range(100)))}]\n" for n in range(50))
-    + "  exclude: [{a: x}]\n",
-    "large list": HEAD + "prompts: [{file: sparse.txt}]",
-    "large table": HEAD + "prompts: [{file: sparse.csv}]",
-    "large lines": HEAD + "prompts: [{file: sparse.jsonl}]",
-    "large picture": HEAD + "references: [sparse.png]\nprompts: [x]",
-    "row without end": HEAD + "prompts: [{file: quotes.csv}]",
-}
+
+def bombs() -> dict[str, str]:
+    """Manifests of at most eight million bytes."""
+    return {
+        "billion laughs": f"a: &a [{'x,' * 99}]\nb: &b [{'*a,' * 99}]\nc: &c [{'*b,' * 99}]\nd: [{'*c,' * 99}]",
+        "many values": HEAD + "prompts: [" + "1," * 500_000 + "]",
+        "many brackets": "[" * 7_900_000,
+        "many braces": "{" * 7_900_000,
+        "many dashes": "- " * 3_900_000,
+        "many questions": "? " * 3_900_000,
+        "many colons": HEAD + "prompts: [x]\n" + ": " * 3_900_000,
+        "endless text": HEAD + "prompts: [" + "x" * 7_900_000 + "]",
+        "endless key": HEAD + "prompts: [x]\n? " + "k" * 7_900_000 + "\n: 1",
+        "endless anchor": HEAD + "prompts: [*" + "k" * 7_900_000 + "]",
+        "endless tag": HEAD + "prompts: [!" + "k" * 7_900_000 + " x]",
+        "endless number": HEAD + "prompts: [x]\nrepeat: " + "9" * 7_900_000,
+        "endless escapes": HEAD + 'prompts: ["' + "\\U0001F600" * 700_000 + '"]',
+        "long variable, often": HEAD + f"prompts: [{{prompt: '{'{{ v }}' * 900}', vars: {{v: {'y' * 7_000_000}}}}}]",
+        "long variable in a name": HEAD
+        + f"results: {{name: '{'{{ v }}' * 100} {{{{ x }}}}'}}\n"
+        + f"prompts: [{{prompt: x, vars: {{v: {'y ' * 3_500_000}}}}}]",
+        "exclude for ever": HEAD
+        + "prompts: ['{{ a }}']\nmatrix:\n  a: [x]\n"
+        + "".join(f"  v{n}: [{','.join(map(str, range(100)))}]\n" for n in range(50))
+        + "  exclude: [{a: x}]\n",
+        "large list": HEAD + "prompts: [{file: sparse.txt}]",
+        "large table": HEAD + "prompts: [{file: sparse.csv}]",
+        "large lines": HEAD + "prompts: [{file: sparse.jsonl}]",
+        "large picture": HEAD + "references: [sparse.png]\nprompts: [x]",
+        "row without end": HEAD + "prompts: [{file: quotes.csv}]",
+    }
+
+
 #: What is said about files that are larger than any memory; the last one is 22 MB of one row.
 SPARSE = {
     "large list": "error: sparse.txt:1 (row 1): the line is longer than 1,000,000 bytes",
@@ -72,21 +77,22 @@ _MEMORY = 900_000_000
 
 def test_no_bomb_takes_much_memory(tmp_path: Path) -> None:
     """One process that may have so much memory and no more reads them all; each is told, with a place."""
-    for number, text in enumerate(BOMBS.values()):
+    made = bombs()
+    for number, text in enumerate(made.values()):
         (tmp_path / f"{number}.yaml").write_text(text)
     for suffix in ("txt", "csv", "jsonl", "png", "yaml"):
         with (tmp_path / f"sparse.{suffix}").open("wb") as file:
             file.write(PNG if suffix == "png" else b"prompt\n" if suffix == "csv" else b"")
             os.truncate(file.fileno(), 1 << 40)  # a terabyte, of which the disk holds nothing
     (tmp_path / "quotes.csv").write_bytes(b"prompt\n" + b'"x\n","x\n",' * 1_000_000)
-    names = [*(f"{number}.yaml" for number in range(len(BOMBS))), "sparse.yaml"]
+    names = [*(f"{number}.yaml" for number in range(len(made))), "sparse.yaml"]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", _WATCHED % (_MEMORY, _MEMORY), *names]
     ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert ran.stdout.splitlines() == [f"2 {name}" for name in names], ran.stderr[-2000:]
     told = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
-    places = [f"error: {number}.yaml:" for number, name in enumerate(BOMBS) if name not in SPARSE]
+    places = [f"error: {number}.yaml:" for number, name in enumerate(made) if name not in SPARSE]
     assert [line for line in told if not line.startswith(tuple(places))] == [
         *SPARSE.values(),
         "error: sparse.yaml: is larger than 8,000,000 bytes",

@@ -6,6 +6,7 @@ import gzip
 import sys
 import zlib
 from collections.abc import AsyncIterator
+from functools import cache
 from types import SimpleNamespace
 
 import httpx2 as httpx
@@ -226,6 +227,7 @@ def test_a_transfer_that_breaks_off(raised: Exception) -> None:
     assert received == b"abc"
 
 
+@cache
 def zipped(data: bytes, form: str) -> bytes:
     compressor = zlib.compressobj(wbits={"gzip": 31, "zlib": 15, "raw": -15}[form])
     return compressor.compress(data) + compressor.flush()
