@@ -19,7 +19,7 @@ from .figures import Figure, at_least, at_most
 from .running import BATCHER, Server, server
 from .sessions import Session, session
 
-SECONDS = 15
+SECONDS = 10
 LATENCY = 0.05
 #: How much later one request may arrive than another that left at the same time.
 TOLERANCE = 0.05
@@ -119,7 +119,7 @@ def killed() -> list[float]:
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """The figures of 15 seconds for each rate (with `full`: 45), and of a kill."""
+    """The figures of 10 seconds for each rate (with `full`: 30), and of a kill."""
     seconds = SECONDS * (3 if full else 1)
     with ThreadPoolExecutor() as pool:
         found = dict(zip(TOGETHER, pool.map(steady, TOGETHER, [seconds] * len(TOGETHER)), strict=True))

@@ -17,7 +17,10 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import anyio
@@ -54,8 +57,12 @@ results: {{download: false}}
 Draw = Callable[[random.Random], float]
 
 
+def _lognormal(median: float, sigma: float, chance: random.Random) -> float:
+    return median * chance.lognormvariate(0, sigma)
+
+
 def _like(median: float, sigma: float) -> Draw:
-    return lambda chance: median * chance.lognormvariate(0, sigma)
+    return partial(_lognormal, median, sigma)
 
 
 def _mixed(chance: random.Random) -> float:
@@ -115,13 +122,16 @@ _USERS = (
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """What users meet, with tasks of a minute and of three; then the schedules, each beside its fixed interval."""
-    for case in _CASES if full else _CASES[:2]:
-        for user in _USERS:
-            if not (user.goals or full or case is _CASES[0]):
-                continue
-            tasks = _tasks(case, _LEARNING + case.measured)
-            found, name = _run(tasks, user.polling, user.requests), f"{case.name}; {user.name}"
+    """What users meet, by default also with tasks of three minutes; then schedules, each beside its fixed interval."""
+    met = [
+        (case, user)
+        for case in (_CASES if full else _CASES[:2])
+        for user in _USERS
+        if full or case is _CASES[0] or user is _USERS[0]
+    ]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # virtual time is as long beside others
+        for (case, user), found in zip(met, pool.map(_of_user, *zip(*met, strict=True)), strict=True):
+            name = f"{case.name}; {user.name}"
             for what, value, number in (("median", found.median, 0), ("95th percentile", found.late, 1)):
                 label = f"{name}: noticed after, {what}"
                 yield at_most(label, value, user.goals[number], "s") if user.goals else Figure(label, value, "s")
@@ -208,8 +218,9 @@ class _Api(Rivya):
         return TaskState(task_id, status, str(status), 10, 10, (f"https://results.example/{task_id}.mp4",))
 
 
-def _run(tasks: Sequence[float], polling: Polling, requests: str) -> _Noticed:
+def _of_user(case: _Case, user: _Settings) -> _Noticed:
     """Learn from the first tasks in one run, and measure the others in another one."""
+    tasks, polling = _tasks(case, _LEARNING + case.measured), user.polling
     sys.path.insert(0, str(ROOT / "tests"))  # the virtual clock of the tests, and their composition of a run
     try:
         from support import BASE_URL, KEY, Bench
@@ -228,7 +239,7 @@ def _run(tasks: Sequence[float], polling: Polling, requests: str) -> _Noticed:
         for name, part in (("learning", tasks[:_LEARNING]), ("measured", tasks[_LEARNING:])):
             bench.api_of_tasks = _Api(bench.clock, part, bench.api, BASE_URL, KEY)
             prompts = ", ".join(f"Boat {number}" for number in range(len(part)))
-            text = _MANIFEST.format(name=name, prompts=prompts, polling=polling, requests=requests)
+            text = _MANIFEST.format(name=name, prompts=prompts, polling=polling, requests=user.requests)
             ending = bench.run(bench.write(text, f"{name}.yaml"))
             if ending.left:
                 raise RuntimeError(f"{name}: {ending.reason}: {ending.left}")
