@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Literal, Self
@@ -150,8 +150,13 @@ class Model(CatalogValue):
 
     def whole(self, params: Mapping[str, WireValue]) -> dict[str, WireValue]:
         """The params of a job at their value, defaults included, in the order of the model's page."""
-        found = {name: params.get(name, self.default(name)) for name in self.params}
-        return {name: value for name, value in found.items() if value is not None}
+        found = ((name, params.get(name, value)) for name, value in self._defaults.items())
+        return {name: value for name, value in found if value is not None}
+
+    @cached_property
+    def _defaults(self) -> Mapping[str, ParamValue | None]:
+        """Of each param: asked for with every job that is planned or bought."""
+        return {name: self.default(name) for name in self.params}
 
     @property
     def is_unchecked(self) -> bool:

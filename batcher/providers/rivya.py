@@ -278,14 +278,14 @@ class Rivya:
                 yield self._moved(joined(url, location.strip()))
             else:
                 begun = (offset, validator or "") if headers else (0, "")
-                yield self._incoming(stream, *begun, own=self.is_own_host(url))
+                yield self._incoming(stream, *begun)
 
     def _moved(self, url: str) -> Redirected | Gone:
         return (
             Gone("the result redirects to a URL that holds the key") if self._http.holds_key(url) else Redirected(url)
         )
 
-    def _incoming(self, stream: Stream, offset: int, begun: str, *, own: bool) -> Incoming | Gone | Refused | Retryable:
+    def _incoming(self, stream: Stream, offset: int, begun: str) -> Incoming | Gone | Refused | Retryable:
         """What is sent, from `offset` on if it is a part of the version that was `begun` (a validator)."""
         status, headers = stream.status, stream.headers
         chunks = _uncut(stream.chunks, self._http.mask)
@@ -315,7 +315,7 @@ class Rivya:
                 f"HTTP {status} for the result",
                 retry_after=wait,
                 throttled=status == 429,
-                outage=own and status >= 500,  # of another host it says nothing about the API
+                outage=stream.own and status >= 500,  # of another host it says nothing about the API
                 cause="server",
             )
         return Refused(f"http_{status}", f"HTTP {status} for the result")

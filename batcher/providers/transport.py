@@ -53,11 +53,15 @@ SILENCE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer whose body is still to be read; it comes decoded. Iterating raises TRANSFER_ERRORS."""
+    """An answer whose body is still to be read; it comes decoded. Iterating raises TRANSFER_ERRORS.
+
+    `own`: it is of the API's own origin.
+    """
 
     status: int
     headers: Mapping[str, str]
     chunks: AsyncGenerator[bytes, None]
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,7 @@ class Transport:
             except Undecodable as fault:
                 yield Barred(f"the result cannot be read: {fault}")
             else:
-                yield Stream(reply.status_code, found, chunks)
+                yield Stream(reply.status_code, found, chunks, own)
         finally:
             with anyio.CancelScope(shield=True):
                 await reply.aclose()
