@@ -11,8 +11,6 @@ from batcher.events import Event
 from batcher.jobs import Intent, JobId
 from batcher.ledger.store.transaction import Transaction
 
-from .postgres import PostgresConnection
-
 _TAKE = (
     "INSERT INTO claims (job_id, epoch, worker, until)"
     " VALUES (?1, 1, ?2, clock_timestamp() + make_interval(secs => ?3))"
@@ -23,10 +21,6 @@ _UNANSWERED = (
     "UPDATE attempts SET maybe_received = 1 WHERE maybe_received = 0 AND id = (SELECT w.attempt_id FROM wanted AS w"
     " JOIN claims AS c ON c.job_id = w.id AND c.sent = w.attempt_id WHERE w.id = ? AND w.status = 'submitting')"
     " RETURNING number"
-)
-_RENEW = (
-    "UPDATE claims SET until = clock_timestamp() + make_interval(secs => %s)"
-    " WHERE worker = %s AND until > clock_timestamp() RETURNING job_id"
 )
 #: The fence: whether a claim may send an intent now, by the database's clock; then it is written down that it may be
 #: sent. The job is still submitting with this attempt, which has no task and is not closed, the claim is the newest one
@@ -75,18 +69,3 @@ def release(t: Transaction, job_id: JobId, epoch: int) -> bool:
     """Give a claim back; whether it still was one."""
     gone = "UPDATE claims SET until = clock_timestamp() WHERE job_id = ? AND epoch = ? AND until > clock_timestamp()"
     return bool(t.run(gone, (job_id, epoch)).rowcount)
-
-
-def renew(connection: PostgresConnection, worker: str, lease: float) -> set[JobId]:
-    """Prolong the claims of a worker that have not run out; the jobs of which it has one. What ran out stays lost."""
-    return {JobId(row[0]) for row in connection.query(_RENEW, (lease, worker))}
-
-
-def expired(connection: PostgresConnection, limit: int) -> list[JobId]:
-    """Jobs under way whose claim ran out, the oldest first."""
-    rows = connection.query(
-        "SELECT c.job_id FROM claims AS c JOIN wanted AS w ON w.id = c.job_id WHERE c.until <= clock_timestamp()"
-        " AND w.status IN ('submitting', 'queued', 'processing') ORDER BY c.until LIMIT %s",
-        (limit,),
-    )
-    return [JobId(row[0]) for row in rows]

@@ -161,14 +161,6 @@ class PostgresLedger(LedgerWriter):
                 purchases.close(t, intent, Status.PLANNED, code, message)
             return mine
 
-    def renew(self, worker: str, lease: float) -> set[JobId]:
-        """Prolong a worker's claims that have not run out; the jobs of which it still has one."""
-        return claims.renew(self._apart, worker, lease)
-
-    def expired(self, limit: int = 100) -> list[JobId]:
-        """Jobs under way whose claim ran out, the oldest first."""
-        return claims.expired(self._apart, limit)
-
     @property
     def _apart(self) -> PostgresConnection:
         """The connection that no group is committed on."""
