@@ -18,7 +18,7 @@ from batcher.ledger.store.connection import AlreadyThere, Away, Locked, Torn
 from .connections import ANSWER_SECONDS, PARAMETERS, Connection, keeps_its_session
 from .dialect import translate
 from .prepared import Prepared
-from .round_trips import Answered, Foresight, Statement
+from .round_trips import Answered, PutOff, Statement
 from .rows import Row, RowCursor, Sum, rows
 
 #: The lock under which all writing is serial; any number will do, as long as every version takes the same.
@@ -89,7 +89,7 @@ class PostgresConnection:
         self._owner = 0  # the thread that has begun a transaction
         self._within = False
         self._slow = False  # each part of a group waits for its own writes
-        self.foresight = Foresight()
+        self._put_off = PutOff()
         self.round_trips = 0  # within transactions, of all time
         self.heard: Callable[[float], None] = lambda _: None  # the database's time, at each transaction's begin
         self._left = False  # closed, though a group of another thread may still be written
@@ -125,7 +125,7 @@ class PostgresConnection:
     def begin(self) -> None:
         """Begin a transaction in which nobody else writes. Raises Locked, and Away where nobody can be asked."""
         self._within = False
-        self.foresight.begin()
+        self._put_off = PutOff()
         with postgres_errors(self.place):
             try:
                 cursor = self._ask(_BEGIN)
@@ -175,44 +175,50 @@ class PostgresConnection:
             return self._ask(made, _given(values, numbered) or None)
 
     def _within_transaction(self, statement: Statement) -> Any:
-        """Run a statement with what nobody waits for before it, and the questions that are foreseen after it."""
-        foresight, sql = self.foresight, statement.sql
+        """Run a statement after what nobody waits for, or put it off."""
+        sql, nothing = statement.sql, Answered([])
         if sql.startswith("SAVEPOINT"):
-            foresight.part()
-        if sql.startswith("SAVEPOINT") or (sql.startswith("RELEASE") and not self._slow):
-            foresight.put_off(statement)
-            return Answered([])
-        if sql.startswith("ROLLBACK"):
-            foresight.drop(all_of_it=sql == "ROLLBACK")
-        if (known := foresight.answer(statement)) is not None:
-            return known
-        foreseen = foresight.foreseen(statement)
-        found = self._sent(foresight.take(), [statement, *foreseen])
+            self._put_off.begin_part(statement)
+            return nothing
+        if sql.startswith("RELEASE") and not self._slow:
+            self._put_off.end_part(statement)
+            return nothing
+        if sql.startswith("ROLLBACK TO") and self._put_off.take_back():
+            return nothing
+        if sql == "ROLLBACK":
+            self._put_off = PutOff()
+        found = self._sent([statement])
         if sql in ("COMMIT", "ROLLBACK"):
             self._within = False
             if self._left:
                 self._open.close()
             elif self._prepares:
                 self._prepared.prepare(self._open)
-        for each, cursor in zip(foreseen, found[len(found) - len(foreseen) :], strict=True):
-            foresight.keep(each, cursor.fetchall())
-        return found[-1 - len(foreseen)]
+        return found[-1]
+
+    def several(self, questions: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Row]]:
+        """The rows of several questions that are written for SQLite; within a transaction in one round trip."""
+        if not self._within:
+            return [self.execute(*question).fetchall() for question in questions]
+        found = self._sent([Statement(sql, tuple(values)) for sql, values in questions])
+        return [each.fetchall() for each in found[-len(questions) :]]
 
     def later(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Run a statement whose answer nobody needs: with the next one, or before the commit at the latest."""
         if self._within:
-            self.foresight.put_off(Statement(sql, tuple(values)))
+            self._put_off.add(Statement(sql, tuple(values)))
         else:
             self.execute(sql, values)
 
-    def _sent(self, put_off: Sequence[Statement], statements: Sequence[Statement]) -> list[Any]:
+    def _sent(self, statements: Sequence[Statement]) -> list[Any]:
         """Run statements after what nobody has waited for. Raises Torn where that may be of another part."""
+        put_off, self._put_off = self._put_off, PutOff()
         try:
             with postgres_errors(self.place):
-                return self._together([*put_off, *statements])
+                return self._together([*put_off.statements, *statements])
         except StorageError as error:
             self._prepared = Prepared()  # whatever it was: that cannot be it the next time
-            if self._status != "INERROR" or not any(each.sql.startswith("RELEASE") for each in put_off):
+            if self._status != "INERROR" or not put_off.of_others:
                 raise
             self._open.execute("ROLLBACK")
             torn = Torn(error.message, hint=error.hint)
@@ -226,12 +232,6 @@ class PostgresConnection:
             yield
         finally:
             self._slow = False
-
-    def next_id(self, table: str) -> int:
-        """Take the id that the next row of a table is to have: nobody else takes one within a writing transaction."""
-        found = int(self.execute(f"SELECT last_value + is_called::int FROM {table}_id_seq").fetchone()[0])
-        self.later(f"SELECT setval('{table}_id_seq', ?)", (found,))
-        return found
 
     def _together(self, statements: Sequence[Statement]) -> list[Any]:
         """Run statements of a transaction in one round trip. The first that fails raises, and none after it is done.
@@ -260,10 +260,8 @@ class PostgresConnection:
         """Run a statement for each of the rows, in few round trips."""
         made, numbered = translate(sql)
         rows = [_given(row, numbered) for row in values]
-        if self._within and rows:
-            self.foresight.answer(Statement(sql, ()))
-            if waiting := self.foresight.take():
-                self._sent(waiting, ())
+        if self._within and rows and self._put_off.statements:
+            self._sent(())
         if rows:
             with postgres_errors(self.place):
                 self._open.cursor().executemany(cast(Any, made), rows)

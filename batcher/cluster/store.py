@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self, cast
 from batcher.clock import Clock
 from batcher.errors import Kind
 from batcher.events import Event
-from batcher.jobs import Intent, Job, JobId, Status
-from batcher.ledger import LedgerReader, LedgerWriter, NotAdmitted, Observer
+from batcher.jobs import Intent, JobId, Status
+from batcher.ledger import LedgerReader, LedgerWriter, Observer
 from batcher.ledger.store import purchases
 from batcher.ledger.store.connection import open_reader
 from batcher.ledger.store.transaction import Transaction
@@ -32,6 +32,11 @@ class _Reading:
         if self._writing.is_mine:
             return self._writing.execute(sql, values)
         return self._own.execute(sql, values)
+
+    def several(self, questions: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Any]]:
+        if self._writing.is_mine:
+            return [*self._writing.several(questions)]
+        return [self._own.execute(*question).fetchall() for question in questions]
 
     def create_function(self, *words: Any, **named: Any) -> None:
         """What SQLite's readers add to it; no question of a run asks for that."""
@@ -117,10 +122,6 @@ class PostgresLedger(LedgerWriter):
     def now(self) -> float:
         """The database's time, in seconds since the epoch."""
         return float(self._apart.query("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])
-
-    def intend(self, job: Job, **words: Any) -> Intent | NotAdmitted:
-        self.connection.foresight.about = job.id
-        return super().intend(job, **words)
 
     # Claims (see `claims`)
 

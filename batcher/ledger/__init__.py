@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .store.caps import Caps, NotAdmitted
     from .store.enrolment import NOT_IN_MANIFEST, Enrolled
     from .store.sends import Send
-    from .store.transaction import Change, Observer, Stale
+    from .store.transaction import Buying, Change, Observer, Stale
     from .store.writer import LedgerWriter
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "NEWEST_WAITS",
     "NOT_IN_MANIFEST",
     "TIMES",
+    "Buying",
     "Caps",
     "Change",
     "CreditSum",
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 _WRITING = {
+    "Buying": "store.transaction",
     "Caps": "store.caps",
     "NotAdmitted": "store.caps",
     "Enrolled": "store.enrolment",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from batcher.clock import find_zone, from_iso, local_day
 from batcher.errors import AmbiguousJob, StorageError, UnknownJob
@@ -25,7 +25,7 @@ from .answers import PromptOutcome as PromptOutcome
 from .answers import SourceState as SourceState
 from .queries.sql import OF_CLASS, SOURCE_STATES, UNSAVED, like, placeholders
 from .store import schema
-from .store.amounts import COMMITTED, HOLD
+from .store.amounts import TAKEN_SINCE, spent_sum
 from .store.connection import open_reader, storage_errors
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class LedgerReader:
         self._connection = connection
         self._errors = storage_errors(path)
         self.path = path
+        self.is_far = hasattr(connection, "several")  # each question waits for a network
         connection.create_function("ledger_day", 1, self._day)
         connection.create_function("ledger_like", 2, like, deterministic=True)
 
@@ -100,6 +101,14 @@ class LedgerReader:
     def figure(self, sql: str, values: Sequence[Any] = ()) -> int:
         """The one number that is asked for; 0 for none."""
         return int(self.one(sql, values)[0] or 0)
+
+    def several(self, questions: Sequence[tuple[str, Sequence[Any]]]) -> list[list[sqlite3.Row]]:
+        """The rows of several queries, which are asked at once where it `is_far`."""
+        if not self.is_far:
+            return [self.rows(*each) for each in questions]
+        with self._errors:
+            found: list[list[sqlite3.Row]] = cast(Any, self._connection).several(questions)
+            return found
 
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[sqlite3.Row]:
         """The rows of a query one after the other; for many."""
@@ -293,10 +302,7 @@ class LedgerReader:
         `unpriced`: of jobs without a price beforehand, or of the others.
         """
         given = {"run_id": run_id, "campaign": campaign, "day": day, "allowance": allowance, "unpriced": unpriced}
-        chosen = {name: value for name, value in given.items() if value is not None}
-        where = " AND ".join(f"{name} = ?" for name in chosen) or "1 = 1"
-        sums = f"SELECT coalesce(sum(held), 0), coalesce(sum(settled), 0) FROM spent WHERE {where}"
-        return CreditSum(*self.one(sums, list(chosen.values())))
+        return CreditSum(*self.one(*spent_sum(given)))
 
     def taken_since(self, account: str, attempt_id: int) -> int:
         """Credits that attempts newer than `attempt_id` hold or have settled, and what older ones may still take.
@@ -304,14 +310,7 @@ class LedgerReader:
         That is what they hold above the API's reserve: a wallet that was read has not felt it. Where the API named no
         reserve, nobody knows whether it takes anything before the end.
         """
-        return self.figure(
-            f"SELECT (SELECT coalesce(sum({COMMITTED}), 0) FROM attempts WHERE id > ?1 AND account = ?2)"
-            f" + (SELECT coalesce(sum(CASE WHEN {HOLD} > coalesce(reserved_credits, 0)"
-            f" THEN {HOLD} - coalesce(reserved_credits, 0) ELSE 0 END), 0) FROM attempts WHERE id <= ?1"
-            " AND account = ?2 AND final_credits IS NULL AND (outcome IS NULL OR outcome = 'succeeded')"
-            " AND submitted_at IS NOT NULL)",
-            (attempt_id, account),
-        )
+        return self.figure(TAKEN_SINCE, (account, attempt_id))
 
     def newest_attempt(self) -> int:
         """The newest attempt (row id); 0 without any."""

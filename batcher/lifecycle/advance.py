@@ -35,7 +35,7 @@ from batcher.jobs import (
     Upload,
     Waiting,
 )
-from batcher.ledger import Caps, NotAdmitted, PlannedJob
+from batcher.ledger import Buying, Caps, NotAdmitted, PlannedJob
 from batcher.limits import LONGEST_WAIT, Permit
 from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown
 
@@ -157,7 +157,8 @@ class Lifecycle:
                 return Deferred(no) if (no := self.refusal(job)) else Reschedule(Stage.SUBMIT, 1.0)
             if self._limiter.creates_down():  # since it began to wait for room
                 return Reschedule(Stage.SUBMIT)
-            made = await self._commits(partial(self._intend, whole(job), uploads, slot))
+            job = whole(job)
+            made = await self._commits(Buying(job, partial(self._intend, job, uploads, slot)))
             if isinstance(made, NotAdmitted):
                 return Deferred(made)
             state.bought, state.uploads = True, tuple(uploads)

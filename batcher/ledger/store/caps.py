@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from batcher.clock import local_day, local_time
+from batcher.ledger.answers import PlannedJob
 from batcher.ledger.cap_room import CapRoom, asked_caps, room_under
-from batcher.ledger.reader import LedgerReader
 from batcher.settings import Allowance, Selection
-from batcher.statuses import JobId, is_unpriced
+from batcher.statuses import is_unpriced
 
-from . import chains, commands
-from .prices import class_waits, expected_price, last_final, slow_wait
+from . import chains
+from .facts import Facts
+
+if TYPE_CHECKING:
+    from batcher.jobs import Job
 
 #: A wallet reading that is older, in seconds, lets nothing through (product.md, promise 3).
 READING_SECONDS = 300.0
@@ -80,28 +83,20 @@ class NotAdmitted:
 
 
 class Admission(NamedTuple):
-    """What a job is expected to cost, and what is held for it: the class's newest final, if that is more."""
+    """What a job is expected to cost, and what is held for it (see `PriceClass`)."""
 
     quote: int
     hold: int
 
 
 def admission(
-    read: LedgerReader,
-    caps: Caps,
-    *,
-    run_id: int | None,
-    account: str,
-    campaign: str,
-    now: float,
-    price_class: str,
-    catalog_credits: int,
-    job_id: JobId,
+    facts: Facts, caps: Caps, job: PlannedJob | Job, *, run_id: int | None, account: str, now: float
 ) -> Admission | NotAdmitted:
-    """What a job of this class costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
-    if refusal := _too_early_or_late(read, caps, account, now, price_class, catalog_credits):
+    """What a job costs and holds, if every cap has room for that at `now` (seconds, wall clock)."""
+    campaign, price_class, catalog_credits = job.campaign, job.price_class, job.catalog_credits
+    if refusal := _too_early_or_late(facts, caps, account, now, price_class, catalog_credits):
         return refusal
-    asked = commands.controls(read, run_id)
+    asked = facts.controls(run_id)
     if asked.state:
         return NotAdmitted(asked.state, f"{asked.state} by {asked.who}", catalog_credits)
     stated = asked_caps(caps, asked, tightens=bool(caps.ceilings))  # a saved plan's total is not raised
@@ -109,47 +104,47 @@ def admission(
     if unpriced and caps.unpriced is None:
         words = "the API names no price of such a job beforehand; --allow-unpriced N lets them cost N together"
         return NotAdmitted("unpriced", words, catalog_credits)
-    day = local_day(now, read.zone)
-    if class_waits(read, account, price_class):
+    day = local_day(now, facts.read.zone)
+    known = facts.price_class(account, price_class)
+    if known.waits:
         return NotAdmitted("price", "waits until the API has named this price", catalog_credits)
-    quote = expected_price(read, account, price_class, catalog_credits)
-    hold = max(quote, last_final(read, account, price_class))
+    quote, hold = known.quote(catalog_credits), known.hold(catalog_credits)
     if caps.price_above is not None and hold > caps.price_above:
         words = f"{price_class} costs {hold} now, above {caps.price_above} (stop.price_above)"
         return NotAdmitted("price_above", words, hold)
     if hold > (ceiling := caps.ceilings.get(price_class, hold)):
         return NotAdmitted("ceiling", f"{price_class} costs {hold} now, above the plan's ceiling of {ceiling}", hold)
-    rooms = list(room_under(stated, (campaign,), read.spent, run_id=run_id, day=day, unpriced=unpriced))
+    rooms = list(room_under(stated, (campaign,), facts.spent, run_id=run_id, day=day, unpriced=unpriced))
     if caps.keep is not None:
-        left = caps.wallet - read.taken_since(account, caps.wallet_mark)
+        left = caps.wallet - facts.taken_since(account, caps.wallet_mark)
         rooms.append(CapRoom("keep", left, caps.keep))
     for room in rooms:
         if room.covers(campaign, price_class) and hold > room.left:
             return _refusal(room, hold)
     if caps.chains:
         every = tuple(dict.fromkeys((campaign, *caps.chains)))
-        of_all = list(room_under(stated, every, read.spent, run_id=run_id, day=day))
+        of_all = list(room_under(stated, every, facts.spent, run_id=run_id, day=day))
         of_all += [room for room in rooms if room.cap == "keep"]
-        job = chains.Link(job_id, "", campaign, price_class, catalog_credits)
-        if refusal := _no_room_for_chains(read, caps, account, of_all, job, hold):
+        link = chains.Link(job.id, "", campaign, price_class, catalog_credits)
+        if refusal := _no_room_for_chains(facts, caps, account, of_all, link, hold):
             return refusal
     if caps.keep is not None:
         if caps.wallet_at is not None and abs(now - caps.wallet_at) > READING_SECONDS:
             return NotAdmitted("reading", "the last reading of the wallet is older than five minutes", hold)
-        taken = read.taken_since(account, caps.room_mark) if caps.room is not None else 0
+        taken = facts.taken_since(account, caps.room_mark) if caps.room is not None else 0
         if caps.room is not None and taken and taken + hold > caps.room:
             return NotAdmitted("reading", "waits for the next reading of the wallet", hold)
     return Admission(quote, hold)
 
 
 def _too_early_or_late(
-    read: LedgerReader, caps: Caps, account: str, now: float, price_class: str, quote: int
+    facts: Facts, caps: Caps, account: str, now: float, price_class: str, quote: int
 ) -> NotAdmitted | None:
     """Why a job of this class is not started now, as far as that is a matter of the time."""
     until, since, ready_by = caps.until, caps.since, caps.ready_by
     if until is not None and (now >= until or (since is not None and until <= since)):
         return NotAdmitted(caps.closed_by, f"no job is started after {local_time(until)}", quote)
-    if ready_by is not None and now + slow_wait(read, account, price_class) >= ready_by:
+    if ready_by is not None and now + facts.slow_wait(account, price_class) >= ready_by:
         return NotAdmitted("ready_by", f"would not be done by {local_time(ready_by)} (ready_by)", quote)
     if since is not None and now < since:
         return NotAdmitted("opening", f"no job is started before {local_time(since)}", quote)
@@ -167,22 +162,23 @@ def _refusal(room: CapRoom, hold: int, kept: int = 0) -> NotAdmitted:
 
 
 def _no_room_for_chains(
-    read: LedgerReader, caps: Caps, account: str, rooms: list[CapRoom], job: chains.Link, hold: int
+    facts: Facts, caps: Caps, account: str, rooms: list[CapRoom], job: chains.Link, hold: int
 ) -> NotAdmitted | None:
     """The cap that has no room for the whole chain that a job begins or goes on, beside those that are begun already.
 
     A begun one for which there is no room either is left out. A job that is made from results goes before all that is
     new, and looks at its own chain only.
     """
-    own = chains.chain_from(read, job, caps.selection) if read.is_source(job.id) else [job]
-    is_made = chains.is_made(read, job.id)
+    read, stands = facts.read, facts.job(job.id)
+    own = chains.chain_from(read, job, caps.selection) if stands.makes else [job]
+    is_made = stands.is_made
     if is_made and len(own) == 1:
         return None
 
     @cache
     def asked_by(campaign: str, price_class: str, catalog: int) -> tuple[int, ...]:
         """What a job takes of the room under each cap."""
-        credits_ = max(expected_price(read, account, price_class, catalog), last_final(read, account, price_class))
+        credits_ = facts.price_class(account, price_class).hold(catalog)
         return tuple(credits_ if room.covers(campaign, price_class) else 0 for room in rooms)
 
     def asked(links: list[chains.Link]) -> list[int]:

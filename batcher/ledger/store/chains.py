@@ -101,14 +101,12 @@ def judge(sources: Sequence[sqlite3.Row]) -> tuple[str, int]:
     return "", sum(not each["ready"] for each in sources)
 
 
-def used(t: Transaction, job_id: JobId, reference: Reference | None) -> str | None:
-    """Which files a purchase is made from, as `attempts.used` keeps it; None for a job without sources.
+def used(t: Transaction, job_id: JobId, reference: Reference | None) -> str:
+    """Which files a purchase is made from, as `attempts.used` keeps it.
 
     Raises Stale where they are not ready, or not those that the purchase names, any more.
     """
     states = t.run(_STATES, (job_id,)).fetchall()
-    if not states:
-        return None
     named = {one.sha256 for one in (reference.each if reference else ()) if isinstance(one, FileReference)}
     if not all(each["ready"] and each["sha256"] in named for each in states):
         raise Stale(f"what job {job_id} is made from has changed")
@@ -186,11 +184,6 @@ def chain_from(read: LedgerReader, job: Link, selection: Selection) -> list[Link
         made = (Link(*row) for row in read.stream(_MADE_FROM, (step.id,)))
         step = next((each for each in made if selection.may_send(each.name, each.id)), None)
     return list(found.values())
-
-
-def is_made(read: LedgerReader, job_id: JobId) -> bool:
-    """Whether a job is made from results of others."""
-    return read.row("SELECT 1 FROM sources WHERE job_id = ? LIMIT 1", (job_id,)) is not None
 
 
 def begun_counts(read: LedgerReader, campaign: str) -> list[tuple[str, int, int]] | None:

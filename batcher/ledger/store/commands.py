@@ -6,6 +6,8 @@ They are read in the transaction that admits a job, so a cap that was lowered ho
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from batcher.controls import DRAINING, PAUSED, Controls, Given, Value
@@ -25,7 +27,16 @@ def controls(read: LedgerReader, run_id: int | None) -> Controls:
 
     Of a kept cap on a run what the runs since then took is gone. A row that is not as batcher writes it says nothing.
     """
-    rows = read.rows("SELECT what, value, who, given_for FROM commands WHERE run_id = ?", (run_id,))
+    return understood(read, run_id, read.rows(*question(run_id)))
+
+
+def question(run_id: int | None) -> tuple[str, tuple[int | None]]:
+    """The question for what is asked of a run."""
+    return "SELECT what, value, who, given_for FROM commands WHERE run_id = ?", (run_id,)
+
+
+def understood(read: LedgerReader, run_id: int | None, rows: Sequence[sqlite3.Row]) -> Controls:
+    """What the answer to `question` says (see `controls`)."""
     if not rows:
         return NOTHING
     state, who, values = "", "", dict[str, Given]()

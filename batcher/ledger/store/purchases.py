@@ -11,18 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, assert_never
 
 from batcher.clock import iso, local_day
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Job, JobId, Status, TaskState
 from batcher.ledger import transitions
-from batcher.ledger.queries.sql import CLASS_ID
-from batcher.ledger.reader import LedgerReader
 from batcher.ledger.transitions import AddFiles, Attempt, Effect, MoveJob, Other, RaiseHolds, SetColumns, WriteEvent
+from batcher.statuses import is_unpriced
 
 from . import chains, rows
-from .caps import Caps, NotAdmitted, admission
+from .caps import Admission, Caps, NotAdmitted, admission
+from .facts import Bought, Facts
 from .transaction import Stale, Transaction
 
 
@@ -33,7 +34,7 @@ def derive_key(ledger_id: str, job_id: JobId, number: int) -> str:
 
 def admit(
     t: Transaction,
-    read: LedgerReader,
+    facts: Facts,
     job: Job,
     *,
     ledger_id: str,
@@ -44,41 +45,39 @@ def admit(
 ) -> Intent | NotAdmitted:
     """Take the hold and write key and exact body, if every cap has room. Raises Stale when it is not planned.
 
-    `read` reads in the same transaction.
+    `facts` are of this transaction. Nothing is written before all is sure.
     """
-    expected = admission(
-        read,
-        caps,
-        run_id=t.run_id,
-        account=account.text,
-        campaign=job.campaign,
-        now=t.moment.wall,
-        price_class=job.price_class,
-        catalog_credits=job.catalog_credits,
-        job_id=job.id,
-    )
+
+    def admitted(job: Job, caps: Caps) -> Admission | NotAdmitted:
+        return admission(facts, caps, job, run_id=t.run_id, account=account.text, now=t.moment.wall)
+
+    facts.look_ahead(job, lambda each: admitted(each, replace(caps, chains=())))
+    expected = admitted(job, caps)
     if isinstance(expected, NotAdmitted):
         return expected
-    t.need(job.id, Status.PLANNED)
-    used = chains.used(t, job.id, job.reference)
+    stands = facts.job(job.id)
+    if stands.status is not Status.PLANNED:
+        raise Stale(f"job {job.id} is not {Status.PLANNED} any more")
+    used = chains.used(t, job.id, job.reference) if stands.is_made else None
     allowance = caps.allowances.get(job.campaign)
-    number = t.value("SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?", (job.id,))
+    number = stands.newest + 1
     request_id = f"{job.campaign}-{job.id}-take{job.take}-{number}"
     key, body = derive_key(ledger_id, job.id, number), compose(request_id)
     boot, up = t.boot
-    class_id = t.value(f"SELECT {CLASS_ID}", (account.text, job.price_class))
-    known_id = t.next_id("attempts")
-    t.tell("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
-    attempt_id = t.insert(  # from here on the hold counts: a trigger adds it to `spent`, which the caps read
+    attempt_id, day = facts.newest_attempt() + 1, local_day(t.moment.wall, facts.read.zone)
+    first = facts.price_class(account.text, job.price_class).number
+    if first is None:
+        t.tell("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (account.text, account.provider, account.unit))
+    t.insert(  # from here on the hold counts: a trigger adds it to `spent`, which the caps read
         "attempts",
-        id=known_id,
+        id=attempt_id,
         job_id=job.id,
         number=number,
         run_id=t.run_id,
         account=account.text,
-        day=local_day(t.moment.wall, read.zone),
+        day=day,
         price_class=job.price_class,
-        class_id=class_id,
+        class_id=first or attempt_id,
         allowance=allowance.name if allowance else None,
         idempotency_key=key,
         client_request_id=request_id,
@@ -92,12 +91,19 @@ def admit(
         boot_seconds=up,
         api_at=None if api is None else iso(api),
     )
-    if class_id is None:
-        t.update("attempts", attempt_id, class_id=attempt_id)
     old, new = Status.PLANNED, Status.SUBMITTING
     t.move(job.id, old, new, attempt_id=attempt_id, seen=True)
-    chains.begin(t, job.id)
+    if stands.makes:
+        chains.begin(t, job.id)
     t.event(Event.INTENDED, job_id=job.id, attempt=number, old=old, new=new, detail={"hold": expected.hold})
+    where = {
+        "run_id": t.run_id,
+        "campaign": job.campaign,
+        "day": day,
+        "allowance": allowance.name if allowance else "",
+        "unpriced": is_unpriced(job.price_class),
+    }
+    facts.bought(Bought(attempt_id, job.id, account.text, job.price_class, expected.hold, t.at, where))
     intended = t.moment._replace(api=api)
     return Intent(attempt_id, job.id, number, key, body, account.text, intended, maybe_received=False)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from batcher.clock import Clock, Moment, iso, moment
 from batcher.errors import BatcherError
@@ -21,6 +21,9 @@ from batcher.ledger.queries.sql import placeholders
 
 from . import connection as opening
 from .connection import WAIT_SECONDS, Away, Locked, Torn, is_busy, storage_errors
+
+if TYPE_CHECKING:
+    from batcher.jobs import Job
 
 T = TypeVar("T")
 #: So long a lock is waited for that is met only when all hurry is over, such as that of `batcher cancel`.
@@ -84,15 +87,11 @@ class Transaction:
     def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
         return self._connection.execute(sql, values).fetchone()[0]
 
-    def next_id(self, table: str) -> int | None:
-        """The id that the next row of a table is to have, so that nobody waits for it; None where one has to."""
-        found = getattr(self._connection, "next_id", None)
-        return None if found is None else int(found(table))
-
     def insert(self, table: str, **columns: Any) -> int:
+        """Insert a row; returns its id. Nobody waits for one whose id is known."""
         values = tuple(columns.values())
         sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders(values)})"
-        if columns.get("id") is None:
+        if "id" not in columns:
             return int(self.value(f"{sql} RETURNING id", values))
         self.tell(sql, values)
         return int(columns["id"])
@@ -134,11 +133,6 @@ class Transaction:
         if (old, new) != (Status.PLANNED, Status.SUBMITTING):  # who depends on it goes on waiting for its file
             self._moved(self, job_id)
 
-    def need(self, job_id: JobId, status: Status) -> None:
-        """Raises Stale unless a job is in this status; nobody else moves it during the transaction."""
-        if self.run("SELECT 1 FROM wanted WHERE id = ? AND status = ?", (job_id, status)).fetchone() is None:
-            raise Stale(f"job {job_id} is not {status} any more")
-
     def event(
         self,
         event: Event,
@@ -170,10 +164,22 @@ class Transaction:
 Observer = Callable[[Change], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Buying(Generic[T]):
+    """An operation of a group that buys a job: known as one beforehand, so what all of them ask is asked at once."""
+
+    job: Job
+    buy: Callable[[], T]
+
+    def __call__(self) -> T:
+        return self.buy()
+
+
 class _Shared(NamedTuple):
-    """A transaction that several share: when it began, and the facts so far."""
+    """A transaction that several share: when it began, what it buys, and the changes so far."""
 
     begun: Stamp
+    buying: Sequence[Job]
     changes: list[Change]
 
 
@@ -207,10 +213,12 @@ class Writing:
         self._undoes = isinstance(connection, sqlite3.Connection)  # PostgreSQL gives the whole transaction up
         self._shared: _Shared | None = None
         self._open: Transaction | None = None
+        self._facts: Any = None  # of the shared transaction, as long as it only buys
         self.run_id: int | None = None
 
     def __enter__(self) -> Transaction:
         self._turn.acquire()
+        self._facts = None  # whatever is written may change what was known
         try:
             with self._errors:
                 # sqlite3's own transactions begin deferred: two admissions could then both read before either writes.
@@ -227,14 +235,29 @@ class Writing:
         return self._open
 
     @contextmanager
-    def single(self) -> Iterator[Transaction]:
-        """A transaction of one statement, which needs no savepoint in a group: if it fails, SQLite undoes it itself."""
-        if self._shared is None or not self._undoes:
+    def admitting(self, nothing: Callable[[Sequence[Job]], T]) -> Iterator[tuple[Transaction, T]]:
+        """A transaction of a purchase, with what its group knows (`facts.Facts`), as long as that only buys.
+
+        `nothing` makes what is known at first. Where a purchase fails, that may be wrong: the next one begins anew.
+        """
+        with self._turn:
+            facts = self._facts or nothing(self._shared.buying if self._shared else ())
             with self as t:
-                yield t
-        else:
-            with self._errors:
-                yield Transaction(self._connection, self._shared.begun, self.run_id, self._moved)
+                yield t, facts
+            self._facts = facts if self._shared else None
+
+    @contextmanager
+    def single(self, *, changes_facts: bool = True) -> Iterator[Transaction]:
+        """A transaction of one statement, which needs no savepoint in a group: if it fails, SQLite undoes it itself."""
+        with self._turn:
+            known, self._facts = self._facts, None
+            if self._shared is None or not self._undoes:
+                with self as t:
+                    yield t
+            else:
+                with self._errors:
+                    yield Transaction(self._connection, self._shared.begun, self.run_id, self._moved)
+            self._facts = None if changes_facts else known
 
     def _begin(self, *, patient: bool = True) -> None:
         """Begin, in short waits for another program's lock: signals are heard between them."""
@@ -323,6 +346,7 @@ class Writing:
     def commit_group(self, operations: Sequence[Callable[[], T]], *, patient: bool = True) -> list[T | Exception]:
         """Do operations, each some transactions, in one; what each returned or raised. Raises StorageError.
 
+        Those that buy (`Buying`) come last, so that they have what the others have freed, and ask the same once.
         Unless `patient` it waits for another program's lock for a moment only (Locked).
         """
         with self._turn:
@@ -340,20 +364,23 @@ class Writing:
         try:
             with self._errors:
                 self._begin(patient=patient)
-                self._shared = shared = _Shared(self._now(), [])
+                buying = [each.job for each in operations if isinstance(each, Buying)]
+                self._shared = shared = _Shared(self._now(), buying, [])
                 try:
                     owed = list(self._owed)
                     for note in owed:
                         note()
-                    found = [self._try(operation) for operation in operations]
+                    found = dict[int, T | Exception]()
+                    for place in sorted(range(len(operations)), key=lambda n: isinstance(operations[n], Buying)):
+                        found[place] = self._try(operations[place])
                     self._connection.execute("COMMIT")
                 except BaseException:
                     self._undo("ROLLBACK")
                     raise
         finally:
-            self._shared = None
+            self._shared = self._facts = None
         del self._owed[: len(owed)]
-        return found, shared.changes
+        return [found[place] for place in range(len(operations))], shared.changes
 
     def _try(self, operation: Callable[[], T]) -> T | Exception:
         try:

@@ -9,6 +9,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -25,6 +26,7 @@ from . import chains, commands, enrolment, purchases, sends
 from .caps import Caps, NotAdmitted, admission
 from .connection import AlreadyThere, open_writer
 from .enrolment import Asked, Enrolled, EnrolmentStep, unknown
+from .facts import Facts
 from .sends import Send
 from .transaction import Observer, Stale, Transaction, Writing
 
@@ -180,7 +182,7 @@ class LedgerWriter:
 
         One of no account counts in the windows of all.
         """
-        with self._write.single() as t:
+        with self._write.single(changes_facts=False) as t:
             return sends.write(t, kind, account)
 
     def last_send(self) -> int:
@@ -205,24 +207,15 @@ class LedgerWriter:
         `compose` makes the body from the client_request_id; it runs once an attempt. `api` is the API's own time, if
         it is known (seconds since the epoch). Raises Stale when the job is not planned any more.
         """
-        with self._write as t:
+        with self._write.admitting(partial(Facts, self.read)) as (t, facts):
             return purchases.admit(
-                t, self.read, job, ledger_id=self._ledger_id, account=account, compose=compose, caps=caps, api=api
+                t, facts, job, ledger_id=self._ledger_id, account=account, compose=compose, caps=caps, api=api
             )
 
     def refusal(self, caps: Caps, *, account: Account, job: PlannedJob | Job) -> NotAdmitted | None:
         """Why `intend` would not admit a job now, if it would not; writes nothing."""
-        found = admission(
-            self.read,
-            caps,
-            run_id=self._write.run_id,
-            account=account.text,
-            campaign=job.campaign,
-            now=self._clock.wall(),
-            price_class=job.price_class,
-            catalog_credits=job.catalog_credits,
-            job_id=job.id,
-        )
+        facts, now = Facts(self.read), self._clock.wall()
+        found = admission(facts, caps, job, run_id=self._write.run_id, account=account.text, now=now)
         return found if isinstance(found, NotAdmitted) else None
 
     def counted(self, account: str, since: str) -> budgets.Counted | None:

@@ -16,7 +16,7 @@ from batcher.cluster.store import PostgresLedger
 from batcher.errors import StorageError
 from batcher.events import Event
 from batcher.jobs import Intent
-from batcher.ledger import Caps, NotAdmitted
+from batcher.ledger import Buying, Caps, NotAdmitted
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_group_on_a_thread_lets_the_loops_thread_read_and_note(ledgers: list[P
 
 
 def test_a_purchase_of_a_group_takes_few_round_trips(ledgers: list[PostgresLedger]) -> None:
-    """Everybody else waits meanwhile: for the reads of each, with which the writes of the one before go."""
+    """Everybody else waits meanwhile: all that they ask goes at once, and all that they write with the commit."""
     ledger = ledgers[0]
     enrol(ledger, 1, 40)
     caps = Caps(run=1000, campaigns={"spring": 1000}, day=1000, keep=1, wallet=1000)
@@ -160,12 +160,23 @@ def test_a_purchase_of_a_group_takes_few_round_trips(ledgers: list[PostgresLedge
     for start in (2, 18):
         before = ledger.connection.round_trips
         jobs = [ledger.read.load(job_name(number)) for number in range(start, start + 16)]
-        found = ledger.commit_group(
-            [partial(ledger.intend, job, account=ACCOUNT, compose=lambda r: r.encode(), caps=caps) for job in jobs]
-        )
+        buy = partial(ledger.intend, account=ACCOUNT, compose=lambda r: r.encode(), caps=caps)
+        found = ledger.commit_group([Buying(job, partial(buy, job)) for job in jobs])
         assert all(isinstance(each, Intent) for each in found)
-    assert ledger.connection.round_trips - before <= 16 + 2
+        assert ledger.connection.round_trips - before == 2  # and the begin
     assert ledger.read.spent() == (330, 0)
+
+
+def test_what_a_group_knew_holds_for_no_other(ledgers: list[PostgresLedger]) -> None:
+    enrol(ledgers[0], 1, 9)
+    first = intend(ledgers[0], 9, Caps())
+    assert isinstance(first, Intent)
+    ledgers[0].submitted(first, make_task(9))
+    found = list[object]()
+    for number in range(1, 9):  # alone and in groups, in turn
+        buy = partial(intend, ledgers[number % 2], number, Caps(day=50))
+        found += ledgers[number % 2].commit_group([buy]) if number // 2 % 2 else [buy()]
+    assert [isinstance(each, Intent) for each in found] == [True] * 4 + [False] * 4
 
 
 def test_a_write_that_nobody_waited_for_fails_its_own_part_alone(ledgers: list[PostgresLedger], postgres: str) -> None:
@@ -179,12 +190,13 @@ def test_a_write_that_nobody_waited_for_fails_its_own_part_alone(ledgers: list[P
         there.execute(f"ALTER TABLE batcher.attempts ADD CHECK (job_id NOT IN ('{job_name(3)}', '{job_name(8)}'))")
     begun = list[int]()
 
-    def buy(number: int) -> Intent | NotAdmitted:
+    def buy(number: int, cap: int) -> Intent | NotAdmitted:
         begun.append(number)
-        return intend(ledger, number, Caps(run=1000))
+        return intend(ledger, number, Caps(run=cap))
 
-    for numbers, bad in (((1, 2, 3, 4), 3), ((5, 6, 7, 8), 8)):  # in the midst, and as the last
-        found = ledger.commit_group([partial(buy, number) for number in numbers])
+    # In the midst, and as the last; the caps have no room for the hold of one that failed.
+    for numbers, bad, cap in (((1, 2, 3, 4), 3, 40), ((5, 6, 7, 8), 8, 80)):
+        found = ledger.commit_group([partial(buy, number, cap) for number in numbers])
         assert [isinstance(each, StorageError) for each in found] == [number == bad for number in numbers]
         assert sum(isinstance(each, Intent) for each in found) == 3
     assert begun == [1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8]

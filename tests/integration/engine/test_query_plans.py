@@ -14,8 +14,10 @@ from integration.lifecycle.helpers import events, faults, manifest, pictured
 from integration.lifecycle.test_chains import chain
 from support import Bench
 
-from batcher.ledger import Change, LedgerReader, LedgerWriter
-from batcher.ledger.store import caps, prices
+from batcher.ledger import Change, LedgerWriter, NotAdmitted
+from batcher.ledger.store import caps, purchases
+from batcher.ledger.store.caps import Admission
+from batcher.ledger.store.facts import Facts
 from batcher.settings import Selection
 from batcher.simulator.switches import Limit
 
@@ -165,13 +167,13 @@ def test_no_trigger_scans_a_table(bench: Bench) -> None:
     ],
 )
 def test_a_scan_is_found(bench: Bench, seen: Statements, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
-    honest = prices.class_waits
+    honest = caps.admission
 
-    def planted(read: LedgerReader, account: str, price_class: str) -> bool:
-        read.row(sql, (account,))
-        return honest(read, account, price_class)
+    def planted(facts: Facts, *words: Any, **named: Any) -> Admission | NotAdmitted:
+        facts.read.row(sql, (named["account"],))
+        return honest(facts, *words, **named)
 
-    monkeypatch.setattr(caps, "class_waits", planted)
+    monkeypatch.setattr(purchases, "admission", planted)
     LedgerWriter.open(bench.ledger_path, bench.clock).close()  # what makes the tables is no query of a run
     Watched.seen = seen
     bench.run(manifest(bench, "Boat"))
