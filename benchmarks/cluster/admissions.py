@@ -75,7 +75,7 @@ def _measured(conninfo: str, groups: int) -> Iterator[Figure]:
         used = (sum(map(_processor, pids)) - used) / groups / GROUP
         trips = (ledger.connection.round_trips - before + groups) / groups / GROUP  # and the begin of each group
     yield Figure("a round trip (half of it each way), median", trip * 1000, "ms")
-    yield at_most(f"round trips under the lock an admission, groups of {GROUP}", trips, 1.25)
+    yield at_most(f"round trips under the lock an admission, groups of {GROUP}", trips, 0.25)
     yield Figure("admissions a second, as measured (median group)", 1 / middle(took), "/s")
     yield Figure("processor time an admission, of worker and database", used * 1000, "ms")
     bound = 1 / (trips * 0.001 + used)

@@ -7,6 +7,7 @@ that changes (`bought`); after any other write nothing is known any more (`Writi
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -55,13 +56,22 @@ class Bought(NamedTuple):
 class _Kind(Generic[K, V]):
     """Facts of one kind: how each is asked and understood, and what stands for one that is still to be asked."""
 
-    def __init__(self, question: Callable[[K], Question], understood: Callable[[K, Rows], V], nothing: V) -> None:
+    def __init__(self, question: Callable[[K], Question], understood: Callable[[LedgerReader, K, Rows], V], nothing: V):
         self.question, self.understood, self.nothing = question, understood, nothing
-        self.known: dict[K, V] = {}
 
-    def answered(self, key: K, rows: Rows) -> V:
-        self.known[key] = found = self.understood(key, rows)
-        return found
+
+_CONTROLS = _Kind(commands.question, commands.understood, commands.NOTHING)
+_CLASSES = _Kind[tuple[str, str], PriceClass](
+    lambda key: class_question(*key), lambda _, __, rows: class_of(rows), PriceClass()
+)
+_SPENT = _Kind[tuple[tuple[str, Any], ...], CreditSum](
+    lambda which: spent_sum(dict(which)), lambda _, __, rows: CreditSum(*rows[0]), CreditSum(0, 0)
+)
+_TAKEN = _Kind[tuple[str, int], int](lambda key: (TAKEN_SINCE, key), lambda _, __, rows: rows[0][0], 0)
+_NEWEST = _Kind[None, int](lambda _: ("SELECT max(id) FROM attempts", ()), lambda _, __, rows: rows[0][0] or 0, 0)
+_JOBS = _Kind[JobId, JobFacts](
+    lambda job_id: _of_jobs([job_id]), lambda _, __, rows: _job(rows[0]) if rows else JobFacts(), JobFacts()
+)
 
 
 class Facts:
@@ -72,55 +82,41 @@ class Facts:
         self.read = read
         self._coming: Sequence[Job] | None = coming
         self._ahead: list[tuple[_Kind[Any, Any], Any]] | None = None  # what is asked, while that is only looked for
+        self._known: defaultdict[_Kind[Any, Any], dict[Any, Any]] = defaultdict(dict)
         self._slow: dict[tuple[str, str], float] = {}
-        self._controls = _Kind[int | None, Controls](
-            commands.question, lambda run_id, rows: commands.understood(read, run_id, rows), commands.NOTHING
-        )
-        self._classes = _Kind[tuple[str, str], PriceClass](
-            lambda key: class_question(*key), lambda _, rows: class_of(rows), PriceClass()
-        )
-        self._spent = _Kind[tuple[tuple[str, Any], ...], CreditSum](
-            lambda which: spent_sum(dict(which)), lambda _, rows: CreditSum(*rows[0]), CreditSum(0, 0)
-        )
-        self._taken = _Kind[tuple[str, int], int](lambda key: (TAKEN_SINCE, key), lambda _, rows: rows[0][0], 0)
-        self._newest = _Kind[None, int](
-            lambda _: ("SELECT max(id) FROM attempts", ()), lambda _, rows: rows[0][0] or 0, 0
-        )
-        self._jobs = _Kind[JobId, JobFacts](
-            lambda job_id: _of_jobs([job_id]), lambda _, rows: _job(rows[0]) if rows else JobFacts(), JobFacts()
-        )
 
     def _get(self, kind: _Kind[K, V], key: K) -> V:
-        if key in kind.known:
-            return kind.known[key]
-        if self._ahead is not None:
-            self._ahead.append((kind, key))
-            return kind.nothing
-        return kind.answered(key, self.read.rows(*kind.question(key)))
+        known: dict[K, V] = self._known[kind]
+        if key not in known:
+            if self._ahead is not None:
+                self._ahead.append((kind, key))
+                return kind.nothing
+            known[key] = kind.understood(self.read, key, self.read.rows(*kind.question(key)))
+        return known[key]
 
     def controls(self, run_id: int | None) -> Controls:
         """What people ask of a run."""
-        return self._get(self._controls, run_id)
+        return self._get(_CONTROLS, run_id)
 
     def price_class(self, account: str, price_class: str) -> PriceClass:
         """What is known of a price class."""
-        return self._get(self._classes, (account, price_class))
+        return self._get(_CLASSES, (account, price_class))
 
     def spent(self, **which: Any) -> CreditSum:
         """As `LedgerReader.spent`."""
-        return self._get(self._spent, tuple((name, value) for name, value in which.items() if value is not None))
+        return self._get(_SPENT, tuple((name, value) for name, value in which.items() if value is not None))
 
     def taken_since(self, account: str, attempt_id: int) -> int:
         """As `LedgerReader.taken_since`."""
-        return self._get(self._taken, (account, attempt_id))
+        return self._get(_TAKEN, (account, attempt_id))
 
     def newest_attempt(self) -> int:
         """The newest attempt (row id); 0 without any."""
-        return self._get(self._newest, None)
+        return self._get(_NEWEST, None)
 
     def job(self, job_id: JobId) -> JobFacts:
         """How a job stands."""
-        return self._get(self._jobs, job_id)
+        return self._get(_JOBS, job_id)
 
     def slow_wait(self, account: str, price_class: str) -> float:
         """As `prices.slow_wait`, which no purchase changes."""
@@ -137,7 +133,7 @@ class Facts:
         if self._coming is None or not self.read.is_far:
             return
         jobs, self._coming = {each.id: each for each in (job, *self._coming)}, None
-        self._ahead = [(self._newest, None)]
+        self._ahead = [(_NEWEST, None)]
         try:
             for each in {(each.campaign, each.price_class): each for each in jobs.values()}.values():
                 ask(each)
@@ -146,24 +142,24 @@ class Facts:
             self._ahead = None
         found = self.read.several([*(kind.question(key) for kind, key in wanted), _of_jobs(list(jobs))])
         for (kind, key), rows in zip(wanted, found[:-1], strict=True):
-            kind.answered(key, rows)
+            self._known[kind][key] = kind.understood(self.read, key, rows)
         for row in found[-1]:
-            self._jobs.known[JobId(row["id"])] = _job(row)
+            self._known[_JOBS][JobId(row["id"])] = _job(row)
 
     def bought(self, one: Bought) -> None:
         """A purchase was written down: from here on its hold counts."""
-        for which, found in self._spent.known.items():
+        for which, found in self._known[_SPENT].items():
             if all(one.where[name] == value for name, value in which):
-                self._spent.known[which] = found._replace(held=found.held + one.hold)
-        for (account, mark), taken in self._taken.known.items():
+                self._known[_SPENT][which] = found._replace(held=found.held + one.hold)
+        for (account, mark), taken in self._known[_TAKEN].items():
             if account == one.account and one.attempt_id > mark:
-                self._taken.known[account, mark] = taken + one.hold
+                self._known[_TAKEN][account, mark] = taken + one.hold
         key = (one.account, one.price_class)
-        self._classes.known[key] = self.price_class(*key).bought(
+        self._known[_CLASSES][key] = self.price_class(*key).bought(
             one.attempt_id, one.hold, one.at, unpriced=is_unpriced(one.price_class)
         )
-        self._newest.known[None] = one.attempt_id
-        self._jobs.known.pop(one.job_id, None)
+        self._known[_NEWEST][None] = one.attempt_id
+        self._known[_JOBS].pop(one.job_id, None)
 
 
 def _of_jobs(jobs: Sequence[JobId]) -> Question:
