@@ -8,6 +8,7 @@ command make of it (permissions taken away, another mount namespace) is made of 
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import resource
@@ -169,6 +170,8 @@ def _serve(line: socket.socket) -> None:
     for name in ("anyio._backends._asyncio", "batcher.providers.rivya", "httpcore2", "sqlite_utils"):
         import_module(name)
     _work_out_tables()
+    gc.collect()
+    gc.freeze()  # else each command looks at all of it for garbage, at its end at the latest, and so makes it its own
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while head := socket.recv_fds(line, 4, 3):
         size, descriptors, _, _ = head
