@@ -16,7 +16,7 @@ from support import Bench
 
 __all__ = ["cli"]
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
     """The machine's own Chromium."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
-        pytest.skip("no Chromium on this machine: the page is not looked at in a browser (apt-get install chromium)")
+        pytest.skip("no Chromium here: the page is looked at in no browser (apt-get install chromium-headless-shell)")
     with sync_playwright() as playwright:
         expect.set_options(timeout=60_000)
         # A container has little shared memory; and root has no sandbox.
