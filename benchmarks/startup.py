@@ -47,7 +47,7 @@ def measure(full: bool) -> Iterator[Figure]:
 
 def _commands(state: Path) -> dict[str, list[str]]:
     """Command lines by name; the frequent ones first."""
-    script, peer = (Path(sys.executable).with_name(name) for name in ("batcher", "sqlite-utils"))
+    script = Path(sys.executable).with_name("batcher")
     batcher = [str(script)] if script.exists() else list(BATCHER)
     looking = ["--state", str(state)]
     return {
@@ -57,7 +57,7 @@ def _commands(state: Path) -> dict[str, list[str]]:
         "batcher jobs": [*batcher, "jobs", *looking],
         "batcher --help": [*batcher, "--help"],
         "batcher validate": [*batcher, "validate", str(ROOT / "manifests" / "quickstart.yaml")],
-        "sqlite-utils --version": [str(peer), "--version"],
+        "sqlite-utils --version": [sys.executable, "-m", "sqlite_utils", "--version"],
     }
 
 
