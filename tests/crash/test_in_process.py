@@ -19,7 +19,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +130,14 @@ class Rig(Bench):
 
     def record(self, manifest: Path) -> Ending:
         """A run of which each effect is kept, before and after it happens."""
+        with self.watching(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("batcher.ledger.store.enrolment.BATCH", 1)  # the second job comes while the first is bought
+            patch.setattr("batcher.enrolling.STEPS_BEFORE", 2)
+            return self.run(manifest)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Tell `keep` of each effect, before and after it happens."""
         rig = self
 
         class Connection(sqlite3.Connection):
@@ -145,15 +153,12 @@ class Rig(Bench):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("batcher.storage.os.link", self.around("naming", os.link))
             patch.setattr("batcher.storage.os.fsync", self.around("fsync", os.fsync))
-            patch.setattr("batcher.ledger.store.enrolment.BATCH", 1)  # the second job comes while the first is bought
-            patch.setattr("batcher.enrolling.STEPS_BEFORE", 2)
             self.connection = Connection
             self.api.before = lambda request: self.keep("before request")
             self.api.after = lambda request: self.keep("after answer")
-            ending = self.run(manifest)
+            yield
         self.connection = sqlite3.Connection
         self.api.before = self.api.after = lambda request: None
-        return ending
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -217,14 +222,21 @@ class Rig(Bench):
         super().check(files=files, limits=limits)
 
 
+class Counted(Rig):
+    """Only names the effects."""
+
+    def keep(self, effect: str) -> None:
+        self.effects.append(effect)
+
+
 def make_rig(
-    folder: Path, world: type[World] = World, *, double: bool = True, at: Moment | None = None
+    folder: Path, world: type[World] = World, *, double: bool = True, at: Moment | None = None, kind: type[Rig] = Rig
 ) -> tuple[Rig, Path]:
     """A new bench with its manifest, or one as a kill has left it."""
     folder.mkdir(exist_ok=at is not None)
     # So quick that hardly a poll finds nothing new: killed there once is as good as killed there twenty times.
     switches = Switches(queue_seconds=(0.2, 0.4), run_seconds=(0.5, 1.5))
-    rig = Rig(folder, world_type=world, switches=switches, journal=at.journal if at else Kept())
+    rig = kind(folder, world_type=world, switches=switches, journal=at.journal if at else Kept())
     if double:
         rig.switches.set(SWITCHES)
         rig.app.media = plain(60)
@@ -315,54 +327,64 @@ def test_killed_at_every_effect_where_expired_uploads_are_refused(tmp_path: Path
 
 
 class CancelAt(trio.abc.Instrument):
-    """Stops the engine, as a signal does, right before the nth scheduling step."""
+    """Stops the engine, as a signal does, right before the nth scheduling step; `steps` has what `look` saw at each."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, look: Callable[[], object]) -> None:
         self.at = at
-        self.steps = 0
+        self.look = look
+        self.steps: list[object] = []
         self.engine: Engine | None = None
+
+    def start(self, engine: Engine) -> None:
+        trio.lowlevel.add_instrument(self)
+        self.engine = engine
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         if self.engine is None:
             return
-        self.steps += 1
-        if self.steps == self.at:
+        self.steps.append(self.look())
+        if len(self.steps) == self.at:
             self.engine.stop(Kind.INTERRUPTED, "test")
 
 
-def cancel_and_resume(folder: Path, at: int, seen: set[str]) -> int:
-    """Return the steps of a run that is stopped before one of them. What `seen` has not been left before goes on."""
+def steps_between_effects(folder: Path) -> tuple[int, list[int]]:
+    """How many steps a run takes, and which are the first and the last between two effects or two moments.
+
+    To be stopped before any other leaves what these leave, as a run of all of them has shown.
+    """
+    rig, manifest = make_rig(folder, LenientWorld, double=False, kind=Counted)
+    instrument = CancelAt(0, lambda: (len(rig.effects), rig.clock.monotonic()))
+    with rig.watching():
+        assert rig.run(manifest, engine=instrument.start).kind is Kind.DONE
+    around = [None, *instrument.steps, None]
+    total = len(instrument.steps)
+    return total, [n for n in range(1, total + 1) if around[n] != around[n - 1] or around[n] != around[n + 1]]
+
+
+def cancel_and_resume(folder: Path, at: int, seen: set[str]) -> None:
+    """A run is stopped before one of its steps. What `seen` has not been left before goes on."""
     rig, manifest = make_rig(folder, LenientWorld, double=False)
-    instrument = CancelAt(at)
-
-    def look(engine: Engine) -> None:
-        trio.lowlevel.add_instrument(instrument)
-        instrument.engine = engine
-
-    ending = rig.run(manifest, engine=look)
+    ending = rig.run(manifest, engine=CancelAt(at, lambda: None).start)
     assert ending.kind in (Kind.INTERRUPTED, Kind.DONE)
-    assert ending.kind is Kind.DONE or at, "only a stop interrupts"
-    steps = instrument.steps
     if ending.kind is Kind.INTERRUPTED:
         # What the API took is known: no answer that came was lost to the cancellation.
         assert rig.known() == set(rig.world.oracle().tasks)
         assert rig.breaches == []
         if (state := rig.fingerprint()) in seen:
-            return steps
+            return
         seen.add(state)
         assert resume(rig, manifest, at).kind is Kind.DONE
     rig.check()
     assert len(rig.world.oracle().tasks) == JOBS
-    return steps
 
 
 def test_cancelled_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The ledger's id says how long each task takes: it is the same run that is stopped.
     monkeypatch.setattr("batcher.ledger.store.writer.secrets.token_hex", lambda size: "5" * 2 * size)
     seen: set[str] = set()
-    total = cancel_and_resume(tmp_path / "run", 0, seen)
-    assert total > 80
-    for number in range(1, total + 1):
+    total, steps = steps_between_effects(tmp_path / "run")
+    assert total > 200
+    for number in steps:
         shutil.rmtree(tmp_path / "run")  # the same name each time: the ledger knows where its manifest lies
         cancel_and_resume(tmp_path / "run", number, seen)
-    assert len(seen) > 40
+    assert len(seen) > 45
