@@ -29,7 +29,8 @@ _UNANSWERED = (
 FENCE = (
     "UPDATE claims AS c SET sent = a.id FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
     " WHERE c.job_id = w.id AND w.id = %(job)s AND w.status = 'submitting' AND a.id = %(attempt)s"
-    " AND a.task_id IS NULL AND a.final_credits IS NULL AND c.epoch = %(epoch)s AND c.until > clock_timestamp()"
+    " AND a.task_id IS NULL AND a.final_credits IS NULL AND c.epoch = %(epoch)s AND c.worker = %(worker)s"
+    " AND c.until > clock_timestamp()"
     " AND a.intended_at::timestamptz BETWEEN clock_timestamp() - make_interval(secs => %(seconds)s)"
     " AND clock_timestamp() + interval '5 seconds'"
 )

@@ -132,13 +132,14 @@ class JobEngine(Engine):
         self._backlog = cast(Backlog, self._handed)
         self._say, self._halt, self._to_restore = say, halt, damage
         self._here: dict[JobId, anyio.Event] = {}
+        self._let_go = False  # whether it has ended: what is brought now would wait for ever
 
     async def take(self, job: Job) -> None:
         """Work at a job until nothing more is to be done for it here."""
         done = self._here[job.id] = anyio.Event()
         item = WorkItem(job.id, _planned(job))
         match job.phase:
-            case _ if self._scope.cancel_called:
+            case _ if self._scope.cancel_called or self._let_go:
                 self._last(job.id, AGAIN)
             case Planned() if self._halts:
                 self._last(job.id, AGAIN)
@@ -165,6 +166,7 @@ class JobEngine(Engine):
 
     def let_go(self) -> None:
         """Leave all jobs to other workers, as they stand in the ledger."""
+        self._let_go = True
         for job_id in list(self._here):
             self._last(job_id, AGAIN)
 

@@ -24,6 +24,9 @@ from .limits import Grant, Sending, SharedLimits
 
 #: Between two looks for a slot, in seconds at most: another worker may be let in or stopped meanwhile.
 _LOOK_SECONDS = 1.0
+#: A paid request that has not left so many seconds after its slot was asked for needs another one: that one counts from
+#: then, and is free again a window later. It never leaves once its claim has ended.
+_LEAVES_SECONDS = 5.0
 #: So long everybody is held at the first trouble: who met it asks the API at once, unless it dies over that.
 _FIRST_HELD_SECONDS = 5.0
 #: So long everybody is held at an outage, unless who met it says so again; it asks once a minute at least.
@@ -36,12 +39,11 @@ _ALONE_SECONDS = 10.0
 class ClaimTerms:
     """What a worker's claims allow: `epoch_of` a job's claim here, and no key that is older than `key_seconds`.
 
-    A claim that held when it was asked for holds for `lease` seconds. `give_back` plans an intent anew that was not
-    sent; it is told the code for that, and why.
+    `give_back` plans an intent anew that was not sent; it is told the code for that, and why.
     """
 
+    worker: str
     epoch_of: Callable[[JobId], int | None]
-    lease: float
     key_seconds: float
     give_back: Callable[[Intent, str, str], Awaitable[None]]
 
@@ -72,7 +74,7 @@ class SharedPermit(Permit):
         if found is None:
             return None
         self._at = found.at
-        return replace(intent, expires=asked + self._shared.lease)
+        return replace(intent, expires=asked + min(found.lasts, _LEAVES_SECONDS))
 
     def write(self) -> None:
         """Nothing is written down before the slot is taken."""
@@ -130,7 +132,7 @@ class SharedLimiter(RateLimiter):
                     return asked, None
                 if fresh and self._grew_old(intent):
                     await self._plan_anew(intent, "not_sent", "its key was too old before there was room for it")
-                sending = Sending(intent, epoch, self._terms.key_seconds)
+                sending = Sending(intent, self._terms.worker, epoch, self._terms.key_seconds)
                 found = await self._ask("submit", probe=probe, fresh=fresh, sending=sending)
                 if found.refused:
                     break
@@ -139,7 +141,8 @@ class SharedLimiter(RateLimiter):
                 if found.held:
                     await self._plan_anew(intent, "paused", "the run was paused before it was sent")
                 await self._sleep(found.wait)
-        await self._terms.give_back(intent, "not_sent", "its key was too old before it was sent")
+        why = "its claim had ended, or its key was too old, before it was sent"
+        await self._terms.give_back(intent, "not_sent", why)
         return asked, None
 
     async def _ask(self, kind: SendKind, **words: Any) -> Grant:
@@ -152,11 +155,6 @@ class SharedLimiter(RateLimiter):
     async def _sleep(wait: float) -> None:
         """Nobody knows who of those that wait elsewhere comes first; nor do they all come at once."""
         await anyio.sleep(min(wait, _LOOK_SECONDS) * random.uniform(1.0, 1.05))  # noqa: S311
-
-    @property
-    def lease(self) -> float:
-        """For so many seconds from the asking on an intent may be sent."""
-        return self._terms.lease
 
     def _grew_old(self, intent: Intent) -> bool:
         """Whether the fence would not let an intent out any more."""

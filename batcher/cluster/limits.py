@@ -27,7 +27,7 @@ from .postgres import PostgresConnection
 
 #: A request leaves a little after its slot was stamped, and not always as much, on a busy machine: so many seconds more
 #: than a window stand between two that have the same slot, but no more than this share of a window.
-_SLACK_SECONDS = 1.0
+_SLACK_SECONDS = 2.0
 _SLACK_SHARE = 0.03
 #: What was sent before a window of so many seconds, the longest, matters to no limit.
 _LONGEST_SECONDS = 86400.0
@@ -47,12 +47,13 @@ found AS MATERIALIZED (SELECT s.limit_name, s.n FROM l
         ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED) AS s
     WHERE NOT EXISTS (SELECT 1 FROM free) AND NOT EXISTS (SELECT 1 FROM held)),
 room AS (SELECT 1 FROM found HAVING count(*) = cardinality(%(names)s::text[])),
-let AS ({FENCE} AND EXISTS (SELECT 1 FROM room) RETURNING 1),
+let AS ({FENCE} AND EXISTS (SELECT 1 FROM room) RETURNING extract(epoch FROM c.until - clock_timestamp()) AS seconds),
 taken AS (UPDATE slots AS s SET at = greatest((SELECT at FROM now), clock_timestamp()) FROM found AS f
     WHERE s.account = %(account)s AND s.limit_name = f.limit_name AND s.n = f.n AND EXISTS (SELECT 1 FROM room)
     AND (%(job)s::text IS NULL OR EXISTS (SELECT 1 FROM let)) RETURNING s.at)
 SELECT extract(epoch FROM coalesce((SELECT max(at) FROM taken), (SELECT at FROM now)))::float8 AS at,
     EXISTS (SELECT 1 FROM room) AS room, EXISTS (SELECT 1 FROM taken) AS taken,
+    (SELECT seconds::float8 FROM let) AS lasts,
     (SELECT extract(epoch FROM until - (SELECT at FROM now))::float8 FROM free) AS paused,
     EXISTS (SELECT 1 FROM held) AS held,
     (SELECT max(extract(epoch FROM o.oldest - (SELECT at FROM now))::float8 + l.seconds)
@@ -89,21 +90,30 @@ class Grant(NamedTuple):
     """What came of asking for room: `at` is the database's time, `wait` seconds until there is some; 0: taken.
 
     `held`: the run is paused, and this would be the first sending of an intent. `refused`: there was room, and the
-    fence did not let the intent out.
+    fence did not let the intent out. `lasts`: for how many seconds more the claim holds that let it out.
     """
 
     at: float
     wait: float
     held: bool = False
     refused: bool = False
+    lasts: float = 0.0
 
 
 class Sending(NamedTuple):
-    """An intent that wants to be sent under a claim, unless its key is older than `key_seconds`."""
+    """An intent that wants to be sent under a worker's claim, unless its key is older than `key_seconds`."""
 
     intent: Intent
+    worker: str
     epoch: int
     key_seconds: float
+
+    def values(self) -> dict[str, Any]:
+        job, attempt = self.intent.job_id, self.intent.attempt_id
+        return {"job": job, "attempt": attempt, "worker": self.worker, "epoch": self.epoch, "seconds": self.key_seconds}
+
+
+_NOTHING_SENT: dict[str, Any] = dict.fromkeys(("job", "attempt", "worker", "epoch", "seconds"))
 
 
 class SharedLimits:
@@ -173,17 +183,7 @@ class SharedLimits:
             if self.changed:
                 self._state()
                 self.changed = False
-            given: dict[str, Any] = {
-                "probe": probe,
-                "fresh": fresh,
-                "job": None,
-                "attempt": None,
-                "epoch": None,
-                "seconds": None,
-            }
-            if sending is not None:
-                intent, epoch, seconds = sending
-                given |= {"job": intent.job_id, "attempt": intent.attempt_id, "epoch": epoch, "seconds": seconds}
+            given = {"probe": probe, "fresh": fresh} | (sending.values() if sending else _NOTHING_SENT)
             return self._take_any(["submit", "requests"] if kind == "submit" else ["requests"], given)
 
     def _take_any(self, names: list[str], given: dict[str, Any]) -> Grant:
@@ -229,27 +229,31 @@ class SharedLimits:
 
     def pause(self, seconds: float, *, column: str = "until") -> None:
         """Let nobody out for so many seconds; with `held_until` none but who asks whether the API answers again."""
-        self._connection.query(
-            f"INSERT INTO pauses AS p (account, {column}) VALUES (%(account)s, clock_timestamp()"
-            f" + make_interval(secs => %(seconds)s)) ON CONFLICT (account) DO UPDATE"
-            f" SET {column} = greatest(p.{column}, excluded.{column}) RETURNING 1",
-            {"account": self._account, "seconds": seconds},
-        )
+        with self._alone:
+            self._connection.query(
+                f"INSERT INTO pauses AS p (account, {column}) VALUES (%(account)s, clock_timestamp()"
+                f" + make_interval(secs => %(seconds)s)) ON CONFLICT (account) DO UPDATE"
+                f" SET {column} = greatest(p.{column}, excluded.{column}) RETURNING 1",
+                {"account": self._account, "seconds": seconds},
+            )
 
     def lifted(self) -> bool:
         """Whether some worker had an answer since all were held."""
         sql = "SELECT held_until IS NULL FROM pauses WHERE account = %s"
-        return [row[0] for row in self._connection.query(sql, (self._account,))] == [True]
+        with self._alone:
+            return [row[0] for row in self._connection.query(sql, (self._account,))] == [True]
 
     def release(self) -> None:
         """The API answers: nobody is held any more."""
-        self._connection.query("UPDATE pauses SET held_until = NULL WHERE account = %s RETURNING 1", (self._account,))
+        sql = "UPDATE pauses SET held_until = NULL WHERE account = %s RETURNING 1"
+        with self._alone:
+            self._connection.query(sql, (self._account,))
 
     def _take(self, names: list[str], given: dict[str, Any]) -> Grant:
         given = given | {"account": self._account, "names": names, "run": self._run_id}
         [row] = self._connection.query(_TAKE, given | {"slack": _SLACK_SECONDS, "share": _SLACK_SHARE})
         if row["room"]:
-            return Grant(row["at"], 0.0, refused=not row["taken"])
+            return Grant(row["at"], 0.0, refused=not row["taken"], lasts=row["lasts"] or 0.0)
         if (row["wait"] or 0.0) > max(self._rates[name].seconds for name in names) + _SLACK_SECONDS:
             # Stamps of the future: the database's clock was set back. They count as of now, or nobody sends until then.
             sql = "UPDATE slots SET at = clock_timestamp() WHERE account = %s AND at > clock_timestamp() RETURNING 1"

@@ -205,7 +205,7 @@ class RunPart:
             shared = SharedLimits(slots, account, stated, self._run_id, states=spec.selection.buys)
             self.limiter = SharedLimiter(
                 *(ledger, stated, self._clock, commits, account, shared),
-                ClaimTerms(self.epochs.get, request.lease, self._key_seconds, self._give_back),
+                ClaimTerms(self._name, self.epochs.get, self._key_seconds, self._give_back),
             )
             context = Context(
                 ledger=ledger,

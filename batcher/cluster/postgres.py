@@ -31,6 +31,8 @@ _SESSION = (
     "SET search_path = batcher; SET idle_in_transaction_session_timeout = {idle};"
     f" SET lock_timeout = {round(LOCK_SECONDS * 1000)}; SET timezone = 'UTC'; SET tcp_keepalives_idle = 30"
 )
+#: What changes something is never asked twice.
+_CHANGES = re.compile(r"\b(INSERT|UPDATE|DELETE)\b").search
 #: One state of the ledger for several questions.
 _SNAPSHOT = {"SAVEPOINT snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "RELEASE snapshot": "COMMIT"}
 #: A transaction that writes: from here to its end nobody else does.
@@ -88,6 +90,7 @@ class PostgresConnection:
         self.place = shown(conninfo)
         self._owner = 0  # the thread that has begun a transaction
         self._within = False
+        self._between_both = False  # after the begin of `transaction` or `writing`, and before its end
         self._slow = False  # each part of a group waits for its own writes
         self._put_off = PutOff()
         self.round_trips = 0  # within transactions, of all time
@@ -148,13 +151,15 @@ class PostgresConnection:
 
         One that changes nothing, or only begins, is asked once more where nobody could know that beforehand.
         """
+        if self._between_both and not self.in_transaction:
+            raise StorageError(f"{self.place}: the transaction is over, or its connection lost", hint=_AGAIN)
         if self._open.closed:
             self._open = self._connect()
         alone = not self.in_transaction
         try:
             return self._open.execute(cast(Any, sql), values)
         except psycopg.OperationalError:
-            if not (alone and self._open.closed and sql.startswith(("SELECT", "WITH", "BEGIN"))):
+            if not (alone and self._open.closed and sql.startswith(("SELECT", "WITH", "BEGIN")) and not _CHANGES(sql)):
                 raise
         self._open = self._connect()
         return self._open.execute(cast(Any, sql), values)
@@ -314,13 +319,18 @@ class PostgresConnection:
     @contextmanager
     def _between(self, begin: str) -> Iterator[None]:
         self.execute(begin)
+        self._between_both = True
         try:
             yield
+            if self._status != "INTRANS":
+                raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
             self.execute("COMMIT")
         except BaseException:
             if self.in_transaction:
                 self.execute("ROLLBACK")
             raise
+        finally:
+            self._between_both = False
 
     @property
     def raw(self) -> psycopg.Connection[Row]:

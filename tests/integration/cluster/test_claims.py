@@ -45,12 +45,12 @@ class Workers:
         assert isinstance(made, Intent)
         return made
 
-    def may_send(self, intent: Intent, epoch: int, key_seconds: float) -> bool:
+    def may_send(self, intent: Intent, worker: str, epoch: int, key_seconds: float) -> bool:
         """Whether the fence lets an intent out, for which there is room."""
         limits = Limits(submit=Rate(10, 60), requests=Rate(10, 60))
         with closing(PostgresConnection(self.conninfo)) as connection:
             found = SharedLimits(connection, ACCOUNT.text, limits).take(
-                "submit", sending=Sending(intent, epoch, key_seconds)
+                "submit", sending=Sending(intent, worker, epoch, key_seconds)
             )
         assert not found.wait
         return not found.refused
@@ -97,7 +97,7 @@ def test_a_job_is_one_workers_until_its_lease_runs_out(workers: Workers) -> None
 
 def test_of_several_rescuers_one_has_the_job(workers: Workers, postgres: str) -> None:
     workers.one.claim(JOB, "a", 30)
-    assert workers.may_send(workers.intend(workers.one), 1, 60)
+    assert workers.may_send(workers.intend(workers.one), "a", 1, 60)
     workers.run_out()
     rescuers = [PostgresLedger.connect(postgres, None, workers.changes.append) for _ in range(4)]
     found, begin = list[int | None](), threading.Barrier(4)
@@ -130,7 +130,7 @@ def test_a_claim_outlives_a_database_clock_that_is_set_back_for_its_worker_alone
 
 def test_a_takeover_makes_what_may_be_sent_maybe_received_and_tells_it(workers: Workers) -> None:
     workers.one.claim(JOB, "a", 30)
-    assert workers.may_send(workers.intend(workers.one), 1, 60)
+    assert workers.may_send(workers.intend(workers.one), "a", 1, 60)
     assert not workers.changes[-1].detail.get("code")
     workers.run_out()
     workers.other.claim(JOB, "b", 30)
@@ -146,24 +146,27 @@ def test_what_waited_for_room_only_is_known_not_to_be_sent_whoever_has_it(worker
     intent = workers.intend(workers.one)
     with closing(PostgresConnection(workers.conninfo)) as connection:
         shared = SharedLimits(connection, ACCOUNT.text, Limits(submit=Rate(1, 60), requests=Rate(2, 60)))
-        assert [shared.take("submit").wait, shared.take("submit", sending=Sending(intent, 1, 60)).wait > 0] == [0, True]
+        assert [shared.take("submit").wait, shared.take("submit", sending=Sending(intent, "a", 1, 60)).wait > 0] == [
+            0,
+            True,
+        ]
     workers.run_out()
     assert workers.other.claim(JOB, "b", 30) == 2
     phase = workers.other.read.load(JOB).phase
     assert isinstance(phase, Submitting)
     assert not phase.intent.maybe_received
     # Who had it before and comes back neither sends it nor closes it: the other may be sending it.
-    assert not workers.may_send(intent, 1, 60)
+    assert not workers.may_send(intent, "a", 1, 60)
     assert not workers.one.give_back(intent, 1, "not_sent", "")
     assert workers.one.unsent(intent, "not_sent", "") is Status.SUBMITTING
     # Its key is too old by now: it is planned anew, at no cost, and nobody has to judge it.
-    assert not workers.may_send(intent, 2, 0)
+    assert not workers.may_send(intent, "b", 2, 0)
     assert workers.other.give_back(intent, 2, "not_sent", "")
     assert isinstance(workers.other.read.load(JOB).phase, Planned)
     assert workers.other.read.spent().committed == 0
     again = workers.intend(workers.other)
     assert again.key != intent.key
-    assert workers.may_send(again, 2, 60)
+    assert workers.may_send(again, "b", 2, 60)
     workers.run_out()
     assert workers.one.claim(JOB, "a", 30) == 3
     assert not workers.one.give_back(again, 3, "not_sent", "")
@@ -179,7 +182,7 @@ def test_the_start_of_a_worker_says_nothing_of_what_others_are_sending(workers: 
     assert not phase.intent.maybe_received
 
 
-@pytest.mark.parametrize("gone", ["", "lease", "epoch", "task", "old", "future", "closed"])
+@pytest.mark.parametrize("gone", ["", "lease", "epoch", "worker", "task", "old", "future", "closed"])
 def test_the_fence_lets_out_only_a_young_key_of_this_claim_that_has_no_task(workers: Workers, gone: str) -> None:
     assert (epoch := workers.one.claim(JOB, "a", 30)) == 1
     intent = workers.intend(workers.one)
@@ -197,7 +200,7 @@ def test_the_fence_lets_out_only_a_young_key_of_this_claim_that_has_no_task(work
             workers.sql("UPDATE batcher.attempts SET intended_at = '2100-01-01T00:00:00Z'")
         case "closed":
             workers.other.unsent(intent, "not_sent", "")
-    assert workers.may_send(intent, epoch, 60) is (gone == "")
+    assert workers.may_send(intent, "another" if gone == "worker" else "a", epoch, 60) is (gone == "")
     [taken] = workers.sql("SELECT count(*) FROM batcher.slots WHERE at > '-infinity'")
     assert taken == (0 if gone else 2,)  # of each limit one; what is not sent takes none
 

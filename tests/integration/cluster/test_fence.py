@@ -45,7 +45,7 @@ def let_out(slots: Slots, *, epoch: int | None = 3) -> tuple[Intent | None, list
         given_back.append(code)
 
     async def main() -> Intent | None:
-        terms = ClaimTerms(lambda _: epoch, lease=30.0, key_seconds=60.0, give_back=give_back)
+        terms = ClaimTerms("one", lambda _: epoch, key_seconds=60.0, give_back=give_back)
         ledger, commits, shared = cast(Any, NoLedger()), cast(Any, None), cast(Any, slots)
         limiter = SharedLimiter(ledger, Limits(), VirtualClock(), commits, "account", shared, terms, inline)
         return await limiter.slot("submit").take(INTENT)
@@ -63,7 +63,7 @@ class NoLedger:
 def test_what_the_fence_lets_not_out_is_given_back_and_not_sent() -> None:
     slots = Slots(Grant(1.0, 0.0, refused=True))
     assert let_out(slots) == (None, ["not_sent"])
-    assert slots.asked == [Sending(INTENT, 3, 60.0)]
+    assert slots.asked == [Sending(INTENT, "one", 3, 60.0)]
 
 
 def test_what_another_worker_has_takes_no_slot() -> None:
@@ -77,11 +77,12 @@ def test_nothing_is_sent_where_the_database_cannot_be_asked() -> None:
         let_out(Slots(StorageError("the database is away")))
 
 
-def test_what_is_let_out_may_be_sent_for_one_lease_from_the_asking() -> None:
+@pytest.mark.parametrize(("lasts", "leaves"), [(3.0, 3.0), (30.0, 5.0)])
+def test_what_is_let_out_leaves_soon_and_within_its_claim(lasts: float, leaves: float) -> None:
     before = since_boot()
-    found, given_back = let_out(Slots(Grant(1.0, 0.0)))
+    found, given_back = let_out(Slots(Grant(1.0, 0.0, lasts=lasts)))
     assert found is not None
-    assert before + 30 <= found.expires <= since_boot() + 30
+    assert before + leaves <= found.expires <= since_boot() + leaves
     assert (replace(found, expires=INTENT.expires), given_back) == (INTENT, [])
 
 

@@ -109,6 +109,26 @@ def test_a_transaction_that_has_failed_is_not_taken_for_a_commit(postgres: str) 
         assert there.execute("SELECT count(*) FROM accounts").fetchall() == [(0,)]
 
 
+@pytest.mark.parametrize("after", ["it is lost", "it is lost, and goes on", "it fails"])
+def test_a_transaction_that_is_over_is_not_gone_on_with(postgres: str, after: str) -> None:
+    """What it had written is gone; what a COMMIT would confirm then, of a new connection too, is nothing."""
+
+    def lose(there: PostgresConnection) -> None:
+        there.query("INSERT INTO accounts VALUES ('a', 'rivya', 'credits') RETURNING 1")
+        if "lost" in after:
+            with psycopg.connect(postgres, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", (there.raw.info.backend_pid,))
+        with pytest.raises(StorageError):
+            there.query("SELECT nonsense")  # of another thread, say: this is where it is met
+        if "goes on" in after:
+            there.query("INSERT INTO accounts VALUES ('b', 'rivya', 'credits') RETURNING 1")
+
+    with closing(PostgresConnection(postgres)) as there:
+        with pytest.raises(StorageError, match="transaction"), there.transaction():
+            lose(there)
+        assert there.query("SELECT count(*) FROM accounts")[0][0] == 0
+
+
 @pytest.mark.parametrize(
     ("sqlite", "postgres"),
     [
