@@ -25,7 +25,7 @@ _UNANSWERED = (
 #: The fence: whether a claim may send an intent now, by the database's clock; then it is written down that it may be
 #: sent. The job is still submitting with this attempt, which has no task and is not closed, the claim is the newest one
 #: and holds, and the key is younger than `seconds`; a stamp of the future (the clock was set back) says nothing of its
-#: age: then nothing is sent. It is asked in the statement that takes the request's slots (`limits`).
+#: age: then nothing is sent. It is asked in the statement that takes the request's slots (`slots`).
 FENCE = (
     "UPDATE claims AS c SET sent = a.id FROM wanted AS w JOIN attempts AS a ON a.id = w.attempt_id"
     " WHERE c.job_id = w.id AND w.id = %(job)s AND w.status = 'submitting' AND a.id = %(attempt)s"

@@ -30,8 +30,8 @@ from batcher.ledger import LedgerWriter, NotAdmitted, PlannedJob, Store
 from batcher.lifecycle import Context, Deferred, Done, JobRunState, Lifecycle, Reschedule, Stage, Step
 from batcher.limits.creates import CreateBreaker
 
-from .engine import JobQueue
 from .jobs import AGAIN, step_of
+from .queue import JobQueue
 from .runs import ClusterTables
 from .spec import RunSpec, queue_of
 from .store import Coordinated, PostgresLedger

@@ -1,4 +1,4 @@
-"""A worker's limiter: what it may send beside the others of its account, whom `limits` is shared with."""
+"""A worker's limiter: what it may send beside the others of its account, whom `slots` is shared with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batcher.providers import Retryable
 from batcher.settings import Limits
 from batcher.storage import Offload
 
-from .limits import Grant, Sending, SharedLimits
+from .slots import Grant, Sending, SharedLimits
 
 #: Between two looks for a slot, in seconds at most: another worker may be let in or stopped meanwhile.
 _LOOK_SECONDS = 1.0

@@ -24,9 +24,9 @@ from .database_clock import DatabaseClock
 from .files import SharedArtifacts, SharedFiles
 from .jobs import AGAIN, JobEngine
 from .limiter import ClaimTerms, SharedLimiter
-from .limits import SharedLimits
 from .postgres import PostgresConnection
 from .runs import ClusterTables, GoingRun
+from .slots import SharedLimits
 from .spec import RunSpec
 from .store import PostgresLedger
 

@@ -26,10 +26,10 @@ from batcher.jobs import JobId
 
 from .coordinator import Coordinator, LeaseLost, ending_of
 from .database_clock import DatabaseClock
-from .engine import JobQueue
 from .files import check_create
 from .part import AGAIN_SECONDS, RunPart, left
 from .part import WorkerRequest as WorkerRequest
+from .queue import JobQueue
 from .runs import ClusterTables, GoingRun
 from .spec import RunSpec, kind_of, queue_of
 from .store import PostgresLedger

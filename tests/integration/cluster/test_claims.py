@@ -13,9 +13,9 @@ import pytest
 from core_helpers import job_name, make_spec, make_task
 
 from batcher.cluster.database_clock import DatabaseClock
-from batcher.cluster.limits import Sending, SharedLimits
 from batcher.cluster.postgres import PostgresConnection
 from batcher.cluster.runs import ClusterTables
+from batcher.cluster.slots import Sending, SharedLimits
 from batcher.cluster.store import PostgresLedger
 from batcher.events import Event
 from batcher.jobs import Account, Intent, Planned, Status, Submitting

@@ -12,7 +12,7 @@ from support import VirtualClock
 from batcher.clock import Moment, since_boot
 from batcher.cluster.jobs import AGAIN, said_of, step_of
 from batcher.cluster.limiter import ClaimTerms, SharedLimiter
-from batcher.cluster.limits import Grant, Sending
+from batcher.cluster.slots import Grant, Sending
 from batcher.errors import StorageError
 from batcher.jobs import Intent, JobId, Status
 from batcher.ledger import NotAdmitted

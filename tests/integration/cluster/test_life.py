@@ -12,7 +12,7 @@ import pytest
 from integration.cluster.helpers import Cluster, Machines
 
 from batcher.cli.observing import WorkerWatch
-from batcher.cluster.engine import JobQueue
+from batcher.cluster.queue import JobQueue
 from batcher.cluster.spec import RunSpec, queue_of
 from batcher.cluster.store import PostgresLedger
 from batcher.controls import read_values

@@ -34,10 +34,10 @@ _LONGEST_SECONDS = 86400.0
 
 _TAKE = f"""
 WITH now AS MATERIALIZED (SELECT clock_timestamp() AS at),
-paused AS (SELECT greatest(until, CASE WHEN %(probe)s THEN NULL ELSE held_until END) AS until FROM pauses
+asked_to_wait AS (SELECT greatest(until, CASE WHEN %(probe)s THEN NULL ELSE held_until END) AS until FROM pauses
     WHERE account = %(account)s),
-free AS (SELECT until FROM paused WHERE until > (SELECT at FROM now)),
-held AS (SELECT 1 FROM commands WHERE %(fresh)s AND run_id = %(run)s AND what = 'state' AND value = '"paused"'),
+wait_for AS (SELECT until FROM asked_to_wait WHERE until > (SELECT at FROM now)),
+run_paused AS (SELECT 1 FROM commands WHERE %(fresh)s AND run_id = %(run)s AND what = 'state' AND value = '"paused"'),
 l AS MATERIALIZED (SELECT name, s.seconds + least(%(slack)s, s.seconds * %(share)s) AS seconds
     FROM unnest(%(names)s::text[]) AS given (name) CROSS JOIN LATERAL
         (SELECT seconds FROM slots WHERE account = %(account)s AND limit_name = given.name LIMIT 1) AS s),
@@ -45,7 +45,7 @@ found AS MATERIALIZED (SELECT s.limit_name, s.n FROM l
     CROSS JOIN LATERAL (SELECT limit_name, n FROM slots WHERE account = %(account)s AND limit_name = l.name
         AND at <= (SELECT at FROM now) - make_interval(secs => l.seconds)
         ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED) AS s
-    WHERE NOT EXISTS (SELECT 1 FROM free) AND NOT EXISTS (SELECT 1 FROM held)),
+    WHERE NOT EXISTS (SELECT 1 FROM wait_for) AND NOT EXISTS (SELECT 1 FROM run_paused)),
 room AS (SELECT 1 FROM found HAVING count(*) = cardinality(%(names)s::text[])),
 let AS ({FENCE} AND EXISTS (SELECT 1 FROM room) RETURNING extract(epoch FROM c.until - clock_timestamp()) AS seconds),
 taken AS (UPDATE slots AS s SET at = greatest((SELECT at FROM now), clock_timestamp()) FROM found AS f
@@ -54,8 +54,8 @@ taken AS (UPDATE slots AS s SET at = greatest((SELECT at FROM now), clock_timest
 SELECT extract(epoch FROM coalesce((SELECT max(at) FROM taken), (SELECT at FROM now)))::float8 AS at,
     EXISTS (SELECT 1 FROM room) AS room, EXISTS (SELECT 1 FROM taken) AS taken,
     (SELECT seconds::float8 FROM let) AS lasts,
-    (SELECT extract(epoch FROM until - (SELECT at FROM now))::float8 FROM free) AS paused,
-    EXISTS (SELECT 1 FROM held) AS held,
+    (SELECT extract(epoch FROM until - (SELECT at FROM now))::float8 FROM wait_for) AS wait_for,
+    EXISTS (SELECT 1 FROM run_paused) AS run_paused,
     (SELECT max(extract(epoch FROM o.oldest - (SELECT at FROM now))::float8 + l.seconds)
         FROM l CROSS JOIN LATERAL
             (SELECT min(at) AS oldest FROM slots WHERE account = %(account)s AND limit_name = l.name) AS o)
@@ -258,7 +258,7 @@ class SharedLimits:
             # Stamps of the future: the database's clock was set back. They count as of now, or nobody sends until then.
             sql = "UPDATE slots SET at = clock_timestamp() WHERE account = %s AND at > clock_timestamp() RETURNING 1"
             self._connection.query(sql, (self._account,))
-        return Grant(row["at"], max(row["paused"] or 0.0, row["wait"] or 0.0, 0.001), row["held"])
+        return Grant(row["at"], max(row["wait_for"] or 0.0, row["wait"] or 0.0, 0.001), row["run_paused"])
 
     def _throttled(self, names: list[str]) -> bool:
         sql = "SELECT limit_name FROM throttles WHERE account = %s AND limit_name = ANY(%s)"

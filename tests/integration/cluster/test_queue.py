@@ -11,7 +11,7 @@ import pytest
 from core_helpers import ManualClock
 
 from batcher.cluster.coordinator import Deliveries
-from batcher.cluster.engine import JobQueue
+from batcher.cluster.queue import JobQueue
 from batcher.cluster.runs import ClusterTables
 from batcher.cluster.store import PostgresLedger
 from batcher.jobs import JobId

@@ -17,8 +17,8 @@ from core_helpers import ACCOUNT, OTHER
 from batcher.clock import Moment, moment
 from batcher.cluster.database_clock import DatabaseClock
 from batcher.cluster.limiter import ClaimTerms, SharedLimiter
-from batcher.cluster.limits import SharedLimits
 from batcher.cluster.postgres import PostgresConnection
+from batcher.cluster.slots import SharedLimits
 from batcher.cluster.store import PostgresLedger
 from batcher.jobs import Intent, JobId
 from batcher.ledger import Stale
