@@ -192,7 +192,8 @@ CREATE TRIGGER files_added AFTER INSERT ON files FOR EACH ROW WHEN (NEW.saved_at
 CREATE TRIGGER files_saved AFTER UPDATE OF saved_at ON files FOR EACH ROW EXECUTE FUNCTION files_count()""".strip()
 
 #: What only a cluster has, by versions of its own, which follow SQLite's. `claims`: who works at a job, until when; the
-#: epoch rises with each claim; `sent`: see `claims`. `slots`, `throttles`, `pauses`: see the module `slots`; the others: `runs`.
+#: epoch rises with each claim; `sent`: see `claims`. `slots`, `throttles`, `pauses`: see the module of `slots`.
+#: The others: `runs`.
 #: A database of before there were versions has the tables of the first one.
 _CLUSTER = {
     "cluster_1": """
