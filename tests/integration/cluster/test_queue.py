@@ -79,7 +79,7 @@ async def test_who_got_the_only_job_asks_for_no_other(postgres: str) -> None:
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
                 group.start_soon(queue.work, ["jobs"], 4, perform, print, stop)
-                for number in range(8):
+                for number in range(16):
                     await queue.deliver("jobs", 1, [JobId(f"job-{number}")])
                     await done.wait()
                     done.clear()
@@ -88,7 +88,7 @@ async def test_who_got_the_only_job_asks_for_no_other(postgres: str) -> None:
     with psycopg.connect(postgres) as connection:
         sql = "SELECT sum(calls) FROM pg_stat_user_functions WHERE funcname LIKE 'procrastinate_fetch_job%'"
         [asked] = connection.execute(sql).fetchone() or [0]
-    assert 8 <= asked <= 11  # one that came to nothing at the start, and those of a busy machine's second
+    assert 16 <= asked <= 26  # in place of 33: a busy machine may tell of a delivery after it was taken
 
 
 async def test_deliveries_go_together_and_one_that_is_on_its_way_holds_up_no_other(postgres: str) -> None:
