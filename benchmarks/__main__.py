@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -22,6 +23,19 @@ NAMES = (
     *("startup", "plan", "enrol", "resume", "limits"),
     *("inflight", "throughput", "peers", "growth"),
 )
+#: Measured side by side: one has virtual time, and of the other each figure has its floor beside it.
+TOGETHER = ("noticing", "waiting")
+
+
+def _side_by_side(names: Sequence[str]) -> Iterator[list[str]]:
+    """The names, each alone but for those two."""
+    both = [name for name in names if name in TOGETHER]
+    for name in names:
+        if name not in TOGETHER:
+            yield [name]
+        elif both:
+            yield both
+            both = []
 
 
 def main() -> None:
@@ -34,16 +48,17 @@ def main() -> None:
     print(machine())
     found, started = list[Figure](), time.monotonic()
     broken: list[str] = []
-    for name in chosen.names or NAMES:
+    for names in _side_by_side(chosen.names or NAMES):
         begun = time.monotonic()
-        print(f"\n== {name}", flush=True)
+        print(f"\n== {', '.join(names)}", flush=True)
         # A process of its own: the memory of those that it starts begins with its own.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
-            try:
-                found += own.submit(measured, name, full=chosen.full).result()
-            except Exception:  # the others are measured all the same
-                traceback.print_exc()
-                broken.append(name)
+        with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as own:
+            for name, figures in [(name, own.submit(measured, name, full=chosen.full)) for name in names]:
+                try:
+                    found += figures.result()
+                except Exception:  # the others are measured all the same
+                    traceback.print_exc()
+                    broken.append(name)
         print(f"   ({time.monotonic() - begun:.0f} s)", flush=True)
     if not chosen.names and not chosen.full:
         found.append(at_most("all benchmarks", (time.monotonic() - started) / 60, 10, "minutes"))

@@ -17,12 +17,12 @@ from .throughput import write_manifest
 
 #: How many files of how many MB.
 CASES = ((40, 5), (8, 50))
-AT_ONCE, ROUNDS = 4, 3
+AT_ONCE, ROUNDS = 4, 2
 _LIMITS = f"limits: {{submit: 100000/second, requests: 300000/second, in_flight: 100, downloads: {AT_ONCE}}}\n"
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """Three rounds of each, by turns."""
+    """Two rounds of each, by turns; with `full` six."""
     if not which("curl"):
         print("   large files are left out: no curl here (apt-get install curl)")
         return

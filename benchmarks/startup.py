@@ -17,7 +17,7 @@ from .report import make
 from .running import BATCHER, ROOT, Ran, run
 
 _JOBS = 200
-_ROUNDS = 15
+_ROUNDS = 10
 #: The slow ones take part in every so manieth round.
 _SELDOM = 5
 

@@ -20,7 +20,7 @@ GOALS = {"huey": 1.0, "huey, fed again": 1.0, "DBOS": 5.0}
 
 def measure(full: bool) -> Iterator[Figure]:
     """Kills first, for they also tell how many jobs are enough to measure a speed; then speeds, in rounds."""
-    jobs, rounds, seconds = (2000, 3, 10.0) if full else (200, 2, 2.0)
+    jobs, rounds, seconds = (2000, 3, 10.0) if full else (200, 2, 1.5)
     print(f"   {versions() or 'no peers here'}")
     here = [contestant for contestant in CONTESTANTS if not _left_out(contestant)]
     harm: dict[str, Killed] = {}
