@@ -32,7 +32,7 @@ _FIRST_HELD_SECONDS = 5.0
 #: So long everybody is held at an outage, unless who met it says so again; it asks once a minute at least.
 _HELD_SECONDS = 70.0
 #: Who has had no answer for so many seconds, while somebody else had one, is cut off alone.
-_ALONE_SECONDS = 10.0
+ALONE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class SharedLimiter(RateLimiter):
     def hold_on(self) -> None:
         """Hold all for longer: the API still does not answer."""
         silent = self._clock.monotonic() - self._silent_since
-        self.cut_off = self.cut_off or (silent >= _ALONE_SECONDS and self._all.lifted())
+        self.cut_off = self.cut_off or (silent >= ALONE_SECONDS and self._all.lifted())
         self.hold(_HELD_SECONDS)
 
     def release(self) -> None:

@@ -15,9 +15,11 @@ from batcher.cluster.connections import keeps_its_session
 from batcher.cluster.postgres import IDLE_SECONDS, PostgresConnection
 from batcher.errors import StorageError
 
-#: Nobody listens at this port, as far as this process can tell.
+#: Nobody listens at this port, as far as this process can tell, which needs less time to be sure of it.
 _NOT_THERE = """
 import socket
+from batcher.cluster import limiter
+limiter.ALONE_SECONDS = 3.0
 right_connect = socket.socket.connect
 def connect(self, address):
     if address[1:2] == (PORT,):
