@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
+from core_helpers import retry
 from integration.lifecycle.helpers import FAST, done, events, manifest, seen
 from integration.lifecycle.test_files import killed
 from integration.lifecycle.test_whole_or_absent import Sent, host
 from media import film, picture
 from support import Bench
 
+from batcher.jobs import JobId, Status
+from batcher.ledger import LedgerWriter
 from batcher.ledger.queries import spend
 from batcher.ledger.queries.spend import Scope
 
@@ -72,6 +76,18 @@ def test_a_crash_before_it_is_recorded_tells_it_once(bench: Bench) -> None:
     assert differs(bench) == [DURATION]
     assert events(bench).count("file_differs") == 1
     assert len(seen(bench, "create")) == 1
+
+
+def test_a_file_that_was_bought_again_counts_as_it_is_now(bench: Bench) -> None:
+    host(bench, Sent(film(16, 64, 96), announced=True), Sent(RIGHT, announced=True))
+    path = manifest(bench, "Boat")
+    done(bench.run(path))
+    with closing(LedgerWriter.open(bench.ledger_path, bench.clock)) as ledger:
+        retry(ledger, JobId(bench.jobs()[0]["id"]), [Status.SUCCEEDED])
+    done(bench.run(path))
+    assert differs(bench) == []
+    with bench.reader() as reader:
+        assert spend.troubles(reader, Scope()) == []
 
 
 def test_other_pixels_than_those_of_its_class_are_a_note(bench: Bench) -> None:
