@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from core_helpers import ACCOUNT, OTHER, ManualClock, StoreShelf, job_name, make_spec, make_task
-from integration.ledger.helpers import postgresql, sqlite
+from integration.ledger.helpers import StoresShelf, postgresql, priced, shelf, sqlite
 from integration.ledger.test_alike import ids_apart
 from support import SEED
 
@@ -21,9 +22,11 @@ from batcher.ledger import Buying, Caps, NotAdmitted
 from batcher.ledger.control import Word, ask_of
 from batcher.settings import Allowance
 
+__all__ = ["priced", "shelf"]
+
 CAMPAIGNS = ("spring", "summer")
 CLASSES = ("small", "big", "voice unpriced", "film unpriced")
-JOBS, CHAINS, ROUNDS = 120, 12, 30
+JOBS, CHAINS, ROUNDS = 100, 12, 18
 _ROWS = (
     "id, job_id, number, run_id, account, day, price_class, class_id, allowance, client_request_id, body, used,"
     " quoted_credits, hold_credits, reserved_credits, final_credits, outcome, intended_at FROM attempts ORDER BY id",
@@ -53,10 +56,10 @@ def caps(rng: Random, shelf: StoreShelf[Any]) -> Caps:
     read = shelf.ledger.read
 
     def maybe(value: int) -> int | None:
-        return value if rng.random() < 0.4 else None
+        return value if rng.random() < 0.3 else None
 
     def room(used: int) -> int:
-        return used + rng.randrange(5, 90)
+        return used + rng.randrange(5, 50)
 
     newest, wallet = read.newest_attempt(), 1000
     mark = max(0, newest - rng.randrange(6))
@@ -191,23 +194,56 @@ def test_a_group_buys_what_its_jobs_would_buy_one_by_one(tmp_path: Path, postgre
     rng = Random(seed)
     wanted = specs(rng)
     shelves: list[StoreShelf[Any]] = [StoreShelf(each, ManualClock()) for each in opened]
+    with ExitStack() as stack:
+        for store in shelves:
+            stack.callback(store.ledger.close)
+        _compare(shelves, rng, wanted)
+
+
+def _compare(shelves: list[StoreShelf[Any]], rng: Random, wanted: dict[str, list[Any]]) -> None:
     first, *others = shelves
-    for shelf in shelves:
+    for store in shelves:
         for campaign in CAMPAIGNS:
-            shelf.enrol(wanted[campaign], campaign)
+            store.enrol(wanted[campaign], campaign)
+        for price_class in CLASSES[:2]:
+            store.name_price(price_class)
     said = set[str]()
     for _ in range(ROUNDS):
         under = caps(rng, first)
         made = operations(rng, first, under)
         answers = alone([each(first) for each in made])
-        for shelf in others:
-            found = shelf.ledger.commit_group([each(shelf) for each in made])
+        for store in others:
+            found = store.ledger.commit_group([each(store) for each in made])
             assert ids_apart(found) == ids_apart(answers), under
-            assert stands(shelf) == stands(first), under
+            assert stands(store) == stands(first), under
         said |= {each.cap if isinstance(each, NotAdmitted) else type(each).__name__ for each in answers}
         later = rng.choice((*(3.25,) * 9, 7200.5))
-        for shelf in shelves:
-            shelf.clock.now += later
+        for store in shelves:
+            store.clock.now += later
     assert {"Intent", "Stale", "price"} <= said
-    for shelf in shelves:
-        shelf.ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("cap", "under"),
+    [
+        ("run", {"run": 25}),
+        ("run", {"run": 100, "quoted": 25}),
+        ("campaign", {"campaigns": {"spring": 25}}),
+        ("allowance", {"allowances": {"spring": Allowance("night", 25)}}),
+        ("day", {"day": 25}),
+        ("keep", {"keep": 75, "wallet": 100}),
+        ("reading", {"keep": 0, "wallet": 100, "room": 25}),
+    ],
+)
+def test_a_group_fills_a_cap_and_goes_no_further(priced: StoresShelf, cap: str, under: dict[str, Any]) -> None:
+    buy = partial(priced.ledger.intend, account=ACCOUNT, compose=lambda r: r.encode(), caps=Caps(**under))
+    jobs = [priced.ledger.read.load(job_name(number)) for number in range(1, 5)]
+    found = priced.ledger.commit_group([Buying(job, partial(buy, job)) for job in jobs])
+    assert [each.cap if isinstance(each, NotAdmitted) else "" for each in found] == ["", "", cap, cap]
+    assert priced.ledger.read.spent() == (20, 0)
+
+
+def test_of_a_class_without_a_price_a_group_buys_one(shelf: StoresShelf) -> None:
+    shelf.enrol([make_spec(number) for number in range(1, 4)])
+    found = shelf.ledger.commit_group([partial(shelf.intend, number) for number in range(1, 4)])
+    assert [each.cap if isinstance(each, NotAdmitted) else "" for each in found] == ["", "price", "price"]
