@@ -66,6 +66,7 @@ class Night(RuleBasedStateMachine):
         self.shelf = Shelf(self.folder / "ledger.db")
         self.tasks = count(1)
         self.sizes = count(1)
+        self.steps = count()  # after each, three of the choices are planned
         self.young = expansion_inputs.YOUNG_NS
         (self.folder / "rows.csv").write_text("title\nA kite\n")
 
@@ -193,7 +194,8 @@ class Night(RuleBasedStateMachine):
     def both_plans_are_the_same(self) -> None:
         prepared = self.prepared()
         known = prepared.unchanged(self.shelf.ledger.read)
-        for choice in CHOICES if known else ():
+        at = 3 * next(self.steps) % len(CHOICES)
+        for choice in CHOICES[at : at + 3] if known else ():
             chosen = replace(prepared, **choice)
             assert self.said(chosen, known) == self.said(chosen, {}), choice
         for manifest in prepared.manifests:
