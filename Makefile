@@ -25,9 +25,9 @@ lint: .venv/dev.stamp
 types: .venv/dev.stamp
 	$(BIN)/mypy
 
-# Four on two processors: one of them has the tests of many machines, which wait for leases, and the others wait at times.
+# Three on two processors: tests of many machines wait for leases more than they work.
 check: .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses=4 --dist=worksteal
+	$(BIN)/python -m pytest --numprocesses=3 --dist=worksteal
 
 # The oldest versions that pyproject.toml allows, with the tests that are quick.
 lowest: .venv-lowest/stamp
