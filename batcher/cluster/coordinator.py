@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -130,6 +130,10 @@ class _Elsewhere:
             if event := self._waiting.pop(job_id, None):
                 event.set()
 
+    def silent(self, job_ids: Iterable[JobId]) -> list[JobId]:
+        """Which of these are out, and have no report that is still to be taken in."""
+        return [each for each in job_ids if each in self.out and not self._reports.get(each)]
+
     def refusal(self, job: PlannedJob | Job) -> NotAdmitted | None:
         """Why the caps would not let a planned job be bought now, if they would not."""
         return self._ledger.refusal(self.caps, account=self._spec.account, job=job)
@@ -231,9 +235,12 @@ class Coordinator(Engine):
 
     async def _listen(self) -> None:
         while True:
-            for job_id, said in await self._tables.reports(self._at):
-                self._elsewhere.heard(job_id, said)
+            await self._hear()
             await anyio.sleep(LOOK_SECONDS)
+
+    async def _hear(self) -> None:
+        for job_id, said in await self._tables.reports(self._at):
+            self._elsewhere.heard(job_id, said)
 
     async def _deliver(self) -> None:
         while True:
@@ -246,10 +253,12 @@ class Coordinator(Engine):
         while True:
             await anyio.sleep(SWEEP_SECONDS)
             if out := list(self._elsewhere.out):
-                for job_id in await self._queue.missing(out):
-                    if job_id in self._elsewhere.out and self._halts:  # it may not be bought any more
+                missing = await self._queue.missing(out)
+                await self._hear()  # a worker's last word comes with the end of its claim: of those nothing is lost
+                for job_id in self._elsewhere.silent(missing):
+                    if self._halts:  # it may not be bought any more
                         self._elsewhere.heard(job_id, AGAIN)
-                    elif job_id in self._elsewhere.out:
+                    else:
                         self._elsewhere.to_deliver.put_lost(job_id)
 
     async def _hold(self) -> None:

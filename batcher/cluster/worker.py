@@ -34,8 +34,8 @@ from .runs import ClusterTables, GoingRun
 from .spec import RunSpec, kind_of, queue_of
 from .store import PostgresLedger
 
-#: Seconds between two looks at the runs that go on.
-LOOK_SECONDS = 0.5
+#: Seconds between two looks at the runs that go on, and for the first one.
+LOOK_SECONDS, IDLE_LOOK_SECONDS = 0.5, 0.75
 #: What a worker tells of itself.
 Tell = Callable[[str], object]
 
@@ -131,7 +131,7 @@ class Worker:
         """See which runs go on, and coordinate those that nobody does."""
         while True:
             await self._trying("runs", self._see)
-            await anyio.sleep(LOOK_SECONDS)
+            await anyio.sleep(LOOK_SECONDS if self._going else IDLE_LOOK_SECONDS)
 
     async def _see(self) -> None:
         assert self._group is not None
