@@ -8,6 +8,7 @@ Each benchmark compares what it measures in one run, for machines differ and are
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -45,6 +46,7 @@ def main() -> None:
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's commands find their modules compiled
     print(machine())
     found, started = list[Figure](), time.monotonic()
     broken: list[str] = []
