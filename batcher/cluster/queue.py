@@ -74,6 +74,12 @@ class _Looks(JobManager):
         self._none_else = False  # whether there were no others when it asked last
         self._more = False  # whether it got one then
 
+    async def register_worker(self) -> int:
+        """Begin anew: all of the queue may have been lost, and its numbers come again."""
+        self._told.clear()
+        self._none_else = self._more = False
+        return await super().register_worker()
+
     async def listen_for_jobs(
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
     ) -> None:
@@ -112,7 +118,8 @@ class JobQueue:
                 conninfo=conninfo,
                 min_size=1,
                 max_size=connections,
-                kwargs=PARAMETERS,
+                # A plan that is kept outlives the loss of the tables, and no statement of it works any more.
+                kwargs=PARAMETERS | {"prepare_threshold": None},
                 connection_class=AsyncConnection,
                 configure=_prepare,
             )
