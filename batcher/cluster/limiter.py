@@ -70,7 +70,7 @@ class SharedPermit(Permit):
         None where it does not. Raises Stale where the intent would be sent first while its run is paused: it is given
         back.
         """
-        asked, found = await self._shared.take_for(intent, probe=self._probe)
+        asked, found = await self._shared.take_for(intent)
         if found is None:
             return None
         self._at = found.at
@@ -119,13 +119,13 @@ class SharedLimiter(RateLimiter):
                 await self._sleep(found.wait)
         return found
 
-    async def take_for(self, intent: Intent, *, probe: bool = False) -> tuple[float, Grant | None]:
+    async def take_for(self, intent: Intent) -> tuple[float, Grant | None]:
         """As `take`, for an intent that may be sent then; None where it may not. When that was asked for, too.
 
         In seconds since the machine's boot.
         """
         fresh = not intent.maybe_received
-        async with self._turns["probe" if probe else "submit"]:
+        async with self._turns["submit"]:
             while True:
                 asked, epoch = since_boot(), self._terms.epoch_of(intent.job_id)
                 if epoch is None:
@@ -133,7 +133,7 @@ class SharedLimiter(RateLimiter):
                 if fresh and self._grew_old(intent):
                     await self._plan_anew(intent, "not_sent", "its key was too old before there was room for it")
                 sending = Sending(intent, self._terms.worker, epoch, self._terms.key_seconds)
-                found = await self._ask("submit", probe=probe, fresh=fresh, sending=sending)
+                found = await self._ask("submit", fresh=fresh, sending=sending)
                 if found.refused:
                     break
                 if not found.wait:

@@ -151,8 +151,8 @@ class PostgresConnection:
 
         One that changes nothing, or only begins, is asked once more where nobody could know that beforehand.
         """
-        if self._between_both and not self.in_transaction:
-            raise StorageError(f"{self.place}: the transaction is over, or its connection lost", hint=_AGAIN)
+        if self._between_both:
+            self._go_on()
         if self._open.closed:
             self._open = self._connect()
         alone = not self.in_transaction
@@ -170,7 +170,7 @@ class PostgresConnection:
             self.begin()
             return self._open.cursor()
         sql = _SNAPSHOT.get(sql, sql)
-        if sql == "COMMIT" and self._within and self._status != "INTRANS":
+        if sql == "COMMIT" and (self._within or self._between_both) and self._status != "INTRANS":
             # PostgreSQL takes a COMMIT of what has failed for a ROLLBACK, and says nothing.
             raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
         if self._within:
@@ -244,8 +244,7 @@ class PostgresConnection:
         As one text: in libpq's pipeline mode the server does not see that a transaction is idle, so nobody would throw
         out a worker that was stopped within one.
         """
-        if not self.in_transaction:
-            raise StorageError(f"{self.place}: the transaction is over, or its connection lost", hint=_AGAIN)
+        self._go_on()
         self.round_trips += 1
         asked = [(translate(each.sql), each.values) for each in statements]
         if len(asked) == 1 and not self._prepares:
@@ -274,6 +273,11 @@ class PostgresConnection:
     @property
     def in_transaction(self) -> bool:
         return self._status in ("INTRANS", "INERROR")
+
+    def _go_on(self) -> None:
+        """Raises StorageError where the transaction under way is none any more."""
+        if not self.in_transaction:
+            raise StorageError(f"{self.place}: the transaction is over, or its connection lost", hint=_AGAIN)
 
     @property
     def is_mine(self) -> bool:
@@ -322,8 +326,6 @@ class PostgresConnection:
         self._between_both = True
         try:
             yield
-            if self._status != "INTRANS":
-                raise StorageError(f"{self.place}: the transaction has failed", hint=_AGAIN)
             self.execute("COMMIT")
         except BaseException:
             if self.in_transaction:

@@ -98,13 +98,14 @@ class _Looks(JobManager):
             await asyncio.sleep(_YIELD_SECONDS * min(self._working(), _YIELD_JOBS))
         told = set(self._told)
         found = await super().fetch_job(queues, worker_id)
-        self._more = found is not None and found.id is not None
-        if found is None or found.id is None:
+        number = found.id if found else None
+        self._more = number is not None
+        if number is None:
             self._none_else = True
             self._told -= told
         else:
-            self._none_else = self._none_else and found.id in told  # else it was not told of all
-            self._told -= {each for each in told if each <= found.id}
+            self._none_else = self._none_else and number in told  # else it was not told of all
+            self._told -= {each for each in told if each <= number}
         return found
 
 

@@ -205,7 +205,6 @@ CREATE TABLE IF NOT EXISTS claims (
     sent bigint
 );
 CREATE INDEX IF NOT EXISTS claims_by_worker ON claims (worker);
-CREATE INDEX IF NOT EXISTS claims_until ON claims (until);
 CREATE TABLE IF NOT EXISTS slots (
     account text NOT NULL,
     limit_name text NOT NULL,

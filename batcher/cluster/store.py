@@ -35,7 +35,7 @@ class _Reading:
 
     def several(self, questions: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Any]]:
         if self._writing.is_mine:
-            return [*self._writing.several(questions)]
+            return self._writing.several(questions)
         return [self._own.execute(*question).fetchall() for question in questions]
 
     def create_function(self, *words: Any, **named: Any) -> None:

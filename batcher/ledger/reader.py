@@ -103,9 +103,7 @@ class LedgerReader:
         return int(self.one(sql, values)[0] or 0)
 
     def several(self, questions: Sequence[tuple[str, Sequence[Any]]]) -> list[list[sqlite3.Row]]:
-        """The rows of several queries, which are asked at once where it `is_far`."""
-        if not self.is_far:
-            return [self.rows(*each) for each in questions]
+        """The rows of several queries, asked at once: only where it `is_far`."""
         with self._errors:
             found: list[list[sqlite3.Row]] = cast(Any, self._connection).several(questions)
             return found
