@@ -17,12 +17,12 @@ from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
+from virtual_time import SEED
 
 #: A folder in memory, where this machine has one.
 MEMORY = "/dev/shm"
 #: Loading what they name takes as long as a short run; no test wants this machine's own.
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-SEED = os.environ.get("BATCHER_TEST_SEED", "0")  # see `support`
 # The same examples each time, and no judgement of how long this machine takes for one.
 settings.register_profile(
     "here", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from support import EPOCH, edit
+from support import edit
+from virtual_time import EPOCH
 
 from batcher.catalog import Model
 from batcher.clock import Uptime

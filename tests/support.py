@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import anyio
 import httpx2 as httpx
-import trio
-from trio.testing import MockClock
+from virtual_time import VirtualClock
 
-from batcher.clock import Uptime
 from batcher.engine import Ending, Engine
 from batcher.ledger import LedgerReader, LedgerWriter, Observer
 from batcher.ledger.queries.lookup import Place
@@ -35,63 +32,14 @@ from batcher.state import open_reader
 from batcher.storage import Artifacts
 from batcher.workload import Workload, prepare
 
-#: Another one gives every test other ledger ids and another order of tasks that are ready together.
-SEED = os.environ.get("BATCHER_TEST_SEED", "0")
 KEY = "rvya_sk_simulated"
 BASE_URL = "http://127.0.0.1:8"
-EPOCH = 1_800_000_000.0
 EVERYTHING = Selection()
-T = TypeVar("T")
 
 PIXEL = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
     b"\x00\x00\x00\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\x00\x05\x00\x01\xff\x89\x99=\x1d\x00\x00\x00\x00IEND\xaeB`\x82"
 )
-
-
-class VirtualClock:
-    """Virtual seconds: those of the running trio loop on top of those of all loops before."""
-
-    def __init__(self, start: float = EPOCH) -> None:
-        self.start = start
-        self.shift = 0.0  # a wall clock that somebody set back or forth
-        self.boot = "boot-1"  # "" on a machine that does not tell its boots apart
-
-    def monotonic(self) -> float:
-        try:
-            return self.start + trio.current_time()
-        except RuntimeError:
-            return self.start
-
-    def wall(self) -> float:
-        return self.monotonic() + self.shift
-
-    def uptime(self) -> Uptime | None:
-        return Uptime(self.boot, self.monotonic()) if self.boot else None
-
-    def run(self, main: Callable[[], Awaitable[T]]) -> T:
-        """Run to the end on virtual time: whenever all wait, the clock jumps to the next event."""
-
-        async def timed() -> T:
-            try:
-                return await main()
-            finally:
-                elapsed.append(trio.current_time())
-
-        elapsed: list[float] = []
-        # Trio shuffles tasks that are ready together, once it has sorted them (as it does for Hypothesis); the same
-        # seed makes the same order each time.
-        engine: Any = trio._core._run
-        engine._ALLOW_DETERMINISTIC_SCHEDULING = True
-        engine._r.seed(SEED)
-        try:
-            return anyio.run(
-                timed,
-                backend="trio",
-                backend_options={"clock": MockClock(autojump_threshold=0), "strict_exception_groups": True},
-            )
-        finally:
-            self.start += elapsed[0] if elapsed else 0.0
 
 
 class SimulatedApi(httpx.AsyncBaseTransport):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import VirtualClock
 from unit.test_architecture import ALLOWED
+from virtual_time import VirtualClock
 
 from batcher.cli.timeline_view import MET
 from batcher.errors import Kind, exit_code

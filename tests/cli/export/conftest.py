@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cli.export.helpers import mixed
 from cli.helpers import Cli, Ran
-from support import EPOCH, Bench, VirtualClock
+from support import Bench
+from virtual_time import EPOCH, VirtualClock
 
 from batcher.cli.app import main
 

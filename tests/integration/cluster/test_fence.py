@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from support import VirtualClock
+from virtual_time import VirtualClock
 
 from batcher.clock import Moment, since_boot
 from batcher.cluster.jobs import AGAIN, said_of, step_of

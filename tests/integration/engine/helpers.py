@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support import VirtualClock
+from virtual_time import VirtualClock
 
 from batcher.ledger import LedgerWriter
 from batcher.ledger.store import sends

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from integration.engine.helpers import check_windows, opened, stamps
-from support import EPOCH, VirtualClock
+from virtual_time import EPOCH, VirtualClock
 
 from batcher.ledger import LedgerWriter
 from batcher.lifecycle import Commits

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from core_helpers import ManualClock
 from integration.engine.helpers import opened, stamps
-from support import EPOCH, VirtualClock
+from virtual_time import EPOCH, VirtualClock
 
 from batcher.ledger import LedgerWriter
 from batcher.ledger.store import sends

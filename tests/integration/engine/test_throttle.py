@@ -11,7 +11,8 @@ import anyio
 import pytest
 from integration.engine.helpers import check_windows, opened, stamps
 from integration.lifecycle.helpers import done, manifest, statuses
-from support import PIXEL, Bench, VirtualClock
+from support import PIXEL, Bench
+from virtual_time import VirtualClock
 
 from batcher.errors import Kind
 from batcher.ledger import LedgerWriter

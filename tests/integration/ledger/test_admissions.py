@@ -14,7 +14,7 @@ import pytest
 from core_helpers import ACCOUNT, OTHER, ManualClock, StoreShelf, job_name, make_spec, make_task
 from integration.ledger.helpers import StoresShelf, postgresql, priced, shelf, sqlite
 from integration.ledger.test_alike import ids_apart
-from support import SEED
+from virtual_time import SEED
 
 from batcher.errors import BatcherError
 from batcher.jobs import FileReference, Intent, ResultReference, Status

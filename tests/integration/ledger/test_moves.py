@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from core_helpers import ACCOUNT, Shelf, job_name, make_spec, make_task
-from support import EPOCH
+from virtual_time import EPOCH
 
 from batcher.jobs import (
     MOVES,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from core_helpers import ACCOUNT, OTHER, Shelf, job_name, make_spec, make_task
-from support import EPOCH
+from virtual_time import EPOCH
 
 from batcher.errors import StorageError, UsageError
 from batcher.events import Event

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from core_helpers import ACCOUNT, OTHER, job_name, make_spec, make_task
 from integration.ledger.helpers import StoresShelf, priced, shelf, state
-from support import EPOCH
+from virtual_time import EPOCH
 
 from batcher.events import Event
 from batcher.jobs import Ended, Intent, Planned, Status, Submitting

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from core_helpers import ACCOUNT, OTHER, job_name, make_spec, make_task
 from integration.ledger.helpers import StoresShelf, priced, shelf, state
-from support import EPOCH
+from virtual_time import EPOCH
 
 from batcher.controls import Controls
 from batcher.events import Event

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from core_helpers import ACCOUNT, Shelf, job_name, make_spec, make_task
-from support import VirtualClock
+from virtual_time import VirtualClock
 
 from batcher.errors import StorageError
 from batcher.jobs import Intent, Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core_helpers import Shelf, make_spec, make_task
-from support import EPOCH
+from virtual_time import EPOCH
 
 from batcher.jobs import Status
 from batcher.ledger.queries import jobs, spend

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import anyio
-from support import VirtualClock
+from virtual_time import VirtualClock
 
 from batcher.clock import Moment
 from batcher.jobs import Intent, JobId

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from integration.providers.helpers import TASK, read_request, reply, reset, server, submit
-from support import VirtualClock
+from virtual_time import VirtualClock
 
 from batcher.errors import UsageError
 from batcher.providers import Accepted, Retryable

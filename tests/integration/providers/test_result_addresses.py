@@ -9,7 +9,7 @@ import anyio
 import httpcore2 as httpcore
 import pytest
 from integration.providers.helpers import read_request, reply, server
-from support import VirtualClock
+from virtual_time import VirtualClock
 
 from batcher.providers import Gone, Incoming, Redirected, Retryable
 from batcher.providers.addresses import is_public, networks

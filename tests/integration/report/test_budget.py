@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from core_helpers import OTHER, Shelf, job_name, make_spec, make_task, retry
 from integration.report.helpers import report_of
-from support import EPOCH, Bench
+from support import Bench
+from virtual_time import EPOCH
 
 from batcher.clock import iso
 from batcher.events import Event

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from core_helpers import Shelf, make_spec
-from support import EPOCH
+from virtual_time import EPOCH
 
 from batcher.errors import UsageError
 from batcher.report.question import ask, moment

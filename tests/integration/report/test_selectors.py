@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from core_helpers import Shelf, make_spec, make_task
-from support import EPOCH
+from virtual_time import EPOCH
 
 from batcher.errors import UsageError
 from batcher.jobs import Status

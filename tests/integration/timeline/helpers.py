@@ -12,7 +12,8 @@ import httpx2 as httpx
 import pytest
 from core_helpers import cancel, resolve_failed
 from integration.report.helpers import order_faults
-from support import EPOCH, Bench, Killed
+from support import Bench, Killed
+from virtual_time import EPOCH
 
 from batcher.errors import exit_code
 from batcher.jobs import Status

@@ -17,7 +17,8 @@ import pytest
 from cli.helpers import Cli
 from integration.timeline.helpers import timeline_of
 from rich.console import Console
-from support import EPOCH, Bench
+from support import Bench
+from virtual_time import EPOCH
 
 from batcher.cli.advice import advice
 from batcher.cli.timeline_view import timeline_view

@@ -7,7 +7,7 @@ import random
 
 import anyio
 import pytest
-from support import VirtualClock
+from virtual_time import VirtualClock
 
 from batcher.engine.scheduler import Scheduler
 

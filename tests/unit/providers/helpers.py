@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2 as httpx
-from support import VirtualClock
+from virtual_time import VirtualClock
 
 from batcher.clock import Moment
 from batcher.jobs import FileReference, Intent, Job, JobId, Reference, Upload

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import httpx2 as httpx
 import pytest
-from support import EPOCH
 from unit.providers.helpers import (
     PICTURE,
     TASK,
@@ -24,6 +23,7 @@ from unit.providers.helpers import (
     wallet,
     words,
 )
+from virtual_time import EPOCH
 
 from batcher.jobs import Status, TaskState, Upload
 from batcher.providers import Accepted, Refused, Retryable

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from support import VirtualClock
 from unit.providers.helpers import API, INTENT, KEY, PICTURE, TASK, always, ask
+from virtual_time import VirtualClock
 
 from batcher.errors import UsageError
 from batcher.jobs import Status, TaskState

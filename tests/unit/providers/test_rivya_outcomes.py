@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import httpx2 as httpx
 import pytest
-from support import EPOCH
 from unit.providers.helpers import (
     TASK,
     USES,
@@ -24,6 +23,7 @@ from unit.providers.helpers import (
     wallet,
     words,
 )
+from virtual_time import EPOCH
 
 from batcher.jobs import TaskState
 from batcher.providers import Accepted, Conflict, Fatal, Going, Refused, Retryable, Unknown

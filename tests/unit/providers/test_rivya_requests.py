@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from support import VirtualClock
 from unit.providers.helpers import API, INTENT, KEY, PICTURE, ask, make_job, make_upload
+from virtual_time import VirtualClock
 
 from batcher import __version__
 from batcher.jobs import FileReference, Upload, UrlReference
