@@ -32,7 +32,7 @@ from .expand import check_names, expand, has_chains
 from .expansion_inputs import Input, InputRecorder, fingerprint, still
 from .files import Files
 from .problems import Problems, SourceMap
-from .schema import json_schema
+from .schema import Document, json_schema
 from .starter import STARTER
 from .yaml_loader import parse, read
 
@@ -87,23 +87,19 @@ class Manifest:
         except (TypeError, ValueError, RecursionError) as error:
             raise ManifestError([Problem(str(path), f"this is no plain data: {error}")]) from None
         with _nothing_collected():
-            self._fill(path, _hash(data), (json.loads(data), SourceMap(str(path))), problems, allow_paths, unchecked)
+            checked = _checked((json.loads(data), SourceMap(str(path))), problems)
+            self._fill(path, _hash(data), checked, problems, allow_paths, unchecked)
 
     def _fill(
         self,
         path: Path,
         text: str,
-        parsed: tuple[Any, SourceMap] | None,
+        checked: tuple[Document, bool, SourceMap],
         problems: Problems,
         allow_paths: Sequence[str | os.PathLike[str]],
         unchecked: bool,
     ) -> None:
-        checked = None if parsed is None else check_document(*parsed, problems)
-        if parsed is None or checked is None:
-            raise ManifestError(problems.values, more=problems.more)
-        source_map = parsed[1]
-        del parsed  # a long manifest's data need not stay while it is compiled
-        document, blind = checked
+        document, blind, source_map = checked
         plan = compile_manifest(document, source_map, problems, blind=blind, unchecked=unchecked)
         files = Files(path.parent, [Path(each) for each in allow_paths])
         check_names(plan, files, problems)
@@ -180,11 +176,20 @@ def load(
     manifest = object.__new__(Manifest)
     with _nothing_collected():
         data = read(file, problems)
-        parsed = None if data is None else parse(data, str(file), problems)
+        # in no variable: a long manifest's data need not stay while it is compiled
+        checked = _checked(None if data is None else parse(data, str(file), problems), problems)
         text = _hash(data or b"")
         del data
-        manifest._fill(file, text, parsed, problems, allow_paths, unchecked)
+        manifest._fill(file, text, checked, problems, allow_paths, unchecked)
     return manifest
+
+
+def _checked(parsed: tuple[Any, SourceMap] | None, problems: Problems) -> tuple[Document, bool, SourceMap]:
+    """What `check_document` makes of it, and where it stands. Raises ManifestError where there is nothing to go on."""
+    checked = None if parsed is None else check_document(*parsed, problems)
+    if parsed is None or checked is None:
+        raise ManifestError(problems.values, more=problems.more)
+    return (*checked, parsed[1])
 
 
 def _hash(data: bytes) -> str:
@@ -210,11 +215,17 @@ def campaign_of(path: Path) -> str | None:
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """No garbage collection: it would go through the growing tree of a long manifest again and again, for nothing."""
+    """No garbage collection: it would go through the growing tree of a long manifest again and again, for nothing.
+
+    What is left of it stays, and counts as old at once.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if enabled and not gc.get_freeze_count():  # none of somebody else's
+            gc.freeze()
+            gc.unfreeze()  # to the oldest generation
         if enabled:
             gc.enable()

@@ -63,10 +63,10 @@ def _fill_in_prompts(data: dict[str, Any]) -> None:
     """Give the entries of a model that takes no prompt an empty one."""
     entries, known = data.get("prompts"), model_ids()
     for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and "file" not in entry:
+        if isinstance(entry, dict) and "file" not in entry and "prompt" not in entry:
             model_id = entry.get("model", data.get("model"))
             if model_id in known and get_model(str(model_id)).prompt.is_none:
-                entry.setdefault("prompt", _NO_PROMPT)
+                entry["prompt"] = _NO_PROMPT
 
 
 def path_of(loc: tuple[int | str, ...]) -> Path:

@@ -38,6 +38,7 @@ class Maker:
         self.words = {"campaign": campaign, "model": model.id}
         self.not_kept = {*model.params, "name", "reference"}  # columns that the job has as its own
         self._defaults = [(name, model.default(name)) for name in sorted(model.params)]
+        self._prompt, self._takes_none = model.prompt, model.prompt.is_none
         self._key = _key_of(model)
         self._choices: Cache[Any, Chosen] = Cache()
 
@@ -59,8 +60,7 @@ class Maker:
     def checked_prompt(self, raw: str) -> str:
         """The prompt as it is hashed and sent. Raises Fault when the model does not take it."""
         text = clean_prompt(raw)
-        rule = self.model.prompt
-        length = len(text)
+        rule, length = self._prompt, len(text)
         if not (text.isascii() and text.isprintable()):
             if (bad := unsafe_character(text)) is not None:
                 raise Fault(f"the prompt holds the character {bad}", "only line ends and tabs are allowed")
@@ -68,9 +68,9 @@ class Maker:
                 raise Fault("the prompt holds nothing that can be seen")
             # in UTF-16 units no text is shorter than the API may count it
             length = utf16_length(text)
-        if rule.is_none and text:
+        if self._takes_none and text:
             raise Fault(f"{self.model.id} takes no prompt", "leave `prompt` out")
-        if not text and not rule.is_none:
+        if not text and not self._takes_none:
             raise Fault("the prompt is empty")
         if len(text) < rule.min or (rule.max is not None and length > rule.max):
             most = f"{rule.min:,} to {rule.max:,}" if rule.max is not None else f"at least {rule.min:,}"

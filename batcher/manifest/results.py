@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from batcher.jobs import JobSpec, ResultReference
@@ -47,9 +48,6 @@ class Results:
         jobs: Callable[[Prompt], Iterator[JobSpec]],
     ) -> None:
         self._entries = entries
-        self._named: dict[str, list[Entry]] = {}  # those whose name is known beforehand, by that
-        for each in entries:
-            self._named.setdefault(nfc(_name(each) or ""), []).append(each)
         self._prompts = prompts
         self._jobs = jobs
         self._indexes: dict[tuple[int, str, tuple[str, ...]], _Index] = {}
@@ -92,6 +90,14 @@ class Results:
         if not jobs:
             raise self._nothing(glob, entry, [other for other in self._entries if other.number != entry.number])
         return _Index(jobs, frozenset(every))
+
+    @cached_property
+    def _named(self) -> dict[str, list[Entry]]:
+        """The entries by their names; those whose name is not known beforehand by the empty one."""
+        named: dict[str, list[Entry]] = {}
+        for each in self._entries:
+            named.setdefault(nfc(_name(each) or ""), []).append(each)
+        return named
 
     def _that_may_fit(self, glob: str) -> Sequence[Entry]:
         """The entries that may have prompts of such a name, in their order: few, where it is one name."""

@@ -127,12 +127,12 @@ def kept(value: Value) -> Value:
             return value if value.isascii() else value.encode("utf-8", "replace").decode()  # no half characters
         case TypedInt() | TypedFloat():
             return value.text
+        case int():
+            return value if abs(value) <= _MOST_EXACT else str(value)
         case list():
             return [kept(item) for item in value]
         case dict():
             return {kept(name): kept(item) for name, item in value.items()}
-        case int() if abs(value) > _MOST_EXACT:
-            return str(value)
         case _:
             return value
 

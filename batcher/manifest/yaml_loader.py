@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from sys import intern
 from typing import Any
 
 import yaml
@@ -239,7 +240,7 @@ class _Reader:
             self._left -= 1
             if (event.anchor or event.tag or self._left < 0) and (anchor := self._checked(event, path)):
                 anchor.value = event.value
-            return event.value
+            return intern(event.value)  # tens of thousands of prompts have the same few
         self._node(event, (*path, ""))
         return self._anchors[event.anchor].text if kind is yaml.AliasEvent else None
 

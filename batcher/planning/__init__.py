@@ -175,8 +175,9 @@ class _Tally:
         for spec, there in self._walk:
             standing = self._chooser.standing(spec, there)
             if standing == "new":
-                self._classes[spec.price_class, spec.catalog_credits] += 1
-                yield self._prices.quote(spec.price_class, spec.catalog_credits).credits_each
+                price = spec.price_class, spec.catalog_credits
+                self._classes[price] += 1
+                yield self._prices.quote(*price).credits_each
             else:
                 self._found[standing] += 1
 

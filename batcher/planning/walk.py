@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -227,7 +228,8 @@ def _twin_note(spec: JobSpec, twin: JobId, given: CampaignInput) -> Problem:
 def _hash_of_kept(spec: JobSpec) -> int:
     if not (spec.vars or spec.tags):
         return 0
-    return hash(repr((sorted(spec.vars.items()), sorted(spec.tags.items()))))
+    # by the second version of its format, in which the same values are the same bytes
+    return hash(marshal.dumps((sorted(spec.vars.items()), sorted(spec.tags.items())), 2))
 
 
 def _kept_note(spec: JobSpec, given: CampaignInput) -> Problem:
