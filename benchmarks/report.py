@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,18 @@ def make(path: Path, jobs: int) -> None:
                 "INSERT INTO runs VALUES (?, ?, ?, 0, 'done', '1', 1, ?, ?, ?)",
                 (number + 1, at, at, ACCOUNT, json.dumps([name]), json.dumps(settings)),
             )
-        columns: dict[str, list[str]] = {}
-        for table, row in _rows(jobs):
-            if table == "latest":
-                ledger.execute("UPDATE wanted SET attempt_id = ? WHERE seq = ?", row)
-                continue
-            if table not in columns:
-                found = ledger.execute("SELECT name FROM pragma_table_info(?)", (table,))
-                columns[table] = [name for (name,) in found]
-            names = ", ".join(columns[table][: len(row)])  # later migrations add theirs at the end
-            ledger.execute(f"INSERT INTO {table} ({names}) VALUES ({','.join('?' * len(row))})", row)
+        statements = {"latest": "UPDATE wanted SET attempt_id = ? WHERE seq = ?"}
+        made = _rows(jobs)
+        while some := list(islice(made, 100_000)):
+            waiting: dict[str, list[tuple[Any, ...]]] = {}
+            for table, row in some:
+                waiting.setdefault(table, []).append(row)
+            for table, rows in sorted(waiting.items(), key=lambda each: each[0] == "latest"):
+                if table not in statements:
+                    found = ledger.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+                    names = ", ".join(name for (name,) in found[: len(rows[0])])  # migrations add theirs at the end
+                    statements[table] = f"INSERT INTO {table} ({names}) VALUES ({','.join('?' * len(rows[0]))})"
+                ledger.executemany(statements[table], rows)
         ledger.execute(
             "UPDATE attempts SET class_id = firsts.id FROM (SELECT price_class, min(id) AS id FROM attempts GROUP BY 1)"
             " AS firsts WHERE firsts.price_class = attempts.price_class"

@@ -26,7 +26,7 @@ matrix: {{resolution: [480p, 720p]}}
 prompts:
   - {{file: rows.jsonl, prompt: "A cinematic reveal of {{{{ title }}}}, with smooth camera movement and soft light"}}
 limits: {UNLIMITED.replace("in_flight: 256", f"in_flight: {OPEN}")}
-polling: {{first: 5s, every: 5s, max: 30s, give_up: 10h}}
+polling: {{first: 5s, every: 25s, max: 30s, give_up: 10h}}
 """
 
 
