@@ -215,17 +215,11 @@ def campaign_of(path: Path) -> str | None:
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """No garbage collection: it would go through the growing tree of a long manifest again and again, for nothing.
-
-    What is left of it stays, and counts as old at once.
-    """
+    """No garbage collection: it would go through the growing tree of a long manifest again and again, for nothing."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if enabled and not gc.get_freeze_count():  # none of somebody else's
-            gc.freeze()
-            gc.unfreeze()  # to the oldest generation
         if enabled:
             gc.enable()
