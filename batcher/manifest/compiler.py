@@ -193,10 +193,11 @@ class _Compiler:
 
     def entry(self, fields: Mapping[str, Any], number: int) -> Entry:
         path: Path = ("prompts", number)
-        text, file, name = fields.get("prompt"), fields.get("file"), self.name(fields.get("name"), (*path, "name"))
+        text, file = fields.get("prompt"), fields.get("file")
+        name = self.name(fields.get("name"), ("prompts", number, "name"))
         model = self.own_models.get(number, self.model)
         scope = self.scopes[model.id]
-        template = None if text is None else self.teller.template(text, (*path, "prompt"))
+        template = None if text is None else self.teller.template(text, ("prompts", number, "prompt"))
         own: dict[str, Value] = {}
         matrix, shape, references = scope.matrix, scope.shape, scope.slots
         if "vars" in fields:

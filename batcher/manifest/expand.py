@@ -135,7 +135,7 @@ class _Expansion:
         name = self.name(prompt, variables)
         if name is None:
             return
-        own = {kept(each): kept(variables[each]) for each in variables if each not in maker.not_kept}
+        own = {kept(each): kept(value) for each, value in variables.items() if each not in maker.not_kept}
         for reference in self.references_of(prompt, variables):
             if chosen.ignored and reference is not None:
                 message = f"{model.id} does not use {listed(chosen.ignored)} where a job has a reference"

@@ -55,6 +55,7 @@ def _csv_records(source: Source, delimiter: str) -> Iterator[Record]:
     # who reads on ahead knows where the first record begins
     first_line = source.line
     reader = csv.reader(chain([first], texts), delimiter=delimiter or _delimiter(first), strict=True)
+    mark = _MARKS.get(reader.dialect.delimiter, "comma")
     number = 0
     while True:
         # a record may go over several lines; a problem names the first
@@ -72,7 +73,7 @@ def _csv_records(source: Source, delimiter: str) -> Iterator[Record]:
             return
         if any(map(str.strip, cells)):
             number += 1
-            yield Record(line, cells, _MARKS.get(reader.dialect.delimiter, "comma"))
+            yield Record(line, cells, mark)
 
 
 def _first_text(texts: Iterator[str]) -> str:

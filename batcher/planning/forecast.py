@@ -91,15 +91,17 @@ class Schedule:
         """Whether anything is known of how long tasks take."""
         return any(self._waits.values())
 
-    def send(self, price_class: str) -> None:
-        """One more job, of that class."""
+    def send(self, price_class: str, jobs: int = 1) -> None:
+        """So many more jobs, of that class."""
         if price_class not in self._waits:
             self._waits[price_class] = self._wait(price_class)
-        self.last = self.next
         # one of which nothing is known takes as long as the longest of the others
-        end = self.last + (self._waits[price_class] or max(self._waits.values()))
-        heapreplace(self._places, end)
-        self._sent, self.done = self._sent + 1, max(self.done, end)
+        wait = self._waits[price_class] or max(self._waits.values())
+        for _ in range(jobs):
+            self.last = self.next
+            heapreplace(self._places, self.last + wait)
+            self._sent += 1
+            self.done = max(self.done, self.last + wait)
 
     def _wait(self, price_class: str) -> float:
         if self._ledger is None or self._account is None:
@@ -202,8 +204,7 @@ def outlook(plan: Plan, lines: Callable[[], Iterable[JobLine]], schedule: Schedu
     else:
         jobs, credits_ = plan.new, plan.credits
         for quote in plan.quotes:
-            for _ in range(quote.jobs):
-                schedule.send(quote.price_class)
+            schedule.send(quote.price_class, quote.jobs)
     return Outlook(
         jobs=jobs,
         of=plan.new,

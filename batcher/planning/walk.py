@@ -17,7 +17,8 @@ from batcher.ledger.expansion_cache import CachedExpansion
 from batcher.settings import Budget, Selection
 from batcher.spelling import spellings
 
-_BATCH = 500
+#: So few at once that Python's garbage collector sleeps on: it wakes when 700 containers are there that were not before.
+_BATCH = 200
 #: So many names are told where none was meant.
 _NAMES_TOLD = 10
 _TWINS_TOLD = 10
