@@ -60,6 +60,12 @@ class Entry(NamedTuple):
         return "prompts", self.number, "prompt"
 
     @property
+    def is_constant(self) -> bool:
+        """Whether its text and its name mention nothing, and it has no references that could."""
+        text = self.template
+        return not (self.references or isinstance(self.name, Template) or text is None or text.names)
+
+    @property
     def names(self) -> set[str]:
         """The names that its texts, its references and the rules of its matrix use; the rows' texts use others."""
         templates = [self.template, *(template for slot in self.references for template in slot.templates)]

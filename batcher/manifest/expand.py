@@ -59,8 +59,9 @@ def expand(plan: CompiledManifest, files: Files, problems: Problems, *, named: b
 def check_names(plan: CompiledManifest, files: Files, problems: Problems) -> None:
     """Undefined variables and unused axes, as far as they show without opening a file."""
     expansion = _Expansion(plan, files, problems)
+    needed = expansion.unused or expansion.file_needs
     for entry in plan.entries:
-        if entry.file is None:
+        if entry.file is None and (needed or not entry.is_constant):
             prompt = expansion.text_prompt(entry)
             expansion.claim(prompt)
             expansion.blind |= not expansion.names_fit(prompt)

@@ -100,6 +100,7 @@ class Chooser:
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
+        self._takes_all = selection == Selection(fair=selection.fair)
         self.by_name = bool(selection.only)
         self.left = math.inf if selection.limit is None else selection.limit
         self.matched = False
@@ -124,6 +125,8 @@ class Chooser:
 
     def standing(self, spec: JobSpec, standing: str) -> str:
         """Where a job stands for this run: one that is new counts as not selected where it is not taken."""
+        if self._takes_all:
+            return standing
         self.means(spec.name)
         meant = self.selection.may_send(spec.name, spec.id)
         return standing if standing != "new" or (meant and self.take()) else "unselected"
