@@ -55,7 +55,10 @@ class FileNames:
         #: Whether every name can be made: nothing in it but words that are always there, and texts or numbers.
         self.sure = all(isinstance(piece, str) or piece.only in ALWAYS for piece in template.pieces)
         self._layout = [
-            piece.split("/") if isinstance(piece, str) else (piece, "job" in piece.names) for piece in template.pieces
+            [(safe(text), False) for text in piece.split("/")]
+            if isinstance(piece, str)
+            else (piece, "job" in piece.names)
+            for piece in template.pieces
         ]
 
     def render(self, variables: Mapping[str, Value]) -> str:
@@ -63,8 +66,8 @@ class FileNames:
         parts: list[list[tuple[str, bool]]] = [[]]
         for piece in self._layout:
             if isinstance(piece, list):
-                parts[-1].append((safe(piece[0]), False))
-                parts.extend([(safe(text), False)] for text in piece[1:])
+                parts[-1].append(piece[0])
+                parts.extend([text] for text in piece[1:])
             else:
                 text = piece[0].text(variables).strip()
                 # an id is safe as it is and always new: it would only push others out of the cache

@@ -17,7 +17,7 @@ from batcher.ledger.expansion_cache import CachedExpansion
 from batcher.settings import Budget, Selection
 from batcher.spelling import spellings
 
-#: So few at once that Python's garbage collector sleeps on: it wakes when 700 containers are there that were not before.
+#: So few at once that Python's garbage collector sleeps on: it wakes when 700 new containers are there.
 _BATCH = 200
 #: So many names are told where none was meant.
 _NAMES_TOLD = 10
