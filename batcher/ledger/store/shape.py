@@ -110,5 +110,6 @@ def _sql(connection: sqlite3.Connection, name: str) -> str:
     return str(connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0])
 
 
+@cache  # of a few hundred statements
 def _words(sql: str) -> list[str]:
     return re.findall(r"'(?:[^']|'')*'|\w+|[^\w\s\"]", sql)
