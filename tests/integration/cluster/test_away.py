@@ -76,17 +76,17 @@ async def test_the_database_may_go_away_in_every_phase_of_a_job(cluster: Cluster
                 threading.Timer(0.8, proxy.become, ["open"]).start()
 
         cluster.app.on_event = go_away
-        run_id = await cluster.start(12)
+        run_id = await cluster.start(8)
         with cluster.workers(2, 2.0, *2 * [{"BATCHER_LEDGER": url_of(conninfo)}]):
             ending = await cluster.ended(run_id)
     assert (ending["kind"], phases) == ("done", [])
-    cluster.check(12)
+    cluster.check(8)
 
 
 @pytest.mark.cluster
 @pytest.mark.anyio
 async def test_a_worker_that_the_database_does_not_hear_sends_nothing_and_others_go_on(cluster: Cluster) -> None:
-    run_id = await cluster.start(24)
+    run_id = await cluster.start(16)
     with (
         on_the_way_to(cluster.conninfo) as (proxy, conninfo),
         cluster.workers(2, 2.0, {}, {"BATCHER_LEDGER": url_of(conninfo)}),
@@ -96,15 +96,15 @@ async def test_a_worker_that_the_database_does_not_hear_sends_nothing_and_others
         ending = await cluster.ended(run_id)
         proxy.become("open")
     assert ending["kind"] == "done"
-    cluster.check(24)
+    cluster.check(16)
 
 
 @pytest.mark.cluster
 @pytest.mark.anyio
 async def test_one_worker_that_does_not_reach_the_api_holds_up_nobody(cluster: Cluster) -> None:
-    run_id = await cluster.start(16)
+    run_id = await cluster.start(10)
     alone = _NOT_THERE.replace("PORT", cluster.base_url.rpartition(":")[2])
     with cluster.workers(2, 2.0, {}, {"first": alone}):
         ending = await cluster.ended(run_id)
     assert ending["kind"] == "done"
-    cluster.check(16)
+    cluster.check(10)

@@ -33,7 +33,7 @@ async def test_another_worker_takes_over_jobs_and_run_of_one_that_died(cluster: 
     coordinating = "SELECT pid FROM batcher.workers JOIN batcher.cluster_runs ON coordinator = name WHERE until > now()"
     working = "SELECT pid FROM batcher.workers JOIN batcher.claims ON worker = name WHERE until > clock_timestamp()"
     cluster.world.switches.set({"run_seconds": 1})
-    run_id = await cluster.start(24)
+    run_id = await cluster.start(18)
     with cluster.workers(3) as workers, psycopg.connect(cluster.conninfo, autocommit=True) as connection:
         await cluster.until("succeeded", 2)
         [[first]] = connection.execute(coordinating).fetchall()
@@ -46,12 +46,12 @@ async def test_another_worker_takes_over_jobs_and_run_of_one_that_died(cluster: 
         next(each for each in workers if (each.pid,) in others).kill()
         ending = await cluster.ended(run_id)
     assert ending["kind"] == "done"
-    cluster.check(24)
+    cluster.check(18)
 
 
 async def test_a_worker_that_was_stopped_beyond_its_lease_and_its_keys_life_sends_nothing(cluster: Cluster) -> None:
     """The trap of every engine: it stood right before a paid request, comes back, and goes on where it stood."""
-    run_id = await cluster.start(16)
+    run_id = await cluster.start(12)
     with cluster.workers(2) as workers, psycopg.connect(cluster.conninfo, autocommit=True) as connection:
         await cluster.until("succeeded", 2)
         # As a Retry-After: intents are made, and nothing leaves.
@@ -69,19 +69,19 @@ async def test_a_worker_that_was_stopped_beyond_its_lease_and_its_keys_life_send
         stopped.send_signal(signal.SIGCONT)
         ending = await cluster.ended(run_id)
     assert ending["kind"] == "done"
-    cluster.check(16)
+    cluster.check(12)
 
 
 async def test_the_loss_of_all_of_the_queue_costs_nothing(machines: Machines) -> None:
     machines.world.switches.set({"run_seconds": 0.5})
-    run_id = await machines.start(16)
+    run_id = await machines.start(12)
     async with machines.worker(concurrency=8), machines.worker(concurrency=8):
         await machines.until("succeeded", 2)
         with psycopg.connect(machines.conninfo, autocommit=True) as connection:
             connection.execute("DROP SCHEMA procrastinate CASCADE")
         ending = await machines.ended(run_id)
     assert ending["kind"] == "done"
-    machines.check(16)
+    machines.check(12)
 
 
 async def test_a_worker_remembers_only_the_claims_that_it_works_at(machines: Machines) -> None:
@@ -91,16 +91,16 @@ async def test_a_worker_remembers_only_the_claims_that_it_works_at(machines: Mac
         ledgers.append(get_ledger)
         return WorkerWatch(None, run_id, spec, get_ledger)
 
-    run_id = await machines.start(12)
+    run_id = await machines.start(6)
     async with machines.worker(concurrency=4, watch_of=watch):
         await machines.ended(run_id)
-        assert machines.rows("SELECT count(*) FROM batcher.claims") == [(12,)]
+        assert machines.rows("SELECT count(*) FROM batcher.claims") == [(6,)]
         assert [get_ledger().epochs for get_ledger in ledgers] == [{}, {}], "one leads the run, one works at it"
 
 
 async def test_deliveries_that_come_twice_buy_once(machines: Machines) -> None:
     machines.world.switches.set({"run_seconds": 0.5})
-    run_id = await machines.start(12)
+    run_id = await machines.start(10)
     async with machines.worker(concurrency=8), machines.worker(concurrency=8):
         await machines.until("succeeded", 1)
         with psycopg.connect(machines.conninfo) as connection:
@@ -111,11 +111,11 @@ async def test_deliveries_that_come_twice_buy_once(machines: Machines) -> None:
                 await queue.deliver(queue_of(kind), run_id, jobs)
         ending = await machines.ended(run_id)
     assert ending["kind"] == "done"
-    machines.check(12)
+    machines.check(10)
 
 
 async def test_what_is_asked_of_a_run_reaches_all_workers_and_outlives_its_coordinator(cluster: Cluster) -> None:
-    run_id = await cluster.start(30)
+    run_id = await cluster.start(18)
     with closing(PostgresLedger.connect(cluster.conninfo)) as ledger, cluster.workers(2) as workers:
 
         def ask(word: control.Word, values: str = "") -> None:
@@ -137,7 +137,7 @@ async def test_what_is_asked_of_a_run_reaches_all_workers_and_outlives_its_coord
             while coordinator() == first:
                 await again()
         await anyio.sleep(1.5)  # a look at what is asked, and one for jobs that nobody has
-        assert len(cluster.world.oracle().tasks) == bought < 30, "the next one finds it paused"
+        assert len(cluster.world.oracle().tasks) == bought < 18, "the next one finds it paused"
         ask("limits", "submit=900/minute in_flight=3")
         ask("resume")
         ending = await cluster.ended(run_id)
@@ -145,12 +145,12 @@ async def test_what_is_asked_of_a_run_reaches_all_workers_and_outlives_its_coord
         assert slots == 900
         assert ledger.read.rows("SELECT * FROM commands") == []
     assert ending["kind"] == "done"
-    cluster.check(30)
+    cluster.check(18)
 
 
 async def test_a_run_is_drained(machines: Machines) -> None:
     machines.world.switches.set({"run_seconds": 0.5})
-    run_id = await machines.start(40)
+    run_id = await machines.start(24)
     async with machines.worker():
         await machines.until("succeeded", 2)
         with closing(PostgresLedger.connect(machines.conninfo)) as ledger:
