@@ -144,11 +144,16 @@ class Ledger:
         return _in_a_thread(run) if _in_a_loop() else _execute(run)
 
     async def arun(self, manifests: Manifests, **options: Unpack[RunOptions]) -> RunOutcome:
-        """`run` inside a running event loop (asyncio or trio). Cancelling it ends the run as a signal ends a command:
-        no new job, up to 10 s for what is open, what is known is written down; then the cancellation goes on.
+        """`run` inside a running event loop of asyncio. Cancelling it ends the run as a signal ends a command: no new
+        job, up to 10 s for what is open, what is known is written down; then the cancellation goes on.
 
-        Planning is done on the loop's thread before the first request: about a second for every 50,000 jobs.
+        Planning is done on the loop's thread before the first request: about a second for every 50,000 jobs. Raises as
+        `run` does, and UsageError where another loop than asyncio's runs.
         """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError("arun needs a running event loop of asyncio; `run` has one of its own") from None
         with self._run(manifests, **options) as run:
             return _kept(run, await run.aexecute())
 
@@ -360,12 +365,12 @@ def _kept(run: Run, outcome: RunOutcome) -> RunOutcome:
 
 
 def _in_a_loop() -> bool:
-    """Whether an event loop runs in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    """Whether an event loop runs in this thread, of whatever library."""
+    import anyio
+
+    with suppress(RuntimeError):
+        return bool(anyio.get_cancelled_exc_class())  # only a running loop has one
+    return False
 
 
 def _in_a_thread(run: Run) -> RunOutcome:

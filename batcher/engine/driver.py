@@ -76,7 +76,7 @@ class Driver:
         try:
             engine = compose()
             woken, ready = anyio.Event(), anyio.Event()
-            self._wake = partial(_caller(), woken.set)
+            self._wake = partial(asyncio.get_running_loop().call_soon_threadsafe, woken.set)
             if self.asked is not None:
                 woken.set()
 
@@ -109,13 +109,3 @@ class Driver:
             self._wake = None
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await close()
-
-
-def _caller() -> Callable[[Callable[[], None]], object]:
-    """How another thread, or a signal handler, has something done by the loop that runs here."""
-    try:
-        return asyncio.get_running_loop().call_soon_threadsafe
-    except RuntimeError:
-        import trio  # the other loop that anyio knows; it is running
-
-        return trio.lowlevel.current_trio_token().run_sync_soon

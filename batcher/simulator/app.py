@@ -1,6 +1,6 @@
 """The API over HTTP: an ASGI app that reads requests, lets faults happen and sends what the world answers.
 
-Runs under asyncio and trio. A `log` gets each request twice: as it `arrived`, and how it `ended`, right before the
+A `log` gets each request twice: as it `arrived`, and how it `ended`, right before the
 answer or the cut goes out (see `requestlog`). Two further paths serve tests and people and take no part in events,
 limits or faults:
 

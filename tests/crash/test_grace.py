@@ -1,4 +1,4 @@
-"""A signal comes while a paid POST is open and its answer does not come in time, on both event loops.
+"""A signal comes while a paid POST is open and its answer does not come in time.
 
 The API has taken the request: whatever the loop does with the cancellation, the attempt counts as maybe received, and
 the next run asks with the same key instead of buying again.
@@ -6,7 +6,6 @@ the next run asks with the same key instead of buying again.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -27,10 +26,7 @@ polling: {first: 1s, every: 1s}
 """
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_an_open_post_that_is_given_up_may_have_been_received(
-    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_open_post_that_is_given_up_may_have_been_received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batcher.engine.engine.GRACE_SECONDS", 0.05)
     bench = Bench(tmp_path)
     path = bench.write(MANIFEST)
@@ -49,7 +45,7 @@ def test_an_open_post_that_is_given_up_may_have_been_received(
         patch.setattr(bench.api, "handle_async_request", silent)
         virtual, bench.clock = bench.clock, SystemClock()  # type: ignore[assignment]
         bench.world.now = bench.clock.wall
-        ending = bench.run(path, engine=engines.append, loop=partial(anyio.run, backend=backend))
+        ending = bench.run(path, engine=engines.append, loop=anyio.run)
         virtual.start = bench.clock.wall()
         bench.clock = virtual
         bench.world.now = virtual.wall

@@ -176,6 +176,8 @@ def test_commands_and_programs_share_a_ledger(world: World, capfd: pytest.Captur
             ledger.run(manifest)
         with hold_lock(ledger.state, started="x"), pytest.raises(LedgerLocked):
             ledger.run(manifest, simulate=True)
+        with pytest.raises(UsageError, match="event loop of asyncio"):
+            ledger.arun(manifest, simulate=True).send(None)
     with pytest.raises(UsageError, match="is closed"):
         ledger.run(manifest, simulate=True)
 

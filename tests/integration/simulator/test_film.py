@@ -104,8 +104,7 @@ def letters(prompt: str) -> Image.Image:
     return frame(scene(prompt), 0).crop((50, 94, 430, 140)).convert("L").point(lambda level: 255 * (level > 250))
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_studio_draws_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+def test_the_studio_draws_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Path] = []
 
     def count(what: Scene, path: Path) -> None:
@@ -113,7 +112,7 @@ def test_the_studio_draws_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         render(what, path)
 
     monkeypatch.setattr("batcher.simulator.film.render", count)
-    studio = Studio(tmp_path / backend)
+    studio = Studio(tmp_path / "drawn")
     still = scene(result="image")
 
     async def main() -> list[bytes]:
@@ -127,11 +126,11 @@ def test_the_studio_draws_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
                 tasks.start_soon(fetch)
         return made
 
-    made = anyio.run(main, backend=backend)
+    made = anyio.run(main)
     assert len(drawn) == 1
     assert len(set(made)) == 1
     assert made[0].startswith(b"\x89PNG")
-    assert [path.name for path in (tmp_path / backend).iterdir()] == ["task_1.png"]
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["task_1.png"]
 
 
 def test_results_show_the_job_with_its_reference(tmp_path: Path) -> None:
