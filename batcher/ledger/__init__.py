@@ -1,4 +1,6 @@
-"""The ledger: one SQLite file that knows every job, purchase, price, upload and request. All SQL lives here.
+"""The ledger: one SQLite file that knows every job, purchase, price, upload and request.
+
+All SQL lives here, but for what only PostgreSQL needs (`batcher.cluster`).
 
 What writes is imported when its name is asked for (PEP 562): a command that only looks starts in half the time.
 """

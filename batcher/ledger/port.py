@@ -1,6 +1,6 @@
 """What a run needs of a store, as Protocols: `Store` writes, `StoreReader` reads. SQLite's `LedgerWriter` is one.
 
-Lifecycle, engine and run know no more of a ledger than this, so another store may stand there. Each write is one
+Limits, lifecycle and engine know no more of a ledger than this, so another store may stand there. Each write is one
 transaction with its events in it; observers hear of them after the commit. `commit_group` does several operations in
 one, each call whole or not at all. What each means stands where SQLite's writer has it (`store/writer`); one contract
 suite holds it for every store (tests/integration/ledger).
@@ -11,18 +11,21 @@ a network (`batcher.cluster`) has to be waited for, and this is where it is call
 - By way of `lifecycle.group_commit.Commits`, which is awaited: all writes of lifecycle and engine but those below.
   `Commits` calls `commit_group` itself, on a thread for a store on a network; that store takes one group at a time, and
   reads on a connection of its own meanwhile.
-- `Lifecycle._send_purchase` marks an attempt whose sending was cut off (`maybe_received`): at once and without an
-  await, for nothing may come between, whatever ends the task. It has to stay so: it is what `withdraw` trusts.
+- `Context.submit` marks an attempt whose sending was cut off (`maybe_received`): at once and without an await, for
+  nothing may come between, whatever ends the task. It has to stay so: it is what `withdraw` trusts.
 - `Lifecycle.withdraw` looks and closes (`unsent`) in one go, at a run's end and where the engine judges whose trouble
   it was: nobody may send between the look and the close.
 - `note` (outages, limits, halts, readings): written at once, or with the next group where another program writes.
-- `commanded`, once a second: whether there is a newer event, and then what people ask of the run.
+- Once a second: whether there is a newer event (`commanded`), and then what people ask of the run; webhooks (`hints`).
 - `hurry`, `still_waits`: no I/O.
 - Reads (`Store.read`): `load` before each step and after a doubtful answer, pages of planned jobs (`pending`), prices
-  and caps that have no room (`refusal`), the wallet's sums; `upload`, `waits`, `saved`, `newest_sends`, `sends_after`
-  now and then; `unsettled`, `unsaved`, `unpriced`, `outcome` at a run's start and end.
+  and caps that have no room (`refusal`), sums (`spent`, the wallet's), `sources` and `is_source` for chains; `upload`,
+  `waits`, `saved`, `newest_sends`, `sends_after` now and then; `unsettled`, `unsaved`, `unpriced`, `outcome` at a run's
+  start and end.
 - `start_run`, `end_run`, the first steps of `enrolling`, `cancel_gone` and the looks of `run` stand before and after
   the loop; under `Run.aexecute` they stand in the caller's.
+
+In a cluster `SharedLimits` too is called on the loop, on a connection of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The read model: what a ledger comes to, as frozen values. Every figure that is shown anywhere comes from here."""
+"""The read model of `report`, as frozen values: jobs, credits, refusals, groups. Budgets and wallet have their own."""
 
 from __future__ import annotations
 

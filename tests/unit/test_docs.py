@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.test_architecture import ALLOWED
 from virtual_time import VirtualClock
 
 from batcher.cli.timeline_view import MET
@@ -110,12 +109,6 @@ def test_every_kind_of_line_in_a_timeline_is_on_the_page() -> None:
         {*NOTES} - {"outage_began", "outage_ended", "limit_restored"}
     )
     assert told == of_runs | MET.keys()
-
-
-def test_every_room_is_on_the_page() -> None:
-    page = (DOCS / "architecture.md").read_text("utf-8")
-    rooms = {room for room in ALLOWED if room != "__main__"}
-    assert all(f"| `{room}` |" in page or f"| `{room}/` |" in page for room in rooms)
 
 
 def test_links_lead_somewhere() -> None:

