@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batcher.statuses import Status
+from batcher.statuses import Status, open_hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,6 @@ def record_of(row: Mapping[str, Any], state: Path) -> JobRecord:
     return JobRecord(
         **{name: row[name] for name in _AS_THEY_ARE},
         status=Status(row["status"]),
-        held_credits=0 if row["final_credits"] is not None else row["hold_credits"] or 0,
+        held_credits=open_hold(row),
         result_path=state / path if path else None,
     )

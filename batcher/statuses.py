@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 JobId = NewType("JobId", str)
 #: Characters of a job id shown to people and put into file names; any unambiguous prefix is accepted back.
@@ -53,6 +53,20 @@ UNCHECKED = f" unchecked{UNPRICED}"
 def is_unpriced(price_class: str) -> bool:
     """Whether jobs of this class have no price before they are bought."""
     return price_class.endswith(UNPRICED)
+
+
+def committed(attempt: Mapping[str, Any]) -> int:
+    """Return what an attempt counts with against the caps, in credits: its final price, else its hold.
+
+    `amounts.COMMITTED` says the same in SQL. A job without an attempt counts with nothing.
+    """
+    final = attempt["final_credits"]
+    return int((attempt["hold_credits"] if final is None else final) or 0)
+
+
+def open_hold(attempt: Mapping[str, Any]) -> int:
+    """Return what is held of an attempt and not settled, in credits (in SQL `amounts.OPEN_HOLD`)."""
+    return committed(attempt) if attempt["final_credits"] is None else 0
 
 
 #: The name, in the place of a file's, of a manifest that was made from data: nobody can look whether it is still there.

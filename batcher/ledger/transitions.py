@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from batcher.clock import Moment
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, Status, TaskState
+from batcher.statuses import committed
 
 #: An attempt's columns by name, as `attempts` has them.
 Attempt = Mapping[str, Any]
@@ -74,12 +75,6 @@ class Recorded(NamedTuple):
 
     effects: list[Effect]
     fits: bool
-
-
-def price(attempt: Attempt) -> int:
-    """What an attempt counts with: its final price, else its hold (`amounts.COMMITTED`)."""
-    final: int | None = attempt["final_credits"]
-    return int(attempt["hold_credits"]) if final is None else final
 
 
 def record(
@@ -254,7 +249,7 @@ def _news_of_price(before: Attempt, after: Attempt, task: TaskState) -> list[Eff
     Such a rise is shown (product.md, promise 3).
     """
     effects: list[Effect] = []
-    known, taken = price(before), price(after)
+    known, taken = committed(before), committed(after)
     was, final = before["final_credits"], after["final_credits"]
     if taken > known:
         effects.append(WriteEvent(Event.PRICE_ROSE, {"expected": known, "taken": taken}))

@@ -8,6 +8,7 @@ from itertools import islice
 from batcher.canary import CanaryStep
 from batcher.jobs import JobId
 from batcher.ledger.reader import LedgerReader
+from batcher.ledger.store.amounts import COMMITTED
 from batcher.statuses import Status
 
 from .sql import placeholders
@@ -21,7 +22,7 @@ def step(read: LedgerReader, jobs: Collection[JobId], number: int, of: int) -> C
     price, stream = 0, iter(sorted(jobs))
     while page := list(islice(stream, _PAGE)):
         for row in read.rows(
-            "SELECT w.status, a.quoted_credits, a.reserved_credits, a.final_credits, a.hold_credits, CASE WHEN"
+            f"SELECT w.status, a.quoted_credits, a.reserved_credits, {COMMITTED} AS credits, CASE WHEN"
             " f.saved_at IS NOT NULL AND f.forgotten_at IS NULL THEN f.differs END AS differs FROM wanted AS w"
             " LEFT JOIN attempts AS a ON a.id = w.attempt_id LEFT JOIN files AS f ON f.attempt_id = a.id"
             f" AND f.number = 0 WHERE w.id IN ({placeholders(page)})",
@@ -29,8 +30,7 @@ def step(read: LedgerReader, jobs: Collection[JobId], number: int, of: int) -> C
         ):
             status = row["status"]
             counts[status if status in (Status.SUCCEEDED, Status.FAILED, Status.DOUBTFUL) else "unfinished"] += 1
-            final = row["final_credits"]
-            cost = (row["hold_credits"] if final is None else final) or 0
+            cost = row["credits"] or 0
             asked = max(cost, row["reserved_credits"] or 0)
             counts["credits"] += cost
             counts["above_quote"] += asked > (row["quoted_credits"] or 0)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from batcher.jobs import Status
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.store.amounts import OPEN_HOLD
+from batcher.ledger.store.amounts import HOLD, OPEN_HOLD
 
 from .spend import AT, PAIRED, WAIT, WAITED, Scope, where_of
 from .sql import DIFFERS, KEPT, LATEST, USED, from_json
@@ -168,8 +168,7 @@ def spending(read: LedgerReader, scope: Scope, within: Span) -> list[Spent]:
     steps = [_step(at, within) for at in ("a.intended_at", f"coalesce(a.submitted_at, {ended})", ended)]
     found = read.rows(
         f"SELECT w.campaign, {', '.join(step for step, _ in steps)}, sum(a.quoted_credits),"
-        " sum(a.hold_credits - a.quoted_credits), sum(a.final_credits),"
-        " sum(iif(a.final_credits IS NULL, 0, a.hold_credits))"
+        f" sum({HOLD} - a.quoted_credits), sum(a.final_credits), sum({HOLD} - {OPEN_HOLD})"
         f" {PAIRED} WHERE {chosen} GROUP BY 1, 2, 3, 4",
         [*(value for _, values in steps for value in values), *limits],
     )

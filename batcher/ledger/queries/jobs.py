@@ -16,7 +16,7 @@ from batcher.errors import UnknownJob
 from batcher.fs import look
 from batcher.ledger.lock import holder_words, is_held
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.store.amounts import BOUGHT, HOLD, OPEN_HOLD
+from batcher.ledger.store.amounts import BOUGHT, OPEN_HOLD
 from batcher.ledger.store.copies import is_mirror
 from batcher.statuses import SHORT_ID, JobId, Status
 
@@ -27,9 +27,9 @@ _PAGE = 200
 #: The columns of the view `jobs` that hold JSON.
 _JSON = ("params", "references", "waiting_for", "vars", "tags", "differs")
 _CASE = (
-    "SELECT w.seq, w.id, w.campaign, w.name, w.status, a.id AS attempt_id, a.task_id, a.final_credits,"
+    "SELECT w.seq, w.id, w.campaign, w.name, w.status, a.id AS attempt_id, a.task_id,"
     " coalesce(w.error_code, a.error_code) AS code, coalesce(w.error_message, a.error_message) AS message,"
-    f" {HOLD} AS credits, EXISTS"
+    f" {OPEN_HOLD} AS hold, EXISTS"
     f" (SELECT 1 FROM files AS f WHERE f.attempt_id = w.attempt_id AND {UNSAVED}) AS unsaved"
     f" {LATEST}"
 )
@@ -101,8 +101,8 @@ def campaigns(read: LedgerReader, names: Sequence[str] = ()) -> list[CampaignSta
 
 def _doubtful(read: LedgerReader, campaign: str) -> int:
     return read.figure(
-        f"SELECT coalesce(sum({HOLD}), 0) FROM wanted AS w CROSS JOIN attempts AS a ON a.id = w.attempt_id"
-        " WHERE w.campaign = ? AND w.status = 'doubtful' AND a.final_credits IS NULL",
+        f"SELECT coalesce(sum({OPEN_HOLD}), 0) FROM wanted AS w CROSS JOIN attempts AS a ON a.id = w.attempt_id"
+        " WHERE w.campaign = ? AND w.status = 'doubtful'",
         (campaign,),
     )
 
@@ -343,6 +343,6 @@ def _case(row: sqlite3.Row) -> JobReview:
         message=row["message"],
         attempt_id=row["attempt_id"],
         task_id=row["task_id"],
-        hold=row["credits"] or 0 if row["final_credits"] is None else 0,
+        hold=row["hold"] or 0,
         unsaved=bool(row["unsaved"]),
     )

@@ -10,6 +10,8 @@ from batcher.ledger.queries.sql import CLASS_ID, OF_CLASS
 from batcher.ledger.reader import LedgerReader
 from batcher.statuses import UNPRICED, is_unpriced
 
+from .amounts import COMMITTED, HOLD
+
 # What the API has said of a class's price. Reserved: by the newest attempt, and by the dearest of those answered since
 # that one was intended (nobody knows which of them the API took last). Held: by the dearest that is under way or
 # without a final price. Taken: by the newest success; ended: by the success and the failure that ended last at a price
@@ -47,7 +49,7 @@ _PRICED = (
     # Left to itself it goes along all that the class has; with a plus the value has no type that the index lacks.
     f" FROM attempts INDEXED BY attempts_answered {_CLASS} {_RESERVED} AND submitted_at >"
     f" (SELECT +intended_at {_OF_CLASS} {_RESERVED} ORDER BY id DESC LIMIT 1)"
-    + _one("held", "hold_credits, coalesce(submitted_at, intended_at)", _UNDER_WAY, " ORDER BY hold_credits DESC")
+    + _one("held", f"{HOLD}, coalesce(submitted_at, intended_at)", _UNDER_WAY, f" ORDER BY {HOLD} DESC")
     + _one("taken", "final_credits, finished_at", _TAKEN, " ORDER BY id DESC")
     + _LAST
 )
@@ -56,7 +58,7 @@ _PRICED = (
 _UNPRICED = (
     _FIRST
     + _one("under way", "1, ''", f"{_UNDER_WAY} AND coalesce(reserved_credits, 0) = 0")
-    + " UNION ALL SELECT 'dearest', max(coalesce(final_credits, hold_credits)),"
+    + f" UNION ALL SELECT 'dearest', max({COMMITTED}),"
     " coalesce(finished_at, submitted_at, intended_at)"
     f" FROM attempts INDEXED BY attempts_dearest {_CLASS} price_class GLOB '*{UNPRICED}'" + _LAST
 )
