@@ -50,11 +50,13 @@ def test_without_a_ledger_everything_is_new() -> None:
 
 def test_twins_of_other_variables_or_tags_are_told() -> None:
     twins = [make_spec(1, vars={"tone": tone}) for tone in ("mild", "mild", "stern")]
-    made = plan(wanted(*twins, make_spec(2), make_spec(2, tags={"client": "x"})))
-    assert (made.campaigns[0].jobs, made.campaigns[0].duplicates) == (2, 3)
+    of_clients = [make_spec(2, tags={"client": client}) for client in ("x", "y")]
+    same = [make_spec(3, vars=dict(each)) for each in ([("a", 1), ("b", [2])], [("b", [2]), ("a", 1)])]
+    typed = [make_spec(4, vars={"a": value}) for value in (1, True)]
+    made = plan(wanted(*twins, *of_clients, *same, *typed))
+    assert (made.campaigns[0].jobs, made.campaigns[0].duplicates) == (4, 5)
     assert [note.message for note in made.notes] == [
-        "job 000000000000 (prompt-1) is asked for again with other variables or tags",
-        "job 000000000000 (prompt-2) is asked for again with other variables or tags",
+        f"job 000000000000 (prompt-{n}) is asked for again with other variables or tags" for n in (1, 2, 4)
     ]
 
 
