@@ -13,6 +13,7 @@ from batcher.errors import UsageError
 from batcher.jobs import JobSpec, Status
 from batcher.ledger import Caps, LedgerReader
 from batcher.planning import CampaignInput, CapLine, Plan, Quote, caps_for, make_plan
+from batcher.planning.forecast import Schedule, outlook
 from batcher.settings import Budget, Limits, Rate, Selection, Settings
 
 DAY = "2027-01-15"
@@ -58,6 +59,13 @@ def test_twins_of_other_variables_or_tags_are_told() -> None:
     assert [note.message for note in made.notes] == [
         f"job 000000000000 (prompt-{n}) is asked for again with other variables or tags" for n in (1, 2, 4)
     ]
+
+
+def test_how_long_all_jobs_take() -> None:
+    limits = Limits(submit=Rate(2, 60.0))
+    made = plan(wanted(*specs(1, 2, 3, 4), *specs(5, price_class="large")), settings=Settings(limits=limits))
+    found = outlook(made, lambda: pytest.fail("no cap bites"), Schedule(limits, None, None))
+    assert (found.jobs, found.seconds, found.seconds_known) == (5, 120.0, False), "two a minute"
 
 
 def test_where_the_jobs_stand(shelf: Shelf) -> None:
