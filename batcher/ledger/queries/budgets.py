@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from batcher.clock import from_iso, iso
 from batcher.events import Event
 from batcher.ledger.reader import CreditSum, LedgerReader
-from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD, TAKEN
+from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD, SETTLED, TAKEN
 
 from .run_settings import RunSettings, read_settings, texts
 from .spend import ALL, JOINED, Scope, where_of
@@ -194,7 +194,7 @@ def account_sum(read: LedgerReader, account: str) -> CreditSum:
 
 
 def _sum(read: LedgerReader, where: str, *values: str) -> CreditSum:
-    sums = f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts"
+    sums = f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum({SETTLED}), 0) FROM attempts"
     return CreditSum(*read.one(f"{sums} WHERE {where}", values))
 
 

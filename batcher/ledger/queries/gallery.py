@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from batcher.jobs import Status
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.store.amounts import HOLD, OPEN_HOLD
+from batcher.ledger.store.amounts import HOLD, OPEN_HOLD, SETTLED
 
 from .spend import AT, PAIRED, WAIT, WAITED, Scope, where_of
 from .sql import DIFFERS, KEPT, LATEST, USED, from_json
@@ -121,7 +121,7 @@ def cards(read: LedgerReader, scope: Scope, limit: int) -> Iterator[Card]:
     sql = (
         "SELECT w.id, w.campaign, w.name, w.model, w.prompt, coalesce(a.params, w.params) AS params, w.vars, w.tags,"
         f' {_REFERENCES} AS "references", {_SOURCES} AS sources, w.take, w.status, coalesce(a.number, 0) AS attempts,'
-        " (SELECT coalesce(sum(final_credits), 0) FROM attempts WHERE job_id = w.id) AS settled,"
+        f" (SELECT coalesce(sum({SETTLED}), 0) FROM attempts WHERE job_id = w.id) AS settled,"
         f" (SELECT coalesce(sum({OPEN_HOLD}), 0) FROM attempts WHERE job_id = w.id) AS held,"
         " (SELECT json_group_array(json_object('target', target, 'size', size)) FROM"
         f" (SELECT f.target, f.size FROM files AS f WHERE {saved} ORDER BY f.number)) AS files,"
@@ -168,13 +168,13 @@ def spending(read: LedgerReader, scope: Scope, within: Span) -> list[Spent]:
     steps = [_step(at, within) for at in ("a.intended_at", f"coalesce(a.submitted_at, {ended})", ended)]
     found = read.rows(
         f"SELECT w.campaign, {', '.join(step for step, _ in steps)}, sum(a.quoted_credits),"
-        f" sum({HOLD} - a.quoted_credits), sum(a.final_credits), sum({HOLD} - {OPEN_HOLD})"
+        f" sum({HOLD} - a.quoted_credits), sum({SETTLED}), sum({HOLD} - {OPEN_HOLD})"
         f" {PAIRED} WHERE {chosen} GROUP BY 1, 2, 3, 4",
         [*(value for _, values in steps for value in values), *limits],
     )
     changes: dict[tuple[str, int], list[int]] = {}
     for campaign, intended, answered, finished, quoted, raised, final, freed in found:
-        parts = ((intended, 0, quoted), (answered, 0, raised), (finished, final or 0, -freed))
+        parts = ((intended, 0, quoted), (answered, 0, raised), (finished, final, -freed))
         for step, settled, held in parts:
             sums = changes.setdefault((campaign, step), [0, 0])
             sums[0], sums[1] = sums[0] + settled, sums[1] + held

@@ -11,7 +11,7 @@ from pathlib import Path
 from batcher.clock import iso
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store import schema
-from batcher.ledger.store.amounts import OPEN_HOLD
+from batcher.ledger.store.amounts import OPEN_HOLD, SETTLED
 from batcher.ledger.store.connection import open_reader, storage_errors
 from batcher.statuses import UNPRICED
 
@@ -70,7 +70,7 @@ def look(path: Path, *, now: float) -> Health:
             return Health(migrations, older=False, damage=damage)
         read = LedgerReader(connection, path)
         with snapshot(read):
-            sums = f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum(final_credits), 0) FROM attempts"
+            sums = f"SELECT coalesce(sum({OPEN_HOLD}), 0), coalesce(sum({SETTLED}), 0) FROM attempts"
             held, settled = read.one(sums)
             return Health(
                 migrations,
@@ -92,7 +92,7 @@ def _wrong_sums(read: LedgerReader) -> Iterator[str]:
     by_hand = (
         f"SELECT a.run_id, w.campaign, a.day, coalesce(a.allowance, '') AS allowance,"
         f" a.price_class GLOB '*{UNPRICED}' AS unpriced, sum({OPEN_HOLD}) AS held,"
-        " sum(coalesce(a.final_credits, 0)) AS settled FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id"
+        f" sum({SETTLED}) AS settled FROM attempts AS a JOIN wanted AS w ON w.id = a.job_id"
         " GROUP BY 1, 2, 3, 4, 5"
     )
     kept = "SELECT run_id, campaign, day, allowance, unpriced, held, settled FROM spent"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from batcher.events import Event
 from batcher.jobs import ParamValue, Status
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD
+from batcher.ledger.store.amounts import COMMITTED, HOLD, OPEN_HOLD, SETTLED
 
 from .selectors import Condition, Selector, meeting
 from .sql import DIFFERENCE, KEPT, LATEST, SUPERSEDED, UNSAVED, placeholders
@@ -64,8 +64,8 @@ _CREDITS = {
     "reserved": f"sum({HOLD})",
     "held": f"sum({OPEN_HOLD})",
     "doubtful": f"sum(iif(a.outcome IS 'doubtful', {OPEN_HOLD}, 0))",
-    "settled": "sum(coalesce(final_credits, 0))",
-    "returned": f"sum(max(0, {HOLD} - coalesce(final_credits, {HOLD})))",
+    "settled": f"sum({SETTLED})",
+    "returned": f"sum(max(0, {HOLD} - {COMMITTED}))",
 }
 _FILE_COUNT = "(SELECT count(*) FROM files AS f WHERE f.attempt_id = a.id AND f.saved_at IS NOT NULL)"
 _FILES = f"sum({_FILE_COUNT})"
@@ -324,7 +324,7 @@ def content_refusals(read: LedgerReader, scope: Scope) -> ContentRefusals:
     """What of the purchases was refused for its content, whatever became of their jobs."""
     where, values = where_of(scope, "a.intended_at")
     row = read.one(
-        "SELECT count(*), coalesce(sum(a.final_credits > 0), 0), coalesce(sum(a.final_credits), 0)"
+        f"SELECT count(*), coalesce(sum(a.final_credits > 0), 0), coalesce(sum({SETTLED}), 0)"
         f" {ALL if scope.of_all_jobs else JOINED} WHERE {where}"
         f" AND a.outcome IN ('failed', 'refused') AND ({_CONTENT})",
         values,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from batcher.events import Event
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.store.amounts import BOUGHT, OPEN_HOLD
+from batcher.ledger.store.amounts import BOUGHT, OPEN_HOLD, SETTLED
 
 from .run_settings import of_kind, read_settings, texts
 from .spend import ALL, JOINED, Scope, where_of
@@ -239,7 +239,7 @@ def _purchases(read: LedgerReader, scope: Scope) -> dict[int, dict[str, Any]]:
     found = read.rows(
         f"SELECT a.run_id, sum({BOUGHT}) AS bought, sum(NOT {BOUGHT}) AS refused,"
         f" sum(CASE WHEN {BOUGHT} THEN quoted_credits ELSE 0 END) AS quoted,"
-        f" sum(coalesce(final_credits, 0)) AS settled, sum({OPEN_HOLD}) AS held"
+        f" sum({SETTLED}) AS settled, sum({OPEN_HOLD}) AS held"
         f" {JOINED if scope.campaigns else ALL} WHERE {where} GROUP BY 1",
         values,
     )

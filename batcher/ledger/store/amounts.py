@@ -14,6 +14,8 @@ from typing import Any
 BOUGHT = "outcome IS NOT 'refused'"
 #: What an attempt holds or, once it is settled, held at the most.
 HOLD = "hold_credits"
+#: What it was charged; 0 until that is known.
+SETTLED = "coalesce(final_credits, 0)"
 #: What counts against the caps.
 COMMITTED = f"coalesce(final_credits, {HOLD})"
 #: What is held and not settled.
