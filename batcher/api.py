@@ -253,10 +253,10 @@ class Ledger:
                 ids = [read.resolve(job if isinstance(job, str) else job.id) for job in jobs]
                 check_all(read, decision, [review_of(read, each) for each in ids])
             elif has_campaign(read, campaign):
-                ids = [case.id for case in select(read, campaign=campaign, statuses=sorted(statuses))]
+                ids = [job.id for job in select(read, campaign=campaign, statuses=sorted(statuses))]
             else:
                 raise UsageError(f"there is no campaign {campaign!r} in {ledger.path}")
-            changed = [found.case.id for found in decide(ledger, decision, ids) if isinstance(found, Decided)]
+            changed = [found.job.id for found in decide(ledger, decision, ids) if isinstance(found, Decided)]
             return [record_of(job_queries.job(read, each)["job"], self.state) for each in changed]
 
     # How it is done

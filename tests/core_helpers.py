@@ -209,7 +209,7 @@ def decide_one(ledger: LedgerWriter, decision: Decision, job: JobId) -> Decided:
     [found] = decide(ledger, decision, [job])
     if isinstance(found, Decided):
         return found
-    raise UsageError(f"job {found.case.short}: {found.why}")
+    raise UsageError(f"job {found.job.short}: {found.why}")
 
 
 def example(model: Model) -> str:

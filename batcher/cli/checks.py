@@ -210,8 +210,8 @@ def _money(found: health.Health) -> Iterator[Check]:
 def _jobs(read: LedgerReader, state: Path) -> Iterator[Check]:
     doubtful, trouble, hint = list(select(read, statuses=[Status.DOUBTFUL])), "", ""
     if doubtful:
-        held = amount(sum(case.hold for case in doubtful))
-        named = ", ".join(case.short for case in doubtful[:10])
+        held = amount(sum(job.hold for job in doubtful))
+        named = ", ".join(job.short for job in doubtful[:10])
         trouble = f"{count(len(doubtful), 'job')} in doubt, {held} held: {named}"
         hint = f"Decide: {resolve_command(doubtful[0].short if len(doubtful) == 1 else 'JOB', state)}"
     yield check("doubtful", "no job", trouble, hint)

@@ -16,22 +16,22 @@ from .terminal import Styled
 SHOWN = 10
 
 
-def doubtful_view(cases: Sequence[JobReview], state: Path) -> Iterator[Styled]:
+def doubtful_view(jobs: Sequence[JobReview], state: Path) -> Iterator[Styled]:
     """Nothing when there are none; else each with its reason, and the command that decides."""
-    if not cases:
+    if not jobs:
         return
-    one = len(cases) == 1
-    jobs = f"{count(len(cases), 'job')} {'is' if one else 'are'} doubtful"
-    held = f"{amount(sum(case.hold for case in cases))} stay held"
+    one = len(jobs) == 1
+    are = f"{count(len(jobs), 'job')} {'is' if one else 'are'} doubtful"
+    held = f"{amount(sum(job.hold for job in jobs))} stay held"
     charged = f"nobody here can know whether the API charged {'it' if one else 'them'}"
-    yield Styled((f"  {jobs}: {charged}; {held}.", "yellow"))
-    for case in cases[:SHOWN]:
-        why = safe(case.reason) or "no reason is known"
-        yield Styled((f"    {case.short}  {short(case.name, 40)}: {why}", "yellow"))
-    if len(cases) > SHOWN:
-        more = number(len(cases) - SHOWN)
+    yield Styled((f"  {are}: {charged}; {held}.", "yellow"))
+    for job in jobs[:SHOWN]:
+        why = safe(job.reason) or "no reason is known"
+        yield Styled((f"    {job.short}  {short(job.name, 40)}: {why}", "yellow"))
+    if len(jobs) > SHOWN:
+        more = number(len(jobs) - SHOWN)
         yield Styled((f"    … and {more} more: batcher jobs{state_words(state)} --status doubtful", "yellow"))
-    yield Styled(("  decide: ", ""), (resolve_command(cases[0].short if one else "JOB", state), "bold cyan"))
+    yield Styled(("  decide: ", ""), (resolve_command(jobs[0].short if one else "JOB", state), "bold cyan"))
 
 
 def resolve_command(job: str, state: Path) -> str:
@@ -48,17 +48,17 @@ def doubtful_advice(job: str, state: Path) -> str:
     )
 
 
-def doubtful_json(cases: Sequence[JobReview]) -> list[dict[str, Any]]:
+def doubtful_json(jobs: Sequence[JobReview]) -> list[dict[str, Any]]:
     """The same as docs/json.md has it."""
     return [
         {
-            "id": case.id,
-            "campaign": case.campaign,
-            "name": case.name,
-            "error_code": case.code,
-            "error_message": case.message,
-            "held_credits": case.hold,
-            "task_id": case.task_id,
+            "id": job.id,
+            "campaign": job.campaign,
+            "name": job.name,
+            "error_code": job.code,
+            "error_message": job.message,
+            "held_credits": job.hold,
+            "task_id": job.task_id,
         }
-        for case in cases
+        for job in jobs
     ]

@@ -57,8 +57,8 @@ def find_targets(read: LedgerReader, words: Sequence[str], terminal: Terminal) -
             if _begins_a_job(read, word):
                 terminal.warn(f"{word!r} is taken for the campaign; a job's id begins so too: type more of that id")
             continue
-        case = find_job(read, word, "job or campaign")
-        jobs[case.id] = case
+        job = find_job(read, word, "job or campaign")
+        jobs[job.id] = job
     return Targets(tuple(campaigns), tuple(jobs.values()))
 
 
@@ -98,20 +98,20 @@ class ActionOutcome:
         """The outcome as docs/json.md has it."""
         jobs = [
             {
-                **_named(done.case),
-                "from": done.case.status,
+                **_named(done.job),
+                "from": done.job.status,
                 "to": done.status,
-                "freed_credits": 0 if done.charged is None else done.case.hold,
+                "freed_credits": 0 if done.charged is None else done.job.hold,
                 "charged_credits": done.charged,
             }
             for done in self.changed
         ]
-        left = [{**_named(left.case), "status": left.case.status, "reason": left.why} for left in self.left]
+        left = [{**_named(left.job), "status": left.job.status, "reason": left.why} for left in self.left]
         return {"jobs": jobs, "left": left, "others": dict(self.others)}
 
 
-def _named(case: JobReview) -> dict[str, str]:
-    return {"id": case.id, "campaign": case.campaign, "name": case.name}
+def _named(job: JobReview) -> dict[str, str]:
+    return {"id": job.id, "campaign": job.campaign, "name": job.name}
 
 
 def carry_out(ledger: LedgerWriter, decision: Decision, jobs: Iterable[JobId]) -> ActionOutcome:
@@ -137,28 +137,28 @@ def carry_out_on(
 
     Of these only such as meet the conditions `some`.
     """
-    outcome = carry_out(ledger, decision, [case.id for case in targets.jobs])
+    outcome = carry_out(ledger, decision, [job.id for job in targets.jobs])
     for campaign in targets.campaigns:
         before = Counter(ledger.read.counts([campaign])[campaign])
         chosen = select(ledger.read, campaign=campaign, statuses=list(statuses), conditions=some)
-        found = carry_out(ledger, wide or decision, (case.id for case in chosen))
+        found = carry_out(ledger, wide or decision, (job.id for job in chosen))
         outcome.changed += found.changed
         outcome.left += found.undone
-        outcome.others += before - Counter(str(done.case.status) for done in found.changed)
+        outcome.others += before - Counter(str(done.job.status) for done in found.changed)
     return outcome
 
 
 def told(outcome: ActionOutcome, became: str = "") -> Iterator[str]:
     """The changed and the left jobs, a line each; `became` says what of those that are changed, else their status."""
     for done in outcome.changed[:SHOWN]:
-        yield _line(done.case, became or f"{done.case.status} → {done.status}")
+        yield _line(done.job, became or f"{done.job.status} → {done.status}")
     if len(outcome.changed) > SHOWN:
         yield f"  … and {number(len(outcome.changed) - SHOWN)} more"
     for left in outcome.left[:SHOWN]:
-        yield _line(left.case, f"left as it is: {safe(left.why)}")
+        yield _line(left.job, f"left as it is: {safe(left.why)}")
     if len(outcome.left) > SHOWN:
         yield f"  … and {count(len(outcome.left) - SHOWN, 'more job')} left"
 
 
-def _line(case: JobReview, became: str) -> str:
-    return f"  {case.short}  {short(case.name, 40)}: {became}"
+def _line(job: JobReview, became: str) -> str:
+    return f"  {job.short}  {short(job.name, 40)}: {became}"

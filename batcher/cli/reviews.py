@@ -29,8 +29,8 @@ def judge(
         those = found and frozenset(found.favourites if verdict == "approved" else found.rejects)
         chosen = _chosen(ledger.read, targets, name, those)
         kept = {} if name or marked or verdict == "rejected" else _rejected(ledger.read, targets, chosen)
-        outcome = carry_out(ledger, decision, [case.id for case in chosen if case.id not in kept])
-        outcome.left += [Left(case, f"it is rejected; if meant, approve {case.short}") for case in kept.values()]
+        outcome = carry_out(ledger, decision, [job.id for job in chosen if job.id not in kept])
+        outcome.left += [Left(job, f"it is rejected; if meant, approve {job.short}") for job in kept.values()]
     changed = outcome.changed
     summary = f"{count(len(changed), 'file')} {verdict}" if changed else f"Nothing to be {verdict}"
     rest = ". The next run goes on with what is made from them." if changed and verdict == "approved" else "."
@@ -41,17 +41,17 @@ def judge(
 
 def _chosen(read: LedgerReader, targets: Targets, name: str | None, marked: frozenset[str] | None) -> list[JobReview]:
     """The jobs that are meant. Raises UsageError for a name that none of the campaigns has."""
-    cases = list(targets.jobs)
+    jobs = list(targets.jobs)
     for campaign in targets.campaigns:
         waiting = behind_a_gate(read, campaign)
-        cases += [case for case in select(read, campaign=campaign, statuses=[Status.SUCCEEDED]) if case.id in waiting]
-    chosen = [case for case in cases if name is None or named_like(case.name, name)]
+        jobs += [job for job in select(read, campaign=campaign, statuses=[Status.SUCCEEDED]) if job.id in waiting]
+    chosen = [job for job in jobs if name is None or named_like(job.name, name)]
     if name is not None and not chosen:
         raise UsageError(f"--name {name} matches no prompt whose file waits for a person")
-    return [case for case in chosen if marked is None or case.id in marked]
+    return [job for job in chosen if marked is None or job.id in marked]
 
 
 def _rejected(read: LedgerReader, targets: Targets, chosen: Sequence[JobReview]) -> dict[JobId, JobReview]:
     """Those that a person has rejected and that are meant by the name of their campaign only."""
-    named = {case.id for case in targets.jobs}
-    return {case.id: case for case in chosen if case.id not in named and file_of(read, case.id)[1] == "rejected"}
+    named = {job.id for job in targets.jobs}
+    return {job.id: job for job in chosen if job.id not in named and file_of(read, job.id)[1] == "rejected"}

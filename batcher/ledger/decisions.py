@@ -87,7 +87,7 @@ Decision = Retry | Cancel | Submitted | Closed | Judge
 class Decided:
     """What a decision changed: the job as it was, its new status, what the attempt was settled with, if it was."""
 
-    case: JobReview
+    job: JobReview
     status: Status
     charged: int | None = None
 
@@ -96,7 +96,7 @@ class Decided:
 class Left:
     """A job that the decision does not fit, and why; `settled` when it is already as the decision wants it."""
 
-    case: JobReview
+    job: JobReview
     why: str
     settled: bool = False
 
@@ -120,77 +120,77 @@ def behind_a_gate(read: LedgerReader, campaign: str) -> set[JobId]:
 # Judging
 
 
-def weigh(read: LedgerReader, decision: Decision, case: JobReview) -> Left | None:
+def weigh(read: LedgerReader, decision: Decision, job: JobReview) -> Left | None:
     """Why a decision cannot be taken of a job as it stands now; None when it can. Writes nothing."""
-    if isinstance(decision, Submitted) and case.status is Status.DOUBTFUL:
+    if isinstance(decision, Submitted) and job.status is Status.DOUBTFUL:
         if not _TASK_ID.fullmatch(decision.task_id):
-            return Left(case, f"{decision.task_id!r} cannot be the id of a task")
+            return Left(job, f"{decision.task_id!r} cannot be the id of a task")
         other = read.row(
-            "SELECT job_id FROM attempts WHERE task_id = ? AND id <> ?", (decision.task_id, case.attempt_id)
+            "SELECT job_id FROM attempts WHERE task_id = ? AND id <> ?", (decision.task_id, job.attempt_id)
         )
         if other:
-            return Left(case, f"task {decision.task_id} is that of an attempt of job {other['job_id'][:SHORT_ID]}")
+            return Left(job, f"task {decision.task_id} is that of an attempt of job {other['job_id'][:SHORT_ID]}")
     if isinstance(decision, Judge):
-        sha256, verdict = file_of(read, case.id)
+        sha256, verdict = file_of(read, job.id)
         if sha256 is None:
-            return Left(case, f"it is {case.status} and has no file to judge")
-        return Left(case, f"it is {verdict} already", settled=True) if verdict == decision.verdict else None
-    why, settled = _why_not(decision, case)
-    return Left(case, why, settled) if why else None
+            return Left(job, f"it is {job.status} and has no file to judge")
+        return Left(job, f"it is {verdict} already", settled=True) if verdict == decision.verdict else None
+    why, settled = _why_not(decision, job)
+    return Left(job, why, settled) if why else None
 
 
-def _why_not(decision: Decision, case: JobReview) -> tuple[str, bool]:
+def _why_not(decision: Decision, job: JobReview) -> tuple[str, bool]:
     """In words why not (empty: it may be decided), and whether it is already so."""
     match decision:
         case Retry():
-            return _why_no_retry(decision, case)
+            return _why_no_retry(decision, job)
         case Cancel():
-            return _why_no_cancel(case)
-        case Submitted() | Closed() if case.status is not Status.DOUBTFUL or case.attempt_id is None:
-            return f"it is {case.status}, not doubtful: there is nothing to decide", False
+            return _why_no_cancel(job)
+        case Submitted() | Closed() if job.status is not Status.DOUBTFUL or job.attempt_id is None:
+            return f"it is {job.status}, not doubtful: there is nothing to decide", False
         case Submitted() | Closed() | Judge():
             return "", False
         case _:
             assert_never(decision)
 
 
-def _why_no_retry(decision: Retry, case: JobReview) -> tuple[str, bool]:
-    match case.status:
+def _why_no_retry(decision: Retry, job: JobReview) -> tuple[str, bool]:
+    match job.status:
         case Status.PLANNED:
             return "it is planned already", True
         case Status.SUBMITTING | Status.QUEUED | Status.PROCESSING:
-            return f"it is {case.status}: it is bought, and the next run goes on with it", False
+            return f"it is {job.status}: it is bought, and the next run goes on with it", False
         case Status.DOUBTFUL:
-            return f"it is doubtful; decide first: batcher resolve {case.short} --as again (or another way)", False
-        case Status.CANCELLED if case.code in (chains.SOURCE_FAILED, chains.SOURCE_REJECTED):
+            return f"it is doubtful; decide first: batcher resolve {job.short} --as again (or another way)", False
+        case Status.CANCELLED if job.code in (chains.SOURCE_FAILED, chains.SOURCE_REJECTED):
             return "it comes back with what it is made from: retry that (or approve it, if it was rejected)", True
         case status if status not in decision.statuses:
             return f"it is {status}; if that is meant, add --status {status}", False
-        case Status.SUCCEEDED if case.unsaved and not decision.alone:
+        case Status.SUCCEEDED if job.unsaved and not decision.alone:
             return "its file is not fetched yet, and a run is going that may be at it; ask again after its end", False
         case _:
             return "", False
 
 
-def _why_no_cancel(case: JobReview) -> tuple[str, bool]:
-    match case.status:
+def _why_no_cancel(job: JobReview) -> tuple[str, bool]:
+    match job.status:
         case Status.PLANNED:
             return "", False
-        case Status.CANCELLED if case.code in (NOT_IN_MANIFEST, chains.SOURCE_FAILED, chains.SOURCE_REJECTED):
+        case Status.CANCELLED if job.code in (NOT_IN_MANIFEST, chains.SOURCE_FAILED, chains.SOURCE_REJECTED):
             return "", False
         case Status.CANCELLED:
             return "it is cancelled already", True
         case Status.SUBMITTING | Status.QUEUED | Status.PROCESSING:
-            return f"it is {case.status}: it is bought, and the API cannot cancel what it has", False
+            return f"it is {job.status}: it is bought, and the API cannot cancel what it has", False
         case status:
             return f"it is {status}: there is nothing left to send", False
 
 
-def check_all(read: LedgerReader, decision: Decision, cases: Iterable[JobReview]) -> None:
+def check_all(read: LedgerReader, decision: Decision, jobs: Iterable[JobReview]) -> None:
     """Raises UsageError, naming every job that the decision does not fit; then nothing has been changed."""
-    found = [left for case in cases if (left := weigh(read, decision, case)) and not left.settled]
+    found = [left for job in jobs if (left := weigh(read, decision, job)) and not left.settled]
     if found:
-        lines = [f"job {left.case.short}: {left.why}" for left in found[:SHOWN]]
+        lines = [f"job {left.job.short}: {left.why}" for left in found[:SHOWN]]
         if len(found) > SHOWN:
             lines.append(f"… and {len(found) - SHOWN:,} more")
         raise UsageError("\n".join(lines), hint="Nothing was changed.")
@@ -211,39 +211,39 @@ def decide(ledger: LedgerWriter, decision: Decision, jobs: Iterable[JobId]) -> I
         yield from done
 
 
-def _decide(t: Transaction, read: LedgerReader, decision: Decision, case: JobReview) -> Decided | Left:
-    if left := weigh(read, decision, case):
+def _decide(t: Transaction, read: LedgerReader, decision: Decision, job: JobReview) -> Decided | Left:
+    if left := weigh(read, decision, job):
         return left
     match decision:
         case Retry():
-            if case.status is Status.SUCCEEDED and case.attempt_id is not None:
-                settle_at_hold(t, case.attempt_id)  # nobody will ask for its price any more
-            t.move(case.id, case.status, Status.PLANNED)
-            t.event(Event.RETRIED, job_id=case.id, old=case.status, new=Status.PLANNED)
-            return Decided(case, Status.PLANNED)
+            if job.status is Status.SUCCEEDED and job.attempt_id is not None:
+                settle_at_hold(t, job.attempt_id)  # nobody will ask for its price any more
+            t.move(job.id, job.status, Status.PLANNED)
+            t.event(Event.RETRIED, job_id=job.id, old=job.status, new=Status.PLANNED)
+            return Decided(job, Status.PLANNED)
         case Cancel():
-            if case.status is Status.CANCELLED:
-                t.run("UPDATE wanted SET error_code = ?, error_message = ? WHERE id = ?", (*_BY_A_PERSON, case.id))
+            if job.status is Status.CANCELLED:
+                t.run("UPDATE wanted SET error_code = ?, error_message = ? WHERE id = ?", (*_BY_A_PERSON, job.id))
             else:
                 code, message = _BY_A_PERSON
-                t.move(case.id, case.status, Status.CANCELLED, code=code, message=message)
+                t.move(job.id, job.status, Status.CANCELLED, code=code, message=message)
             detail = {"code": CANCELLED}
-            t.event(Event.CANCELLED, job_id=case.id, old=case.status, new=Status.CANCELLED, detail=detail)
-            return Decided(case, Status.CANCELLED)
+            t.event(Event.CANCELLED, job_id=job.id, old=job.status, new=Status.CANCELLED, detail=detail)
+            return Decided(job, Status.CANCELLED)
         case Judge(verdict):
-            sha256, _ = file_of(read, case.id)
+            sha256, _ = file_of(read, job.id)
             assert sha256 is not None
             chains.review(t, sha256, verdict)
-            t.event(Event.REVIEWED, job_id=case.id, detail={"verdict": verdict, "sha256": sha256})
-            return Decided(case, case.status)
+            t.event(Event.REVIEWED, job_id=job.id, detail={"verdict": verdict, "sha256": sha256})
+            return Decided(job, job.status)
         case Submitted(task_id):
-            assert case.attempt_id is not None
-            resolve_as_task(t, case.attempt_id, task_id)
-            return Decided(case, Status.QUEUED)
+            assert job.attempt_id is not None
+            resolve_as_task(t, job.attempt_id, task_id)
+            return Decided(job, Status.QUEUED)
         case Closed(charged, again):
-            assert case.attempt_id is not None
-            resolve_as_closed(t, case.attempt_id, charged, again=again)
-            return Decided(case, Status.PLANNED if again else Status.FAILED, charged)
+            assert job.attempt_id is not None
+            resolve_as_closed(t, job.attempt_id, charged, again=again)
+            return Decided(job, Status.PLANNED if again else Status.FAILED, charged)
         case _:
             assert_never(decision)
 

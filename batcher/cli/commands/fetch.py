@@ -67,8 +67,8 @@ def command(
         return _accept(terminal, folder, targets)
     if targets.jobs:  # named one by one: wanted, whatever was said before
         with decisive_ledger(folder) as ledger:
-            for case in targets.jobs:
-                ledger.forget(case.id, forgotten=False)
+            for job in targets.jobs:
+                ledger.forget(job.id, forgotten=False)
     access = simulated.access() if simulate else read_access(terminal.warn)
     if not simulate and (cluster := cluster_access()):
         return run_on_cluster(workload, access, terminal, cluster, folder, quiet=quiet, buys=False)
@@ -82,20 +82,20 @@ def command(
 def _campaigns(read: LedgerReader, targets: Targets, *, everything: bool) -> list[str]:
     if everything:
         return list(read.counts())
-    return list(dict.fromkeys([*targets.campaigns, *(case.campaign for case in targets.jobs)]))
+    return list(dict.fromkeys([*targets.campaigns, *(job.campaign for job in targets.jobs)]))
 
 
 def _jobs(read: LedgerReader, targets: Targets) -> list[JobId]:
     """The jobs that are meant, one by one; none where whole campaigns are meant only."""
     if not targets.jobs:
         return []
-    whole = [case.id for name in targets.campaigns for case in select(read, campaign=name)]
-    return whole + [case.id for case in targets.jobs]
+    whole = [job.id for name in targets.campaigns for job in select(read, campaign=name)]
+    return whole + [job.id for job in targets.jobs]
 
 
 def _meant(read: LedgerReader, targets: Targets) -> Sequence[JobId]:
-    found = [case.id for name in targets.campaigns for case in select(read, campaign=name, statuses=[Status.SUCCEEDED])]
-    return list(dict.fromkeys([*found, *(case.id for case in targets.jobs)]))
+    found = [job.id for name in targets.campaigns for job in select(read, campaign=name, statuses=[Status.SUCCEEDED])]
+    return list(dict.fromkeys([*found, *(job.id for job in targets.jobs)]))
 
 
 def _forget(terminal: Terminal, folder: Path, targets: Targets) -> int:

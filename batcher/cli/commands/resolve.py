@@ -61,23 +61,23 @@ def command(
     if bool(words) is by_filter:
         raise UsageError("name either jobs or --campaign and --code")
     with decisive_ledger(state) as ledger:
-        cases = _filtered(ledger, campaign, code) if by_filter else _named(ledger, words)
-        if isinstance(decision, Submitted) and len(cases) > 1:
+        jobs = _filtered(ledger, campaign, code) if by_filter else _named(ledger, words)
+        if isinstance(decision, Submitted) and len(jobs) > 1:
             raise UsageError("one task is one job: name just one with --as submitted")
-        check_all(ledger.read, decision, cases)
-        if cases and not yes:
+        check_all(ledger.read, decision, jobs)
+        if jobs and not yes:
             if not terminal.can_ask:
                 raise UsageError(
-                    f"this changes {count(len(cases), 'job')} and would ask first, but there is no terminal",
+                    f"this changes {count(len(jobs), 'job')} and would ask first, but there is no terminal",
                     hint="Look at them with `batcher show JOB`, then add --yes.",
                 )
-            _explain(terminal, decision, cases)
+            _explain(terminal, decision, jobs)
             if not terminal.ask("Is that so?"):
                 terminal.say("Nothing was changed.")
                 return 1
-        outcome = carry_out(ledger, decision, [case.id for case in cases])
+        outcome = carry_out(ledger, decision, [job.id for job in jobs])
     done = f"{count(len(outcome.changed), 'job')} resolved. {_then(decision)}"
-    terminal.answer(outcome.json(), done if cases else "No doubtful job is like that.", *told(outcome))
+    terminal.answer(outcome.json(), done if jobs else "No doubtful job is like that.", *told(outcome))
     return 1 if outcome.undone else 0
 
 
@@ -96,8 +96,8 @@ def _decision(verdict: str, task: str | None, charged: int | None) -> Submitted 
 def _named(ledger: LedgerWriter, words: Sequence[str]) -> list[JobReview]:
     found: dict[JobId, JobReview] = {}
     for word in words:
-        case = find_job(ledger.read, word)
-        found[case.id] = case
+        job = find_job(ledger.read, word)
+        found[job.id] = job
     return list(found.values())
 
 
@@ -108,18 +108,18 @@ def _filtered(ledger: LedgerWriter, campaign: str | None, code: str | None) -> l
     return list(select(ledger.read, campaign=campaign, statuses=[Status.DOUBTFUL], conditions=conditions))
 
 
-def _explain(terminal: Terminal, decision: Submitted | Closed, cases: list[JobReview]) -> None:
+def _explain(terminal: Terminal, decision: Submitted | Closed, jobs: list[JobReview]) -> None:
     """Which jobs, why they are doubtful, what they hold, and what the decision does."""
-    rows = [(c.short, c.campaign, c.name, c.hold, c.task_id or "", c.reason) for c in cases[:SHOWN]]
+    rows = [(c.short, c.campaign, c.name, c.hold, c.task_id or "", c.reason) for c in jobs[:SHOWN]]
     terminal.say(table(("job", "campaign", "name", "held", "task", "doubtful because"), rows))
-    if len(cases) > SHOWN:
-        terminal.say(f"… and {number(len(cases) - SHOWN)} more")
-    hold = amount(sum(case.hold for case in cases))
+    if len(jobs) > SHOWN:
+        terminal.say(f"… and {number(len(jobs) - SHOWN)} more")
+    hold = amount(sum(job.hold for job in jobs))
     match decision:
         case Submitted(task_id):
             terminal.say(f"The API has made task {task_id} of it. {_then(decision)} {hold} stay held until it ends.")
         case Closed(charged):
-            each = "each " if len(cases) > 1 else ""
+            each = "each " if len(jobs) > 1 else ""
             terminal.say(f"{hold} held are freed, and {amount(charged)} {each}settled for good. {_then(decision)}")
         case _:
             assert_never(decision)

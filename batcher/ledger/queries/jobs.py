@@ -26,7 +26,7 @@ from .sql import KEPT, LATEST, SUPERSEDED, UNSAVED, from_json, of_jobs, placehol
 _PAGE = 200
 #: The columns of the view `jobs` that hold JSON.
 _JSON = ("params", "references", "waiting_for", "vars", "tags", "differs")
-_CASE = (
+_REVIEW = (
     "SELECT w.seq, w.id, w.campaign, w.name, w.status, a.id AS attempt_id, a.task_id,"
     " coalesce(w.error_code, a.error_code) AS code, coalesce(w.error_message, a.error_message) AS message,"
     f" {OPEN_HOLD} AS hold, EXISTS"
@@ -298,10 +298,10 @@ def has_campaign(read: LedgerReader, name: str) -> bool:
 
 def review_of(read: LedgerReader, job: JobId) -> JobReview:
     """One job. Raises UnknownJob."""
-    row = read.row(f"{_CASE} WHERE w.id = ?", (job,))
+    row = read.row(f"{_REVIEW} WHERE w.id = ?", (job,))
     if row is None:
         raise UnknownJob(f"there is no job {job} in {read.path}")
-    return _case(row)
+    return _review(row)
 
 
 def select(
@@ -317,8 +317,8 @@ def select(
     chosen = _numbers(read, campaign, statuses)
     for start in range(0, len(chosen), _PAGE):
         page = chosen[start : start + _PAGE]
-        sql = f"{_CASE} WHERE {' AND '.join([f'w.seq IN ({placeholders(page)})', *where])}{more} ORDER BY w.seq"
-        yield from map(_case, read.rows(sql, (*page, *values, *more_values)))
+        sql = f"{_REVIEW} WHERE {' AND '.join([f'w.seq IN ({placeholders(page)})', *where])}{more} ORDER BY w.seq"
+        yield from map(_review, read.rows(sql, (*page, *values, *more_values)))
 
 
 def _numbers(read: LedgerReader, campaign: str | None, statuses: Sequence[Status]) -> array[int]:
@@ -333,7 +333,7 @@ def _numbers(read: LedgerReader, campaign: str | None, statuses: Sequence[Status
     return array("q", (row["seq"] for row in found))
 
 
-def _case(row: sqlite3.Row) -> JobReview:
+def _review(row: sqlite3.Row) -> JobReview:
     return JobReview(
         id=JobId(row["id"]),
         campaign=row["campaign"],

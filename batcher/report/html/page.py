@@ -81,7 +81,7 @@ def make_page(
         data |= {"words": words_of_state, "fresh": gallery.fresh(data["shared"]["campaign"], known)}
         # A person has to decide about these, whenever they were bought.
         doubtful = select(read, statuses=[Status.DOUBTFUL], conditions=scope.conditions)
-        undecided = [case for case in doubtful if not scope.campaigns or case.campaign in scope.campaigns]
+        undecided = [job for job in doubtful if not scope.campaigns or job.campaign in scope.campaigns]
     left_out = sum(report.total.jobs.values()) - len(data["rows"])
     text = render(
         "page.html.j2",
@@ -102,7 +102,7 @@ def make_page(
         forecast=tables.forecast(report.forecast, "cap of its own" if alone else "cap"),
         wallet=tables.wallet(reconciliation) if reconciliation else None,
         doubtful=undecided,
-        held=sum(case.hold for case in undecided),
+        held=sum(job.hold for job in undecided),
         state_words=words_of_state,
         left_out=left_out,
     )

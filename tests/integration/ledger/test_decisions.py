@@ -73,7 +73,7 @@ def test_every_decision_in_every_status(shelf: Shelf, decision: Decision, old: S
     case = decisions.review_of(shelf.ledger.read, job_name(JOB))
     judged = weigh(shelf.ledger.read, decision, case)
     [found] = decisions.decide(shelf.ledger, decision, [job_name(JOB)])
-    assert found.case == case
+    assert found.job == case
     if not news:
         assert isinstance(found, Left)
         assert found == judged
@@ -100,7 +100,7 @@ def test_a_retry_buys_exactly_one_more_attempt_with_another_key(shelf: Shelf) ->
     put(shelf, Status.FAILED)
     [first] = shelf.attempts(JOB)
     decided = retry(shelf.ledger, job_name(JOB))
-    assert (decided.case.status, decided.status, decided.charged) == (Status.FAILED, Status.PLANNED, None)
+    assert (decided.job.status, decided.status, decided.charged) == (Status.FAILED, Status.PLANNED, None)
     assert events(shelf)[-1] == ("retried", {"from": "failed", "to": "planned"})
     assert shelf.attempts(JOB) == [first], "settled as it was"
     shelf.restart()
@@ -168,7 +168,7 @@ def test_cancelling_what_the_manifest_has_dropped_keeps_it_from_coming_back(shel
     put(shelf, Status.PLANNED)
     shelf.enrol([])
     decided = cancel(shelf.ledger, job_name(JOB))
-    assert (decided.case.code, decided.status) == ("not_in_manifest", Status.CANCELLED)
+    assert (decided.job.code, decided.status) == ("not_in_manifest", Status.CANCELLED)
     assert events(shelf)[-1] == ("cancelled", {"from": "cancelled", "to": "cancelled", "code": "cancelled"})
     assert shelf.ledger.enrol("spring", "m", [make_spec(JOB)]) == Enrolled(0, 0, 0)
     assert status(shelf) == "cancelled"
@@ -187,7 +187,7 @@ def test_a_doubtful_attempt_is_settled_once(shelf: Shelf, charged: int, again: b
     assert by_hand(shelf) == (10, 0)
     resolve = resolve_again if again else resolve_failed
     decided = resolve(shelf.ledger, job_name(JOB), charged)
-    assert (decided.case.hold, decided.charged) == (10, charged)
+    assert (decided.job.hold, decided.charged) == (10, charged)
     assert by_hand(shelf) == (0, charged)
     [attempt] = shelf.attempts(JOB)
     assert (attempt["outcome"], attempt["final_credits"], attempt["error_code"]) == (
