@@ -97,14 +97,9 @@ def test_simulated_from_nothing_to_files_and_again(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(MANIFEST.replace("[watch, ring]", "[watch]").replace("first: 10ms", "first: 1s"))
     (tmp_path / "batcher").mkdir()
     (tmp_path / "batcher/__init__.py").write_text("raise SystemExit('a stranger')")
-    command = [sys.executable, "-P", "-m", "batcher", "run", "m.yaml", "--simulate", "--json", "--only", "reveal"]
-
-    def simulate() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=60, check=False
-        )
-
-    first = simulate()
+    words = ["run", "m.yaml", "--simulate", "--json", "--only", "reveal"]
+    command = [sys.executable, "-P", "-m", "batcher", *words]
+    first = subprocess.run(command, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=60, check=False)
     assert first.returncode == 0, first.stderr
     found = json.loads(first.stdout)
     assert (found["simulated"], found["credits"]["settled"], found["files"]) == (True, 10, 1)
@@ -112,8 +107,9 @@ def test_simulated_from_nothing_to_files_and_again(tmp_path: Path) -> None:
     assert film.read_bytes()[4:8] == b"ftyp"
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "state", tmp_path / "state/simulated")] == [0o700] * 2
     port = (tmp_path / "state/simulated/simulator/port").read_text()
-    again = simulate()
-    assert json.loads(again.stdout)["credits"]["attempts"] == 0
+    with forking.started(*words, cwd=tmp_path, env=clean()) as again:
+        said, _ = again.communicate(60)
+    assert json.loads(said)["credits"]["attempts"] == 0
     assert (tmp_path / "state/simulated/simulator/port").read_text() == port
 
 
