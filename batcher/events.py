@@ -23,7 +23,7 @@ class Event(StrEnum):
     OUTAGE_ENDED = "outage_ended"  # {of, seconds}
     LIMIT_CUT = "limit_cut"  # {limit, per_minute, retry_after}
     LIMIT_RESTORED = "limit_restored"  # {limit}
-    LOOKED = "looked"  # {of: wallet or models, message}
+    LOOKED = "looked"  # {of: wallet, models, manifest or window, message}
     WALLET_READ = "wallet_read"  # {account, credits, counted, mark, most}
     WALLET_ODD = "wallet_odd"  # {what, message}
     OLD_LEDGER_ACCEPTED = "old_ledger_accepted"  # {traces, first}

@@ -1,4 +1,4 @@
-"""What a run is asked to do: manifests, what of them is selected, under which limits; and its plan."""
+"""The manifests of a run, what of them is selected and under which limits, and the plan of that."""
 
 from __future__ import annotations
 

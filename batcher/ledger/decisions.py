@@ -1,8 +1,8 @@
 """What a person decides: to buy again, not to send, and what became of a doubtful attempt.
 
 A decision is a value. Whether it may be taken of a job is one pure question (`_why_not`), asked for the preview and
-again inside the transaction that writes it. None needs the run lock: each is a compare-and-set on the job's status,
-and none touches a job that a run may be at work on (submitting, queued, processing).
+again inside the transaction that writes it. Each is a compare-and-set on the job's status, and none touches a job that
+a run may be at work on (submitting, queued, processing), so none needs the run lock but `Retry.alone`.
 """
 
 from __future__ import annotations

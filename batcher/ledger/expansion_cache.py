@@ -18,7 +18,7 @@ from .queries.spend import snapshot
 from .reader import LedgerReader
 from .store.transaction import Transaction
 
-#: A file or glob that an expansion depends on: kind, name as the manifest has it, state (see `manifest.inputs`).
+#: A file or glob that an expansion depends on: kind, name as in the manifest, state (see `manifest.expansion_inputs`).
 Input = tuple[str, str, str]
 
 

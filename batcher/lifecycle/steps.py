@@ -135,7 +135,7 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """The whole run stops buying; the job stays as it is. `stage` says where it would go on."""
+    """The whole run stops buying; the job stays as it is."""
 
     halt: Fatal
     status: Status

@@ -92,6 +92,11 @@ def test_the_page_names_what_there_is() -> None:
         for method in methods if inspect.isclass(found) and found.__module__ == "batcher.api" else ():
             assert inspect.getdoc(method), method
             assert "return" in method.__annotations__, method
+    (row,) = (row for row in page.splitlines() if row.startswith("| `Ledger` |"))
+    public = {name for name, _ in inspect.getmembers(batcher.Ledger, inspect.isfunction) if not name.startswith("_")}
+    assert set(re.findall(r"`(\w+)`", row)) == {"Ledger", *public}
+    whole = (DOCS / "python.md").read_text("utf-8")
+    assert {option for option in api.RunOptions.__annotations__ if f"`{option}`" not in whole} == set()
     with pytest.raises(AttributeError, match="no attribute 'Legder'"):
         _ = batcher.Legder
 
