@@ -79,7 +79,7 @@ _SVG_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!](?!DOCTYPE html)[^>]*>\s*
 
 
 def sniff(head: bytes) -> FileType | None:
-    """The type of a file that begins with `head`; None when it is none of ours."""
+    """The type of a file that begins with `head`; None when it is none of those known here."""
     if head[4:8] == b"ftyp":
         return _brand(head, 8)
     if head[:4] == b"RIFF":

@@ -23,7 +23,7 @@ DATA_MODE = 0o666
 
 
 class Outside(StorageError):
-    """A path that was to lie in a folder of ours leads out of it."""
+    """A path that was to lie in a folder leads out of it."""
 
 
 def is_below(relative: str) -> bool:
@@ -81,7 +81,7 @@ def is_own(path: Path) -> bool:
 
 
 def open_own(path: Path, offset: int) -> BufferedRandom:
-    """Open a file of ours for writing at `offset`; what was behind it is dropped. Raises OSError.
+    """Open a file of this user for writing at `offset`; what was behind it is dropped. Raises OSError.
 
     A link, or another name of a file, goes first: writing there would change something elsewhere.
     """
@@ -137,7 +137,7 @@ def link(part: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # No hard links here (exFAT), or another disk: an empty file of ours reserves the name, then a copy replaces it.
+        # No hard links here (exFAT), or another disk: an empty file reserves the name, then a copy replaces it.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, DATA_MODE))
         copy = path.with_name(f".{part.name}")
         try:

@@ -11,7 +11,7 @@ from batcher.jobs import JobId
 from batcher.ledger import LedgerWriter
 from batcher.ledger.queries import canary
 
-#: Who else is asked whether the next step may begin: why not, or "".
+#: Asked whether the next step may begin, beside the condition: why not, or "".
 Decide = Callable[[CanaryStep], Awaitable[str]]
 
 

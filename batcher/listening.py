@@ -31,7 +31,7 @@ _MOST = 20
 _LONGEST_ID = 200
 #: A job that was hinted at is not again for so many seconds.
 _APART_SECONDS = 1.0
-#: So many jobs are remembered for that.
+#: Jobs that are remembered for that.
 _REMEMBERED = 10_000
 
 Message = dict[str, Any]

@@ -71,7 +71,7 @@ def _differences(wanted: Wanted, kind: FileType | None, found: Measures) -> Iter
 
 
 def in_words(found: Any) -> str:
-    """Differences as they stand in a ledger, for people; what is none of ours there is shown as it is."""
+    """Differences as they stand in a ledger, for people; a text of another program is shown as it is."""
     try:
         return "; ".join("{of} {found} in place of {wanted}".format_map(each) for each in found or ())
     except (TypeError, KeyError, ValueError, AttributeError):

@@ -116,7 +116,7 @@ class Settings:
     failed_percent: int | None = None
     #: A job that holds more credits stops it.
     price_above: int | None = None
-    #: So many jobs in a row that pages of something in between kept out stop it.
+    #: Jobs in a row that pages of something in between keep out until it stops.
     blocked_in_a_row: int | None = None
     #: New jobs start only while all of these are open, and if they will be done by each of these times.
     windows: tuple[BuyingWindow, ...] = ()

@@ -88,7 +88,7 @@ def _check(folder: Path) -> None:
 
 
 def _start(folder: Path, port: str, *, unchecked: bool) -> subprocess.Popen[str]:
-    # -P: a folder named `batcher` in the working folder is not run in our place. Its stdin is a pipe of ours, so it
+    # -P: a folder named `batcher` in the working folder is not run in its place. Its stdin is a pipe from here, so it
     # ends with us, whatever ends us; a session of its own keeps the terminal's signals away from it.
     command = [sys.executable, "-P", "-m", "batcher.simulator", "--port", port, "--folder", str(folder)]
     command += [word for own in own_models.folders() for word in ("--catalog", str(own.absolute()))]

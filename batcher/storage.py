@@ -261,7 +261,7 @@ class Artifacts:
             return kind, measure(file, kind)
 
     def size(self, part: Path) -> int:
-        """Bytes of a part file; 0 when there is none of ours."""
+        """Bytes of a part file; 0 when this user has none there."""
         with disk_errors(part):
             return part.stat().st_size if fs.is_own(part) else 0
 
@@ -318,7 +318,7 @@ def _longest(part: Path) -> Path:
 
 
 def _read_sidecar(side: Path, name: str) -> str | None:
-    """The text of a sidecar of ours for the file of that name; None when there is none, or another's file."""
+    """Return the text of the sidecar for the file of that name; None when there is none, or another's file."""
     if side.is_symlink() or not side.is_file() or side.stat().st_size > _SIDECAR_BYTES:
         return None
     try:

@@ -16,7 +16,7 @@ from .clock import find_zone
 
 DAY_MINUTES = 24 * 60
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-#: So many days ahead are looked at: a window comes again within a week.
+#: Days ahead that are looked at: a window comes again within a week.
 _AHEAD_DAYS = 9
 
 

@@ -30,7 +30,7 @@ TRIED_SECONDS = 600.0
 STALL_SECONDS = 600.0
 #: After an alert of doubtful jobs those that follow within so many seconds share the next one.
 TOGETHER_SECONDS = 600.0
-#: So many jobs of an alert are named.
+#: Jobs of an alert that are named.
 _NAMED = 20
 _NOTED = (*(Event.HALTED, Event.CAP_REACHED, Event.PRICE_ROSE, Event.DOUBTFUL, Event.RUN_ENDED, Event.COMMANDS_KEPT),)
 #: Refusals under which buying goes on by itself, or that are told as a stop, or are no matter of money.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from . import Model, NumberParam, Param, SelectParam
 from .served import BILLINGS, bounds_of, first, number_of, options_of, specs_of, text_of
 
-#: So many options are shown.
+#: Options shown at most.
 _SHOWN = 8
 
 

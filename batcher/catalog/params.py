@@ -109,7 +109,7 @@ class TextParam(_Param):
 
 
 class UrlParam(_Param):
-    """A public URL that the API fetches itself; no file of ours."""
+    """A public URL that the API fetches itself; not a file of this machine."""
 
     type: Literal["url"]
     default: None = None

@@ -15,7 +15,7 @@ _BOUNDS = {"min": ("min", "minimum"), "max": ("max", "maximum"), "step": ("step"
 BILLINGS = ("FIXED", "METERED", "TOKEN_BASED")
 OPTIONS = ("options", "enum", "values", "choices")
 _RANGE = re.compile(r"\b(min|max|step)\D{0,3}?(-?\d+(?:\.\d+)?)")
-#: So many characters of a value are taken.
+#: Characters of a value that are taken.
 _LONG = 40
 
 

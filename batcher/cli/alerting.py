@@ -35,7 +35,7 @@ URLS, FILE = "BATCHER_NOTIFY", "BATCHER_NOTIFY_FILE"
 
 
 def targets_of(file: Path | None, commands: Sequence[tuple[str, str]]) -> list[AlertTarget]:
-    """Who is told: URLs of the environment and of a file, and commands with the kind that each is for.
+    """Where alerts go: URLs of the environment and of a file, and commands with the kind that each is for.
 
     Raises UsageError. No command gets the keys of the API, nor the URLs.
     """
@@ -147,7 +147,7 @@ class Alerting:
         self._alerts: Alerts | None = None
 
     async def watch(self) -> None:
-        """Tell what happens until cancelled; an error of ours ends the alerts, not the run."""
+        """Tell what happens until cancelled; an error in this code ends the alerts, not the run."""
         if alerts := self._begin():
             await _Guarded(alerts, self._say).watch()
 

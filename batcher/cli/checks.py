@@ -113,7 +113,7 @@ def _dotenv(access: Access) -> Check:
 
 
 def check_folder(state: Path) -> Iterator[Check]:
-    """Who may look into it, and what its disk can do."""
+    """Check who may look into it, and what its disk can do."""
     try:
         found = state.stat()
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from batcher.errors import BatcherError
 
 _CAMPAIGN, _JOB, _MODEL = "CAMPAIGN", "JOB", "MODEL"
-#: So many jobs are offered at most.
+#: Jobs that are offered at most.
 _JOBS = 200
 
 

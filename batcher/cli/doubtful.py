@@ -12,7 +12,7 @@ from batcher.text import amount, count, number, safe, short
 from .open_ledger import state_words
 from .terminal import Styled
 
-#: So many are named; `batcher jobs --status doubtful` lists the others.
+#: Jobs that are named; `batcher jobs --status doubtful` lists the others.
 SHOWN = 10
 
 

@@ -82,7 +82,7 @@ def secrets() -> list[str]:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether somebody put it into a folder of ours or of the system's, such as /tmp."""
+    """Whether somebody put it into a folder of this user or of the system, such as /tmp."""
     try:
         return path.stat().st_uid not in (os.geteuid(), 0, path.absolute().parent.stat().st_uid)
     except OSError:

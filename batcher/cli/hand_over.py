@@ -22,7 +22,7 @@ from .new_file import STDOUT, new_file, write_lines
 from .open_ledger import need_reader, state_words
 from .terminal import Terminal
 
-#: In so many bytes of a page of ours its mark stands.
+#: The first bytes of a page of batcher, in which its mark stands.
 _HEAD = 400
 
 

@@ -1,4 +1,4 @@
-"""Who hears of a run beside the display: OpenTelemetry where an endpoint is configured, and the log that `-v` shows."""
+"""Observers of a run beside the display: OpenTelemetry where an endpoint is configured, and the log that `-v` shows."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from .console import columns
 from .report_view import scope_line
 from .terminal import table
 
-#: So many lines are shown, the newest ones; all are there for a program.
+#: Lines that are shown, the newest ones; all are there for a program.
 SHOWN = 500
 _BAD = ("run_killed", "halted", "cap_reached", "doubtful", "late_answer")
 #: What jobs met, as it follows their number.

@@ -1,4 +1,4 @@
-"""Who may work at which job, by the database's clock: claims with epochs, and the fence before each paid request.
+"""Claims of jobs by workers, by the database's clock, with epochs, and the fence before each paid request.
 
 A claim is a row of its job for good: its epoch rises with each taking, so a worker that was stopped and comes back
 holds a number that nobody answers to any more. `sent` is the attempt that may have been sent: set by the fence, in the

@@ -38,7 +38,7 @@ from .store import Coordinated, PostgresLedger
 
 #: Seconds between two looks for reports, and for jobs that nobody works at.
 LOOK_SECONDS = 0.25
-#: Who follows a run says so more often than this; where nobody does, nobody can decide.
+#: A follower of a run says so more often than this; where nobody does, nobody can decide.
 FOLLOWED_SECONDS = 30.0
 SWEEP_SECONDS = 0.5
 #: So long, in seconds, a delivery waits for others that come of the same reports: they are brought by one statement.

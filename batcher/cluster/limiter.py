@@ -31,7 +31,7 @@ _LEAVES_SECONDS = 5.0
 _FIRST_HELD_SECONDS = 5.0
 #: So long everybody is held at an outage, unless who met it says so again; it asks once a minute at least.
 _HELD_SECONDS = 70.0
-#: Who has had no answer for so many seconds, while somebody else had one, is cut off alone.
+#: A worker without an answer for this long, while another had one, is cut off alone.
 ALONE_SECONDS = 10.0
 
 

@@ -72,7 +72,7 @@ class _Unwatched:
     async def gauge(self) -> None: ...
 
 
-#: Who hears of a run; gets its ledger once that is open.
+#: Makes the observers of a run; gets its ledger once that is open.
 WatchOf = Callable[[int, RunSpec, Callable[[], PostgresLedger]], RunWatch]
 #: The alerts of a run that this worker leads, as far as that is so; None where nobody is to be told.
 TellOf = Callable[[PostgresLedger, int, RunSpec, Callable[[], bool]], RunAlerts | None]

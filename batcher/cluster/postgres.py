@@ -83,7 +83,7 @@ class PostgresConnection:
     ) -> None:
         """`prepares`: transactions are many and alike, so their statements are prepared (`Prepared`)."""
         self._conninfo = conninfo
-        # Who may think for long within a transaction may ask long questions.
+        # A connection that may be idle for long within a transaction may ask long questions.
         self._answer_seconds = answer_seconds or max(idle_seconds, ANSWER_SECONDS)
         self._name, self._prepares = name, prepares
         self._session = _SESSION.format(idle=round(idle_seconds * 1000))

@@ -14,7 +14,7 @@ import psycopg
 from .dialect import Translated
 
 _PLACE = re.compile(r"%%|%s|%\(p(\d+)\)s")
-#: So many of a connection: a statement over a list has a text for each length of it.
+#: Statements a connection prepares: a statement over a list has a text for each length of it.
 _MOST = 200
 _PREPARABLE = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 

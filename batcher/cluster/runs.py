@@ -258,7 +258,7 @@ class ClusterTables:
         await self._all("UPDATE batcher.workers SET left_at = clock_timestamp() WHERE name = %(name)s", name=name)
 
     async def workers(self) -> Sequence[Mapping[str, Any]]:
-        """Who is there, and for how many seconds each was not heard of."""
+        """Return the workers, and for how many seconds each was not heard of."""
         return await self._all(
             "SELECT *, extract(epoch FROM clock_timestamp() - seen)::float8 AS quiet FROM batcher.workers"
             " WHERE left_at IS NULL AND seen > clock_timestamp() - interval '1 day' ORDER BY name"

@@ -25,7 +25,7 @@ from .postgres import PostgresConnection
 SCHEMA = "batcher"
 #: The ledger's own triggers of SQLite that stand in `_TRIGGERS` as PostgreSQL has them.
 TRIGGERS = frozenset({"attempts_hold", "attempts_settle", "files_added", "files_saved"})
-#: So many migrations of SQLite had been made when the first database was; none is older.
+#: How many migrations of SQLite had been made when the first database was; none is older.
 _FIRST = 20
 
 _TYPES = ((r"\bINTEGER\b", "bigint"), (r"\bREAL\b", "double precision"), (r"\bBLOB\b", "bytea"))

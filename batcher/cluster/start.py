@@ -38,7 +38,7 @@ from .runs import ClusterTables
 from .spec import RunSpec
 from .store import PostgresLedger
 
-#: Who ends a run itself has it for so many seconds.
+#: The lease of a command that ends a run itself, in seconds.
 _ENDING_SECONDS = 30.0
 
 

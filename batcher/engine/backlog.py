@@ -16,7 +16,7 @@ from batcher.lifecycle import JobRunState
 from batcher.settings import Selection
 
 _PAGE = 200
-#: So many pages are looked through at once for a job that is selected: a few milliseconds, in which nothing else moves.
+#: Pages looked through at once for a job that is selected: a few milliseconds, in which nothing else moves.
 _PAGES_AT_ONCE = 10
 
 

@@ -9,7 +9,7 @@ from batcher.settings import Settings
 
 #: A share of fewer jobs than this says nothing.
 LEAST_ENDED = 10
-#: So many jobs whose downloads end for the same local cause stop buying.
+#: Jobs whose downloads end for the same local cause until buying stops.
 _BARRED = 3
 
 

@@ -22,7 +22,7 @@ from .store.writer import LedgerWriter
 WAITING, SENT = "waiting", "sent"
 #: So waits what is told by who follows the run (`batcher run` on PostgreSQL), not by who leads it.
 FOLLOWED = "waiting for who follows"
-#: So many of the newest alerts are looked through for targets that still wait.
+#: How many of the newest alerts are looked through for targets that still wait.
 _NEWEST = 1000
 
 

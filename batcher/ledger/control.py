@@ -179,7 +179,7 @@ def _plain(value: Any) -> Any:
 
 
 def asker() -> str:
-    """Who asks: the user and the machine."""
+    """Return the user and the machine that ask."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a user without a name

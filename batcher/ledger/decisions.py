@@ -34,7 +34,7 @@ from .store.writer import LedgerWriter
 #: `error_code` of a job that a person cancelled; no manifest brings it back.
 CANCELLED = "cancelled"
 _PAGE = 200
-#: So many jobs are told one by one.
+#: Jobs that are told one by one.
 SHOWN = 20
 _TASK_ID = re.compile(r"[!-~]{1,200}")
 

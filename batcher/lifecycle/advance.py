@@ -51,7 +51,7 @@ from .wallet import read_wallet
 
 #: A 409 on our own key is repeated for so many seconds before it counts as doubtful.
 CONFLICT_SECONDS = 600.0
-#: So long a task of ours may be unknown to the API before it counts as doubtful.
+#: Seconds for which a task may be unknown to the API before it counts as doubtful.
 UNKNOWN_SECONDS = 120.0
 #: So long a job waits for the file of a source that was there, and is being brought back.
 SOURCE_SECONDS = 60.0

@@ -25,7 +25,7 @@ from .context import Context
 from .steps import Abort, Done, JobRunState, Reschedule, Stage, Step, backoff
 
 _REDIRECTS = 5
-#: So many second answers may differ from the first one, or not be had, before what came is left to a person.
+#: Second answers that may differ from the first one, or not be had, before what came is left to a person.
 _UNLIKE = 3
 
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from batcher.settings import Polling
 
-#: So many of the newest tasks of a class are learned from.
+#: How many of the newest tasks of a class are learned from.
 KEPT = 48
 #: With fewer nothing is learned.
 ENOUGH = 8
@@ -94,7 +94,7 @@ class LearnedWaits:
         return min(max(wait, least), max(longest, least))
 
     def _tells(self, waited: Waited) -> bool:
-        """Whether the task decided how long that was, and not a pause of ours or a clock that was set."""
+        """Whether the task decided how long that was, and not a pause of this program or a clock that was set."""
         longest = max(self._polling.max, self._polling.every, self._polling.first)
         return 0 <= waited.unfinished < waited.finished <= waited.unfinished + 2 * longest
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from batcher.jobs import JobId
 
-#: So many different jobs without an answer, and none with one in between, mean that no create is answered.
+#: Different jobs without an answer, and none with one in between, that mean that no create is answered.
 ENOUGH = 3
 
 

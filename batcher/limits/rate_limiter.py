@@ -26,7 +26,7 @@ from .creates import CreateBreaker
 from .throttle import Throttle
 from .window import Window
 
-#: So many seconds a wait is obeyed that the API asks for; then one `GET /credits` asks whether it still holds
+#: Seconds for which a wait that the API asks for is obeyed; then one `GET /credits` asks whether it still holds
 #: (product.md, exit 6).
 LONGEST_WAIT = 600.0
 #: Where room is short submissions come first, for polls can wait; but a poll that never comes holds up its job, so

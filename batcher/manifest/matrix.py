@@ -17,9 +17,9 @@ from itertools import product
 from .problems import Fault, Path
 from .values import Value, comparable
 
-#: So many combinations of a prompt may be removed again.
+#: Combinations of a prompt that may be removed again.
 MAX_REMOVED = 100_000
-#: Who makes a name vary: the path of the axis or of the include's key in the manifest.
+#: What makes a name vary: the path of the axis or of the include's key in the manifest.
 Claim = tuple[str, Path]
 
 

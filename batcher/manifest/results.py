@@ -19,7 +19,7 @@ from .rows import Prompt
 from .scope import ResultPart
 from .values import Value, comparable, shown
 
-#: So many prompts may stand before those that they are made from, each before the next; Python's stack has an end.
+#: Prompts that may stand before those that they are made from, each before the next; Python's stack has an end.
 _DEEP = 30
 _WILD = re.compile(r"[*?\[]")
 

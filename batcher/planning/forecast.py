@@ -92,7 +92,7 @@ class Schedule:
         return any(self._waits.values())
 
     def send(self, price_class: str, jobs: int = 1) -> None:
-        """So many more jobs, of that class."""
+        """Add jobs of a class."""
         if price_class not in self._waits:
             self._waits[price_class] = self._wait(price_class)
         # one of which nothing is known takes as long as the longest of the others

@@ -19,7 +19,7 @@ from batcher.spelling import spellings
 
 #: So few at once that Python's garbage collector sleeps on: it wakes when 700 new containers are there.
 _BATCH = 200
-#: So many names are told where none was meant.
+#: Names that are told where none was meant.
 _NAMES_TOLD = 10
 _TWINS_TOLD = 10
 _LEFT_OUT = KnownJob(Status.CANCELLED, NOT_IN_MANIFEST)

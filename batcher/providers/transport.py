@@ -310,7 +310,7 @@ async def _multipart(
 
 
 async def _body(reply: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The bytes as they come: in no size of ours, which would hold back, and lose, what arrived right before a cut."""
+    """The bytes as they come: not in a fixed size, which would hold back, and lose, what arrived right before a cut."""
     assert isinstance(reply.stream, httpx.AsyncByteStream), "what an asynchronous transport answers with"
     chunks = aiter(reply.stream)
     try:

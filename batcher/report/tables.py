@@ -15,7 +15,7 @@ from .figures import ClassPrice, Figures, Report
 from .question import Question
 from .wallet import Reconciliation
 
-#: So many groups are shown; more are for a program to read.
+#: Groups that are shown; more are for a program to read.
 SHOWN = 200
 
 _CAUSES = {

@@ -19,7 +19,7 @@ from .question import Question
 from .timeline_entries import QUIET_SECONDS, TimelineEntry, apart, fold, in_time, of_batches, of_notes, of_runs, quiet
 from .usage import Usage, usage
 
-#: So many of the slowest tasks are named.
+#: How many of the slowest tasks are named.
 SLOWEST = 5
 
 

@@ -123,7 +123,7 @@ def in_time(entries: Iterable[TimelineEntry], scope: Scope) -> list[TimelineEntr
 
 
 def apart(runs: Sequence[RunEntry]) -> float:
-    """So many seconds lie between two lines of one kind, at least."""
+    """The least time between two lines of one kind, in seconds."""
     span = _seconds(min(run.since for run in runs), max(run.until for run in runs)) if runs else 0.0
     return max(SAME_LINE_SECONDS, span * _SAME_LINE_PART)
 

@@ -16,7 +16,7 @@ import batcher
 ROOT = Path(batcher.__file__).parent
 BASE = {"errors", "events", "statuses", "jobs", "clock", "canary", "controls", "settings", "spelling", "windows"}
 
-# room: rooms of ours that it may import. `clock`, `settings`, `spelling`, `filetypes` are values that anybody may need.
+# room: rooms that it may import. `clock`, `settings`, `spelling`, `filetypes` are values that anybody may need.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),

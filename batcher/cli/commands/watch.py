@@ -18,7 +18,7 @@ from batcher.errors import Stopped, exit_code
 from batcher.ledger.queries import jobs
 from batcher.state import LEDGER
 
-#: So many of the last troubles are named at the end.
+#: How many of the last troubles are named at the end.
 _TROUBLES = 3
 
 

@@ -17,7 +17,7 @@ from batcher.ledger.store.amounts import HOLD, OPEN_HOLD, SETTLED
 from .spend import AT, PAIRED, WAIT, WAITED, Scope, where_of
 from .sql import DIFFERS, KEPT, LATEST, USED, from_json
 
-#: So many steps a time is cut into: more than a chart has room for.
+#: Steps into which a time is cut: more than a chart has room for.
 STEPS = 160
 #: Days between an ISO 8601 time and the first of 1970, as SQLite counts them.
 _EPOCH_DAYS = 2440587.5
@@ -101,7 +101,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """So many jobs went from a status (None: they were new) to another in the step that ends at `at`."""
+    """How many jobs went from a status (None: they were new) to another in the step that ends at `at`."""
 
     at: float
     old: Status | None

@@ -55,7 +55,7 @@ def from_json(text: str | bytes | None) -> Any:
 
 
 def among(*words: str) -> str:
-    """Words of ours, such as names of events, as a list of SQL."""
+    """Trusted words, such as names of events, as a list of SQL."""
     return "(" + ", ".join(f"'{word}'" for word in words) + ")"
 
 

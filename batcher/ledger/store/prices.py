@@ -150,7 +150,7 @@ def last_final(read: LedgerReader, account: str, price_class: str) -> int:
     return _class(read, account, price_class).last_final
 
 
-#: So many of the newest tasks of a class say how long the next ones take.
+#: How many of the newest tasks of a class say how long the next ones take.
 NEWEST_WAITS = 48
 
 

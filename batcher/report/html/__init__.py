@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-#: By these words a file is known for a page of ours, which a newer one may replace.
+#: By these words a file is known for a page of batcher, which a newer one may replace.
 MARK = '<meta name="generator" content="batcher report">'

@@ -21,7 +21,7 @@ from .drawing import Rule, Series
 
 #: A cap higher than so many times what was spent would press the rest flat.
 _OFF_THE_CHART = 3
-#: So many values of a param are shown, and so many rows of numbers behind a chart over time.
+#: Values of a param that are shown, and rows of numbers behind a chart over time.
 _MOST_VALUES, _MOST_ROWS = 12, 12
 
 

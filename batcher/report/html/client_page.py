@@ -14,7 +14,7 @@ from batcher.ledger.queries.gallery import Card
 from . import gallery
 from .shell import render
 
-#: So many jobs have a card.
+#: Jobs that have a card.
 CARDS = 5000
 _SCRIPTS = ("jobs.js", "films.js", "gallery.js", "chains.js", "marks.js", "keys.js")
 

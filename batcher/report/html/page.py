@@ -26,9 +26,9 @@ from . import charts, gallery, glance
 from .charts import Chart
 from .shell import render
 
-#: So many jobs have a card; a page with more would be slow to open.
+#: Jobs that have a card; a page with more would be slow to open.
 CARDS = 5000
-#: So many campaigns have a chart of their own, those that cost most.
+#: Campaigns that have a chart of their own: those that cost most.
 _CAMPAIGNS = 4
 _PARAMS = 6
 _SCRIPTS = ("jobs.js", "manifest.js", "films.js", "gallery.js", "chains.js", "marks.js", "owner.js", "keys.js")

@@ -1,4 +1,4 @@
-"""Who gets which ticket when: on virtual time."""
+"""Which work item is taken when: on virtual time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def worker(queue: Scheduler[int], clock: VirtualClock, taken: list[tuple[f
 
 
 def play(delays: list[float], workers: int, *, later: list[float] = []) -> list[tuple[float, int]]:  # noqa: B006
-    """When which ticket is taken: those of `delays` are there at the start, those of `later` are put one a second."""
+    """When which item is taken: those of `delays` are there at the start, those of `later` are put one a second."""
     clock = VirtualClock()
     taken: list[tuple[float, int]] = []
 

@@ -293,10 +293,11 @@ def test_an_upload_whose_url_is_none_is_asked_for_again(url: object) -> None:
     ],
 )
 def test_an_upload_is_named_as_the_api_has_it_now(told: dict[str, Any], changes: dict[str, Any]) -> None:
-    async def vouch(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
+    async def verify_upload(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
         return await provider.verify_upload(make_upload(file_id="f"))
 
-    assert ask(always(httpx.Response(200, json=told)), vouch) == make_upload(file_id="f", checked_at=EPOCH, **changes)
+    made = make_upload(file_id="f", checked_at=EPOCH, **changes)
+    assert ask(always(httpx.Response(200, json=told)), verify_upload) == made
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"url": null}', b'{"url": {}}', b'{"id": "file_1"}'])
@@ -314,18 +315,18 @@ def test_an_upload_without_a_url_is_asked_for_again(body: bytes) -> None:
     ],
 )
 def test_whether_the_api_still_has_an_upload(file_id: str | None, status: int, expected: str) -> None:
-    async def vouch(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
+    async def verify_upload(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
         return await provider.verify_upload(make_upload(file_id=file_id))
 
-    found = ask(always(httpx.Response(status, json={})), vouch)
+    found = ask(always(httpx.Response(status, json={})), verify_upload)
     assert (words(found) if isinstance(found, Retryable) else str(found)) == expected
 
 
 def test_nobody_vouches_where_there_is_no_answer() -> None:
-    async def vouch(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
+    async def verify_upload(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
         return await provider.verify_upload(make_upload())
 
-    assert words(ask(broken, vouch)) == "later outage maybe"
+    assert words(ask(broken, verify_upload)) == "later outage maybe"
 
 
 @pytest.mark.parametrize(
@@ -333,10 +334,10 @@ def test_nobody_vouches_where_there_is_no_answer() -> None:
     [(404, "not_found", False), (410, "gone", False), (200, "not_found", False), (401, "api_key_invalid", None)],
 )
 def test_the_api_says_whether_it_has_an_upload(status: int, code: str, expected: bool | None) -> None:
-    async def vouch(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
+    async def verify_upload(provider: Rivya) -> Upload | Literal[False] | Retryable | None:
         return await provider.verify_upload(make_upload())
 
-    assert ask(always(error(status, code)), vouch) is expected
+    assert ask(always(error(status, code)), verify_upload) is expected
 
 
 # Wallet and models
