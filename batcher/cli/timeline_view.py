@@ -70,65 +70,65 @@ def timeline_view(timeline: Timeline, ledger: Path) -> Iterator[RenderableType]:
 
 def _lines(timeline: Timeline) -> Iterator[RenderableType]:
     runs = {run.id: run for run in timeline.runs}
-    moments = timeline.moments[-SHOWN:]
-    if not moments:
+    entries = timeline.entries[-SHOWN:]
+    if not entries:
         yield "  Nothing."
-    if len(timeline.moments) > len(moments):
-        yield f"  … {count(len(timeline.moments) - len(moments), 'earlier line')}; `--since` chooses, `--json` has all."
-    for day, entries in groupby(moments, lambda moment: f"{local(moment.since):%Y-%m-%d}"):
+    if len(timeline.entries) > len(entries):
+        yield f"  … {count(len(timeline.entries) - len(entries), 'earlier line')}; `--since` chooses, `--json` has all."
+    for day, of_day in groupby(entries, lambda entry: f"{local(entry.since):%Y-%m-%d}"):
         yield f"  {day}"
-        yield columns(*(_line(each, runs.get(each.run_id or 0)) for each in entries))
+        yield columns(*(_line(each, runs.get(each.run_id or 0)) for each in of_day))
 
 
-def _line(moment: TimelineEntry, run: RunEntry | None) -> tuple[str, Text]:
-    style = "bold red" if moment.kind in _BAD else "bold" if moment.kind.startswith("run") else ""
-    return _when(moment), Text(_words(moment, run), style)
+def _line(entry: TimelineEntry, run: RunEntry | None) -> tuple[str, Text]:
+    style = "bold red" if entry.kind in _BAD else "bold" if entry.kind.startswith("run") else ""
+    return _when(entry), Text(_words(entry, run), style)
 
 
-def _when(moment: TimelineEntry) -> str:
-    begin, end = local(moment.since), local(moment.until) if moment.until else None
+def _when(entry: TimelineEntry) -> str:
+    begin, end = local(entry.since), local(entry.until) if entry.until else None
     if end is None:
         return f"    {begin:%H:%M:%S} –"
-    if moment.kind in ("no_run", "quiet"):  # the words say how long
+    if entry.kind in ("no_run", "quiet"):  # the words say how long
         return f"    {begin:%H:%M:%S}"
     days = (end.date() - begin.date()).days
     until = f"{end:%H:%M:%S}" + (f" (+{count(days, 'day')})" if days else "")
     return f"    {begin:%H:%M:%S}" + (f" – {until}" if f"{begin:%H:%M:%S}" != until else "")
 
 
-def _words(moment: TimelineEntry, run: RunEntry | None) -> str:
-    lasted = duration(moment.seconds) if moment.seconds is not None else ""
-    match moment.kind:
+def _words(entry: TimelineEntry, run: RunEntry | None) -> str:
+    lasted = duration(entry.seconds) if entry.seconds is not None else ""
+    match entry.kind:
         case "run_began":
-            return f"run {moment.run_id} began: {short(', '.join(run.campaigns) if run else '', 60)}"
+            return f"run {entry.run_id} began: {short(', '.join(run.campaigns) if run else '', 60)}"
         case "run_ended" | "run_killed":
-            return _end(moment, run)
+            return _end(entry, run)
         case "runs_idle":
-            ended = f"exit {moment.code}, {short(moment.message or '', 60)}"
-            return f"{number(moment.count)} runs with nothing to do: {ended}"
+            ended = f"exit {entry.code}, {short(entry.message or '', 60)}"
+            return f"{number(entry.count)} runs with nothing to do: {ended}"
         case "no_run":
             return f"… {lasted} without a run"
         case "quiet":
             return f"… {lasted} without any news"
         case "outage":
             never = "yet" if run and run.state == "going" else "until the run ended"
-            why = f" ({short(moment.message, 160)})" if moment.message else ""
-            return f"outage: no answer {never if moment.until is None else f'for {lasted}'}{why}"
+            why = f" ({short(entry.message, 160)})" if entry.message else ""
+            return f"outage: no answer {never if entry.until is None else f'for {lasted}'}{why}"
         case "limit_cut":
-            return _cut(moment, run)
+            return _cut(entry, run)
         case "halted":
-            return f"halted: {safe(moment.message)}"
+            return f"halted: {safe(entry.message)}"
         case "cap_reached":
-            return f"cap reached: {safe(moment.message or moment.code)}"
+            return f"cap reached: {safe(entry.message or entry.code)}"
         case "looked" | "wallet_odd" | "canary" | "commanded" | "commands_kept":
-            return short(moment.message or moment.code or "", 400)
+            return short(entry.message or entry.code or "", 400)
         case _:
-            return _jobs(moment)
+            return _jobs(entry)
 
 
-def _end(moment: TimelineEntry, run: RunEntry | None) -> str:
-    ended = f"ended: exit {moment.code}, {safe(moment.message)}"
-    text = f"run {moment.run_id} {ended if moment.kind == 'run_ended' else 'was killed: this is its last sign of life'}"
+def _end(entry: TimelineEntry, run: RunEntry | None) -> str:
+    ended = f"ended: exit {entry.code}, {safe(entry.message)}"
+    text = f"run {entry.run_id} {ended if entry.kind == 'run_ended' else 'was killed: this is its last sign of life'}"
     if run is None:
         return text
     parts = [f"{number(run.bought)} bought for {amount(run.quoted)}"] if run.bought else ["nothing bought"]
@@ -144,25 +144,25 @@ def _end(moment: TimelineEntry, run: RunEntry | None) -> str:
     return f"{text}; {'; '.join(parts)}"
 
 
-def _cut(moment: TimelineEntry, run: RunEntry | None) -> str:
-    pace = "" if moment.per_minute is None else f", down to {moment.per_minute:g} a minute"
-    asked = "" if moment.seconds is None else f", asked to wait up to {duration(moment.seconds)}"
+def _cut(entry: TimelineEntry, run: RunEntry | None) -> str:
+    pace = "" if entry.per_minute is None else f", down to {entry.per_minute:g} a minute"
+    asked = "" if entry.seconds is None else f", asked to wait up to {duration(entry.seconds)}"
     never = "not restored yet" if run and run.state == "going" else "not restored by the end of the run"
-    end = never if moment.until is None else "restored"
-    often = "once" if moment.count == 1 else f"{number(moment.count)} times"
-    return f"429s: limit {safe(moment.code)} cut {often}{pace}{asked}; {end}"
+    end = never if entry.until is None else "restored"
+    often = "once" if entry.count == 1 else f"{number(entry.count)} times"
+    return f"429s: limit {safe(entry.code)} cut {often}{pace}{asked}; {end}"
 
 
-def _jobs(moment: TimelineEntry) -> str:
-    met = MET.get(moment.kind, safe(moment.kind))
-    if moment.count == 1:
+def _jobs(entry: TimelineEntry) -> str:
+    met = MET.get(entry.kind, safe(entry.kind))
+    if entry.count == 1:
         met = met.replace("were ", "was ").replace(" are ", " is ").replace("they had", "it had")
-    code = f": {short(moment.code, 60)}" if moment.code and moment.code != moment.kind else ""
-    one = "" if moment.job_id is None else f"job {moment.job_id[:SHORT_ID]}"
-    said = f": {short(moment.message, 80)}" if moment.message else ""
-    example = f" ({'e.g. ' if moment.count > 1 else ''}{one}{said})" if one else ""
-    noun = "request" if moment.kind == "unanswered" else "job"  # a job may have several
-    return f"{count(moment.count, noun)} {met}{code}{example}"
+    code = f": {short(entry.code, 60)}" if entry.code and entry.code != entry.kind else ""
+    one = "" if entry.job_id is None else f"job {entry.job_id[:SHORT_ID]}"
+    said = f": {short(entry.message, 80)}" if entry.message else ""
+    example = f" ({'e.g. ' if entry.count > 1 else ''}{one}{said})" if one else ""
+    noun = "request" if entry.kind == "unanswered" else "job"  # a job may have several
+    return f"{count(entry.count, noun)} {met}{code}{example}"
 
 
 # Slowest, causes, limits

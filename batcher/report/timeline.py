@@ -31,7 +31,7 @@ class Timeline:
     as_of: str
     running: bool
     runs: tuple[RunEntry, ...]
-    moments: tuple[TimelineEntry, ...]
+    entries: tuple[TimelineEntry, ...]
     slowest: tuple[Wait, ...]
     causes: tuple[FailureCause, ...]
     limits: tuple[Usage, ...]
@@ -66,7 +66,7 @@ def make_timeline(read: LedgerReader, question: Question, *, now: float, running
             as_of=iso(now),
             running=running,
             runs=tuple(runs),
-            moments=tuple(fold(in_time(entries, scope), runs)),
+            entries=tuple(fold(in_time(entries, scope), runs)),
             slowest=tuple(timeline.slowest(read, scope, now=iso(now), count=SLOWEST)),
             causes=(*causes, *([waiting] if waiting else [])),
             limits=tuple(usage(runs, told, timeline.sends(read, scope))),
@@ -148,7 +148,7 @@ def timeline_json(timeline: Timeline, advise: Callable[[FailureCause], str]) -> 
         "until": scope.until,
         "campaigns": list(scope.campaigns),
         "runs": [_shown(run, but="traces") for run in timeline.runs],
-        "moments": [_shown(moment, but="place") for moment in timeline.moments],
+        "moments": [_shown(entry, but="place") for entry in timeline.entries],
         "slowest": [asdict(wait) for wait in timeline.slowest],
         "causes": [asdict(cause) | {"advice": advise(cause)} for cause in timeline.causes],
         "limits": [

@@ -71,20 +71,20 @@ def of_runs(runs: Sequence[RunEntry]) -> Iterator[TimelineEntry]:
             yield TimelineEntry("no_run", run.until, later.since, seconds=round(seconds, 3), place=(last, 9))
 
 
-def fold(moments: Sequence[TimelineEntry], runs: Sequence[RunEntry]) -> Iterator[TimelineEntry]:
+def fold(entries: Sequence[TimelineEntry], runs: Sequence[RunEntry]) -> Iterator[TimelineEntry]:
     """Runs one after the other that changed nothing and ended alike become one line, with the times between them."""
     known = {run.id: run for run in runs}
 
-    def alike(moment: TimelineEntry) -> tuple[Any, ...] | None:
-        run = known.get(moment.run_id) if moment.run_id is not None else None
-        if moment.kind in ("run_began", "run_ended") and run and run.idle:
+    def alike(entry: TimelineEntry) -> tuple[Any, ...] | None:
+        run = known.get(entry.run_id) if entry.run_id is not None else None
+        if entry.kind in ("run_began", "run_ended") and run and run.idle:
             return (run.exit_code, run.reason)
         return None
 
     pending: list[TimelineEntry] = []
-    for key, group in groupby(_skipping(moments, alike), lambda pair: pair[0]):
-        pending = [moment for _, moment in group]
-        ended = [moment for moment in pending if moment.kind == "run_ended"]
+    for key, group in groupby(_skipping(entries, alike), lambda pair: pair[0]):
+        pending = [entry for _, entry in group]
+        ended = [entry for entry in pending if entry.kind == "run_ended"]
         if key is None or len(ended) < 2:
             yield from pending
             continue
@@ -94,14 +94,14 @@ def fold(moments: Sequence[TimelineEntry], runs: Sequence[RunEntry]) -> Iterator
 
 
 def _skipping(
-    moments: Sequence[TimelineEntry], alike: Callable[[TimelineEntry], Any]
+    entries: Sequence[TimelineEntry], alike: Callable[[TimelineEntry], Any]
 ) -> Iterator[tuple[Any, TimelineEntry]]:
-    """Each moment with its key; a time without a run has that of what is before it."""
+    """Each entry with its key; a time without a run has that of what is before it."""
     key = None
-    for moment in moments:
-        if moment.kind != "no_run":
-            key = alike(moment)
-        yield key, moment
+    for entry in entries:
+        if entry.kind != "no_run":
+            key = alike(entry)
+        yield key, entry
 
 
 def quiet(gaps: Iterable[Gap], chosen: set[int], outages: Sequence[TimelineEntry]) -> Iterator[TimelineEntry]:

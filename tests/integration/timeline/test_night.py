@@ -63,8 +63,8 @@ def rows(bench: Bench, sql: str) -> list[Any]:
 
 def test_every_event_that_matters_is_in_one_line(dark: Bench) -> None:
     counted: Counter[str] = Counter()
-    for moment in timeline_of(dark).moments:
-        counted[moment.kind] += moment.count
+    for entry in timeline_of(dark).entries:
+        counted[entry.kind] += entry.count
     events = Counter(name for (name,) in rows(dark, "SELECT event FROM events"))
     assert counted["failed"] == events["failed"] == 3
     assert counted["refused"] + counted["unsent"] == events["refused"] == 2
@@ -93,7 +93,7 @@ def test_the_runs_are_the_simulators_truth(dark: Bench) -> None:
 
 
 def test_the_outage_is_as_long_as_the_network_was_dead(dark: Bench) -> None:
-    [outage] = [moment for moment in timeline_of(dark).moments if moment.kind == "outage"]
+    [outage] = [entry for entry in timeline_of(dark).entries if entry.kind == "outage"]
     assert outage.until is not None
     assert outage.seconds is not None
     lasted = from_iso(outage.until) - from_iso(outage.since)
@@ -121,15 +121,15 @@ def test_limits_come_from_the_send_log(dark: Bench) -> None:
 
 def test_a_part_of_the_night(dark: Bench) -> None:
     before = timeline_of(dark, until="2027-01-15T23:30")
-    assert {moment.run_id for moment in before.moments} == {1}
-    assert [moment.kind for moment in before.moments][-1] == "run_killed"
+    assert {entry.run_id for entry in before.entries} == {1}
+    assert [entry.kind for entry in before.entries][-1] == "run_killed"
     after = timeline_of(dark, since="2027-01-16", campaigns=["dawn"])
     assert [run.campaigns for run in after.runs] == [("dawn",)] * 4
     assert [(run.bought, run.refused) for run in after.runs] == [(0, 1), (2, 0), (0, 0), (0, 0)]
     assert {cause.kind for cause in after.causes} == {"key", "unsent"}
     assert all(wait.campaign == "dawn" for wait in after.slowest)
     middle = timeline_of(dark, since="2027-01-15T23:00", until="2027-01-15T23:01")
-    assert [moment.kind for moment in middle.moments] == ["limit_cut", "outage"]
+    assert [entry.kind for entry in middle.entries] == ["limit_cut", "outage"]
     assert [(run.id, run.state) for run in middle.runs] == [(1, "killed")]
     assert middle.causes == ()  # the kill came later
 
@@ -152,17 +152,17 @@ def test_the_slowest_are_the_slowest(dark: Bench) -> None:
 def test_what_has_no_end(dark: Bench, state: str, outage: str, cut: str) -> None:
     timeline = timeline_of(dark)
     run = replace(timeline.runs[0], state=state)
-    moments = (TimelineEntry("outage", run.since, None, 1), TimelineEntry("limit_cut", run.since, None, 1, 2, "submit"))
-    text = shown(replace(timeline, runs=(run,), moments=moments), 100)
+    entries = (TimelineEntry("outage", run.since, None, 1), TimelineEntry("limit_cut", run.since, None, 1, 2, "submit"))
+    text = shown(replace(timeline, runs=(run,), entries=entries), 100)
     assert outage in text
     assert f"429s: limit submit cut 2 times; {cut}" in text
 
 
 def test_many_lines_are_for_a_program(dark: Bench) -> None:
     timeline = timeline_of(dark)
-    unanswered = next(moment for moment in timeline.moments if moment.kind == "unanswered")
-    moments = tuple(replace(unanswered, count=n) for n in range(1, 703))
-    text = shown(replace(timeline, moments=moments), 4000)
+    unanswered = next(entry for entry in timeline.entries if entry.kind == "unanswered")
+    entries = tuple(replace(unanswered, count=n) for n in range(1, 703))
+    text = shown(replace(timeline, entries=entries), 4000)
     assert "  … 202 earlier lines; `--since` chooses, `--json` has all.\n" in text
     assert "702 requests had no answer" in text
     assert " 202 jobs had" not in text
