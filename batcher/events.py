@@ -14,7 +14,7 @@ class Event(StrEnum):
     # Of a run as a whole
     RUN_STARTED = "run_started"  # {version, campaigns}
     RUN_ENDED = "run_ended"  # {exit_code, reason, left}
-    HALTED = "halted"  # {kind, reason}: no new job is started
+    HALTED = "halted"  # {kind, reason, code, message}: no new job is started; `reason` is code and message
     CAP_REACHED = "cap_reached"  # {cap, message}
     CANARY = "canary"  # {step, of, went_on, message}: a step was judged
     COMMANDED = "commanded"  # {command, who, set: {what: [was, now]}, message}: by a person, of the run that goes on
@@ -64,3 +64,11 @@ class Event(StrEnum):
     RESOLVED = "resolved"  # {as, task_id or charged}
     REVIEWED = "reviewed"  # {verdict, sha256}: of a file that others are made from
     CANCELLED = "cancelled"  # {code}
+
+
+class OwnHalt(StrEnum):
+    """The code of a halt that is batcher's own; any other code is the API's."""
+
+    MANIFEST_CHANGED = "manifest_changed"
+    DOWNLOADS_BLOCKED = "downloads_blocked"
+    CANARY = "canary"

@@ -133,7 +133,8 @@ class Causes:
         match event.event:
             case Event.HALTED:
                 title = f"{detail['reason']}: no new job is started"
-                yield Alert(f"stop:{event.id}", "stop", title, title, dict(detail))
+                told = {name: detail[name] for name in ("kind", "reason") if name in detail}
+                yield Alert(f"stop:{event.id}", "stop", title, title, told)
             case Event.CAP_REACHED if detail["cap"].split(" ")[0] not in _NO_CAPS:
                 level = next((each for each in levels if each.words == detail["cap"] and not each.unpriced), None)
                 yield self._cap(level or CapRoom(detail["cap"], 0, 0), 100, detail["message"])

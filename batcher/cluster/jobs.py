@@ -17,6 +17,7 @@ import anyio
 from batcher.damage import Damage
 from batcher.engine import Arrivals, Engine
 from batcher.engine.backlog import Backlog, WorkItem
+from batcher.engine.ending import Halted, halt_reason
 from batcher.engine.ramp import Ramp
 from batcher.errors import Kind, StorageError
 from batcher.jobs import Ended, Job, JobId, Planned, Status, Submitting, Succeeded, Waiting
@@ -123,7 +124,7 @@ class JobEngine(Engine):
         concurrency: int,
         damage: Damage,
         say: Say,
-        halt: Callable[[Kind, str], None],
+        halt: Halted,
     ) -> None:
         limits = replace(context.settings.limits, in_flight=concurrency)
         here = replace(context, settings=replace(context.settings, limits=limits))
@@ -174,10 +175,10 @@ class JobEngine(Engine):
         # What is left, and how many fail in a row, is counted where all of the run comes together.
         self._last(item.job_id, AGAIN if left == ELSEWHERE else said_of(Done(status, left), bought=item.state.bought))
 
-    def halted(self, kind: Kind, reason: str) -> None:
+    def halted(self, kind: Kind, message: str, code: str = "") -> None:
         if not any(known is kind for known, _ in self._halts):
-            self._halt(kind, reason)
-            self.heard(kind, reason)
+            self._halt(kind, message, code)
+            self.heard(kind, halt_reason(message, code))
 
     def heard(self, kind: Kind, reason: str) -> None:
         """The run is to stop: for what was met here, or by another worker, or by a person."""

@@ -25,7 +25,7 @@ from .files import SharedArtifacts, SharedFiles
 from .jobs import AGAIN, JobEngine
 from .limiter import ClaimTerms, SharedLimiter
 from .postgres import PostgresConnection
-from .runs import ClusterTables, GoingRun
+from .runs import ClusterTables, GoingRun, HeardHalt
 from .slots import SharedLimits
 from .spec import RunSpec
 from .store import PostgresLedger
@@ -265,10 +265,10 @@ class RunPart:
         with anyio.CancelScope(shield=True), suppress(StorageError):
             await self._tables.report(self._run_id, job_id, epoch, said, last=last)
 
-    def _halt(self, kind: Kind, reason: str) -> None:
+    def _halt(self, kind: Kind, message: str, code: str = "") -> None:
         async def halt() -> None:
             with suppress(StorageError):
-                await self._tables.halt(self._run_id, kind.value, reason)
+                await self._tables.halt(self._run_id, HeardHalt(kind, message, code))
 
         self._group.start_soon(halt)
 

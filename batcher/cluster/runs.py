@@ -10,13 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import anyio
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from batcher.errors import StorageError
+from batcher.errors import Kind, StorageError
 from batcher.jobs import JobId
 
 from .connections import PARAMETERS, AsyncConnection
@@ -25,6 +25,24 @@ from .postgres import postgres_errors, shown
 #: A statement that takes longer, in seconds, counts as a database that is away.
 _SECONDS = 10
 _SETTINGS = f"SET statement_timeout = {_SECONDS * 1000}; SET timezone = 'UTC'"
+
+
+class HeardHalt(NamedTuple):
+    """What a worker met for which a run starts no new job. It is written as JSON, by older workers as a reason only."""
+
+    kind: Kind
+    message: str
+    code: str = ""
+
+    @classmethod
+    def read(cls, kind: str, said: str) -> Self:
+        try:
+            match json.loads(said):
+                case {"message": str(message), "code": str(code)}:
+                    return cls(Kind(kind), message, code)
+        except ValueError:
+            pass
+        return cls(Kind(kind), said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +54,7 @@ class GoingRun:
 
     run_id: int
     spec: str
-    halt: tuple[str, str] | None
+    halt: HeardHalt | None
     lacks_coordinator: bool
     held: bool
 
@@ -107,7 +125,7 @@ class ClusterTables:
             GoingRun(
                 row["run_id"],
                 row["spec"],
-                (row["halt_kind"], row["halt_reason"]) if row["halt_kind"] else None,
+                HeardHalt.read(row["halt_kind"], row["halt_reason"]) if row["halt_kind"] else None,
                 row["free"],
                 row["held"],
             )
@@ -132,14 +150,14 @@ class ClusterTables:
         )
         return Counter({row["status"]: row["jobs"] for row in rows})
 
-    async def halt(self, run_id: int, kind: str, reason: str) -> None:
+    async def halt(self, run_id: int, halt: HeardHalt) -> None:
         """Have a run stop for what a worker met; the first one counts."""
         await self._all(
             "UPDATE batcher.cluster_runs SET halt_kind = %(kind)s, halt_reason = %(reason)s"
             " WHERE run_id = %(run)s AND halt_kind IS NULL",
             run=run_id,
-            kind=kind,
-            reason=reason,
+            kind=halt.kind.value,
+            reason=json.dumps({"message": halt.message, "code": halt.code}),
         )
 
     # Whether a canary goes on (`run --decide`): its coordinator asks, who follows the run answers

@@ -21,6 +21,7 @@ from anyio import to_thread
 from batcher import __version__
 from batcher.clock import machine_zone
 from batcher.engine import GRACE_SECONDS
+from batcher.engine.ending import halt_reason
 from batcher.errors import BatcherError, Kind, StorageError
 from batcher.jobs import JobId
 
@@ -150,11 +151,10 @@ class Worker:
             if run.held and not self._stop.is_set():
                 self._group.start_soon(self._part(run).ask_api)
             if run.halt:
-                kind, reason = Kind(run.halt[0]), run.halt[1]
                 if here := self._parts.get(run.run_id):
-                    here.heard(kind, reason)
+                    here.heard(run.halt.kind, halt_reason(run.halt.message, run.halt.code))
                 if coordinator := self._coordinates.get(run.run_id):
-                    coordinator.halted(kind, reason)
+                    coordinator.halted(*run.halt)
             if run.lacks_coordinator and run.run_id not in self._coordinates and not self._stop.is_set():
                 epoch = await self._tables.coordinate(run.run_id, self.name, self._request.lease)
                 if epoch is not None:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from batcher.errors import Kind, StorageError, first_of
 from batcher.ledger import HELD, TIMES, NotAdmitted
 
 #: Refusals that are no cap of the user's.
 NO_CAP = frozenset({"price", "draining", *HELD, *TIMES})
+
+
+class Halted(Protocol):
+    """Hears why no new job is started; `code` is the API's, one of `OwnHalt`, or "" where the message says all."""
+
+    def __call__(self, kind: Kind, message: str, code: str = "") -> None: ...
+
+
+def halt_reason(message: str, code: str) -> str:
+    """Return a halt's code and message in one, for people."""
+    return f"{code}: {message}" if code else message
 
 
 @dataclass(frozen=True, slots=True)

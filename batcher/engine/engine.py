@@ -15,7 +15,7 @@ import anyio.lowlevel
 
 from batcher.damage import Damage
 from batcher.errors import Kind, ManifestError
-from batcher.events import Event
+from batcher.events import Event, OwnHalt
 from batcher.jobs import JobId, Planned, Status
 from batcher.ledger import HELD, TIMES, NotAdmitted, PlannedJob, Stale
 from batcher.lifecycle import Abort, Context, Deferred, Done, Lifecycle, Reschedule, Stage, Step
@@ -24,7 +24,7 @@ from batcher.settings import Selection
 from .arrivals import Arrivals
 from .backlog import Backlog, WorkItem
 from .control import Control
-from .ending import NO_CAP, Ending, ending_of, one_error
+from .ending import NO_CAP, Ending, ending_of, halt_reason, one_error
 from .hints import Hints
 from .leftover import leftovers, to_review, unfinished
 from .lull import Lull
@@ -77,7 +77,7 @@ class Engine:
         self.open: dict[JobId, WorkItem] = {}
         self._starting: list[WorkItem] = []
         self._given_up: set[JobId] = set()
-        self._started, self._searching = 0, False
+        self._started, self._searching, self._over = 0, False, False
         self.in_flight = 0  # jobs bought or being bought, without those that only lack their file
         self._stops, self._ramp = StopRules(settings), ramp
         self._halts: list[tuple[Kind, str]] = []
@@ -94,7 +94,6 @@ class Engine:
             context, lifecycle.caps, changed=self._changed, drain=self._drain, beside=(self._hints.look, *looks)
         )
         self._stalled = Stalled(self, limiter.creates, self._outages, lifecycle, clock)
-        self._over = False
         self._staffed: Counter[Stage] = Counter()  # stages whose workers have begun
         self._scope, self._watching = anyio.CancelScope(), anyio.CancelScope()
 
@@ -130,7 +129,7 @@ class Engine:
         try:
             await self._arrivals.bring(self._commits, self._clock, self._grew)
         except ManifestError as error:
-            self.halted(Kind.CAPPED, f"manifest_changed: {error}")
+            self.halted(Kind.CAPPED, str(error), OwnHalt.MANIFEST_CHANGED)
             self._backlog.growing.clear()
             self._queues[Stage.SUBMIT].wake_all()
 
@@ -291,8 +290,8 @@ class Engine:
             self._queues[Stage.SUBMIT].wake_all()
         if stage is Stage.SUBMIT and self._stalled.takes(item, step):
             return
-        if stage is Stage.FETCH and (rule := self._stops.fetched(item.job_id, item.state.barred)):
-            self.halted(Kind.CAPPED, rule)
+        if stage is Stage.FETCH and (barred := self._stops.fetched(item.job_id, item.state.barred)):
+            self.halted(Kind.CAPPED, barred, OwnHalt.DOWNLOADS_BLOCKED)
         match step:
             case Reschedule(to, seconds):
                 self._queues[to].put(item, seconds)
@@ -309,7 +308,7 @@ class Engine:
                 # The price may have been named, or credits come free, since the refusal: then nobody else would look.
                 self._reopen()
             case Abort(halt):
-                self.halted(HALTS[halt.reason], f"{halt.code}: {halt.message}")
+                self.halted(HALTS[halt.reason], halt.message, halt.code)
             case Done(status, left):
                 self.finished(item, status, left)
                 self._reopen()
@@ -345,10 +344,11 @@ class Engine:
         if rule := self._stops.ended(status, blocked=item.state.blocked):
             self.halted(Kind.CAPPED, rule)
 
-    def halted(self, kind: Kind, reason: str) -> None:
+    def halted(self, kind: Kind, message: str, code: str = "") -> None:
         if any(known == kind for known, _ in self._halts):
             return
-        self._ledger.note(Event.HALTED, kind=kind.value, reason=reason)
+        reason = halt_reason(message, code)
+        self._ledger.note(Event.HALTED, kind=kind.value, reason=reason, code=code, message=message)
         if kind in (Kind.KEY, Kind.UNREACHABLE):
             # Once a file was whole, its later absence changes no exit code.
             done = not self._backlog.has_jobs and all(item.done for item in self.open.values())

@@ -15,12 +15,13 @@ from batcher.events import Event
 from batcher.lifecycle import Context, Lifecycle
 from batcher.providers import Retryable
 
+from .ending import Halted
+
 #: Seconds to the first question, and between the later ones at most.
 _ASK_SECONDS = 1.0
 _ASK_SECONDS_MAX = 60.0
 #: A certificate that is not to be trusted does not mend itself while somebody waits: so many seconds are enough.
 CERTIFICATE_SECONDS = 60.0
-Halted = Callable[[Kind, str], None]
 
 
 class Outages:

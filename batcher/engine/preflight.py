@@ -13,6 +13,7 @@ from batcher.lifecycle import Lifecycle
 from batcher.providers import Fatal
 
 from .arrivals import ToBuy
+from .ending import halt_reason
 
 #: The models are asked for when the first job is out already, in seconds after the wallet.
 _MODELS_AFTER_SECONDS = 1.0
@@ -31,16 +32,19 @@ class Preflight:
         """The wallet is known, or cannot be: buying begins, and the models have time."""
         self._done.set()
 
-    async def at_wallet(self) -> tuple[Kind, str] | None:
-        """Ask for the wallet, once; why nothing may be bought, if so. What cannot be read stops nobody: it is told."""
+    async def at_wallet(self) -> tuple[Kind, str, str] | None:
+        """Ask for the wallet, once; kind, message and code of the halt if nothing may be bought.
+
+        What cannot be read stops nobody: it is told.
+        """
         if not self._wanted:
             return None
         found = await self._lifecycle.looks.wallet()
         if isinstance(found, int):
             return self._tell(found, 0)
-        why = f"{found.code}: {found.message}"
         if isinstance(found, Fatal) and found.code != "api_scope_denied":
-            return (Kind.KEY if found.reason == "key" else Kind.CAPPED), why
+            return (Kind.KEY if found.reason == "key" else Kind.CAPPED), found.message, found.code
+        why = halt_reason(found.message, found.code)
         self._note(
             "wallet", f"the wallet could not be read ({why}); buying goes on until the API says that it is short"
         )
@@ -52,7 +56,7 @@ class Preflight:
         taken = self._ledger.read.taken_since(self._lifecycle.looks.account, caps.wallet_mark)
         self._tell(caps.wallet - taken, keep)
 
-    def _tell(self, wallet: int, keep: int) -> tuple[Kind, str] | None:
+    def _tell(self, wallet: int, keep: int) -> tuple[Kind, str, str] | None:
         """Tell for how many of the jobs a wallet pays; why nothing may be bought, if it pays for none."""
         wanted = self._wanted
         jobs = sum(each.jobs for each in wanted)
@@ -67,7 +71,8 @@ class Preflight:
         if pays or not jobs:
             return None
         cheapest = min(each.quote for each in wanted)
-        return Kind.CAPPED, f"insufficient credits: the wallet has {wallet:,}, and no job costs less than {cheapest:,}"
+        why = f"insufficient credits: the wallet has {wallet:,}, and no job costs less than {cheapest:,}"
+        return Kind.CAPPED, why, ""
 
     async def at_models(self) -> None:
         """Compare the API's models with the catalogue, beside the buying."""

@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import anyio
 
 from batcher.errors import Kind
+from batcher.events import OwnHalt
 from batcher.jobs import JobId
+
+from .ending import Halted
 
 #: Says of a step (its number from 0 on) why the next one must not begin; empty where it may.
 Judge = Callable[[int], Awaitable[str]]
@@ -32,7 +35,7 @@ class Ramp:
         """Whether a job may be bought in this step."""
         return self.is_over or job_id in self._steps[self._number]
 
-    async def go_on(self, went_on: Callable[[], None], halted: Callable[[Kind, str], None]) -> None:
+    async def go_on(self, went_on: Callable[[], None], halted: Halted) -> None:
         """Judge the step whose jobs have all come to their end; asked by several workers, it is done once."""
         number = self._number
         async with self._lock:
@@ -42,6 +45,6 @@ class Ramp:
             self._number += 1
             if why:
                 self._number = len(self._steps)  # nothing is judged again: the run is halted
-                halted(Kind.CAPPED, f"canary: {why}")
+                halted(Kind.CAPPED, why, OwnHalt.CANARY)
             else:
                 went_on()

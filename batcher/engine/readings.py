@@ -10,6 +10,7 @@ from batcher.errors import Kind
 from batcher.lifecycle import Lifecycle
 from batcher.providers import Fatal
 
+from .ending import Halted, halt_reason
 from .preflight import Preflight
 
 #: Seconds between two readings, and before one that failed is tried again.
@@ -27,7 +28,7 @@ class Readings:
         lifecycle: Lifecycle,
         preflight: Preflight,
         times: int,
-        halted: Callable[[Kind, str], None],
+        halted: Halted,
         is_halted: Callable[[], bool],
         changed: Callable[[], None],
     ) -> None:
@@ -60,10 +61,10 @@ class Readings:
             if isinstance(trouble, Fatal):
                 break
             await anyio.sleep(_AGAIN_SECONDS)
-        why = f"{trouble.code}: {trouble.message}" if trouble else ""
         if isinstance(trouble, Fatal) and not self._count:
-            self._halted(HALTS[trouble.reason], why)
+            self._halted(HALTS[trouble.reason], trouble.message, trouble.code)
         else:  # what is bought goes on, whatever keeps the wallet from being read
+            why = halt_reason(trouble.message, trouble.code) if trouble else ""
             self._halted(Kind.CAPPED, f"the wallet could not be read, which budget.keep needs ({why})")
 
     async def again(self) -> bool:

@@ -24,14 +24,14 @@ class StopRules:
         self._barred_by = ""
 
     def fetched(self, job_id: JobId, barred: str) -> str:
-        """Count a download that was tried; why to stop, if so: those of different jobs, and no others, end for one
-        local cause (`barred`), so what is bought cannot be fetched."""
+        """Count a download that was tried; the local cause (`barred`) for which to stop, if so: those of different
+        jobs, and no others, end for it, so what is bought cannot be fetched."""
         if not barred or barred != self._barred_by:
             self._barred.clear()
         self._barred_by = barred
         if barred:
             self._barred.add(job_id)
-        return f"downloads_blocked: {barred}" if len(self._barred) == _BARRED else ""
+        return barred if len(self._barred) == _BARRED else ""
 
     def goes_on(self) -> None:
         """A job has its result: no row of failures goes on over it."""

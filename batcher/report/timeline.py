@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from batcher.clock import iso
 from batcher.errors import Kind, exit_code
-from batcher.events import Event
+from batcher.events import Event, OwnHalt
 from batcher.jobs import UNSETTLED, Status
 from batcher.ledger import TIMES, LedgerReader
 from batcher.ledger.queries import budgets, spend, timeline
@@ -113,7 +113,7 @@ def _ends(runs: Sequence[RunEntry], notes: Sequence[Note]) -> Iterator[tuple[int
     for note in notes:
         cap, message = (note.detail.get(name) for name in ("cap", "message"))
         if note.event == Event.HALTED:
-            yield (note.run_id, *halt_cause(str(note.detail.get("kind")), str(note.detail.get("reason"))))
+            yield (note.run_id, *halt_cause(note.detail))
         # A cap may be met in passing, until credits come free; and that its time is over is no trouble.
         elif note.event == Event.CAP_REACHED and note.run_id in capped and cap not in TIMES:
             yield note.run_id, "cap", None if cap is None else str(cap), None if message is None else str(message)
@@ -126,13 +126,17 @@ def _ends(runs: Sequence[RunEntry], notes: Sequence[Note]) -> Iterator[tuple[int
             yield run.id, "cap", None, run.reason
 
 
-def halt_cause(kind: str, reason: str) -> tuple[str, str | None, str]:
-    """Kind, code and message of a halt; a reason that the API gave begins with its code."""
-    word, colon, rest = reason.partition(": ")
-    code = word if colon and " " not in word else None
+def halt_cause(detail: Mapping[str, Any]) -> tuple[str, str | None, str]:
+    """Kind, code and message of a halt, by the detail of its event."""
+    kind, code, message = (str(detail.get(name) or "") for name in ("kind", "code", "message"))
+    if "message" not in detail:  # an older batcher wrote the reason only, which a code begins
+        message = str(detail.get("reason"))
+        word, colon, rest = message.partition(": ")
+        if colon and " " not in word:
+            code, message = word, rest
     if kind == Kind.CAPPED.value:
-        kind = "credits" if code else "stop"
-    return kind, code, rest if code else reason
+        kind = "credits" if code and code not in set(OwnHalt) else "stop"
+    return kind, code or None, message
 
 
 # For programs

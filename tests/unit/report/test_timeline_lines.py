@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from batcher.clock import iso
+from batcher.engine.ending import halt_reason
 from batcher.errors import Kind
 from batcher.ledger.queries.timeline import Batch, Gap, Note, RunEntry, RunTraces
 from batcher.report.timeline import halt_cause
@@ -216,16 +217,27 @@ def test_only_what_touches_the_time_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason", "expected"),
+    ("kind", "code", "message", "cause"),
     [
-        (Kind.KEY, "api_key_revoked: The key: gone", ("key", "api_key_revoked", "The key: gone")),
-        (Kind.CAPPED, "insufficient_credits: 3 left", ("credits", "insufficient_credits", "3 left")),
-        (Kind.CAPPED, "10 jobs failed in a row: see", ("stop", None, "10 jobs failed in a row: see")),
-        (Kind.UNREACHABLE, "the API could not be reached", ("unreachable", None, "the API could not be reached")),
+        (Kind.KEY, "api_key_revoked", "The key: gone", "key"),
+        (Kind.CAPPED, "insufficient_credits", "3 left", "credits"),
+        (Kind.CAPPED, "canary", "not price<=quote", "stop"),
+        (Kind.CAPPED, "downloads_blocked", "cdn.example: not public", "stop"),
+        (Kind.CAPPED, "", "10 jobs failed in a row: see", "stop"),
+        (Kind.UNREACHABLE, "", "the API could not be reached", "unreachable"),
     ],
 )
-def test_why_a_run_was_halted(kind: Kind, reason: str, expected: tuple[str, str | None, str]) -> None:
-    assert halt_cause(kind.value, reason) == expected
+def test_why_a_run_was_halted(kind: Kind, code: str, message: str, cause: str) -> None:
+    """By the fields of the event; of an older batcher's by its reason, which a code begins."""
+    reason, expected = halt_reason(message, code), (cause, code or None, message)
+    assert halt_cause({"kind": kind.value, "reason": reason, "code": code, "message": message}) == expected
+    assert halt_cause({"kind": kind.value, "reason": reason}) == expected
+
+
+def test_a_halt_is_told_by_its_fields_whatever_its_message_looks_like() -> None:
+    halt = {"kind": "capped", "reason": "odd: words", "code": "", "message": "odd: words"}
+    assert halt_cause(halt) == ("stop", None, "odd: words")
+    assert halt_cause(halt | {"code": "two words", "message": "x"}) == ("credits", "two words", "x")
 
 
 def row(number: int, since: float, until: float, **limits: tuple[int, float]) -> RunEntry:
