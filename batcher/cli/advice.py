@@ -11,7 +11,7 @@ from batcher.ledger.queries.timeline import FailureCause, RunEntry
 from batcher.providers.registry import KNOWN, RIVYA
 from batcher.text import count, number, safe, short
 
-from .doubtful import doubtful_advice
+from .doubtful_jobs import doubtful_advice
 from .open_ledger import state_words
 
 

@@ -28,7 +28,7 @@ from batcher.simulated import missing_extra
 from batcher.state import LEDGER
 from batcher.text import amount, count, moment, number
 
-from .doubtful import resolve_command
+from .doubtful_jobs import resolve_command
 from .environment import DOTENV, read_access
 from .left_behind import strays
 from .probe import mount_of, try_out

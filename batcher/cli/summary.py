@@ -17,7 +17,7 @@ from batcher.ledger.queries.lookup import Place
 from batcher.state import LEDGER, SAMPLE
 from batcher.text import count, duration, number, safe
 
-from .doubtful import doubtful_json, doubtful_view
+from .doubtful_jobs import doubtful_json, doubtful_view
 from .left_behind import left_behind_json, left_behind_view
 from .open_ledger import state_words
 from .price_probe import learned_json, learned_view

@@ -203,7 +203,7 @@ def test_status_names_them(cli: Cli, doubtful: Site) -> None:
 
 
 def test_status_names_some_of_many(cli: Cli, doubtful: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.cli.doubtful.SHOWN", 1)
+    monkeypatch.setattr("batcher.cli.doubtful_jobs.SHOWN", 1)
     doubtful.app.faults.replace([])
     from batcher.simulator.faults import parse_all
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from batcher.cli import options
-from batcher.cli.doubtful import resolve_command
+from batcher.cli.doubtful_jobs import resolve_command
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal
 from batcher.ledger import LedgerReader

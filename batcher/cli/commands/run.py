@@ -12,7 +12,7 @@ from batcher.canary import NO_CONDITION, parse
 from batcher.cli import options
 from batcher.cli.alerting import targets_of
 from batcher.cli.cluster import cluster_access, run_on_cluster
-from batcher.cli.deciding import asking
+from batcher.cli.decide_command import asking
 from batcher.cli.environment import read_access
 from batcher.cli.left_behind import naming_fetch
 from batcher.cli.places import Sought, find_state, knowing

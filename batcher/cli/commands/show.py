@@ -14,7 +14,7 @@ from rich.text import Text
 
 from batcher.cli import options
 from batcher.cli.console import columns
-from batcher.cli.doubtful import doubtful_advice
+from batcher.cli.doubtful_jobs import doubtful_advice
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Terminal, dumps, table
 from batcher.jobs import SHORT_ID, Status

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from batcher.cli import options
-from batcher.cli.doubtful import doubtful_json, doubtful_view
+from batcher.cli.doubtful_jobs import doubtful_json, doubtful_view
 from batcher.cli.left_behind import left_behind_json, strays
 from batcher.cli.open_ledger import need_reader
 from batcher.cli.terminal import Grid, Styled, Terminal, with_total
