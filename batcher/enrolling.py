@@ -53,16 +53,16 @@ def _enrolment(
         if cached.gone:
             yield partial(ledger.cancel_gone, manifest.campaign, cached.expansion)
         return
-    witness = manifest.witness()
+    recorder = manifest.input_recorder()
 
-    def wanted() -> Iterator[JobSpec]:
-        for spec in manifest.specs(witness):
+    def job_specs() -> Iterator[JobSpec]:
+        for spec in manifest.specs(recorder):
             check()
             each(spec)
             yield spec
 
     def origin() -> Origin | None:
-        inputs = witness.sealed()
+        inputs = recorder.sealed()
         return None if inputs is None else Origin(manifest.fingerprint, inputs)
 
-    yield from ledger.enrolling(manifest.campaign, str(manifest.path.absolute()), wanted(), origin)
+    yield from ledger.enrolling(manifest.campaign, str(manifest.path.absolute()), job_specs(), origin)

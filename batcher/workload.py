@@ -44,7 +44,7 @@ class _Jobs:
     def __iter__(self) -> Iterator[JobSpec]:
         seen = set[JobId]()
         for manifest in self.manifests:
-            for spec in manifest.specs(manifest.witness()):
+            for spec in manifest.specs(manifest.input_recorder()):
                 if spec.id not in seen:
                     seen.add(spec.id)
                     yield spec

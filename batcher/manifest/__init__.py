@@ -123,21 +123,21 @@ class Manifest:
             object.__setattr__(self, name, value)  # it is frozen from here on
 
     def expand(
-        self, problems: Problems, witness: InputRecorder | None = None, *, named: bool = True
+        self, problems: Problems, recorder: InputRecorder | None = None, *, named: bool = True
     ) -> Iterator[JobSpec]:
         """Every job in the manifest's order, as a stream; twins are not removed.
 
-        What is wrong goes into `problems` and makes no job; look at them when the stream is at its end. A `witness`
+        What is wrong goes into `problems` and makes no job; look at them when the stream is at its end. A `recorder`
         then knows what files it looked at, and `problems.notes` has what rows lose. Not `named`: names of prompts and
         files are left empty where that tells the
         same faults, for who counts only.
         """
-        return expand(self._plan, witness or self._files, problems, named=named)
+        return expand(self._plan, recorder or self._files, problems, named=named)
 
-    def specs(self, witness: InputRecorder) -> Iterator[JobSpec]:
+    def specs(self, recorder: InputRecorder) -> Iterator[JobSpec]:
         """The same for who has planned it. Raises ManifestError at the end when a file has become faulty since."""
         problems = Problems()
-        yield from self.expand(problems, witness)
+        yield from self.expand(problems, recorder)
         problems.raise_if_any()
 
     @property
@@ -145,17 +145,17 @@ class Manifest:
         """Whether jobs are made from results of others."""
         return has_chains(self._plan)
 
-    def witness(self) -> InputRecorder:
+    def input_recorder(self) -> InputRecorder:
         """For one expansion."""
         return InputRecorder(self._files)
 
     @property
     def fingerprint(self) -> str:
-        """Of all that an expansion depends on but for what a witness sees."""
+        """Of all that an expansion depends on but for what a recorder sees."""
         return fingerprint(self.path, self._text, self._files, self.models)
 
     def holds(self, inputs: Iterable[Input]) -> bool:
-        """Whether everything that a witness saw is as it was."""
+        """Whether everything that a recorder saw is as it was."""
         return still(self._files, inputs)
 
 

@@ -257,24 +257,24 @@ def test_a_file_that_changes_while_it_is_looked_at_is_not_known(
     assert not known(shelf, folder)
 
 
-def test_a_witness_that_is_in_doubt_seals_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorder_that_is_in_doubt_seals_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [manifest] = prepare([folder / "m.yaml"]).manifests
-    read = manifest.witness()
+    read = manifest.input_recorder()
     with read.opened("rows.csv") as file:
         assert file.readline() == b"title,duration\n"
     assert read.sealed() is None, "not read to its end"
-    twice = manifest.witness()
+    twice = manifest.input_recorder()
     for content in (ROWS, ROWS + "A lake,6\n"):
         (folder / "rows.csv").write_text(content)
         with twice.opened("rows.csv") as file:
             file.read()
     assert twice.sealed() is None, "two contents in one expansion"
-    gone = manifest.witness()
+    gone = manifest.input_recorder()
     with pytest.raises(Fault):
         gone.find("refs/none.png", get_model("grok-imagine-video"))
     assert gone.sealed() is None
     monkeypatch.setattr(expansion_inputs, "MAX_INPUTS", 1)
-    many = manifest.witness()
+    many = manifest.input_recorder()
     list(manifest.expand(Problems(), many))
     assert many.sealed() is None
     assert InputRecorder(manifest._files).sealed() == []
