@@ -42,7 +42,7 @@ class Difference(NamedTuple):
     found: str
 
 
-class Wanted(NamedTuple):
+class Requested(NamedTuple):
     """What was asked for: `video`, `image` or `audio`; seconds; width over height, as `16:9`. None or "": nothing."""
 
     kind: str = ""
@@ -50,20 +50,20 @@ class Wanted(NamedTuple):
     ratio: str | None = None
 
 
-def inspect(wanted: Wanted, kind: FileType | None, found: Measures) -> Inspection:
+def inspect(requested: Requested, kind: FileType | None, found: Measures) -> Inspection:
     """Where a file of this type, which measures so much, is not what was asked for. What it does not say is right."""
-    return Inspection(found, tuple(_differences(wanted, kind, found)))
+    return Inspection(found, tuple(_differences(requested, kind, found)))
 
 
-def _differences(wanted: Wanted, kind: FileType | None, found: Measures) -> Iterator[Difference]:
-    if wanted.kind and kind is not None and kind.kind != wanted.kind:
-        yield Difference("type", wanted.kind, kind.mime)
+def _differences(requested: Requested, kind: FileType | None, found: Measures) -> Iterator[Difference]:
+    if requested.kind and kind is not None and kind.kind != requested.kind:
+        yield Difference("type", requested.kind, kind.mime)
         return
-    if wanted.seconds is not None and found.seconds is not None:
-        bearable = max(_SECONDS, _PART_OF_SECONDS * wanted.seconds)
-        if abs(found.seconds - wanted.seconds) > bearable:
-            yield Difference("duration", f"{wanted.seconds:g} s", f"{round(found.seconds, 1):g} s")
-    sides = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", wanted.ratio or "")
+    if requested.seconds is not None and found.seconds is not None:
+        bearable = max(_SECONDS, _PART_OF_SECONDS * requested.seconds)
+        if abs(found.seconds - requested.seconds) > bearable:
+            yield Difference("duration", f"{requested.seconds:g} s", f"{round(found.seconds, 1):g} s")
+    sides = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", requested.ratio or "")
     if sides and found.width and found.height:
         shown = found.width / found.height
         if abs(shown * int(sides[2]) / int(sides[1]) - 1) > _PART_OF_RATIO:

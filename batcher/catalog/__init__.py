@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 from batcher import own_models
 from batcher.errors import UsageError
 from batcher.jobs import UNCHECKED, UNPRICED, Job, ParamValue, WireValue
-from batcher.measures import Wanted
+from batcher.measures import Requested
 
 from .params import ArrayParam as ArrayParam
 from .params import CatalogValue, kind_of_json
@@ -176,7 +176,7 @@ class Model(CatalogValue):
                 return name
         return None
 
-    def asked(self, params: Mapping[str, WireValue], *, has_reference: bool) -> Wanted:
+    def asked(self, params: Mapping[str, WireValue], *, has_reference: bool) -> Requested:
         """What a result of a job with these params is to be; a reference may have a ratio of its own."""
         whole = self.whole(params)
         seconds = whole.get(self.seconds or "")
@@ -184,7 +184,7 @@ class Model(CatalogValue):
         lasts = None
         with suppress(ValueError):  # an `auto` among the seconds
             lasts = None if seconds is None else float(str(seconds))
-        return Wanted(self.result, lasts, None if ratio is None else str(ratio))
+        return Requested(self.result, lasts, None if ratio is None else str(ratio))
 
     def price_class(self, params: Mapping[str, WireValue], *, has_reference: bool) -> str:
         """The price class of a job: the model and every setting that may move its price.

@@ -215,7 +215,7 @@ class Coordinator(Engine):
             self._started = max(self._started, self._store.bought(self._at) + waiting)
         return super()._new()
 
-    def _wanted(self, _: Stage) -> int:
+    def _workers_for(self, _: Stage) -> int:
         """Each waits for a job, wherever that is worked at."""
         return min(self._control.limits.in_flight + FETCH_BACKLOG, self.workers_max)
 

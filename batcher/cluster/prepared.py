@@ -25,7 +25,7 @@ class Prepared:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}  # "" where it cannot be prepared
         self._seen = set[str]()
-        self._wanted = set[str]()  # seen twice
+        self._to_prepare = set[str]()  # seen twice
 
     def text(self, cursor: psycopg.ClientCursor[Any], made: Translated, values: Any) -> str:
         """A statement with its values, as it goes into the text of several."""
@@ -35,13 +35,13 @@ class Prepared:
             places = f" ({', '.join(['%s'] * len(given))})" if given else ""
             return cursor.mogrify(cast(Any, f"EXECUTE {name}{places}"), given or None)
         if name is None and sql.startswith(_PREPARABLE) and len(self._seen) < _MOST:
-            (self._wanted if sql in self._seen else self._seen).add(sql)
+            (self._to_prepare if sql in self._seen else self._seen).add(sql)
         return cursor.mogrify(cast(Any, sql), values or None)
 
     def prepare(self, connection: psycopg.Connection[Any]) -> None:
         """Prepare what is sent again and again; to be called outside of any transaction."""
-        while self._wanted and not connection.closed:
-            sql = self._wanted.pop()
+        while self._to_prepare and not connection.closed:
+            sql = self._to_prepare.pop()
             name = f"batcher_{len(self._names)}"
             try:
                 connection.execute(cast(Any, f"PREPARE {name} AS {_numbered(sql)}"))

@@ -148,11 +148,11 @@ class Engine:
 
     def _staff(self, stage: Stage) -> None:
         """Let more workers begin where there are too few; those that are too many end by themselves."""
-        for _ in range(self._staffed[stage], self._wanted(stage)):
+        for _ in range(self._staffed[stage], self._workers_for(stage)):
             self._staffed[stage] += 1
             self._group.start_soon(self._work, stage)
 
-    def _wanted(self, stage: Stage) -> int:
+    def _workers_for(self, stage: Stage) -> int:
         """How many workers a stage has: so many requests at once, and as many who put away what has come."""
         limits, asks = self._control.limits, stage in (Stage.SUBMIT, Stage.POLL)
         return min(max(_WORKERS, limits.in_flight), self.workers_max) if asks else 2 * limits.downloads
@@ -179,7 +179,7 @@ class Engine:
         """The next work item that is due in this stage; None when the run is over."""
         queue = self._queues[stage]
         while not self._over:
-            if self._staffed[stage] > self._wanted(stage):
+            if self._staffed[stage] > self._workers_for(stage):
                 self._staffed[stage] -= 1
                 queue.wake()  # what this one was woken for, another takes
                 return None

@@ -22,10 +22,10 @@ _MODELS_AFTER_SECONDS = 1.0
 class Preflight:
     """Looks once, and tells it in events `looked`."""
 
-    def __init__(self, ledger: Store, lifecycle: Lifecycle, wanted: Sequence[ToBuy]) -> None:
+    def __init__(self, ledger: Store, lifecycle: Lifecycle, to_buy: Sequence[ToBuy]) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
-        self._wanted = wanted
+        self._to_buy = to_buy
         self._done = anyio.Event()
 
     def done(self) -> None:
@@ -37,7 +37,7 @@ class Preflight:
 
         What cannot be read stops nobody: it is told.
         """
-        if not self._wanted:
+        if not self._to_buy:
             return None
         found = await self._lifecycle.looks.wallet()
         if isinstance(found, int):
@@ -58,19 +58,19 @@ class Preflight:
 
     def _tell(self, wallet: int, keep: int) -> tuple[Kind, str, str] | None:
         """Tell for how many of the jobs a wallet pays; why nothing may be bought, if it pays for none."""
-        wanted = self._wanted
-        jobs = sum(each.jobs for each in wanted)
+        to_buy = self._to_buy
+        jobs = sum(each.jobs for each in to_buy)
         pays, left = 0, wallet - keep
-        for each in sorted(wanted, key=lambda each: each.quote):
+        for each in sorted(to_buy, key=lambda each: each.quote):
             here = min(each.jobs, jobs - pays, max(0, left) // each.quote if each.quote else each.jobs)
             pays, left = pays + here, left - here * each.quote
-        several = "at most " if 0 < pays < jobs and len({each.quote for each in wanted}) > 1 else ""
+        several = "at most " if 0 < pays < jobs and len({each.quote for each in to_buy}) > 1 else ""
         kept = f" ({keep:,} to be kept)" if keep else ""
         message = f"wallet {wallet:,}{kept}: pays for {several}{pays:,} of {jobs:,} job{'s' * (jobs != 1)}"
         self._note("wallet", message)
         if pays or not jobs:
             return None
-        cheapest = min(each.quote for each in wanted)
+        cheapest = min(each.quote for each in to_buy)
         why = f"insufficient credits: the wallet has {wallet:,}, and no job costs less than {cheapest:,}"
         return Kind.CAPPED, why, ""
 
@@ -78,7 +78,7 @@ class Preflight:
         """Compare the API's models with the catalogue, beside the buying."""
         await self._done.wait()
         await anyio.sleep(_MODELS_AFTER_SECONDS)
-        for message in await self._lifecycle.looks.drift(dict.fromkeys(each.model for each in self._wanted)):
+        for message in await self._lifecycle.looks.drift(dict.fromkeys(each.model for each in self._to_buy)):
             self._note("models", message)
 
     def _note(self, of: str, message: str) -> None:

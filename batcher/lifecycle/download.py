@@ -17,7 +17,7 @@ from batcher.events import Event
 from batcher.filetypes import FileType
 from batcher.jobs import SHORT_ID, Job, ResultFile, Status, Succeeded, TaskState
 from batcher.ledger import Store
-from batcher.measures import Inspection, Measures, Wanted, inspect
+from batcher.measures import Inspection, Measures, Requested, inspect
 from batcher.providers import Fatal, Gone, Incoming, Redirected, Refused, Retryable, TransferCut
 from batcher.storage import Artifacts, TooSlow, Unusable, Whole
 
@@ -29,7 +29,7 @@ _REDIRECTS = 5
 _UNLIKE = 3
 
 
-class _Wanted(NamedTuple):
+class _Fetch(NamedTuple):
     """A file of a succeeded job that is to be fetched, and where it grows; `row` is its key in the ledger."""
 
     job: Job
@@ -65,12 +65,12 @@ class Downloader:
         file = unsaved[0] if unsaved else self._damaged(phase, state)
         if file is None:
             return fetched
-        wanted = _Wanted(job, phase, file, self._artifacts.part(phase.attempt_id, file.number))
-        if not file.saved and await self._adopt(wanted):
+        fetch = _Fetch(job, phase, file, self._artifacts.part(phase.attempt_id, file.number))
+        if not file.saved and await self._adopt(fetch):
             return fetched
         if not file.url:
-            return await self._ask_again(wanted, state, "the API named no URL for the result")
-        trouble = await self._download(wanted)
+            return await self._ask_again(fetch, state, "the API named no URL for the result")
+        trouble = await self._download(fetch)
         if not file.saved:
             state.barred = trouble.local if trouble else ""
         if trouble is None:
@@ -79,10 +79,10 @@ class Downloader:
                 del state.restore[file.number]
             state.unlike = 0
             return fetched
-        if not file.saved and (step := await self._aside(wanted, state, trouble)):
+        if not file.saved and (step := await self._aside(fetch, state, trouble)):
             return step
         if isinstance(trouble, Gone):
-            return await self._ask_again(wanted, state, trouble.message)
+            return await self._ask_again(fetch, state, trouble.message)
         return self._repeat(state, trouble)
 
     def _damaged(self, phase: Succeeded, state: JobRunState) -> ResultFile | None:
@@ -98,44 +98,44 @@ class Downloader:
         del state.restore[number]
         return None
 
-    async def _put_back(self, wanted: _Wanted, whole: Whole) -> None:
+    async def _put_back(self, fetch: _Fetch, whole: Whole) -> None:
         """Name what was fetched again: as before where nothing stands there, else beside it."""
-        file, part = wanted.file, wanted.part
+        file, part = fetch.file, fetch.part
         assert file.target
         assert file.sha256
         changed = self._artifacts.stands(file.target)
         if whole.sha256 != file.sha256:
             why = "the API gives other bytes than at first: the original cannot be had any more"
             if not changed:  # better than none: it is what was paid for
-                await self._claim(wanted, file.target, whole)
-            await self._tell(wanted, Event.ODD_FILE, why=why)
+                await self._claim(fetch, file.target, whole)
+            await self._tell(fetch, Event.ODD_FILE, why=why)
             if changed:
                 self._artifacts.drop(part, all_of_it=True)
                 return
         for target in _originals(file.target) if changed else (file.target, *islice(_originals(file.target), 9)):
             if await self._named(part, target, whole.sha256):
-                await self._tell(wanted, Event.RESTORED, path=target)
+                await self._tell(fetch, Event.RESTORED, path=target)
                 return
 
-    async def _adopt(self, wanted: _Wanted) -> bool:
+    async def _adopt(self, fetch: _Fetch) -> bool:
         """Finish what a crash interrupted between committing hash and target and recording the file."""
-        file = wanted.file
+        file = fetch.file
         if not (file.target and file.sha256 and fs.is_result(file.target)):
             return False
-        if not self._artifacts.adopt(wanted.part, file.target, file.sha256):
+        if not self._artifacts.adopt(fetch.part, file.target, file.sha256):
             return False
-        await self._saved(wanted)
+        await self._saved(fetch)
         return True
 
-    async def _download(self, wanted: _Wanted) -> Gone | Retryable | None:
+    async def _download(self, fetch: _Fetch) -> Gone | Retryable | None:
         """Fetch a file and put it away; None when it is saved."""
         async with self._limiter.transfers:
-            found = await self._transfer(wanted)
-        return await self._keep(wanted, found) if isinstance(found, _Arrived) else found
+            found = await self._transfer(fetch)
+        return await self._keep(fetch, found) if isinstance(found, _Arrived) else found
 
-    async def _transfer(self, wanted: _Wanted) -> _Arrived | Gone | Retryable:
+    async def _transfer(self, fetch: _Fetch) -> _Arrived | Gone | Retryable:
         """One transfer, over redirects."""
-        file, part, url = wanted.file, wanted.part, wanted.file.url
+        file, part, url = fetch.file, fetch.part, fetch.file.url
         for _ in range(_REDIRECTS):
             offset = self._artifacts.size(part) if file.validator else 0
             slot = None
@@ -151,7 +151,7 @@ class Downloader:
                     self._limiter.trouble()  # this host is dead, or the network is; all else it says is about one file
                 match incoming:
                     case Incoming():
-                        return await self._take(wanted, incoming)
+                        return await self._take(fetch, incoming)
                     case Redirected(url):
                         continue
                     case Refused(code, message, request_id):
@@ -164,9 +164,9 @@ class Downloader:
                         return incoming
         return Gone("the result redirects too often")
 
-    async def _aside(self, wanted: _Wanted, state: JobRunState, trouble: Gone | Retryable) -> Step | None:
+    async def _aside(self, fetch: _Fetch, state: JobRunState, trouble: Gone | Retryable) -> Step | None:
         """After three answers that did not show what came to be whole: keep the longest for a person to judge."""
-        part = wanted.part
+        part = fetch.part
         if not self._artifacts.has_kept(part) or (
             isinstance(trouble, Retryable) and (trouble.outage or trouble.throttled)
         ):
@@ -175,30 +175,30 @@ class Downloader:
         # The first answer is one that a second one is held against.
         if state.unlike <= _UNLIKE and state.repeats < self._times:
             return None
-        aside = await self._disk(lambda _: self._artifacts.set_aside(part, partial(_aside_names, wanted)))
+        aside = await self._disk(lambda _: self._artifacts.set_aside(part, partial(_aside_names, fetch)))
         if aside is None:
             return None
         path, whole = aside
         self._artifacts.drop(part, all_of_it=True)
-        keep = partial(self._ledger.set_aside, wanted.job.id, *wanted.row)
+        keep = partial(self._ledger.set_aside, fetch.job.id, *fetch.row)
         await self._commits(partial(keep, path=path, sha256=whole.sha256, why=trouble.message))
         kept = f"the longest that came is kept as {path} (`batcher fetch --accept` takes it)"
         return Done(Status.SUCCEEDED, left=f"no file yet: {trouble.message}; {kept}")
 
-    async def _take(self, wanted: _Wanted, incoming: Incoming) -> _Arrived | Retryable:
-        file, part = wanted.file, wanted.part
+    async def _take(self, fetch: _Fetch, incoming: Incoming) -> _Arrived | Retryable:
+        file, part = fetch.file, fetch.part
         total = file.announced if incoming.total is None and incoming.offset else incoming.total
         if incoming.offset and file.announced is not None and total != file.announced:
             self._artifacts.drop(part)
             return Retryable("changed", f"{file.announced} bytes were announced at first, now it is {total}")
-        content = await self._receive(wanted, incoming)
+        content = await self._receive(fetch, incoming)
         return content if isinstance(content, Retryable) else _Arrived(content, total)
 
-    async def _keep(self, wanted: _Wanted, came: _Arrived) -> Gone | Retryable | None:
+    async def _keep(self, fetch: _Fetch, came: _Arrived) -> Gone | Retryable | None:
         """Judge what has come, and give it its name; None when it is saved."""
-        file, part = wanted.file, wanted.part
+        file, part = fetch.file, fetch.part
         try:
-            model = _model(wanted.job)
+            model = _model(fetch.job)
             kind = model.result if model else ""
             whole = await self._disk(lambda _: self._artifacts.finish(part, came.content, total=came.total, kind=kind))
             if (
@@ -210,32 +210,32 @@ class Downloader:
         except Unusable as fault:
             return Gone(str(fault))
         if file.saved:
-            await self._put_back(wanted, whole)
+            await self._put_back(fetch, whole)
             return None
-        await self._save(wanted, whole)
-        for note in filter(None, (whole.note, self._odd_size(wanted, whole.measures))):
-            await self._tell(wanted, Event.ODD_FILE, why=note)
+        await self._save(fetch, whole)
+        for note in filter(None, (whole.note, self._odd_size(fetch, whole.measures))):
+            await self._tell(fetch, Event.ODD_FILE, why=note)
         return None
 
-    def _odd_size(self, wanted: _Wanted, measures: Measures) -> str:
+    def _odd_size(self, fetch: _Fetch, measures: Measures) -> str:
         """Where it has other pixels than the last file of its price class: no rule is broken by it, so it is a note."""
         size = (measures.width, measures.height)
-        if wanted.job.reference is not None or None in size:
+        if fetch.job.reference is not None or None in size:
             return ""
-        model = _model(wanted.job)
-        usual = self._ledger.read.usual_size(*wanted.row, model.ratio if model else None)
+        model = _model(fetch.job)
+        usual = self._ledger.read.usual_size(*fetch.row, model.ratio if model else None)
         if usual is None or usual == size:
             return ""
         return f"it has {size[0]}×{size[1]} pixels, the last one of its price class {usual[0]}×{usual[1]}"
 
-    async def _receive(self, wanted: _Wanted, incoming: Incoming) -> bytes | Retryable | None:
+    async def _receive(self, fetch: _Fetch, incoming: Incoming) -> bytes | Retryable | None:
         """All of it, if the part file does not have it yet; or why it is not whole."""
-        file, part = wanted.file, wanted.part
+        file, part = fetch.file, fetch.part
         announced = incoming.total if incoming.validator else None  # without a validator nothing goes on
         if incoming.offset == 0 and (incoming.validator, announced) != (file.validator, file.announced):
             # The old part belongs to another version of the file: it goes before the new validator is kept.
             self._artifacts.drop(part)
-            await self._commits(partial(self._ledger.begin_file, *wanted.row, incoming.validator, announced))
+            await self._commits(partial(self._ledger.begin_file, *fetch.row, incoming.validator, announced))
         try:
             return await self._artifacts.receive(
                 part, incoming.chunks, offset=incoming.offset, aside=self._disk.offload
@@ -248,16 +248,16 @@ class Downloader:
             self._artifacts.drop(part)
             return Retryable("too_long", str(fault))
 
-    async def _save(self, wanted: _Wanted, whole: Whole) -> None:
-        for target in _targets(wanted.job, *wanted.row, whole.type.extension):
-            if await self._claim(wanted, target, whole) and await self._named(wanted.part, target, whole.sha256):
-                await self._saved(wanted)
+    async def _save(self, fetch: _Fetch, whole: Whole) -> None:
+        for target in _targets(fetch.job, *fetch.row, whole.type.extension):
+            if await self._claim(fetch, target, whole) and await self._named(fetch.part, target, whole.sha256):
+                await self._saved(fetch)
                 return
         raise AssertionError("a counted name is always free in the end")  # pragma: no cover
 
-    async def _claim(self, wanted: _Wanted, target: str, whole: Whole) -> bool:
-        found = _inspected(wanted.job, whole.type, whole.measures)
-        claim = partial(self._ledger.claim_file, *wanted.row)
+    async def _claim(self, fetch: _Fetch, target: str, whole: Whole) -> bool:
+        found = _inspected(fetch.job, whole.type, whole.measures)
+        claim = partial(self._ledger.claim_file, *fetch.row)
         return await self._commits(partial(claim, target=target, sha256=whole.sha256, size=whole.size, found=found))
 
     async def _named(self, part: Path, target: str, sha256: str) -> bool:
@@ -266,23 +266,23 @@ class Downloader:
             self._artifacts.drop(part, all_of_it=True)
         return named
 
-    async def _tell(self, wanted: _Wanted, event: Event, **detail: str) -> None:
-        told = partial(self._ledger.file_event, wanted.job.id, event, number=wanted.file.number, **detail)
+    async def _tell(self, fetch: _Fetch, event: Event, **detail: str) -> None:
+        told = partial(self._ledger.file_event, fetch.job.id, event, number=fetch.file.number, **detail)
         await self._commits(told)
 
-    async def _saved(self, wanted: _Wanted) -> None:
-        await self._commits(partial(self._ledger.file_saved, wanted.job.id, *wanted.row))
-        if self._context.settings.writes_sidecars(wanted.job.campaign):
+    async def _saved(self, fetch: _Fetch) -> None:
+        await self._commits(partial(self._ledger.file_saved, fetch.job.id, *fetch.row))
+        if self._context.settings.writes_sidecars(fetch.job.campaign):
             # A crash before this line leaves no sidecar; `results --sidecars` makes it from the ledger at any time.
-            for saved in self._ledger.saved(*wanted.row):
+            for saved in self._ledger.saved(*fetch.row):
                 self._artifacts.beside(saved.target, saved.sidecar)
 
-    async def _ask_again(self, wanted: _Wanted, state: JobRunState, why: str) -> Step:
+    async def _ask_again(self, fetch: _Fetch, state: JobRunState, why: str) -> Step:
         """The URL is of no use: ask the API for the task, which may name a fresh one."""
-        found = await self._context.poll(wanted.phase.task_id)
+        found = await self._context.poll(fetch.phase.task_id)
         match found:
             case TaskState(status=Status.SUCCEEDED):
-                await self._commits(partial(self._ledger.record, wanted.phase.attempt_id, found))
+                await self._commits(partial(self._ledger.record, fetch.phase.attempt_id, found))
                 return self._repeat(state, Retryable("no_file", why))
             case Fatal():
                 return Abort(found, Status.SUCCEEDED)
@@ -307,8 +307,8 @@ def _model(job: Job) -> Model | None:
 
 def _inspected(job: Job, kind: FileType | None, measures: Measures) -> Inspection:
     model = _model(job)
-    wanted = model.asked(job.params, has_reference=job.reference is not None) if model else Wanted()
-    return inspect(wanted, kind, measures)
+    requested = model.asked(job.params, has_reference=job.reference is not None) if model else Requested()
+    return inspect(requested, kind, measures)
 
 
 def accept(ledger: Store, artifacts: Artifacts, job: Job) -> list[str]:
@@ -350,9 +350,9 @@ def _originals(target: str) -> Iterator[str]:
         yield str(path.with_name(f"{path.stem}.original-{more}{path.suffix}"))
 
 
-def _aside_names(wanted: _Wanted, extension: str) -> Iterator[str]:
+def _aside_names(fetch: _Fetch, extension: str) -> Iterator[str]:
     """Names below `unverified/` for what may not be whole."""
-    for target in _targets(wanted.job, *wanted.row, extension):
+    for target in _targets(fetch.job, *fetch.row, extension):
         yield target.partition("/")[2]
 
 

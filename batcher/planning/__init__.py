@@ -227,13 +227,13 @@ def _cap_lines(caps: Caps, plans: Sequence[CampaignPlan], ledger: LedgerReader |
     def spent(**counted: Any) -> CreditSum:
         return ledger.spent(**counted) if ledger else CreditSum(0, 0)
 
-    def wanted(room: CapRoom) -> int:
+    def quoted(room: CapRoom) -> int:
         taken = ((plan.campaign, quote) for plan in plans for quote in plan.quotes)
         return sum(quote.credits for campaign, quote in taken if room.covers(campaign, quote.price_class))
 
     campaigns = [plan.campaign for plan in plans]
     for room in room_under(caps, campaigns, spent, run_id=0, day=day):  # no run has this id: nothing is taken yet
-        line = CapLine(**asdict(room), wanted=wanted(room))
+        line = CapLine(**asdict(room), wanted=quoted(room))
         if line.wanted or not line.unpriced:
             yield replace(line, name=day) if line.cap == "day" else line
 

@@ -13,7 +13,7 @@ from media import film, picture
 from PIL import Image
 
 from batcher.filetypes import FileType, sniff
-from batcher.measures import Difference, Measures, Wanted, inspect, measure
+from batcher.measures import Difference, Measures, Requested, inspect, measure
 
 
 def on_its_side() -> bytes:
@@ -84,18 +84,18 @@ MP4, PNG = FileType("video/mp4", ".mp4"), FileType("image/png", ".png")
 @pytest.mark.parametrize(
     ("wanted", "kind", "found", "told"),
     [
-        (Wanted("video", 6, "16:9"), MP4, Measures(6.0, 1280, 720), []),
-        (Wanted("video", 6), MP4, Measures(6.5), []),
-        (Wanted("video", 6), MP4, Measures(5.4), [Difference("duration", "6 s", "5.4 s")]),
-        (Wanted("video", 30), MP4, Measures(31.5), []),
-        (Wanted("video", 30), MP4, Measures(31.6), [Difference("duration", "30 s", "31.6 s")]),
-        (Wanted("video", ratio="9:16"), MP4, Measures(None, 464, 848), []),
-        (Wanted("video", ratio="9:16"), MP4, Measures(None, 848, 464), [Difference("ratio", "9:16", "848×464")]),
-        (Wanted("video", 6, "1:1"), MP4, Measures(), []),
-        (Wanted("video", 6, "auto"), MP4, Measures(6.0, 10, 30), []),
-        (Wanted("video", 6), PNG, Measures(None, 5, 5), [Difference("type", "video", "image/png")]),
-        (Wanted("video", 6), None, Measures(), []),
+        (Requested("video", 6, "16:9"), MP4, Measures(6.0, 1280, 720), []),
+        (Requested("video", 6), MP4, Measures(6.5), []),
+        (Requested("video", 6), MP4, Measures(5.4), [Difference("duration", "6 s", "5.4 s")]),
+        (Requested("video", 30), MP4, Measures(31.5), []),
+        (Requested("video", 30), MP4, Measures(31.6), [Difference("duration", "30 s", "31.6 s")]),
+        (Requested("video", ratio="9:16"), MP4, Measures(None, 464, 848), []),
+        (Requested("video", ratio="9:16"), MP4, Measures(None, 848, 464), [Difference("ratio", "9:16", "848×464")]),
+        (Requested("video", 6, "1:1"), MP4, Measures(), []),
+        (Requested("video", 6, "auto"), MP4, Measures(6.0, 10, 30), []),
+        (Requested("video", 6), PNG, Measures(None, 5, 5), [Difference("type", "video", "image/png")]),
+        (Requested("video", 6), None, Measures(), []),
     ],
 )
-def test_what_differs(wanted: Wanted, kind: FileType | None, found: Measures, told: list[Difference]) -> None:
+def test_what_differs(wanted: Requested, kind: FileType | None, found: Measures, told: list[Difference]) -> None:
     assert inspect(wanted, kind, found) == (found, tuple(told))
