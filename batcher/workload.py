@@ -376,11 +376,11 @@ def prepare(
         except ManifestError as error:
             errors.append(error)
     if errors:
-        raise _together(errors, manifests)
+        raise _all_faults(errors, manifests)
     return Workload.of(manifests, **selection)
 
 
-def _together(errors: list[ManifestError], good: list[Manifest]) -> ManifestError:
+def _all_faults(errors: list[ManifestError], good: list[Manifest]) -> ManifestError:
     problems = Problems()
     for manifest in good:
         for _ in islice(manifest.expand(problems), _SEARCH):

@@ -220,7 +220,7 @@ class PostgresConnection:
         put_off, self._put_off = self._put_off, PutOff()
         try:
             with postgres_errors(self.place):
-                return self._together([*put_off.statements, *statements])
+                return self._in_one_round_trip([*put_off.statements, *statements])
         except StorageError as error:
             self._prepared = Prepared()  # whatever it was: that cannot be it the next time
             if self._status != "INERROR" or not put_off.of_others:
@@ -238,7 +238,7 @@ class PostgresConnection:
         finally:
             self._slow = False
 
-    def _together(self, statements: Sequence[Statement]) -> list[Any]:
+    def _in_one_round_trip(self, statements: Sequence[Statement]) -> list[Any]:
         """Run statements of a transaction in one round trip. The first that fails raises, and none after it is done.
 
         As one text: in libpq's pipeline mode the server does not see that a transaction is idle, so nobody would throw

@@ -351,14 +351,14 @@ class Writing:
         """
         with self._turn:
             try:
-                found, changes = self._together(operations, patient)
+                found, changes = self._in_one_transaction(operations, patient)
             except Torn as torn:  # nothing stands: once more, and whose write it was hears of it
                 with torn.slowly():
-                    found, changes = self._together(operations, patient)
+                    found, changes = self._in_one_transaction(operations, patient)
         self._tell(changes)
         return found
 
-    def _together(
+    def _in_one_transaction(
         self, operations: Sequence[Callable[[], T]], patient: bool
     ) -> tuple[list[T | Exception], list[Change]]:
         try:
