@@ -22,7 +22,7 @@ from batcher.ledger import LedgerWriter, hints
 
 #: A longer body is answered with 413, unread.
 MAX_BYTES = 64_000
-#: So long a body may take, in seconds.
+#: Seconds that a body may take.
 BODY_SECONDS = 10.0
 #: Where in a body the id of a task may stand: under these names, so deep, so many of them at most.
 _NAMES = ("id", "task_id", "taskId")

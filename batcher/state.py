@@ -52,7 +52,7 @@ def keep_log(state: Path, name: str, text: str) -> Path:
 
 
 def owner_of(path: Path) -> str | None:
-    """The name of the other user who owns it; None when it is our own. Raises OSError."""
+    """The name of the other user who owns it; None when this user does. Raises OSError."""
     uid = path.stat().st_uid
     if uid == os.geteuid():
         return None

@@ -38,7 +38,7 @@ LEAST_SECONDS = 30.0
 #: A result of so many bytes is kept in memory until it is whole, and then written in one go; a longer one in pieces of
 #: that many.
 _HELD_BYTES = 1024**2
-#: The member of a sidecar that names the file beside it, by which we know our own; nobody's is longer.
+#: The member of a sidecar that names the file beside it, by which batcher's own are known; none is longer.
 SIDECAR_OF = "sidecar_of"
 _SIDECAR_BYTES = 1024**2
 T = TypeVar("T")
@@ -195,7 +195,7 @@ class Artifacts:
     def name(self, part: Path, target: str, sha256: str, dirty: set[Path]) -> bool:
         """Give a whole part file another name; False when another file has it. Its folder, to be synced, gets `dirty`.
 
-        A file with the same hash under that name is ours: a crash came between naming and recording.
+        A file with the same hash under that name is the job's: a crash came between naming and recording.
         """
         path = below(self._state, target)
         with disk_errors(path):
@@ -273,7 +273,7 @@ class Artifacts:
                 _longest(part).unlink(missing_ok=True)
 
     def beside(self, target: str, facts: Mapping[str, object]) -> Sidecar:
-        """Write `<target>.json`, the sidecar of a saved file, or bring ours up to date; never over another's file."""
+        """Write `<target>.json`, the sidecar of a saved file, or bring it up to date; never over another's file."""
         path = below(self._state, target)
         side = path.with_name(f"{path.name}.json")
         text = json.dumps({SIDECAR_OF: path.name, **facts}, indent=2, ensure_ascii=False) + "\n"

@@ -24,7 +24,7 @@ from batcher.text import amount, count, duration, number
 KINDS = ("end", "stop", "cap", "price", "doubtful", "stall", "paused")
 #: Parts of a cap, in percent, at which an alert is due.
 PERCENTS = (100, 80, 50)
-#: So long an alert is tried for each target, from when it was recorded, in seconds; over restarts too.
+#: Seconds for which an alert is tried for each target, from when it was recorded; over restarts too.
 TRIED_SECONDS = 600.0
 #: Nothing of any job happens for so long before an alert says so, in seconds.
 STALL_SECONDS = 600.0

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: The standard's variables; one of them has to name an endpoint, else nothing is made or sent.
 _ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_"))
 _GAUGE_SECONDS = 5.0
-#: So long a run that has ended waits for a collector, in seconds.
+#: Seconds for which a run that has ended waits for a collector.
 _FLUSH_SECONDS = 5.0
 
 

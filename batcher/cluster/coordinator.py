@@ -41,9 +41,9 @@ LOOK_SECONDS = 0.25
 #: A follower of a run says so more often than this; where nobody does, nobody can decide.
 FOLLOWED_SECONDS = 30.0
 SWEEP_SECONDS = 0.5
-#: So long, in seconds, a delivery waits for others that come of the same reports: they are brought by one statement.
+#: Seconds for which a delivery waits for others that come of the same reports: they are brought by one statement.
 _GATHER_SECONDS = 0.2
-#: So long a delivery gets to be claimed, before the job is brought to a worker again.
+#: How long a delivery gets to be claimed, before the job is brought to a worker again.
 _CLAIM_SECONDS = 2.0
 
 

@@ -27,9 +27,9 @@ _LOOK_SECONDS = 1.0
 #: A paid request that has not left so many seconds after its slot was asked for needs another one: that one counts from
 #: then, and is free again a window later. It never leaves once its claim has ended.
 _LEAVES_SECONDS = 5.0
-#: So long everybody is held at the first trouble: who met it asks the API at once, unless it dies over that.
+#: How long everybody is held at the first trouble: the worker that met it asks the API at once, if it lives.
 _FIRST_HELD_SECONDS = 5.0
-#: So long everybody is held at an outage, unless who met it says so again; it asks once a minute at least.
+#: How long everybody is held at an outage, unless the worker that met it says so again, once a minute at least.
 _HELD_SECONDS = 70.0
 #: A worker without an answer for this long, while another had one, is cut off alone.
 ALONE_SECONDS = 10.0

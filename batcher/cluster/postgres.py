@@ -25,7 +25,7 @@ from .rows import Row, RowCursor, Sum, rows
 LEDGER_LOCK = 0x6261_7463
 #: A worker that is stopped within a transaction holds up everybody: so long, in seconds, the server waits for it.
 IDLE_SECONDS = 1.5
-#: So long a statement waits for the lock in one piece.
+#: How long a statement waits for the lock in one piece.
 LOCK_SECONDS = 10.0
 _SESSION = (
     "SET search_path = batcher; SET idle_in_transaction_session_timeout = {idle};"

@@ -49,11 +49,11 @@ from .steps import ELSEWHERE, PAGES, Abort, Deferred, Done, JobRunState, Resched
 from .uploads import Changed, Held, Uploads
 from .wallet import read_wallet
 
-#: A 409 on our own key is repeated for so many seconds before it counts as doubtful.
+#: Seconds for which a 409 on the attempt's own key is repeated before it counts as doubtful.
 CONFLICT_SECONDS = 600.0
 #: Seconds for which a task may be unknown to the API before it counts as doubtful.
 UNKNOWN_SECONDS = 120.0
-#: So long a job waits for the file of a source that was there, and is being brought back.
+#: How long a job waits for the file of a source that was there, and is being brought back.
 SOURCE_SECONDS = 60.0
 _CONFLICT_EVERY, _UNKNOWN_EVERY, _SOURCE_EVERY = 30.0, 20.0, 2.0
 

@@ -302,7 +302,7 @@ def _model(job: Job) -> Model | None:
     try:
         return get_model(job.model)
     except UsageError:
-        return None  # it has left the catalogue: its results are still ours to save
+        return None  # it has left the catalogue: its results are still to be saved
 
 
 def _inspected(job: Job, kind: FileType | None, measures: Measures) -> Inspection:

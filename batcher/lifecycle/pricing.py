@@ -14,7 +14,7 @@ from batcher.providers import Fatal
 from .context import Context
 from .steps import Abort, Done, JobRunState, Reschedule, Stage, Step
 
-#: So long after its end a success is asked for its price, and so long a run stays for nothing else, in seconds.
+#: Seconds after its end for which a success is asked for its price, and a run stays for nothing else.
 ASKED_SECONDS = 600.0
 IDLE_SECONDS = 60.0
 _FIRST_SECONDS = 5.0

@@ -199,7 +199,7 @@ class RateLimiter:
         self._look_again()
 
     def _learn(self, *, but: int = 0) -> None:
-        """Take in what another process has sent meanwhile (`batcher credits`); `but` is a row of our own."""
+        """Take in what another process has sent meanwhile (`batcher credits`); `but` is a row of this process."""
         for send in self._ledger.sends_after(self._last_send):
             self._last_send = send.id
             if send.id != but and (None in (self._account, send.account) or send.account == self._account):

@@ -1,7 +1,7 @@
 """Templates: Jinja2's syntax, cut down to what can neither compute, call, loop nor grow.
 
 Jinja2 only parses. The tree is checked node by node against a list of what is allowed and turned into small
-functions of our own; nothing of Jinja2 runs afterwards. Every intermediate text is bounded.
+functions of this module; nothing of Jinja2 runs afterwards. Every intermediate text is bounded.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from batcher.ledger.queries.timeline import Batch, Gap, Note, RunEntry
 SAME_LINE_SECONDS = 900.0
 #: … or within this part of the time looked at: twenty nights have not many more lines than one.
 _SAME_LINE_PART = 1 / 50
-#: So long nothing happens before a line says so, in seconds.
+#: Seconds without an event before a line says so.
 QUIET_SECONDS = 600.0
 
 

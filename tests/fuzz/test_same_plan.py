@@ -202,7 +202,7 @@ class Night(RuleBasedStateMachine):
             if manifest.campaign in known:
                 self.holds_what_would_be_enrolled(manifest, known[manifest.campaign])
 
-    def holds_what_would_be_enrolled(self, manifest: Manifest, standing: CachedExpansion) -> None:
+    def holds_what_would_be_enrolled(self, manifest: Manifest, cached: CachedExpansion) -> None:
         specs: dict[str, JobSpec] = {}
         for spec in manifest.expand(Problems()):
             specs.setdefault(spec.id, spec)
@@ -210,7 +210,7 @@ class Night(RuleBasedStateMachine):
             "SELECT id, name, reference, price_class, catalog_credits, file_name FROM wanted"
             " WHERE campaign = ? AND expansion = ? ORDER BY position",
             manifest.campaign,
-            standing.expansion,
+            cached.expansion,
         )
         assert [tuple(row.values()) for row in rows] == [
             (s.id, s.name, s.reference and s.reference.text, s.price_class, s.catalog_credits, s.file_name)

@@ -65,7 +65,7 @@ def command(
             if chosen is None and action != "status":
                 raise UsageError("no run is going", hint="`batcher run` begins one; what is asked holds for it alone.")
             changed = _ask(terminal, partial(ask_of, ledger, run_id=chosen), action, values, yes=yes)
-            standing = _standing(ledger.read, chosen, going=True) if chosen else _NO_RUN
+            in_force = _in_force(ledger.read, chosen, going=True) if chosen else _NO_RUN
     else:
         if run_id is not None:
             raise UsageError("--run goes with a ledger on PostgreSQL: else one run goes at a time")
@@ -74,11 +74,11 @@ def command(
             going = jobs.holder(folder, read) is not None
         changed = _ask(terminal, partial(_ask_file, folder / LEDGER, going=going), action, values, yes=yes)
         with closing(need_reader(folder)) as read:
-            standing = _standing(read, None, going=going)
+            in_force = _in_force(read, None, going=going)
     if changed is None:
         terminal.say("Nothing was changed.")
         return 1
-    terminal.answer({"changed": changed, **standing}, *_view(standing))
+    terminal.answer({"changed": changed, **in_force}, *_view(in_force))
     return 0
 
 
@@ -129,7 +129,7 @@ def _ask_file(path: Path, *words: Any, **named: Any) -> dict[str, list[Any]]:
     return ask(path, SystemClock(), *words, **named)
 
 
-def _standing(read: LedgerReader, run_id: int | None, *, going: bool) -> dict[str, Any]:
+def _in_force(read: LedgerReader, run_id: int | None, *, going: bool) -> dict[str, Any]:
     from batcher.ledger.control import run_control
 
     if (run := run_control(read, run_id)) is None:

@@ -30,7 +30,7 @@ class RunSettings(NamedTuple):
 
 
 def read_settings(value: Any) -> RunSettings:
-    """The settings in a row of `runs`; what has another type than ours is left out."""
+    """The settings in a row of `runs`; what has another type than a setting has is left out."""
     found = of_kind(value, dict)
     caps, chosen, limits = (of_kind(found.get(name), dict) for name in ("caps", "selection", "limits"))
     return RunSettings(

@@ -18,7 +18,7 @@ from . import copies, schema
 #: How long to wait for another process's write, in seconds (`retry` and friends write while a run goes on); a run waits
 #: as long as `retries.outage`.
 BUSY_SECONDS = 30.0
-#: So long SQLite waits for another program's lock in one piece, in which nothing else moves and no signal is heard.
+#: How long SQLite waits for another program's lock in one piece, in which nothing else moves and no signal is heard.
 WAIT_SECONDS = 0.05
 _CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
@@ -34,8 +34,8 @@ def open_writer(
     """A connection that commits durably: WAL, `synchronous=FULL`, explicit transactions.
 
     Makes the ledger where there is none, with this id, as of `at` (ISO 8601), and brings an older one up to date; then
-    the caller holds the run lock. `factory` makes its connections. Raises StorageError, also for a file that is none of
-    ours, which is left as it is, and unless `any_kind` is meant for a copy and for what has moved (`copies`).
+    the caller holds the run lock. `factory` makes its connections. Raises StorageError, also for another program's
+    file, which is left as it is, and unless `any_kind` is meant for a copy and for what has moved (`copies`).
     """
     with storage_errors(path):
         if not stands(path):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batcher.jobs import Job
 
 T = TypeVar("T")
-#: So long a lock is waited for that is met only when all hurry is over, such as that of `batcher cancel`.
+#: How long a lock is waited for that is met only when all hurry is over, such as that of `batcher cancel`.
 _LEAST_SECONDS = 1.0
 #: A wait that is longer than this is told.
 _TOLD_SECONDS = 2.0

@@ -25,7 +25,7 @@ def render(template: str, *, scripts: tuple[str, ...] = (), style: str, **values
         .render(
             mark=Markup(MARK),  # noqa: S704
             policy=_policy(script, look),
-            script=Markup(script),  # noqa: S704  (ours, as is the style)
+            script=Markup(script),  # noqa: S704  (batcher's own, as is the style)
             style=Markup(look),  # noqa: S704
             **values,
         )
