@@ -204,6 +204,13 @@ def test_the_table_of_rooms_holds_all_of_them_and_tells_no_import_that_is_not_th
     assert {room: spare for room, rooms in told.items() if (spare := rooms - rooms_of(room))} == {}
 
 
+def test_the_page_names_nothing_that_the_code_lacks() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text("utf-8").partition("\n## Tests")[0]
+    told = set(re.findall(r"[A-Za-z_]\w*", " ".join(re.findall(r"`([^`/\n]*[._][^`/\n]*)`", page))))
+    there = {word for _, path, _ in modules() for word in [path.stem, *re.findall(r"\w+", path.read_text("utf-8"))]}
+    assert told - there == {"test_query_plans"}
+
+
 def test_each_library_has_its_rooms() -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
