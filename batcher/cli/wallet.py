@@ -79,7 +79,7 @@ def _answer(access: Access, page: str, kind: type[T]) -> T:
             raise KeyRefused(f"{code}: {message}", hint=f"Look at {provider.key_variable} and the scopes of that key.")
         case Retryable(code=code, message=message):
             raise ApiUnavailable(f"the API gave no {what}: {code}: {message}", hint="Try again in a while.")
-        case Refused(code, message):
+        case Refused(code=code, message=message):
             raise UsageError(f"the API refused: {code}: {message}", hint=f"Is {provider.base_url_variable} right?")
         case other:  # pragma: no cover
             raise AssertionError(other)

@@ -177,7 +177,7 @@ class Lifecycle:
                     uploads.append(upload)
                 case Changed(message):
                     return await self._cannot_send(job.id, "reference_changed", message)
-                case Refused(code, message):
+                case Refused(code=code, message=message):
                     return await self._cannot_send(job.id, code, f"the reference was refused: {message}")
                 case Fatal() as halt:
                     return Abort(halt, Status.PLANNED)
@@ -275,14 +275,14 @@ class Lifecycle:
                     state.look, state.asked = False, 0
                     return Reschedule(Stage.POLL)  # whether this key may read tasks is known before more are bought
                 return step
-            case Refused(code, message):
+            case Refused(code=code, message=message):
                 if not self._may_have_arrived(intent) and self._uploads.at_fault(state):
                     # It may be the upload's fault, which is looked at or made anew; this attempt cost nothing.
                     await self._commits(lambda: self._ledger.unsent(intent, code, message))
                     return Reschedule(Stage.SUBMIT)
                 closed = await self._commits(lambda: self._ledger.refused(intent, code, message))
                 return self._after_closing(closed, outcome.bare)
-            case Conflict(code, message):
+            case Conflict(code=code, message=message):
                 return await self._conflicted(intent, code, message, state)
             case Fatal(code=code, message=message) as halt:
                 if self._may_have_arrived(intent):
@@ -355,7 +355,7 @@ class Lifecycle:
             case Going():
                 state.answered()
                 return self._schedule.still_going(state, self._schedule.age(waiting, state))
-            case Unknown(code, message):
+            case Unknown(code=code, message=message):
                 if waiting.account != self._provider.account.text:
                     return Done(waiting.status, left=f"it was bought with another key ({waiting.account})")
                 if state.in_trouble("unknown", self._clock.monotonic()) >= UNKNOWN_SECONDS:

@@ -154,8 +154,8 @@ class Downloader:
                         return await self._take(fetch, incoming)
                     case Redirected(url):
                         continue
-                    case Refused(code, message, request_id):
-                        return Retryable(code, message, request_id=request_id)
+                    case Refused(code, bare, request_id):
+                        return Retryable(code, bare, request_id=request_id)
                     case Gone():
                         # A part that is whole already cannot go on either: begin anew next time.
                         self._artifacts.drop(part)

@@ -26,16 +26,16 @@ Cause = Literal["", "certificate", "dns", "refused", "proxy", "socks", "timeout"
 
 
 class _Said:
-    """An answer with a message, at whose end the API's own name for the request stands if it gave one."""
+    """An answer in words: `bare` is the same for the same reason, `request_id` the API's own name for the request."""
 
     __slots__ = ()
-    message: str
+    bare: str
     request_id: str
 
     @property
-    def bare(self) -> str:
-        """The message without that name: the same for the same reason."""
-        return self.message.removesuffix(f" (request {self.request_id})")
+    def message(self) -> str:
+        """The words for people, at whose end the request's name stands if there is one."""
+        return f"{self.bare} (request {self.request_id})" if self.request_id else self.bare
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Refused(_Said):
     """
 
     code: str
-    message: str
+    bare: str
     request_id: str = ""
 
 
@@ -55,7 +55,7 @@ class Conflict(_Said):
     """The API says that our idempotency key is in use otherwise."""
 
     code: str
-    message: str
+    bare: str
     request_id: str = ""
 
 
@@ -64,7 +64,7 @@ class Unknown(_Said):
     """The API does not know what was asked for (a task, a file)."""
 
     code: str
-    message: str
+    bare: str
     request_id: str = ""
 
 
@@ -85,7 +85,7 @@ class Fatal(_Said):
 
     reason: Literal["key", "credits", "wait"]
     code: str
-    message: str
+    bare: str
     request_id: str = ""
 
 
@@ -100,7 +100,7 @@ class Retryable(_Said):
     """
 
     code: str
-    message: str
+    bare: str
     maybe_received: bool = False
     retry_after: float | None = None
     throttled: bool = False

@@ -35,7 +35,7 @@ def retryable_of(error: Exception, what: str, *, sent: bool, proxy: str) -> Retr
     cause = _cause(error, connected, proxy)
     return Retryable(
         code="no_answer" if connected else "unreachable",
-        message=f"{_WORDS[cause]}: {what}"[:300],
+        bare=f"{_WORDS[cause]}: {what}"[:300],
         maybe_received=connected,
         outage=True,
         cause=cause,

@@ -84,8 +84,6 @@ def sort(
     known, code = error["code"], mask(as_words(error["code"]) or "")
     request_id = mask(as_text(error.get("requestId"), 200) or "")
     message = mask(as_words(error.get("message")) or f"HTTP {answer.status}")
-    if request_id:
-        message += f" (request {request_id})"
     if known == "public_api_disabled":
         return Retryable(code, message, False, wait, outage=True, cause="server", request_id=request_id)
     if answer.status < 200 or answer.status >= 500 or answer.status in _OF_THE_WAY:

@@ -140,10 +140,10 @@ class Rivya:
             whose = f" of another task ({task.task_id[:80]})" if task else ""
             return Going("", self._http.mask(f"HTTP {answer.status} without a state{whose}: {answer.text[:100]!r}"))
         match self._sort(answer):
-            case Refused(code, message, request_id) if answer.status in (404, 410) or code == "not_found":
-                return Unknown(code, message, request_id)
-            case Refused(code, message, request_id) | Conflict(code, message, request_id):
-                return Retryable(code, message, request_id=request_id)
+            case Refused(code, bare, request_id) if answer.status in (404, 410) or code == "not_found":
+                return Unknown(code, bare, request_id)
+            case Refused(code, bare, request_id) | Conflict(code, bare, request_id):
+                return Retryable(code, bare, request_id=request_id)
             case other:
                 return other
 
@@ -249,7 +249,7 @@ class Rivya:
     def _plain(self, answer: Answer) -> Refused | Fatal | Retryable:
         """An answer to a request that no idempotency key goes with."""
         found = self._sort(answer)
-        return Refused(found.code, found.message, found.request_id) if isinstance(found, Conflict) else found
+        return Refused(found.code, found.bare, found.request_id) if isinstance(found, Conflict) else found
 
     def _sort(self, answer: Answer) -> Refused | Conflict | Fatal | Retryable:
         return sort(answer, self._clock.wall(), self._http.mask, RIVYA)
