@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from batcher.clock import local_day, local_time
+from batcher.controls import DRAINING
 from batcher.events import Event
 from batcher.jobs import SHORT_ID, UNSETTLED, JobId, Status
 from batcher.ledger import Change, LedgerReader
@@ -49,7 +50,7 @@ class Tally:
         self.moves = 0
         self.download = True
         self.halted = ""
-        self.paused = ""
+        self._paused, self._state = "", ""  # in words; what a person has asked for
         self._outages: dict[str, str] = {}  # what is dead, and why
         self._paces: dict[str, str] = {}
         self.troubles: deque[JobTrouble] = deque(maxlen=1000)
@@ -94,10 +95,10 @@ class Tally:
             case Event.COMMANDED:
                 self.told.append(safe(change.detail.get("message")))
                 if state := change.detail["set"].get("state"):
-                    self.paused = str(state[1]) and safe(change.detail.get("message"))
+                    self._hold(state[1], change)
             case Event.COMMANDS_KEPT:
                 self.told.append(safe(change.detail.get("message")))
-                self.paused = safe(change.detail.get("state") and change.detail.get("message"))
+                self._hold(change.detail.get("state"), change)
             case Event.LOOKED | Event.WALLET_ODD | Event.CANARY:
                 self.told.append(safe(change.detail.get("message")))
             case Event.HALTED:
@@ -115,6 +116,9 @@ class Tally:
                 self._paces.pop("submissions" if change.detail["limit"] == "submit" else "requests", None)
             case _ if change.new in (Status.FAILED, Status.DOUBTFUL):
                 self._trouble(change, str(change.new), self._said(change))
+
+    def _hold(self, state: object, change: Change) -> None:
+        self._state, self._paused = str(state or ""), safe(change.detail.get("message"))
 
     @staticmethod
     def _said(change: Change) -> str:
@@ -135,9 +139,9 @@ class Tally:
         """What holds the run up as a whole, if anything does."""
         if self.halted:
             return f"no new job is started: {self.halted}"
-        if self.paused:
-            goes_on = "" if self.paused.startswith("draining") else "; `batcher ctl resume` goes on"
-            return f"{self.paused}: no new job starts{goes_on}"
+        if self._state:
+            goes_on = "" if self._state == DRAINING else "; `batcher ctl resume` goes on"
+            return f"{self._paused}: no new job starts{goes_on}"
         for what, why in self._outages.items():
             dead = "the API does not answer" if what == "api" else "no create is answered"
             return f"{dead}{f' ({why})' if why else ''}; it is asked again and again, and no job's repeats are spent"

@@ -202,6 +202,10 @@ def test_what_holds_a_run_up_is_told_while_it_does() -> None:
         ("outage_began", {}),
         ("outage_ended", {"seconds": 3}),
         ("limit_restored", {"limit": "requests"}),
+        ("commanded", {"set": {"state": ["", "paused"]}, "message": "paused by ann"}),
+        ("commanded", {"set": {"limits.in_flight": [2, 3]}, "message": "in_flight=3 by ann"}),
+        ("commanded", {"set": {"state": ["paused", ""]}, "message": "resumed by ann"}),
+        ("commands_kept", {"state": "draining", "message": "kept from the run that was cut off: draining by ann"}),
         ("halted", {"reason": "enough"}),
     ):
         tally(Change(event, detail=detail))
@@ -215,6 +219,10 @@ def test_what_holds_a_run_up_is_told_while_it_does() -> None:
         "the API does not answer; it is asked again and again, and no job's repeats are spent",
         "the API says it is too much: asks to wait 19 s, then 60.5 requests a minute, slowly more",
         "",
+        "paused by ann: no new job starts; `batcher ctl resume` goes on",
+        "paused by ann: no new job starts; `batcher ctl resume` goes on",
+        "",
+        "kept from the run that was cut off: draining by ann: no new job starts",
         "no new job is started: enough",
     ]
 
