@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from batcher.events import Event
 from batcher.jobs import SHORT_ID
 from batcher.ledger.queries.timeline import FailureCause, RunEntry
 from batcher.providers.registry import KNOWN, RIVYA
@@ -24,7 +25,7 @@ class _Trouble(NamedTuple):
 
 
 _AGAIN = "Run the same command again; it goes on where the last one ended"
-_TROUBLES = {
+_TROUBLES: dict[str, _Trouble] = {
     "key": _Trouble(
         *("run", "stopped by the key"),
         "Put a key that the API takes, with its scopes, into {key} (`batcher doctor{state}`). {again}.",
@@ -54,12 +55,12 @@ _TROUBLES = {
         "{again}: nothing is paid twice. But a --budget counts from nothing in each run: take off what earlier runs"
         " have used{used}.",
     ),
-    "failed": _Trouble(
+    Event.FAILED: _Trouble(
         *("job", "failed at the API"),
         "The API took it and failed it. Change prompt or reference if they may be the reason; else"
         " `batcher retry{state} {job}` buys it once more.",
     ),
-    "refused": _Trouble(
+    Event.REFUSED: _Trouble(
         *("job", "refused"),
         "The API does not take it as it is: `batcher show{state} {job}` has what was sent. Mend the manifest; that"
         " makes a new job.",
@@ -73,8 +74,8 @@ _TROUBLES = {
         *("job", "without an answer, asked for again"),
         "Nothing to decide yet: the next run asks again with the same key, and pays nothing twice.",
     ),
-    "doubtful": _Trouble("job", "doubtful", "{doubtful}"),
-    "late_answer": _Trouble(
+    Event.DOUBTFUL: _Trouble("job", "doubtful", "{doubtful}"),
+    Event.LATE_ANSWER: _Trouble(
         *("job", "answered after the attempt was closed"),
         "It had been closed before: `batcher show{state} {job}` tells both; compare with the wallet.",
     ),
@@ -92,7 +93,7 @@ def headline(cause: FailureCause) -> str:
 
 def advice(cause: FailureCause, state: Path, runs: Sequence[RunEntry] = ()) -> str:
     """What to do about a cause that was found in the ledger of this state folder; `runs` are those it was found in."""
-    if not cause.open and cause.kind != "late_answer":
+    if not cause.open and cause.kind != Event.LATE_ANSWER:
         return "Nothing: it is over."
     job = cause.job_id[:SHORT_ID] if cause.job_id else "JOB"
     provider = KNOWN.get(runs[-1].traces.provider or "", RIVYA) if runs else RIVYA

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from batcher.events import Event
 from batcher.jobs import SHORT_ID
 from batcher.ledger.queries.timeline import FailureCause, RunEntry
 from batcher.report.timeline import Timeline
@@ -24,26 +25,26 @@ from .terminal import table
 
 #: Lines that are shown, the newest ones; all are there for a program.
 SHOWN = 500
-_BAD = ("run_killed", "halted", "cap_reached", "doubtful", "late_answer")
+_BAD = ("run_killed", Event.HALTED, Event.CAP_REACHED, Event.DOUBTFUL, Event.LATE_ANSWER)
 #: What jobs met, as it follows their number.
-MET = {
-    "failed": "failed",
-    "refused": "were refused",
+MET: dict[str, str] = {
+    Event.FAILED: "failed",
+    Event.REFUSED: "were refused",
     "reference": "had no usable reference",
     "unsent": "were not taken and are planned again",
     "unanswered": "had no answer; asked again",
-    "doubtful": "became doubtful",
-    "late_answer": "were answered after they had been closed",
-    "price_rose": "cost more than expected",
-    "holds_raised": "cost more than others of the class held, which hold as much now",
-    "final_unknown": "settled at the hold, for the API named no price",
-    "final_changed": "settled anew, for the API named another price",
-    "final_ignored": "priced by the API otherwise than by a person, whose figure counts",
-    "unknown_state": "in a state that is not known, taken for still going",
-    "model_differs": "answered for by another model than was asked for",
-    "retried": "planned again by a person",
-    "resolved": "decided about by a person",
-    "cancelled": "cancelled",
+    Event.DOUBTFUL: "became doubtful",
+    Event.LATE_ANSWER: "were answered after they had been closed",
+    Event.PRICE_ROSE: "cost more than expected",
+    Event.HOLDS_RAISED: "cost more than others of the class held, which hold as much now",
+    Event.FINAL_UNKNOWN: "settled at the hold, for the API named no price",
+    Event.FINAL_CHANGED: "settled anew, for the API named another price",
+    Event.FINAL_IGNORED: "priced by the API otherwise than by a person, whose figure counts",
+    Event.UNKNOWN_STATE: "in a state that is not known, taken for still going",
+    Event.MODEL_DIFFERS: "answered for by another model than was asked for",
+    Event.RETRIED: "planned again by a person",
+    Event.RESOLVED: "decided about by a person",
+    Event.CANCELLED: "cancelled",
 }
 
 
@@ -101,7 +102,7 @@ def _words(entry: TimelineEntry, run: RunEntry | None) -> str:
     match entry.kind:
         case "run_began":
             return f"run {entry.run_id} began: {short(', '.join(run.campaigns) if run else '', 60)}"
-        case "run_ended" | "run_killed":
+        case Event.RUN_ENDED | "run_killed":
             return _end(entry, run)
         case "runs_idle":
             ended = f"exit {entry.code}, {short(entry.message or '', 60)}"
@@ -114,13 +115,13 @@ def _words(entry: TimelineEntry, run: RunEntry | None) -> str:
             never = "yet" if run and run.state == "going" else "until the run ended"
             why = f" ({short(entry.message, 160)})" if entry.message else ""
             return f"outage: no answer {never if entry.until is None else f'for {lasted}'}{why}"
-        case "limit_cut":
+        case Event.LIMIT_CUT:
             return _cut(entry, run)
-        case "halted":
+        case Event.HALTED:
             return f"halted: {safe(entry.message)}"
-        case "cap_reached":
+        case Event.CAP_REACHED:
             return f"cap reached: {safe(entry.message or entry.code)}"
-        case "looked" | "wallet_odd" | "canary" | "commanded" | "commands_kept":
+        case Event.LOOKED | Event.WALLET_ODD | Event.CANARY | Event.COMMANDED | Event.COMMANDS_KEPT:
             return short(entry.message or entry.code or "", 400)
         case _:
             return _jobs(entry)
@@ -128,7 +129,9 @@ def _words(entry: TimelineEntry, run: RunEntry | None) -> str:
 
 def _end(entry: TimelineEntry, run: RunEntry | None) -> str:
     ended = f"ended: exit {entry.code}, {safe(entry.message)}"
-    text = f"run {entry.run_id} {ended if entry.kind == 'run_ended' else 'was killed: this is its last sign of life'}"
+    text = (
+        f"run {entry.run_id} {ended if entry.kind == Event.RUN_ENDED else 'was killed: this is its last sign of life'}"
+    )
     if run is None:
         return text
     parts = [f"{number(run.bought)} bought for {amount(run.quoted)}"] if run.bought else ["nothing bought"]

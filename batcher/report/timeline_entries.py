@@ -47,14 +47,14 @@ class TimelineEntry:
 
 
 #: Members of a note's detail: what says more of its kind, and what is for people.
-_SAID = {
-    "halted": ("kind", "reason"),
-    "cap_reached": ("cap", "message"),
-    "looked": ("of", "message"),
-    "wallet_odd": ("what", "message"),
-    "canary": ("step", "message"),
-    "commanded": ("command", "message"),
-    "commands_kept": ("state", "message"),
+_SAID: dict[str, tuple[str, str]] = {
+    Event.HALTED: ("kind", "reason"),
+    Event.CAP_REACHED: ("cap", "message"),
+    Event.LOOKED: ("of", "message"),
+    Event.WALLET_ODD: ("what", "message"),
+    Event.CANARY: ("step", "message"),
+    Event.COMMANDED: ("command", "message"),
+    Event.COMMANDS_KEPT: ("state", "message"),
 }
 
 
@@ -65,7 +65,7 @@ def of_runs(runs: Sequence[RunEntry]) -> Iterator[TimelineEntry]:
         yield TimelineEntry("run_began", run.since, run.since, run.id, place=(first, 0))
         if run.state == "going":
             continue
-        kind, code = ("run_ended", str(run.exit_code)) if run.state == "ended" else ("run_killed", None)
+        kind, code = (Event.RUN_ENDED, str(run.exit_code)) if run.state == "ended" else ("run_killed", None)
         yield TimelineEntry(kind, run.until, run.until, run.id, code=code, message=run.reason, place=(last, 8))
         if later and (seconds := _seconds(run.until, later.since)) >= QUIET_SECONDS:
             yield TimelineEntry("no_run", run.until, later.since, seconds=round(seconds, 3), place=(last, 9))
@@ -77,14 +77,14 @@ def fold(entries: Sequence[TimelineEntry], runs: Sequence[RunEntry]) -> Iterator
 
     def alike(entry: TimelineEntry) -> tuple[Any, ...] | None:
         run = known.get(entry.run_id) if entry.run_id is not None else None
-        if entry.kind in ("run_began", "run_ended") and run and run.idle:
+        if entry.kind in ("run_began", Event.RUN_ENDED) and run and run.idle:
             return (run.exit_code, run.reason)
         return None
 
     pending: list[TimelineEntry] = []
     for key, group in groupby(_skipping(entries, alike), lambda pair: pair[0]):
         pending = [entry for _, entry in group]
-        ended = [entry for entry in pending if entry.kind == "run_ended"]
+        ended = [entry for entry in pending if entry.kind == Event.RUN_ENDED]
         if key is None or len(ended) < 2:
             yield from pending
             continue
@@ -160,7 +160,7 @@ def of_notes(notes: Sequence[Note], apart: float) -> list[TimelineEntry]:
     lines = _Lines()
     for id_, at, run, event, detail in notes:
         outage = ("outage", run, str(detail.get("of") or "api"))
-        cut = ("limit_cut", run, str(detail.get("limit")))
+        cut = (Event.LIMIT_CUT, run, str(detail.get("limit")))
         match event:
             case Event.OUTAGE_BEGAN:
                 cause, message = _text(detail.get("cause")) or None, _text(detail.get("message"))
@@ -172,7 +172,9 @@ def of_notes(notes: Sequence[Note], apart: float) -> list[TimelineEntry]:
             case Event.LIMIT_CUT:
                 line = lines.get(cut)
                 if line is None or (line.until and _seconds(line.until, at) > apart):
-                    line = lines.begin(cut, TimelineEntry("limit_cut", at, None, run, 0, code=cut[2], place=(id_, 5)))
+                    line = lines.begin(
+                        cut, TimelineEntry(Event.LIMIT_CUT, at, None, run, 0, code=cut[2], place=(id_, 5))
+                    )
                 lines.change(
                     cut,
                     until=None,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import batcher
+from batcher.events import Event
 
 ROOT = Path(batcher.__file__).parent
 BASE = {"errors", "events", "statuses", "jobs", "clock", "canary", "controls", "settings", "spelling", "windows"}
@@ -260,6 +261,20 @@ def test_no_sql_outside_the_ledger() -> None:
         if room not in ("ledger", "cluster")  # the cluster has what only its database needs
         for node in nodes(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
+    ]
+    assert wrong == []
+
+
+def test_events_are_named_by_their_enum() -> None:
+    """As far as a machine can tell: a word such as `settled` or `maybe_received` is a column too."""
+    long = "|".join(event for event in Event if "_" in event and event != Event.MAYBE_RECEIVED)
+    bare = re.compile(rf"^({long})$|'({long})'|\bevent (=|<>|IS|IS NOT|IN|NOT IN) \(?'\w")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.value!r}"
+        for room, path, tree in modules()
+        if room != "events" and path.parent.name != "migrations"
+        for node in nodes(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and bare.search(node.value)
     ]
     assert wrong == []
 

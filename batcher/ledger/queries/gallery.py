@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from batcher.events import Event
 from batcher.jobs import Status
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.store.amounts import HOLD, OPEN_HOLD, SETTLED
@@ -191,7 +192,8 @@ def moves(read: LedgerReader, scope: Scope, within: Span) -> list[StatusChange]:
     # A job that is planned again after it had left the manifest has an event like that of its beginning. Only of those
     # that ever left it an earlier one is looked for: all others' have a place of their own in the index.
     old = (
-        "CASE WHEN e.detail ->> '$.from' IS NULL AND e.job_id IN (SELECT job_id FROM events WHERE event = 'cancelled')"
+        "CASE WHEN e.detail ->> '$.from' IS NULL AND e.job_id IN"
+        f" (SELECT job_id FROM events WHERE event = '{Event.CANCELLED}')"
         " AND EXISTS (SELECT 1 FROM events AS b WHERE b.job_id = e.job_id AND b.id < e.id) THEN 'cancelled'"
         " ELSE e.detail ->> '$.from' END"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batcher.errors import UnknownJob
+from batcher.events import Event
 from batcher.fs import look
 from batcher.ledger.lock import holder_words, is_held
 from batcher.ledger.reader import LedgerReader
@@ -116,8 +117,8 @@ def run(read: LedgerReader, run_id: int | None = None) -> dict[str, Any] | None:
 def fetched(read: LedgerReader, run_id: int) -> int:
     """How many jobs got their file in a run, or got one back."""
     sql = (
-        "SELECT count(*) FROM events WHERE run_id = ? AND (event = 'restored'"
-        " OR (event = 'saved' AND json_extract(detail, '$.number') = 0))"
+        f"SELECT count(*) FROM events WHERE run_id = ? AND (event = '{Event.RESTORED}'"
+        f" OR (event = '{Event.SAVED}' AND json_extract(detail, '$.number') = 0))"
     )
     return int(read.rows(sql, (run_id,))[0][0])
 

@@ -68,9 +68,9 @@ _MESSAGE = (
 # Whether a job is still as an event of that kind and code has left it.
 _OPEN = (
     "CASE t.kind WHEN 'doubtful' THEN w.status = 'doubtful' AND {same} WHEN 'unsent' THEN w.status = 'planned'"
-    " WHEN 'unanswered' THEN w.status = 'submitting' WHEN 'late_answer' THEN 0"
+    " WHEN 'unanswered' THEN w.status = 'submitting' WHEN '{late}' THEN 0"
     " ELSE w.status = 'failed' AND {same} END"
-).format(same="coalesce(w.error_code, a.error_code) IS t.code")
+).format(same="coalesce(w.error_code, a.error_code) IS t.code", late=Event.LATE_ANSWER)
 # julianday counts milliseconds in whole numbers; a difference of its doubles is off by less than 0.1 ms.
 _SECONDS = "round((julianday({1}) - julianday({0})) * 86400, 3)"
 

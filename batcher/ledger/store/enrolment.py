@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
+from batcher.events import Event
 from batcher.jobs import JobId, JobSpec
 from batcher.ledger import expansion_cache
 from batcher.ledger.expansion_cache import Origin
@@ -45,7 +46,8 @@ _REVIVE = (
 )
 
 _PLANNED = (
-    "INSERT INTO events (at, run_id, job_id, event, detail) VALUES (?, ?, ?, 'planned', '" + '{"to": "planned"}' + "')"
+    f"INSERT INTO events (at, run_id, job_id, event, detail) VALUES (?, ?, ?, '{Event.PLANNED}',"
+    """ '{"to": "planned"}')"""
 )
 
 
@@ -113,7 +115,7 @@ def cancel_gone(t: Transaction, campaign: str, expansion: int) -> int:
     where = "campaign = ? AND status = 'planned' AND expansion <> ?"
     t.run(
         "INSERT INTO events (at, run_id, job_id, event, detail)"
-        f" SELECT ?, ?, id, 'cancelled', ? FROM wanted WHERE {where}",
+        f" SELECT ?, ?, id, '{Event.CANCELLED}', ? FROM wanted WHERE {where}",
         (t.at, t.run_id, json.dumps({"from": "planned", "to": "cancelled", "code": NOT_IN_MANIFEST}), *gone),
     )
     return t.run(
