@@ -7,8 +7,9 @@ what is read around. So every such character of a prompt, a name, a path or an a
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 # Emoji and several scripts are spelled with these two joiners; they cannot do harm.
@@ -98,6 +99,18 @@ def short(text: object, width: int) -> str:
     """`safe`, cut to `width` characters with an ellipsis."""
     line = " ".join(safe(text).split())
     return line if len(line) <= width else line[: max(0, width - 1)].rstrip() + "…"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` when one of the known words is near, else nothing."""
+    import difflib  # slow to import, and seldom asked
+
+    # bounded: every row of a large file may ask
+    if len(word) > 100:
+        return ""
+    by_fold = {each.lower(): each for each in islice(known, 100)}
+    close = difflib.get_close_matches(word.lower(), by_fold, n=1)
+    return f"did you mean {by_fold[close[0]]!r}?" if close else ""
 
 
 def _shown(character: str, lines: bool) -> str:

@@ -6,7 +6,6 @@ price here.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from batcher import own_models
 from batcher.errors import UsageError
 from batcher.jobs import UNCHECKED, UNPRICED, Job, ParamValue, WireValue
 from batcher.measures import Requested
+from batcher.text import did_you_mean
 
 from .params import ArrayParam as ArrayParam
 from .params import CatalogValue, kind_of_json
@@ -269,9 +269,8 @@ def get_model(model_id: str) -> Model:
 def _shipped_model(model_id: str) -> Model:
     text = _shipped().get(model_id)
     if text is None:
-        close = difflib.get_close_matches(model_id, model_ids(), n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"unknown model {model_id!r}", hint=f"{hint}Known: {', '.join(model_ids())}")
+        hint = f"{did_you_mean(model_id, model_ids())} Known: {', '.join(model_ids())}"
+        raise UsageError(f"unknown model {model_id!r}", hint=hint.lstrip())
     return Model.model_validate(tomllib.loads(text))
 
 

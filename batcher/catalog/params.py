@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from batcher.jobs import ParamValue
+from batcher.text import did_you_mean
 
 _LEAST_STEP = 1e-6
 
@@ -45,10 +45,8 @@ class SelectParam(_Param):
         """The value as it goes on the wire. Raises ValueError with what is allowed."""
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if text not in self.options:
-            close = difflib.get_close_matches(text, self.options, n=1)
-            raise ValueError(
-                f"must be one of {', '.join(self.options)}" + (f"; did you mean {close[0]!r}?" if close else "")
-            )
+            near = did_you_mean(text, self.options)
+            raise ValueError(f"must be one of {', '.join(self.options)}" + (f"; {near}" if near else ""))
         return text
 
     @property

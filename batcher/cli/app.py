@@ -13,7 +13,7 @@ import click
 
 from batcher import __version__, own_models
 from batcher.errors import BatcherError, Kind, ManifestError, StorageError, UsageError, exit_code
-from batcher.text import safe
+from batcher.text import did_you_mean, safe
 
 from .examples import epilog
 from .model_folder import model_folder
@@ -84,11 +84,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            import difflib  # slow to import, and seldom asked
-
-            if close := difflib.get_close_matches(name, COMMANDS, n=1):
-                ctx.fail(f"No such command {name!r}; did you mean {close[0]!r}?")
+        if name not in COMMANDS and not name.startswith("-") and (near := did_you_mean(name, COMMANDS)):
+            ctx.fail(f"No such command {name!r}; {near}")
         return super().resolve_command(ctx, args)
 
 

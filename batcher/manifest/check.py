@@ -11,8 +11,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from batcher.catalog import get_model, model_ids
+from batcher.text import did_you_mean
 
-from .problems import Path, Problems, SourceMap, did_you_mean, joined, listed
+from .problems import Path, Problems, SourceMap, joined, listed
 from .schema import PROMPT_TAGS, Document, FileEntry, MatrixSection, TextEntry
 from .values import FAULTY, kind_of
 

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from batcher.catalog import Model, get_model, model_ids
 from batcher.jobs import ParamValue
 from batcher.spelling import nfc
+from batcher.text import did_you_mean
 
 from .fields import SPECIAL, tag_name_fault, variable_name_fault
 from .matrix import Axis, Claim, Matrix, MatrixRule, Rules, Shape
 from .names import FileNames, slug
-from .problems import Fault, Path, Problems, SourceMap, did_you_mean, joined, listed
+from .problems import Fault, Path, Problems, SourceMap, joined, listed
 from .readers import check_kind, suffix_of
 from .schema import Document, MatrixSection
 from .scope import ANY_MODEL, NOTHING, ModelScope, ReferenceSlot, Teller

@@ -19,9 +19,10 @@ from batcher.catalog import model_ids, providers
 from batcher.clock import find_zone
 from batcher.settings import RATES, Rate, parse_rate
 from batcher.spelling import nfc
+from batcher.text import did_you_mean
 from batcher.windows import DAY_MINUTES, DAYS
 
-from .problems import Fault, did_you_mean, joined, listed
+from .problems import Fault, joined, listed
 from .values import Faulty, kind_of, shown, text_of, unsafe_character
 
 CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

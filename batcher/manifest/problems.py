@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from types import MappingProxyType
 
 from batcher.errors import ManifestError, Problem
@@ -130,16 +128,6 @@ def _cut(text: str) -> str:
 def printable(text: str) -> str:
     """A text with its control, bidi and half characters as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?` when one of the known words is near, else nothing."""
-    # bounded: every row of a large file may ask
-    if len(word) > 100:
-        return ""
-    by_fold = {k.lower(): k for k in islice(known, 100)}
-    close = difflib.get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6)
-    return f"did you mean {by_fold[close[0]]!r}?" if close else ""
 
 
 def listed(words: Sequence[str], limit: int = 20) -> str:

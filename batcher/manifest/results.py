@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from batcher.jobs import JobSpec, ResultReference
 from batcher.spelling import named_like, nfc
+from batcher.text import did_you_mean
 
 from .compiler import Entry
-from .problems import Fault, did_you_mean, joined, listed
+from .problems import Fault, joined, listed
 from .rows import Prompt
 from .scope import ResultPart
 from .values import Value, comparable, shown

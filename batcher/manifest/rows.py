@@ -9,13 +9,14 @@ from typing import Any
 
 from batcher.jobs import WireValue
 from batcher.spelling import is_visible, nfc
+from batcher.text import did_you_mean
 
 from .compiler import Entry
 from .fields import SPECIAL, name_fault
 from .files import Cache
 from .matrix import Shape
 from .names import slug
-from .problems import Fault, Problems, did_you_mean, joined
+from .problems import Fault, Problems, joined
 from .scope import ReferenceSlot, no_references
 from .sources import NOT_WORKED_OUT, SourceRow
 from .templates import Piece, Template, comment_note, compile_template

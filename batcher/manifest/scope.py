@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from batcher.catalog import KindRule, Model, ReferenceRule
 from batcher.errors import Problem
+from batcher.text import did_you_mean
 
 from .fields import FromResult, variable_name_fault
 from .matrix import Axis, Matrix, MatrixRule, Rules, Shape
-from .problems import Fault, Path, Problems, SourceMap, did_you_mean, joined, listed
+from .problems import Fault, Path, Problems, SourceMap, joined, listed
 from .schema import Document, MatrixSection
 from .templates import Template, comment_note, compile_template
 from .values import FAULTY, Faulty, Value, shown, wire

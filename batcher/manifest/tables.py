@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from batcher.errors import column_letters
 from batcher.spelling import nfc
+from batcher.text import did_you_mean
 
-from .problems import did_you_mean, listed
+from .problems import listed
 from .sources import MAX_COLUMNS, Header, Lines, Source, SourceRow
 from .values import shown, unsafe_character
 

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from batcher.spelling import nfc
+from batcher.text import did_you_mean
 
 from .filters import FILTERS, Filter
-from .problems import Fault, did_you_mean, joined, listed
+from .problems import Fault, joined, listed
 from .values import Value, kind_of, shown, text_of, to_number
 
 MAX_SOURCE = 100_000

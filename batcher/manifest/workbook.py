@@ -23,8 +23,9 @@ from xml.etree.ElementTree import Element, iterparse
 
 from batcher.install import install_hint
 from batcher.spelling import nfc
+from batcher.text import did_you_mean
 
-from .problems import did_you_mean, joined, listed
+from .problems import joined, listed
 from .sources import MAX_LINE, NOT_WORKED_OUT, Source, Unreadable
 from .tables import Record
 from .values import shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from batcher.ledger.queries.sql import like
 from batcher.settings import UNITS
 from batcher.spelling import nfc
 from batcher.statuses import Status
+from batcher.text import did_you_mean
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)")
 
@@ -173,6 +173,6 @@ def _defaults(models: Sequence[Model], name: str) -> list[tuple[str, str | int |
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    near = did_you_mean(name, known)
     listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
-    return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {listed or 'none'}."
+    return (f"{near[0].upper()}{near[1:]} " if near else "") + f"Known: {listed or 'none'}."
