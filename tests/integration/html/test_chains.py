@@ -42,7 +42,7 @@ def chained(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return bench
 
 
-def test_still_and_film_lead_to_each_other(watch: Callable[..., Watched], chained: Bench) -> None:
+def test_still_and_film_lead_to_each_other(chained: Bench, watch: Callable[..., Watched]) -> None:
     page = watch(chained.folder / "report.html").page
     expect(page.locator("#rows")).to_have_value("scene")  # what belongs together stands in a row
     names = page.locator(".row").first.locator(".card").evaluate_all("all => all.map(c => c.job.name)")
