@@ -13,6 +13,7 @@ from pathlib import Path
 from batcher import __version__
 from batcher.errors import BatcherError, Kind
 from batcher.fs import below
+from batcher.providers.registry import KNOWN
 from batcher.redact import without
 from batcher.text import safe
 
@@ -21,7 +22,7 @@ from .environment import secrets
 from .open_ledger import DEFAULT_STATE
 from .options import STATE_VARIABLE
 
-_KEY_LIKE = re.compile(r"rvya_sk_[\w.~+/=%-]+", re.IGNORECASE)
+_KEY_LIKE = re.compile("|".join(known.key_like for known in KNOWN.values()), re.IGNORECASE)
 
 
 def report(error: Exception, argv: Sequence[str]) -> BatcherError:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from batcher.errors import LedgerLocked, StorageError
+from batcher.fs import open_regular
 
 #: Says who holds the lock, or held it last; it stays when a run has ended.
 LOCK = "run.lock"
@@ -25,7 +26,10 @@ def hold_lock(state: Path, *, started: str) -> Iterator[None]:
 
     Raises LedgerLocked, naming the other run's pid and start, when somebody else holds it.
     """
-    folder = _opened(state, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unusable(state, error) from error
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,7 +66,7 @@ def is_held(state: Path) -> bool:
 def holder_words(state: Path) -> str:
     """What `run.lock` says of the run that holds the lock, or held it last; empty when it says nothing."""
     with suppress(OSError):
-        descriptor = os.open(state / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_regular(state / LOCK)
         try:
             return os.pread(descriptor, _WORDS, 0).decode(errors="replace").strip()
         finally:
@@ -72,7 +76,12 @@ def holder_words(state: Path) -> str:
 
 def _sign(state: Path, words: str) -> None:
     path = state / LOCK
-    descriptor = _opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if path.is_symlink():
+            raise StorageError(f"{path} is a link to another file", hint="Remove it; a run makes it.") from error
+        raise _unusable(path, error) from error
     try:
         if os.fstat(descriptor).st_nlink > 1:
             raise StorageError(f"{path} is a file of another place (a hard link)", hint="Remove it; a run makes it.")
@@ -86,10 +95,5 @@ def _sign(state: Path, words: str) -> None:
         os.close(descriptor)
 
 
-def _opened(path: Path, flags: int) -> int:
-    try:
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if path.is_symlink() and flags & os.O_NOFOLLOW:
-            raise StorageError(f"{path} is a link to another file", hint="Remove it; a run makes it.") from error
-        raise StorageError(f"{path}: {error.strerror}", hint="Make the state folder writable.") from error
+def _unusable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path}: {error.strerror}", hint="Make the state folder writable.")

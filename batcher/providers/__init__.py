@@ -158,12 +158,10 @@ class Capabilities:
     """What an API can do, as far as money hangs on it.
 
     `repeat` says how a paid request that may have been received can be sent again without being paid twice: under its
-    own key ("replay"), or not at all ("none"). `price_known` says what first names a price: a question before the
-    purchase, the answer to the create, or only the task's end. Amounts are whole numbers of `unit`.
+    own key ("replay"), or not at all ("none"). Amounts are whole numbers of `unit`.
     """
 
     repeat: Literal["replay", "none"]
-    price_known: Literal["before", "create", "end"]
     unit: str
 
 

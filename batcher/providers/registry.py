@@ -21,6 +21,7 @@ class KnownProvider:
     base_url_variable: str
     base_url: str
     capabilities: Capabilities
+    key_like: str  # a pattern of its keys, in any case: for texts that may hold another key than the one that is set
 
     # The clients are imported where one is made: they are slow to import, and most commands ask nobody.
 
@@ -40,7 +41,9 @@ class KnownProvider:
 
 
 RIVYA = KnownProvider(
-    "rivya", "RIVYA_API_KEY", "RIVYA_BASE_URL", "https://rivya.ai", Capabilities("replay", "create", "credits")
+    *("rivya", "RIVYA_API_KEY", "RIVYA_BASE_URL", "https://rivya.ai"),
+    capabilities=Capabilities("replay", "credits"),
+    key_like=r"rvya_sk_[\w.~+/=%-]+",
 )
 KNOWN = {known.name: known for known in (RIVYA,)}
 

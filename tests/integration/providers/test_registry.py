@@ -43,7 +43,7 @@ def test_what_is_made_has_the_account_that_is_told(known: KnownProvider) -> None
 
 def test_what_rivya_can_do() -> None:
     """The same key twice is one purchase; `reserved_credits` comes with the answer to the create (rivya-api.md, 2)."""
-    assert RIVYA.capabilities == Capabilities(repeat="replay", price_known="create", unit="credits")
+    assert RIVYA.capabilities == Capabilities(repeat="replay", unit="credits")
 
 
 def test_every_model_is_of_a_known_provider() -> None:
