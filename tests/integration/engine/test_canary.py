@@ -71,6 +71,18 @@ def test_it_stops_where_too_many_fail(bench: Bench) -> None:
     assert len(attempts(bench)) == 1
 
 
+def test_what_failed_at_no_cost_counts_with_nothing(bench: Bench) -> None:
+    bench.switches.fail_prompt = "Boat"
+    asked: list[CanaryStep] = []
+
+    async def decide(step: CanaryStep) -> str:
+        asked.append(step)
+        return "no"
+
+    canary(bench, 20, "price<=100", decide=decide)
+    assert [(step.failed, step.credits) for step in asked] == [(1, 0)]
+
+
 def test_a_cap_in_a_step_is_the_caps_word(bench: Bench) -> None:
     """What is left planned of a step has nothing to be judged by."""
     ending = canary(bench, 20, more="budget: {campaign: 30}\n")

@@ -24,7 +24,7 @@ from core_helpers import (
 from integration.ledger.helpers import JOB, by_hand, put, wanted
 
 from batcher.errors import StorageError, UsageError
-from batcher.jobs import Intent, Status
+from batcher.jobs import UNSETTLED, Intent, Status
 from batcher.ledger import Enrolled, NotAdmitted, Stale, decisions
 from batcher.ledger.decisions import Cancel, Closed, Decided, Decision, Left, Retry, Submitted, weigh
 from batcher.ledger.queries.selectors import Condition, own
@@ -307,6 +307,10 @@ def test_selecting(shelf: Shelf) -> None:
     assert not decisions.has_campaign(read, "spr")
     [case] = decisions.select(read, conditions=[Condition(own("error_code"), "validation_failed")])
     assert (case.short, case.reason, case.hold) == ("000000000000", "validation_failed: no", 10)
+    held = {case.status for case in decisions.select(read, campaign="spring") if case.hold}
+    assert held == {Status.SUBMITTING, Status.QUEUED, Status.PROCESSING, Status.DOUBTFUL}, (
+        "what is settled holds nothing"
+    )
     with pytest.raises(UsageError, match="there is no job"):
         decisions.review_of(read, job_name(99))
 
