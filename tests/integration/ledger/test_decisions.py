@@ -24,7 +24,7 @@ from core_helpers import (
 from integration.ledger.helpers import JOB, by_hand, put, wanted
 
 from batcher.errors import StorageError, UsageError
-from batcher.jobs import UNSETTLED, Intent, Status
+from batcher.jobs import Intent, Status
 from batcher.ledger import Enrolled, NotAdmitted, Stale, decisions
 from batcher.ledger.decisions import Cancel, Closed, Decided, Decision, Left, Retry, Submitted, weigh
 from batcher.ledger.queries.selectors import Condition, own
