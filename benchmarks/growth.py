@@ -18,7 +18,7 @@ from pathlib import Path
 from .figures import Figure, at_most
 from .running import UNLIMITED, Ran, Server, buy, scratch, server
 
-SIZES = (400, 1_200, 3_600)
+SIZES = (300, 900, 2_700)
 FULL_SIZES = (*SIZES, 20_000, 60_000)
 #: Seconds of CPU that nobody can tell from nothing.
 FLOOR = 0.03
@@ -36,7 +36,7 @@ limits: {UNLIMITED}
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """Sizes up to 3,600 jobs, and to 60,000 with `full`; also how a run's memory grows."""
+    """Sizes up to 2,700 jobs, and to 60,000 with `full`; also how a run's memory grows."""
     sizes = FULL_SIZES if full else SIZES
     with scratch() as folder:
         took = {jobs: _took(folder / str(jobs), jobs) for jobs in (2, *sizes)}

@@ -109,7 +109,7 @@ def killed() -> list[float]:
             raise RuntimeError(f"the kill was to land in the middle, not after {before}; {first.said}")
         with session(words, environment=api.environment, log=folder / "log") as second:
             # Not all may come: one that the kill met between its stamp and the server counts against the limit.
-            until(second, api, round(0.97 * PER_MINUTE), 20)
+            until(second, api, round(0.97 * PER_MINUTE), 12)
             time.sleep(3)  # for what must not come
             second.stop(30)
         found = stamps(api)

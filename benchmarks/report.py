@@ -254,7 +254,7 @@ def _films(state: Path) -> int:
     from batcher.simulator.records import Scene
 
     films = []
-    for number in range(8):
+    for number in range(4):
         path = state / f"film-{number}.mp4"
         params = {"duration": 6, "aspect_ratio": "16:9"}
         text = f"A boat on lake {number}, at dawn"

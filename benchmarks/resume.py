@@ -1,19 +1,23 @@
 """How soon a run that is taken up asks for what is open: with very many jobs in the ledger, beside an empty one.
 
-A real run enrols them and buys 1,000, which stay open, and is killed with SIGKILL; then the same command is started
-again, and the server's stamps say when its first poll came. Beside it: the same command with a manifest of
-one job and no ledger, up to its first submission.
+All jobs are brought into the ledger by batcher's own room for that; a real run buys 1,000, which stay open, and is
+killed with SIGKILL; then the same command is started again, and the server's stamps say when its first poll came.
+Beside it: the same command with a manifest of one job and no ledger, up to its first submission.
 """
 
 from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+
+from batcher.clock import SystemClock
+from batcher.enrolling import begin_enrolment
+from batcher.ledger import LedgerWriter
+from batcher.manifest import load
 
 from .figures import Figure, at_most, middle
 from .running import UNLIMITED, Server, Start, background, scratch, server, until_request
@@ -26,7 +30,7 @@ matrix: {{resolution: [480p, 720p]}}
 prompts:
   - {{file: rows.jsonl, prompt: "A cinematic reveal of {{{{ title }}}}, with smooth camera movement and soft light"}}
 limits: {UNLIMITED.replace("in_flight: 256", f"in_flight: {OPEN}")}
-polling: {{first: 5s, every: 25s, max: 30s, give_up: 10h}}
+polling: {{first: 5s, every: 5s, max: 30s, give_up: 10h}}
 """
 
 
@@ -77,16 +81,13 @@ def _command(folder: Path) -> list[str]:
 
 
 def _leave_open(folder: Path, place: Server) -> None:
-    """Buy 1,000 that do not end, and kill the run when it has asked for them and has all other jobs in the ledger."""
+    """Bring all jobs into the ledger, buy 1,000 that do not end, and kill the run when it has asked for them."""
+    (folder / "state").mkdir(mode=0o700)
+    with closing(LedgerWriter.open(folder / "state" / "ledger.db", SystemClock())) as ledger:
+        begin_enrolment(ledger, [load(folder / "m.yaml")], {})
     with background(_command(folder), place, signal.SIGKILL) as process:
-        while len(place.stamps("poll")) < OPEN or not _whole(folder / "state" / "ledger.db"):
+        while len(place.stamps("poll")) < OPEN:
             if process.ended:
                 raise RuntimeError("the command ended before all was bought")
             time.sleep(0.2)
     assert len(place.truth()["charged"]) == OPEN
-
-
-def _whole(ledger: Path) -> bool:
-    """Whether every job of the manifest is in the ledger."""
-    with closing(sqlite3.connect(ledger)) as connection:
-        return connection.execute("SELECT 1 FROM campaigns WHERE fingerprint IS NOT NULL").fetchone() is not None
