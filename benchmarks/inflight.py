@@ -26,7 +26,7 @@ from batcher.providers.rivya import account_of
 from .figures import Figure, at_least, at_most, middle
 from .running import Server, background, scratch, server
 
-TASKS, SECONDS, EVERY = 10_000, 45.0, 20.0
+TASKS, SECONDS, EVERY = 10_000, 50.0, 20.0
 _GROUP = 500
 _LINES = (
     f"polling: {{first: {EVERY:g}s, every: {EVERY:g}s, max: {EVERY:g}s}}\n"
@@ -110,7 +110,7 @@ def _watch(tasks: int, seconds: float) -> _Watched:
 
 
 def measure(full: bool) -> Iterator[Figure]:
-    """45 seconds, with `full` 90."""
+    """50 seconds, with `full` 100."""
     alone, many = _watch(1, 5.0), _watch(TASKS, SECONDS * (2 if full else 1))
     late = many.late(TASKS)
     polls = sum(map(len, many.polls.values()))

@@ -77,7 +77,7 @@ def make(path: Path, jobs: int) -> None:
             )
         statements = {"latest": "UPDATE wanted SET attempt_id = ? WHERE seq = ?"}
         made = _rows(jobs)
-        while some := list(islice(made, 100_000)):
+        while some := list(islice(made, 10_000)):
             waiting: dict[str, list[tuple[Any, ...]]] = {}
             for table, row in some:
                 waiting.setdefault(table, []).append(row)
