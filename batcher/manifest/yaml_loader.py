@@ -29,7 +29,7 @@ _COMMENT = re.compile(r"[ \t]+(#[^\r\n]*)")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # YAML 1.2's printable characters, without NEL and the Unicode line separators: PyYAML counts these as line
 # ends and no editor does, so every position after one would be wrong.
-_PRINTABLE = re.compile("[\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _OPEN = object()
 
 
@@ -61,11 +61,9 @@ def parse(data: bytes, file: str, problems: Problems) -> tuple[Any, SourceMap] |
         message = f"the byte 0x{data[error.start]:02X} is not UTF-8; save it as UTF-8"
         problems.add(Problem(file, message, line, column, hint=hint))
         return None
-    printable = _PRINTABLE.match(text)
-    assert printable, "it matches nothing too"
-    if (end := printable.end()) < len(text):
-        line, column = _position(text, end)
-        message = f"the character U+{ord(text[end]):04X} is not allowed here"
+    if bad := _UNPRINTABLE.search(text):
+        line, column = _position(text, bad.start())
+        message = f"the character U+{ord(bad[0]):04X} is not allowed here"
         problems.add(Problem(file, message, line, column, hint="remove it, or write it as an escape in double quotes"))
         return None
     reader = _Reader(text, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -232,8 +231,7 @@ def _twin_note(spec: JobSpec, twin: JobId, given: CampaignInput) -> Problem:
 def _hash_of_kept(spec: JobSpec) -> int:
     if not (spec.vars or spec.tags):
         return 0
-    # by the second version of its format, in which the same values are the same bytes
-    return hash(marshal.dumps((sorted(spec.vars.items()), sorted(spec.tags.items())), 2))
+    return hash(repr((sorted(spec.vars.items()), sorted(spec.tags.items()))))
 
 
 def _kept_note(spec: JobSpec, given: CampaignInput) -> Problem:
